@@ -1,0 +1,36 @@
+"""The conformance kit says whether a function computes what the specification says and, if not, where it differs.
+
+    report = conformance.check(my_attention)
+    print(report)
+    report.raise_for_failures()
+
+The command `attention-ref check` is the same kit.
+"""
+
+from __future__ import annotations
+
+from attention_ref.conformance.arrays import KINDS
+from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.checking import check, check_subject
+from attention_ref.conformance.report import ConformanceError, Report
+from attention_ref.conformance.runner import Mismatch, Result
+from attention_ref.conformance.subject import OPERATIONS, Subject, Unsupported, UsageError, room
+from attention_ref.conformance.verdicts import ClauseVerdict
+
+__all__ = [
+    "KINDS",
+    "OPERATIONS",
+    "Case",
+    "ClauseVerdict",
+    "ConformanceError",
+    "Mismatch",
+    "Report",
+    "Result",
+    "Subject",
+    "Unsupported",
+    "UsageError",
+    "cases",
+    "check",
+    "check_subject",
+    "room",
+]

@@ -1,0 +1,92 @@
+"""How far a result may lie from the truth: the size of the rounding errors that nobody can avoid, times `FACTOR`.
+
+The specification's tape says for every number of every case how the roundings of the formula's operations add up
+(`attention_ref.spec.trace`). The vectors carry that size in units of the roundoff, so that it holds for every dtype.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+FACTOR = 8
+"""The budget over the expected size of the rounding errors. Errors of independent roundings reach 8 times their
+expected size about never; orders of summation other than the formula's, fused products and other elementary functions
+stay within it as well."""
+
+
+class Format(NamedTuple):
+    """What a dtype can hold: its unit roundoff (half the distance from 1 to the next number) and smallest numbers."""
+
+    unit_roundoff: float
+    smallest_normal: float
+    smallest_subnormal: float
+
+
+FORMATS = {
+    "float64": Format(2.0**-53, 2.0**-1022, 2.0**-1074),
+    "float32": Format(2.0**-24, 2.0**-126, 2.0**-149),
+    "float16": Format(2.0**-11, 2.0**-14, 2.0**-24),
+    "bfloat16": Format(2.0**-8, 2.0**-126, 2.0**-133),
+}
+
+ARITHMETIC = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
+"""The dtype that a call computes in, by the dtype of its inputs."""
+
+
+class Roundings(NamedTuple):
+    """The fields of `spec.trace.Rounding`, each an array with the shape of the result."""
+
+    arithmetic: np.ndarray
+    storage: np.ndarray
+    underflow: np.ndarray
+    storage_underflow: np.ndarray
+
+
+class Comparison(NamedTuple):
+    """Errors and budgets of every number of a result; `share` is error over budget."""
+
+    error: np.ndarray
+    budget: np.ndarray
+    share: np.ndarray
+
+
+def budget(roundings: Roundings, dtype: str) -> np.ndarray:
+    """Give the error that each number of a result may have.
+
+        b = 8 sqrt((u_a arithmetic)^2 + (u_s storage)^2) + n_a underflow + m_s storage_underflow
+
+    with `u_a` and `n_a` the unit roundoff and the smallest normal number of the dtype that is computed in, `u_s` and
+    `m_s` the unit roundoff and the smallest subnormal number of the tensors' dtype. Where the two dtypes are one,
+    storing a number rounds nothing and the terms of storage are left out.
+
+    Arguments:
+        roundings: the sizes that the vectors carry.
+        dtype: of the inputs; float16 and bfloat16 are computed in float32.
+    """
+    arithmetic, storage = FORMATS[ARITHMETIC[dtype]], FORMATS[dtype]
+    if ARITHMETIC[dtype] == dtype:
+        return FACTOR * arithmetic.unit_roundoff * roundings.arithmetic + (
+            arithmetic.smallest_normal * roundings.underflow
+        )
+    rounded = np.hypot(arithmetic.unit_roundoff * roundings.arithmetic, storage.unit_roundoff * roundings.storage)
+    underflown = arithmetic.smallest_normal * roundings.underflow
+    return FACTOR * rounded + underflown + storage.smallest_subnormal * roundings.storage_underflow
+
+
+def compare(got: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> Comparison:
+    """Compare numbers with the truth.
+
+    Infinities, and numbers whose budget is 0, must be equal. NaN must stand where NaN is expected and nowhere else.
+    A share above 1 is a failure; it is infinite where an exact number is missed.
+    """
+    is_equal = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    is_comparable = np.isfinite(got) & np.isfinite(expected)
+    error = np.where(is_equal, 0.0, np.inf)
+    with np.errstate(over="ignore"):
+        np.subtract(got, expected, out=error, where=is_comparable)
+        error = np.abs(error)
+        share = np.where(error > 0, np.inf, 0.0)
+        np.divide(error, allowed, out=share, where=is_comparable & (allowed > 0))
+    return Comparison(error, allowed, share)

@@ -1,0 +1,139 @@
+"""One call of a subject: made on fresh arrays, watched, and its results read."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.arrays import Arrays, arrays_of
+from attention_ref.conformance.budget import ARITHMETIC
+from attention_ref.conformance.case import Case
+from attention_ref.conformance.subject import Subject, Unsupported
+
+_LONGEST_MESSAGE = 300
+
+
+class Fault(Exception):  # noqa: N818 - what is wrong with a subject is no error of the kit
+    """What a subject does wrong beside computing other numbers.
+
+    Arguments:
+        reason: in one line.
+        where: the line of code that raised, where one did.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.where = where
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The results of a call by name, as float64, and the warnings that it gave."""
+
+    results: Mapping[str, np.ndarray]
+    warnings: tuple[str, ...]
+
+
+def call(subject: Subject, case: Case, dtype: str) -> Answer:
+    """Call a subject on the inputs of a case.
+
+    What the subject prints goes to stderr; its warnings are collected, whatever the filters are.
+
+    Raises:
+        Fault: when it raises, returns something else than arrays of the right number, shape and dtype, or changes what
+            it was given.
+        Unsupported: when the subject or its arrays do not offer the call.
+    """
+    arrays = arrays_of(subject.arrays)
+    given = {name: _made(arrays, values, dtype) for name, values in case.inputs.items()}
+    before = {name: arrays.read(array) for name, array in given.items() if arrays.is_array(array)}
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("always")
+        returned = _called(subject, case, given)
+        results = _results(arrays, case, dtype, returned)
+    for name, values in before.items():
+        if not np.array_equal(arrays.read(given[name]), values, equal_nan=values.dtype.kind == "f"):
+            raise Fault(f"it changes its argument {name}")
+    texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
+    return Answer(results, tuple(dict.fromkeys(texts)))
+
+
+def _made(arrays: Arrays, values: np.ndarray, dtype: str) -> Any:
+    """Make an array; a single integer stays one."""
+    if values.dtype.kind == "i" and not values.shape:
+        return int(values)
+    return arrays.make(values, {"f": dtype, "b": "bool", "i": "int64"}[values.dtype.kind])
+
+
+def _called(subject: Subject, case: Case, given: dict[str, Any]) -> Any:
+    arguments = dict(given)
+    query, key, value = (arguments.pop(name) for name in ("query", "key", "value"))
+    try:
+        return subject.operations[case.operation](query, key, value, **arguments, **case.options)
+    except Unsupported:
+        raise
+    except (Exception, SystemExit) as error:
+        raise Fault(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
+
+
+def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str, np.ndarray]:
+    names = list(case.expected)
+    items = [returned] if len(names) == 1 else returned
+    if len(names) > 1 and not isinstance(returned, (tuple, list)):
+        raise Fault(f"it returns {_kind(returned)} instead of {_listed(names)}")
+    if len(items) != len(names):
+        raise Fault(f"it returns {len(items)} values instead of {_listed(names)}")
+    return {
+        name: _read(arrays, name, item, _dtype_of(name, dtype), case.expected[name].values.shape)
+        for name, item in zip(names, items, strict=True)
+    }
+
+
+def _dtype_of(name: str, dtype: str) -> str:
+    """Results have the dtype of the inputs, except that log-sum-exp stays in the dtype that was computed in."""
+    return ARITHMETIC[dtype] if name == "log_sum_exp" else dtype
+
+
+def _read(arrays: Arrays, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    if not arrays.is_array(item):
+        raise Fault(f"{name} is {_kind(item)}, not an array of {arrays.name}")
+    if tuple(item.shape) != shape:
+        raise Fault(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
+    if arrays.dtype(item) != dtype:
+        raise Fault(f"{name} has the dtype {arrays.dtype(item)} instead of {dtype}")
+    try:
+        return arrays.read(item)
+    except Exception as error:
+        raise Fault(f"{name} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, (tuple, list)):
+        return f"a {type(item).__name__} of {len(item)}"
+    return "None" if item is None else f"a {type(item).__module__}.{type(item).__qualname__}"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{names[0]} alone" if len(names) == 1 else f"a tuple ({', '.join(names)})"
+
+
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
+
+
+def _last_frame(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"

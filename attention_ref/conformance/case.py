@@ -1,0 +1,106 @@
+"""Cases: one call of an operation with its truth, read from the vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from attention_ref import vectors
+from attention_ref.conformance.budget import Roundings
+from attention_ref.spec.clauses import Clause, clauses
+
+_DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The values of one result, and the size of the rounding errors in each."""
+
+    values: np.ndarray
+    roundings: Roundings
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call of an operation with its truth.
+
+    Arguments:
+        id: `operation/profile/name`.
+        operation, profile: where it belongs.
+        clauses: the ids of the clauses that decide its outcome, foundations not listed.
+        hunts: the bug that it catches.
+        seen: where that bug was seen.
+        dtypes: in which its inputs are exact.
+        inputs: arrays by argument name, float64 for real numbers, bool or int64.
+        options: the other arguments.
+        expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
+        gradient: the cotangents and expected gradients as the vectors hold them, or None.
+    """
+
+    id: str
+    operation: str
+    profile: str
+    clauses: tuple[str, ...]
+    hunts: str
+    seen: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    inputs: Mapping[str, np.ndarray]
+    options: Mapping[str, Any]
+    expected: Mapping[str, Expected]
+    gradient: Mapping[str, Any] | None = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of what the call is given beside query, key and value."""
+        return (*(name for name in self.inputs if name not in ("query", "key", "value")), *self.options)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether an optional clause decides it."""
+        return any(name in clauses() and clauses()[name].optional for name in self.clauses)
+
+
+@cache
+def cases(operation: str, profile: str) -> tuple[Case, ...]:
+    """Give the cases of a profile."""
+    document = vectors.load(operation, profile)
+    return tuple(_case(operation, profile, item) for item in document["cases"])
+
+
+def foundations(operation: str) -> list[Clause]:
+    """Give the clauses that every case of an operation depends on."""
+    prefix = operation.removesuffix("_attention") + "."
+    return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
+
+
+def _case(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
+    return Case(
+        id=item["id"],
+        operation=operation,
+        profile=profile,
+        clauses=tuple(item["clauses"]),
+        hunts=item["hunts"],
+        seen=tuple(item.get("seen", ())),
+        dtypes=tuple(item["dtypes"]),
+        inputs={name: _array(array) for name, array in item["inputs"].items()},
+        options={name: tuple(value) if isinstance(value, list) else value for name, value in item["options"].items()},
+        expected={name: _expected(result) for name, result in item["expected"].items()},
+        gradient=item.get("gradient"),
+    )
+
+
+def _expected(result: Mapping[str, Any]) -> Expected:
+    values = _array(result)
+    sizes = (_array({"shape": result["shape"], "values": result["rounding"][name]}) for name in Roundings._fields)
+    return Expected(values, Roundings(*sizes))
+
+
+def _array(item: Mapping[str, Any]) -> np.ndarray:
+    """Read an array. NaN and infinities are strings in the file, which NumPy reads as numbers."""
+    array = np.array(item["values"], _DTYPES[item.get("dtype", "real")]).reshape(item["shape"])
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,84 @@
+"""PyTorch's `flex_attention`, whose callbacks say what is visible (`mask_mod`) and change the scores (`score_mod`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from attention_ref.conformance.subject import Unsupported
+
+ARRAYS = "torch"
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mask: Any = None,
+    bias: Any = None,
+    causal: bool = False,
+    query_offset: Any = 0,
+    window: tuple[int | None, int | None] | None = None,
+    key_lengths: Any = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_log_sum_exp: bool = False,
+) -> Any:
+    """Mask, causality, window and lengths are a `mask_mod` each; softcap and bias are one `score_mod`."""
+    from torch.nn.attention import flex_attention as flex
+
+    if query.ndim != 4:
+        raise Unsupported("arrays of rank 4 only")
+    shape = (*query.shape[:3], key.shape[-2])
+    offset, lengths = (_of_rows(number, shape[0]) for number in (query_offset, key_lengths))
+    mask, bias = (array if array is None else array.expand(shape) for array in (mask, bias))
+    mods = _mask_mods(mask, causal, offset, window, lengths)
+    if shape[3] == 0 or (shape[2] == 0 and (mods or return_log_sum_exp)):
+        raise Unsupported("no keys, or no queries with a mask or for log-sum-exp, where it is not compiled")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
+        output, auxiliary = flex.flex_attention(
+            query,
+            key,
+            value,
+            score_mod=None if softcap is None and bias is None else _score_mod(softcap, bias),
+            block_mask=flex.create_block_mask(flex.and_masks(*mods), *shape, device=query.device) if mods else None,
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+            return_aux=flex.AuxRequest(lse=True),
+        )
+    return (output, auxiliary.lse) if return_log_sum_exp else output
+
+
+def _of_rows(number: Any, batch: int) -> Any:
+    import torch
+
+    return None if number is None else torch.as_tensor(number).expand(batch)
+
+
+def _mask_mods(mask: Any, causal: bool, offset: Any, window: Any, lengths: Any) -> list[Callable[..., Any]]:
+    left, right = window or (None, None)
+    mods: list[Callable[..., Any]] = []
+    if mask is not None:
+        mods.append(lambda b, h, i, j: mask[b, h, i, j])
+    if causal:
+        mods.append(lambda b, h, i, j: j <= i + offset[b])
+    if left is not None:
+        mods.append(lambda b, h, i, j: j >= i + offset[b] - left)
+    if right is not None:
+        mods.append(lambda b, h, i, j: j <= i + offset[b] + right)
+    if lengths is not None:
+        mods.append(lambda b, h, i, j: j < lengths[b])
+    return mods
+
+
+def _score_mod(softcap: float | None, bias: Any) -> Callable[..., Any]:
+    import torch
+
+    def score_mod(score: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+        score = score if softcap is None else softcap * torch.tanh(score / softcap)
+        return score if bias is None else score + bias[b, h, i, j]
+
+    return score_mod

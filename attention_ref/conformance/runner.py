@@ -1,0 +1,167 @@
+"""Running cases: choose them, call the subject, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, NoReturn
+
+import numpy as np
+
+from attention_ref import vectors
+from attention_ref.conformance.budget import FORMATS, budget, compare
+from attention_ref.conformance.call import Answer, Fault, call
+from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.subject import Subject, Unsupported, UsageError, options_of
+
+PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The number of a result that is furthest off, as a share of its budget.
+
+    Arguments:
+        array: `output`, `weights` or `log_sum_exp`.
+        index: where.
+        expected, got, error, budget: the truth, the number found, their distance, and what it may be.
+        off: how many numbers of the array are off by more than their budget, out of `size`.
+    """
+
+    array: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    error: float
+    budget: float
+    off: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one case in one dtype.
+
+    Arguments:
+        case, dtype: what was run.
+        verdict: `"passed"`, `"failed"` or `"unsupported"`.
+        reason: why it is unsupported, or what is wrong beside numbers.
+        lacking: the arguments that the subject does not have.
+        where: the line of code that raised.
+        share: the worst error as a share of its budget, where numbers were compared.
+        mismatch: the number that is furthest off, in a failure.
+        warnings: what the subject warned of.
+    """
+
+    case: Case
+    dtype: str
+    verdict: str
+    reason: str = ""
+    lacking: tuple[str, ...] = ()
+    where: str = ""
+    share: float | None = None
+    mismatch: Mismatch | None = None
+    warnings: tuple[str, ...] = ()
+
+
+Progress = Callable[[int, int, Result], None]
+
+
+def run(subject: Subject, checks: Sequence[tuple[Case, str]], progress: Progress | None = None) -> list[Result]:
+    """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result."""
+    accepted = {name: options_of(function) for name, function in subject.operations.items()}
+    results = []
+    for case, dtype in checks:
+        results.append(_result(subject, case, dtype, accepted.get(case.operation)))
+        if progress is not None:
+            progress(len(results), len(checks), results[-1])
+    return results
+
+
+def _result(subject: Subject, case: Case, dtype: str, accepted: frozenset[str] | None) -> Result:
+    lacking = tuple(name for name in case.arguments if accepted is not None and name not in accepted)
+    if lacking:
+        return Result(case, dtype, UNSUPPORTED, f"no argument {', '.join(lacking)}", lacking)
+    try:
+        answer = call(subject, case, dtype)
+    except Unsupported as reason:
+        return Result(case, dtype, UNSUPPORTED, str(reason) or "without a reason")
+    except Fault as fault:
+        return Result(case, dtype, FAILED, fault.reason, where=fault.where)
+    return _compared(case, dtype, answer)
+
+
+def _compared(case: Case, dtype: str, answer: Answer) -> Result:
+    worst, mismatches = 0.0, []
+    for name, expected in case.expected.items():
+        got = answer.results[name]
+        error, allowed, share = compare(got, expected.values, budget(expected.roundings, dtype))
+        if not share.size:
+            continue
+        flat = int(np.argmax(share))
+        worst = max(worst, float(share.flat[flat]))
+        if share.flat[flat] > 1:
+            index = tuple(int(position) for position in np.unravel_index(flat, share.shape))
+            numbers = {"expected": expected.values, "got": got, "error": error, "budget": allowed}
+            found = {field: float(array.flat[flat]) for field, array in numbers.items()}
+            mismatches.append(Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size))
+    verdict = FAILED if mismatches else PASSED
+    return Result(case, dtype, verdict, share=worst, mismatch=next(iter(mismatches), None), warnings=answer.warnings)
+
+
+def select(
+    operations: Iterable[str],
+    profiles: Sequence[str] | None = None,
+    dtypes: Sequence[str] = ("float64", "float32"),
+    pattern: str = "*",
+) -> list[tuple[Case, str]]:
+    """Choose cases and the dtypes to run them in.
+
+    Arguments:
+        operations: whose cases.
+        profiles: groups of cases; all when None.
+        dtypes: a case runs in those of them that hold its inputs exactly.
+        pattern: of the cases' ids, as in a shell.
+
+    Raises:
+        UsageError: for a name that does not exist, and when nothing is chosen.
+    """
+    there = {operation: _profiles(operation) for operation in operations}
+    known = sorted({profile for names in there.values() for profile in names})
+    for profile in profiles or ():
+        if profile not in known:
+            reject("profile", profile, known)
+    for dtype in dtypes:
+        if dtype not in FORMATS:
+            reject("dtype", dtype, FORMATS)
+    wanted = [(op, name) for op, names in there.items() for name in names if profiles is None or name in profiles]
+    offered = [case for operation, profile in wanted for case in cases(operation, profile)]
+    chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
+    if not chosen:
+        reject("case", pattern, [case.id for case in offered])
+    checks = [(case, dtype) for case in chosen for dtype in dtypes if dtype in case.dtypes]
+    if not checks:
+        exact = sorted({dtype for case in chosen for dtype in case.dtypes})
+        raise UsageError(f"no chosen case is exact in {', '.join(dtypes)}; there is {', '.join(exact)}")
+    return checks
+
+
+def _profiles(operation: str) -> list[str]:
+    if operation not in vectors.operations():
+        reject("operation", operation, vectors.operations())
+    return vectors.profiles(operation)
+
+
+def reject(what: str, name: str, there: Iterable[Any]) -> NoReturn:
+    """Raise `UsageError` for a name that does not exist, with those that come close, or all when they are few."""
+    names = [str(each) for each in there]
+    text = f"there is no {what} {name!r}"
+    if close := get_close_matches(name, names, n=3, cutoff=0.5):
+        text += f"; did you mean {' or '.join(close)}?"
+    if len(names) <= 24:
+        text += f"\n  there are: {', '.join(names)}" if names else ""
+    else:
+        text += "\n  `attention-ref list clauses` and `attention-ref list cases` show them all"
+    raise UsageError(text)

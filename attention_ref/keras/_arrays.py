@@ -1,0 +1,118 @@
+"""What a call is given: as tensors of the running engine, and described for the specification's checks."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from attention_ref.spec.errors import reject
+from attention_ref.spec.shapes import Described, Sizes
+
+Array = Any
+Arrays = dict[str, Array | None]
+
+
+def as_array(given: Any) -> Array:
+    """Make a tensor of what is given; a tensor of the running engine stays as it is."""
+    tensor = ops.convert_to_tensor(given)
+    is_double = isinstance(given, (np.ndarray, np.generic)) and given.dtype == np.float64
+    if is_double and describe(tensor).dtype != "float64":
+        rule = "float64 on the JAX engine needs JAX's 64-bit mode, JAX_ENABLE_X64=1; it would become float32"
+        reject("attention_ref.keras", rule, "float64")
+    return tensor
+
+
+def prepare(
+    operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Arrays, str]:
+    """Let the specification check a call, and make its tensors ready for arithmetic.
+
+    Returns:
+        The tensors: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
+        key/value head for every query head. And the dtype of the query.
+    """
+    arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    lengths = arrays["key_lengths"]
+    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
+    if lengths is not None:
+        _hide_padding(ready)
+    _repeat_heads(ready)
+    return ready, described["query"].dtype
+
+
+def describe(array: Array) -> Described:
+    """Give the shape, in which None is a size not known yet, and the name of the dtype."""
+    return Described(tuple(array.shape), keras.backend.standardize_dtype(array.dtype))
+
+
+def values(array: Array) -> list[Any] | None:
+    """Read the values, flat; None where they cannot be read: in a compiler's trace, in a symbolic call."""
+    if _torch_compiles():
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an engine may warn before it refuses
+            return ops.convert_to_numpy(array).ravel().tolist()
+    except (NotImplementedError, RuntimeError, TypeError):
+        return None
+
+
+def widen(array: Array) -> Array:
+    """Give float16 and bfloat16 as float32, in which they are computed."""
+    return ops.cast(array, "float32") if describe(array).dtype in {"float16", "bfloat16"} else array
+
+
+def tanh(array: Array) -> Array:
+    """Give the hyperbolic tangent in the array's dtype: on the JAX engine `ops.tanh` takes float64 to float32."""
+    if keras.config.backend() != "jax" or describe(array).dtype != "float64":
+        return ops.tanh(array)
+    growth = ops.expm1(2 * ops.where(array > 32, 32, array))  # from 20 on the result is 1
+    return growth / (growth + 2)
+
+
+def symbolic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function take the symbolic tensors of a Keras model: such a call becomes one operation of the model."""
+
+    class Call(keras.Operation):
+        def call(self, *args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+    Call.__name__ = function.__name__  # Keras makes the names of a model's operations from it: attention, attention_1
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(argument, keras.KerasTensor) for argument in (*args, *kwargs.values())):
+            return Call()(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return called
+
+
+def _torch_compiles() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
+def _hide_padding(arrays: Arrays) -> None:
+    """Let nothing of the padding into the arithmetic: what is 0 times NaN in a sum would be NaN in all of it."""
+    lengths = ops.cast(arrays["key_lengths"], "int32")[..., None, None, None]
+    is_real = ops.arange(ops.shape(arrays["key"])[-2], dtype="int32") < lengths  # (b,1,1,k)
+    arrays["mask"] = is_real if arrays["mask"] is None else ops.logical_and(is_real, arrays["mask"])
+    for name in ("key", "value"):
+        arrays[name] = ops.where(ops.swapaxes(is_real, -1, -2), arrays[name], 0)
+
+
+def _repeat_heads(arrays: Arrays) -> None:
+    """Give query head `i` its own copy of key/value head `i // (h/g)`."""
+    repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
+    if repeats != 1:
+        for name in ("key", "value"):
+            arrays[name] = ops.repeat(arrays[name], repeats, axis=-3)  # (b,h,k,_)

@@ -1,0 +1,70 @@
+"""What a call is given: as arrays, and described for the specification's checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from attention_ref.spec.shapes import Described, Sizes
+
+Array = np.ndarray
+Arrays = dict[str, Array | None]
+
+
+def as_array(given: Any) -> Array:
+    """Make an array of what is given; an array stays as it is."""
+    return np.asarray(given)
+
+
+def prepare(
+    operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Arrays, Any]:
+    """Let the specification check a call, and make its arrays ready for arithmetic.
+
+    Returns:
+        The arrays: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
+        key/value head for every query head. And the dtype of the query.
+    """
+    arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    lengths = arrays["key_lengths"]
+    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
+    if lengths is not None:
+        _hide_padding(ready)
+    _repeat_heads(ready)
+    return ready, arrays["query"].dtype
+
+
+def describe(array: Array) -> Described:
+    """Give the shape and the name of the dtype."""
+    return Described(array.shape, array.dtype.name)
+
+
+def values(array: Array) -> list[Any] | None:
+    """Read the values, flat; None where they cannot be read, which never happens here."""
+    return array.ravel().tolist()
+
+
+def widen(array: Array) -> Array:
+    """Give float16 and bfloat16 as float32, in which they are computed."""
+    return array.astype(np.float32) if array.dtype.name in {"float16", "bfloat16"} else array
+
+
+def _hide_padding(arrays: Arrays) -> None:
+    """Let nothing of the padding into the arithmetic: what is 0 times NaN in a sum would be NaN in all of it."""
+    lengths = arrays["key_lengths"][..., None, None, None]
+    is_real = np.arange(arrays["key"].shape[-2]) < lengths  # (b,1,1,k)
+    arrays["mask"] = is_real if arrays["mask"] is None else is_real & arrays["mask"]
+    for name in ("key", "value"):
+        arrays[name] = np.where(is_real.mT, arrays[name], 0)
+
+
+def _repeat_heads(arrays: Arrays) -> None:
+    """Give query head `i` its own copy of key/value head `i // (h/g)`."""
+    repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
+    if repeats != 1:
+        for name in ("key", "value"):
+            arrays[name] = np.repeat(arrays[name], repeats, axis=-3)  # (b,h,k,_)

@@ -1,0 +1,31 @@
+"""The executable specification: what attention and the Transformer compute, in plain Python.
+
+It imports nothing but the standard library and runs on any number type in `attention_ref.spec.numbers`.
+"""
+
+from attention_ref.spec.arrays import Array, as_array
+from attention_ref.spec.attention import additive_attention, attention, multiplicative_attention
+from attention_ref.spec.errors import SpecificationError
+from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
+from attention_ref.spec.primitives import log_sum_exp, softmax
+from attention_ref.spec.trace import Traced
+
+VERSION = "2026.11"
+"""The version of the specification. A clause never changes its meaning inside a version."""
+
+__all__ = [
+    "VERSION",
+    "Array",
+    "SpecificationError",
+    "Traced",
+    "additive_attention",
+    "as_array",
+    "attention",
+    "causal_mask",
+    "length_mask",
+    "log_sum_exp",
+    "multiplicative_attention",
+    "softmax",
+    "visible_keys",
+    "window_mask",
+]

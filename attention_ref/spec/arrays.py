@@ -1,0 +1,85 @@
+"""Arrays for the specification: a shape and its values, nothing that computes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+Index = tuple[int, ...]
+
+
+class Array:
+    """Values in row-major order with a shape, which nested lists lose where a size is 0.
+
+    Arguments:
+        shape: the sizes, any of which may be 0.
+        values: as many values as the shape holds, row-major.
+        dtype: `"real"` for numbers of any type, `"bool"`, or `"integer"`; found from the values when None.
+    """
+
+    __slots__ = ("dtype", "shape", "values")
+
+    def __init__(self, shape: Sequence[int], values: Sequence[Any], dtype: str | None = None) -> None:
+        self.shape = tuple(shape)
+        self.values = list(values)
+        if math.prod(self.shape) != len(self.values):
+            raise ValueError(f"an array of shape {self.shape} cannot hold {len(self.values)} values")
+        self.dtype = dtype if dtype is not None else _dtype_of(self.values)
+
+    def __getitem__(self, index: Index) -> Any:
+        """Give the value at a full index, or the row of values at an index that lacks only the last axis."""
+        flat = 0
+        for position, size in zip(index, self.shape, strict=False):
+            flat = flat * size + position
+        if len(index) == len(self.shape):
+            return self.values[flat]
+        size = self.shape[-1]
+        return self.values[flat * size : (flat + 1) * size]
+
+    def nested(self) -> Any:
+        """Give the values as nested lists."""
+        values = self.values
+        for size in reversed(self.shape):
+            count = len(values) // size if size else math.prod(self.shape[: self.shape.index(0)])
+            values = [values[i * size : (i + 1) * size] for i in range(count)]
+        return values[0]
+
+    def map(self, function: Callable[[Any], Any]) -> Array:
+        """Apply a function to every value."""
+        return Array(self.shape, [function(value) for value in self.values], self.dtype)
+
+
+def _dtype_of(values: Sequence[Any]) -> str:
+    if values and all(isinstance(value, bool) for value in values):
+        return "bool"
+    if values and all(isinstance(value, int) for value in values):
+        return "integer"
+    return "real"
+
+
+def as_array(values: Any) -> Array:
+    """Make an array of nested lists or tuples (or of one value); an array is given back as it is."""
+    if isinstance(values, Array):
+        return values
+    shape: list[int] = []
+    level = [values]
+    while level and all(isinstance(item, (list, tuple)) for item in level):
+        sizes = {len(item) for item in level}
+        if len(sizes) != 1:
+            raise ValueError(f"nested lists must be rectangular; received lengths {sorted(sizes)} side by side")
+        shape.append(sizes.pop())
+        level = [inner for item in level for inner in item]
+    return Array(shape, level)
+
+
+def indices(shape: Sequence[int]) -> Iterator[Index]:
+    """Go through every index of a shape in row-major order."""
+    return itertools.product(*(range(size) for size in shape))
+
+
+def broadcast_index(index: Index, shape: Sequence[int]) -> Index:
+    """Find where a broadcast index reads an array of `shape`: right-aligned, a size of 1 read at 0."""
+    aligned = index[len(index) - len(shape) :]
+    return tuple(0 if size == 1 else position for position, size in zip(aligned, shape, strict=True))

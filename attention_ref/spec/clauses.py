@@ -1,0 +1,49 @@
+"""The clauses: the decisions of the specification, one by one, kept as data in `clauses.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One decision.
+
+    Arguments:
+        id: the operation's short name and the clause's own, such as `attention.causal`.
+        title: the decision in a few words.
+        statement: what an implementation must do.
+        reason: why this and not something else.
+        differ: what released libraries do instead, with the versions that were run or read.
+        sources: papers, standards, and threads in which people met the question.
+        optional: whether an implementation may leave the clause unmet and still conform.
+        foundation: whether every case of the operation depends on the clause, so that no case needs to list it.
+    """
+
+    id: str
+    title: str
+    statement: str
+    reason: str
+    differ: str
+    sources: tuple[str, ...]
+    optional: bool = False
+    foundation: bool = False
+
+
+@cache
+def clauses() -> Mapping[str, Clause]:
+    """Give every clause by its id, in the order in which the formula meets them."""
+    text = resources.files("attention_ref.spec").joinpath("clauses.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text)["clause"]
+    return MappingProxyType({table["id"]: _clause(table) for table in tables})
+
+
+def _clause(table: dict[str, Any]) -> Clause:
+    text = {name: " ".join(table[name].split()) for name in ("statement", "reason", "differ")}
+    return Clause(**{**table, **text, "sources": tuple(table["sources"])})

@@ -1,0 +1,43 @@
+"""The one place where errors are worded: operation, rule broken, what was received, all shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+
+class SpecificationError(ValueError):
+    """An input that the specification does not define.
+
+    The message is the same in every backend:
+
+        attention: query and key must have the same head size d.
+          received 8 and 4
+          query (2, 4, 3, 8), key (2, 4, 5, 4), value (2, 4, 5, 8)
+    """
+
+
+def reject(
+    operation: str,
+    rule: str,
+    received: object,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> NoReturn:
+    """Raise `SpecificationError` for `operation`.
+
+    Arguments:
+        operation: the public name of what was called, such as `attention`.
+        rule: the rule that the input breaks, as a sentence without its full stop.
+        received: what was given instead.
+        shapes: the shape of every array of the call by argument name; an unknown size is None.
+    """
+    lines = [f"{operation}: {rule}.", f"  received {received}"]
+    if shapes:
+        lines.append("  " + ", ".join(f"{name} {shape_text(shape)}" for name, shape in shapes.items()))
+    raise SpecificationError("\n".join(lines))
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Write a shape as Python does, an unknown size as `?`."""
+    sizes = ["?" if size is None else str(size) for size in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

@@ -1,0 +1,98 @@
+"""The number types that the specification runs on, and the functions that it needs of them.
+
+The formulas are written once and accept any of
+
+- `float`: the value;
+- `mpmath.mpf`: the value to as many digits as its context holds (this module does not import mpmath: such a number
+  brings its own functions);
+- `attention_ref.spec.trace.Traced`: the value with a record of how it came about, which gives derivatives and the
+  size of rounding errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Number = Any
+"""`float`, `mpmath.mpf` or `Traced`."""
+
+
+def constant(value: float, like: Number) -> Number:
+    """Give `value` in the number type of `like`."""
+    if isinstance(like, float):
+        return float(value)
+    if hasattr(like, "constant"):
+        return like.constant(value)
+    return type(like)(value)
+
+
+def stored(number: Number) -> Number:
+    """Mark a value that a framework keeps as a tensor, so that it rounds to the tensor's own dtype.
+
+    A float or an mpf is given back as it is. In float16 and bfloat16 everything between two marks is computed in at
+    least float32.
+    """
+    return number.stored() if hasattr(number, "stored") else number
+
+
+def detached(number: Number) -> Number:
+    """Take a number out of the record of derivatives, where the result does not depend on it."""
+    return number.detached() if hasattr(number, "detached") else number
+
+
+def _function(name: str, number: Number) -> Number:
+    """Call a function on a float by `math`, on an mpf by its context, on a traced number by its own method."""
+    if isinstance(number, float):
+        return getattr(math, name)(number)
+    if hasattr(number, "context"):
+        return getattr(number.context, name)(number)
+    return getattr(number, name)()
+
+
+def exp(number: Number) -> Number:
+    """The exponential."""
+    return _function("exp", number)
+
+
+def log(number: Number) -> Number:
+    """The natural logarithm."""
+    return _function("log", number)
+
+
+def sqrt(number: Number) -> Number:
+    """The square root."""
+    return _function("sqrt", number)
+
+
+def tanh(number: Number) -> Number:
+    """The hyperbolic tangent."""
+    return _function("tanh", number)
+
+
+def is_nan(number: Number) -> bool:
+    """Say whether a number is not a number."""
+    return bool(number != number)
+
+
+def maximum(numbers: Sequence[Number]) -> Number:
+    """The largest of at least one number; NaN when any of them is NaN, as in IEEE 754-2019 `maximum`."""
+    for number in numbers:
+        if is_nan(number):
+            return number
+    return max(numbers)
+
+
+def total(numbers: Iterable[Number]) -> Number:
+    """The sum of at least one number, added from the first to the last."""
+    iterator = iter(numbers)
+    result = next(iterator)
+    for number in iterator:
+        result = result + number
+    return result
+
+
+def dot(left: Sequence[Number], right: Sequence[Number]) -> Number:
+    """The inner product of two vectors of the same positive length."""
+    return total(a * b for a, b in zip(left, right, strict=True))

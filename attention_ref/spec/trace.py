@@ -1,0 +1,204 @@
+"""Numbers that remember how they were computed: gradients, and the size of accumulated rounding errors.
+
+Running a formula on `Traced` numbers records every operation with its partial derivatives. Read backwards, the record
+gives the adjoint of every intermediate value: how much the result moves when that value moves. With cotangents as
+starting adjoints this is the gradient. With a rounding error of each operation as the movement it is the error of the
+result (Linnainmaa, "Taylor expansion of the accumulated rounding error", BIT 16, 1976): with `u` the unit roundoff,
+`a_n` the adjoint and `x_n` the value of operation `n`, independent errors accumulate to the expected size
+
+    u * sqrt(sum_n (units_n * a_n * x_n)^2)
+
+(Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
+`units_n` is 1 for an arithmetic operation, 4 for an elementary function, 0 for what is exact.
+
+Traced numbers can hold traced numbers: `gradients` of the inner record is then itself recorded by the outer one, which
+gives the size of the rounding errors of gradients.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from attention_ref.spec import numbers
+from attention_ref.spec.numbers import Number
+
+ELEMENTARY_UNITS = 4
+"""Roundings that an elementary function counts for: released libraries return exp with errors of up to 2.4 ulp."""
+
+_order = itertools.count()
+
+
+class Traced:
+    """A number with the operation that made it.
+
+    Arguments:
+        value: the number itself, of any type in `attention_ref.spec.numbers`.
+        parents: the operands, each with the partial derivative of this value by it; 1 and -1 stand for themselves.
+        units: how many roundings the operation counts for.
+        is_storage: whether the rounding is the one of a tensor's dtype, not of the arithmetic.
+    """
+
+    __slots__ = ("is_storage", "order", "parents", "units", "value")
+
+    def __init__(
+        self,
+        value: Number,
+        parents: Sequence[tuple[Traced, Number]] = (),
+        units: int = 0,
+        is_storage: bool = False,
+    ) -> None:
+        self.value = value
+        self.parents = parents
+        self.units = units
+        self.is_storage = is_storage
+        self.order = next(_order)
+
+    def __add__(self, other: Traced) -> Traced:
+        return Traced(self.value + other.value, ((self, 1), (other, 1)), 1)
+
+    def __sub__(self, other: Traced) -> Traced:
+        return Traced(self.value - other.value, ((self, 1), (other, -1)), 1)
+
+    def __mul__(self, other: Traced) -> Traced:
+        return Traced(self.value * other.value, ((self, other.value), (other, self.value)), 1)
+
+    def __truediv__(self, other: Traced) -> Traced:
+        quotient = self.value / other.value
+        one = numbers.constant(1.0, other.value)
+        return Traced(quotient, ((self, one / other.value), (other, -quotient / other.value)), 1)
+
+    def __neg__(self) -> Traced:
+        return Traced(-self.value, ((self, -1),))
+
+    def exp(self) -> Traced:
+        value = numbers.exp(self.value)
+        return Traced(value, ((self, value),), ELEMENTARY_UNITS)
+
+    def log(self) -> Traced:
+        one = numbers.constant(1.0, self.value)
+        return Traced(numbers.log(self.value), ((self, one / self.value),), ELEMENTARY_UNITS)
+
+    def sqrt(self) -> Traced:
+        value = numbers.sqrt(self.value)
+        return Traced(value, ((self, numbers.constant(0.5, self.value) / value),), 1)
+
+    def tanh(self) -> Traced:
+        value = numbers.tanh(self.value)
+        one = numbers.constant(1.0, self.value)
+        return Traced(value, ((self, one - value * value),), ELEMENTARY_UNITS)
+
+    def constant(self, value: float) -> Traced:
+        """A constant in this number type; it counts one rounding, for it may not be exact in the tensor's dtype."""
+        return Traced(numbers.constant(value, self.value), (), 1)
+
+    def stored(self) -> Traced:
+        return Traced(self.value, ((self, 1),), 1, is_storage=True)
+
+    def detached(self) -> Traced:
+        return Traced(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == (other.value if isinstance(other, Traced) else other)
+
+    __hash__ = object.__hash__
+
+    def __lt__(self, other: Traced | float) -> bool:
+        return self.value < (other.value if isinstance(other, Traced) else other)
+
+    def __gt__(self, other: Traced | float) -> bool:
+        return self.value > (other.value if isinstance(other, Traced) else other)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+class Rounding(NamedTuple):
+    """The size of the rounding errors in one output, in a form that holds for every dtype.
+
+    `arithmetic` and `storage` are expected sizes in units of the unit roundoff of the accumulator and of the tensors'
+    dtype. `underflow` and `storage_underflow` are sums of adjoints: what the result moves when every operation loses
+    one smallest number.
+    """
+
+    arithmetic: float
+    storage: float
+    underflow: float
+    storage_underflow: float
+
+
+def gradients(outputs: Sequence[Traced], cotangents: Sequence[Number], inputs: Sequence[Traced]) -> list[Number]:
+    """Give d sum(cotangent * output) / d input for every input, in the number type that the traced numbers hold.
+
+    An input that no output depends on has the gradient 0.
+
+    Arguments:
+        outputs: traced results.
+        cotangents: one number for every output, of the type that `outputs` hold.
+        inputs: traced numbers made without parents, before `outputs`.
+    """
+    adjoints: dict[Traced, Number] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        _accumulate(adjoints, output, cotangent)
+    for node in sorted(_ancestors(outputs), key=lambda traced: traced.order, reverse=True):
+        for parent, partial in node.parents:
+            _accumulate(adjoints, parent, _times(adjoints[node], partial))
+    return [adjoints.get(node, numbers.constant(0.0, node.value)) for node in inputs]
+
+
+def roundings(outputs: Iterable[Traced]) -> list[Rounding]:
+    """Give the size of the rounding errors of every output."""
+    operations: dict[Traced, _Operation] = {}
+    return [_rounding(output, operations) for output in outputs]
+
+
+class _Operation(NamedTuple):
+    parents: list[tuple[Traced, float]]
+    size: float
+    is_storage: bool
+
+
+def _operation(node: Traced) -> _Operation:
+    parents = [(parent, float(partial)) for parent, partial in node.parents]
+    return _Operation(parents, node.units * abs(float(node.value)), node.is_storage)
+
+
+def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
+    errors: dict[bool, list[float]] = {False: [], True: []}
+    adjoint_sums = {False: 0.0, True: 0.0}
+    adjoints = {output: 1.0}
+    for node in sorted(_ancestors([output]), key=lambda traced: traced.order, reverse=True):
+        adjoint = adjoints[node]
+        if node not in operations:
+            operations[node] = _operation(node)
+        parents, size, is_storage = operations[node]
+        if size:
+            errors[is_storage].append(adjoint * size)
+            adjoint_sums[is_storage] += abs(adjoint)
+        for parent, partial in parents:
+            adjoints[parent] = adjoints.get(parent, 0.0) + adjoint * partial
+    # hypot, for the squares of small numbers would underflow
+    return Rounding(math.hypot(*errors[False]), math.hypot(*errors[True]), adjoint_sums[False], adjoint_sums[True])
+
+
+def _ancestors(outputs: Iterable[Traced]) -> set[Traced]:
+    found = set(outputs)
+    pending = list(found)
+    while pending:
+        for parent, _ in pending.pop().parents:
+            if parent not in found:
+                found.add(parent)
+                pending.append(parent)
+    return found
+
+
+def _times(adjoint: Number, partial: Number) -> Number:
+    if isinstance(partial, int):
+        return adjoint if partial == 1 else -adjoint
+    return adjoint * partial
+
+
+def _accumulate(adjoints: dict[Traced, Number], node: Traced, amount: Number) -> None:
+    adjoints[node] = adjoints[node] + amount if node in adjoints else amount

@@ -1,0 +1,114 @@
+"""Subjects by name, as the command takes them: a backend, a named peer, or `module:callable`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from attention_ref import backends
+
+if TYPE_CHECKING:
+    from attention_ref.conformance import Subject
+
+KERAS_BASED = ("keras", "keras.ops")
+JAX_BASED = ("jax.sdpa",)
+
+
+def names() -> Mapping[str, str]:
+    """Give every named subject and what it is."""
+    rooms = {name: f"this library's implementation on {name}" for name in backends.ROOMS}
+    return {**rooms, **{name: description for name, (_, description) in _peers().items()}}
+
+
+def missing(name: str) -> tuple[str, ...]:
+    """Give the packages that a named subject needs and that are not installed."""
+    if name in backends.ROOMS:
+        return backends.missing(name)
+    needs = ("onnx", "onnxruntime") if name == "onnxruntime" else (_peers()[name][0],)
+    return tuple(package for package in needs if find_spec(package) is None)
+
+
+def choose_engine(name: str, arrays: str, engine: str | None) -> None:
+    """Prepare this process for a subject: the engine that Keras runs on, and JAX's 64-bit mode where JAX is checked.
+
+    Both are read when Keras and JAX are first imported, so this comes before the subject is made.
+    """
+    from attention_ref.conformance.subject import UsageError
+
+    runs_on_keras = name in KERAS_BASED or (":" in name and arrays == "keras")
+    if engine is not None:
+        if not runs_on_keras:
+            kinds = f"{', '.join(KERAS_BASED)}, and module:callable with --arrays keras"
+            raise UsageError(f"--engine says what Keras runs on, and {name} does not run on Keras; it is for {kinds}")
+        if find_spec(engine) is None:
+            raise UsageError(f"--engine {engine}: {engine} is not installed")
+        os.environ["KERAS_BACKEND"] = engine
+    if runs_on_keras or name in JAX_BASED or (":" in name and arrays == "jax"):
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+
+def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> Subject:
+    """Make a subject.
+
+    Arguments:
+        name: a key of `names()`, or `module:callable`, the module importable from the working directory too.
+        arrays: what a callable of the user's takes and returns.
+        operation: what it is to be.
+
+    Raises:
+        UsageError: when there is no such subject, or it cannot be imported.
+    """
+    from attention_ref.conformance import Subject, UsageError, room
+    from attention_ref.conformance.runner import reject
+
+    if ":" in name:
+        return Subject(name, arrays, {operation: _callable(name)})
+    if name not in names():
+        reject("subject", name, [*names(), "module:callable"])
+    if packages := missing(name):
+        raise UsageError(f"{name} needs {' and '.join(packages)}, which is not installed")
+    try:
+        if name in backends.ROOMS:
+            return room(backends.backend(name), name, _version(name))
+        return import_module("attention_ref.conformance.peers").peer(name)
+    except ImportError as error:
+        raise UsageError(f"{name} cannot be imported: {error}") from error
+
+
+def _peers() -> Mapping[str, tuple[str, str]]:
+    from attention_ref.conformance.peers import PEERS
+
+    return PEERS
+
+
+def _version(room: str) -> str:
+    version = metadata.version(room)
+    return f"{version} on {backends.engine()}" if room == "keras" else version
+
+
+def _callable(name: str) -> Callable[..., Any]:
+    from attention_ref.conformance import UsageError
+    from attention_ref.conformance.runner import reject
+
+    module_name, _, path = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, which `python -m` adds and a console script does not
+    try:
+        found: Any = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"{module_name} cannot be imported: {type(error).__name__}: {error}\n  {frame.filename}:{frame.lineno}"
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            reject(f"callable of {module_name}", path, [each for each in dir(found) if not each.startswith("_")])
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{name} is not callable, it is {type(found).__name__}")
+    return found

@@ -1,0 +1,86 @@
+"""How far a result may lie from the truth, against sizes worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from attention_ref.conformance.budget import FACTOR, FORMATS, Roundings, budget, compare
+
+ROUNDINGS = Roundings(*(np.array([size]) for size in (3.0, 4.0, 5.0, 6.0)))
+
+
+def test_the_factor_is_the_documented_one() -> None:
+    assert FACTOR == 8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float64", 24 * 2.0**-53),
+        ("float32", 24 * 2.0**-24 + 5 * 2.0**-126),
+        ("float16", 8 * math.sqrt((3 * 2.0**-24) ** 2 + (4 * 2.0**-11) ** 2) + 5 * 2.0**-126 + 6 * 2.0**-24),
+        ("bfloat16", 8 * math.sqrt((3 * 2.0**-24) ** 2 + (4 * 2.0**-8) ** 2) + 5 * 2.0**-126 + 6 * 2.0**-133),
+    ],
+)
+def test_a_budget_is_the_one_worked_out_by_hand(dtype: str, expected: float) -> None:
+    assert budget(ROUNDINGS, dtype) == pytest.approx([expected], rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float64", 5 * 2.0**-1022),
+        ("float32", 5 * 2.0**-126),
+        ("float16", 5 * 2.0**-126 + 6 * 2.0**-24),
+        ("bfloat16", 5 * 2.0**-126 + 6 * 2.0**-133),
+    ],
+)
+def test_numbers_that_vanish_have_the_budget_of_underflow(dtype: str, expected: float) -> None:
+    assert budget(ROUNDINGS._replace(arithmetic=np.zeros(1), storage=np.zeros(1)), dtype) == [expected]
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_what_is_exact_has_no_budget(dtype: str) -> None:
+    assert budget(Roundings(*np.zeros((4, 1))), dtype) == [0.0]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_a_format_is_numpys(dtype: str) -> None:
+    limits = np.finfo(dtype)
+    assert FORMATS[dtype] == (limits.eps / 2, limits.smallest_normal, limits.smallest_subnormal)
+
+
+def test_bfloat16_is_the_format_of_ml_dtypes() -> None:
+    limits = pytest.importorskip("ml_dtypes").finfo("bfloat16")
+    numbers = (float(limits.eps) / 2, float(limits.smallest_normal), float(limits.smallest_subnormal))
+    assert FORMATS["bfloat16"] == numbers
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "allowed", "share"),
+    [
+        (1.5, 1.0, 1.0, 0.5),
+        (-1.0, 1.0, 1.0, 2.0),
+        (0.0, 0.0, 0.0, 0.0),
+        (-0.0, 0.0, 0.0, 0.0),
+        (5e-324, 0.0, 0.0, math.inf),
+        (math.nan, 1.0, 1e300, math.inf),
+        (math.nan, math.nan, 0.0, 0.0),
+        (0.0, math.nan, 1e300, math.inf),
+        (math.inf, math.nan, 0.0, math.inf),
+        (math.inf, math.inf, 0.0, 0.0),
+        (-math.inf, math.inf, 1e300, math.inf),
+        (1e308, math.inf, 1e300, math.inf),
+        (math.inf, 1e308, 1e308, math.inf),
+        (1e308, -1e308, 1.0, math.inf),
+    ],
+)
+def test_two_numbers_are_compared(got: float, expected: float, allowed: float, share: float) -> None:
+    assert compare(np.array([got]), np.array([expected]), np.array([allowed])).share == [share]
+
+
+def test_nothing_compares_to_nothing() -> None:
+    assert compare(np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((2, 0))).share.shape == (2, 0)
