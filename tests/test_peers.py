@@ -71,6 +71,9 @@ MEASURED = {
 }
 
 
+ALL = [pytest.param(name, marks=pytest.mark.engine) if name == "keras.ops" else name for name in PEERS]
+
+
 def measured(name):
     if name == "keras.ops":
         return KERAS[pytest.importorskip("keras").backend.backend()]
@@ -89,7 +92,7 @@ def report_on(name):
     return check_subject(subject(name), operations=["attention"], profiles=expected.profiles, dtypes=expected.dtypes)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", ALL)
 def test_failures_are_those_that_were_measured(name):
     fails = measured(name).fails.keys()
     report = report_on(name)
@@ -99,7 +102,7 @@ def test_failures_are_those_that_were_measured(name):
     assert {each.id for each in report.clauses if each.verdict == "fails"} >= fails
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", ALL)
 def test_what_a_library_lacks_is_unsupported(name):
     expected = measured(name)
     clauses = report_on(name).clauses
@@ -115,7 +118,7 @@ def worst(name, case):
     return result
 
 
-@pytest.mark.parametrize("name", ["keras.ops", "jax.sdpa"])
+@pytest.mark.parametrize("name", [pytest.param("keras.ops", marks=pytest.mark.engine), "jax.sdpa"])
 def test_empty_row_is_the_mean_of_the_values(name):
     result = worst(name, "attention/mask/all-false")
     row, head, _, column = result.mismatch.index

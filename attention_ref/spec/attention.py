@@ -2,6 +2,8 @@
 
     weights = softmax over the visible keys of scores + bias
     output  = weights @ value
+
+Which keys are visible is said in `masks.py`.
 """
 
 from __future__ import annotations
@@ -205,9 +207,7 @@ def multiplicative_attention(
     """
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout}
-    arrays = _arrays(
-        query, key, value, mask, bias, query_offset, key_lengths, dropout_mask, score_kernel=score_kernel
-    )
+    arrays = _arrays(query, key, value, mask, bias, query_offset, key_lengths, dropout_mask, score_kernel=score_kernel)
     sizes = shapes.check_multiplicative_attention("multiplicative_attention", *_describe(arrays, options))
 
     def score(query_row: Sequence[Number], key_row: Sequence[Number]) -> Number:
@@ -219,7 +219,7 @@ def multiplicative_attention(
 def _attend(
     score: Score,
     sizes: Sizes,
-    arrays: dict[str, Array | None],
+    arrays: dict[str, Any],
     options: dict[str, Any],
     return_weights: bool,
     return_log_sum_exp: bool,
@@ -304,16 +304,14 @@ def _arrays(
     key_lengths: Any,
     dropout_mask: Any,
     **parameters: Any,
-) -> dict[str, Array | None]:
+) -> dict[str, Any]:
     given = {"mask": mask, "bias": bias, "query_offset": query_offset, "key_lengths": key_lengths}
     given |= {"dropout_mask": dropout_mask} | parameters
     optional = {name: None if array is None else as_array(array) for name, array in given.items()}
     return {"query": query, "key": key, "value": value, **optional}
 
 
-def _describe(
-    arrays: dict[str, Array | None], options: dict[str, Any]
-) -> tuple[dict[str, Described | None], dict[str, Any]]:
+def _describe(arrays: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Described | None], dict[str, Any]]:
     names = {"integer": "int64"}
     described = {
         name: None if array is None else Described(array.shape, names.get(array.dtype, array.dtype))

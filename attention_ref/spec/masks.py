@@ -5,7 +5,7 @@ A key is visible when every rule allows it: `mask` and `causal` and `window` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
 from attention_ref.spec.numbers import Number
@@ -117,10 +117,13 @@ def is_excluded(bias: Number) -> bool:
     return bool(bias == float("-inf"))
 
 
-def _by_position(query_length, key_length, query_offset, is_visible) -> Array:
+def _by_position(query_length: int, key_length: int, query_offset: Offsets, is_visible: Callable[[int], bool]) -> Array:
     offsets = as_array(query_offset)
     values = [
-        is_visible(j - (i + offset)) for offset in offsets.values for i in range(query_length) for j in range(key_length)
+        is_visible(j - (i + offset))
+        for offset in offsets.values
+        for i in range(query_length)
+        for j in range(key_length)
     ]
     leading = (*offsets.shape, 1) if offsets.shape else ()
     return Array((*leading, query_length, key_length), values, "bool")

@@ -43,25 +43,23 @@ class Described(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes of one call of attention; None where a size is not known before the call runs."""
+    """The sizes of one call of attention: integers, or None where a size is not known before the call runs."""
 
-    batch: Shape
-    heads: int | None
-    groups: int | None
-    query_length: int | None
-    key_length: int | None
-    head_size: int | None
-    value_size: int | None
+    batch: tuple[Any, ...]
+    heads: Any
+    groups: Any
+    query_length: Any
+    key_length: Any
+    head_size: Any
+    value_size: Any
 
     @property
-    def scores(self) -> Shape:
+    def scores(self) -> tuple[Any, ...]:
         """The shape `(b,h,q,k)` of the scores."""
         return (*self.batch, self.heads, self.query_length, self.key_length)
 
 
-def check_attention(
-    operation: str, arrays: Mapping[str, Described | None], options: Mapping[str, Any]
-) -> Sizes:
+def check_attention(operation: str, arrays: Mapping[str, Described | None], options: Mapping[str, Any]) -> Sizes:
     """Check a call of `attention`.
 
     Arguments:
@@ -178,7 +176,7 @@ class _Call:
         if same_head_size:
             self._check_same(query[-1], key[-1], "query and key must have the same head size d")
         heads, groups = query[-3], key[-3]
-        if groups == 0 or (None not in (heads, groups) and heads % groups):
+        if groups == 0 or (heads is not None and groups is not None and heads % groups):
             self.reject(
                 "the query heads h must be a multiple of the key/value heads g", f"h = {heads} and g = {groups}"
             )
@@ -245,7 +243,8 @@ class _Call:
         if number is None:
             return
         kind = "a finite number above 0" if positive else "a finite number"
-        if not _is_number(number) or not math.isfinite(number) or (positive and not number > 0):
+        # compared, for a compiler that traces the number cannot call math.isfinite
+        if not _is_number(number) or not -math.inf < number < math.inf or (positive and not number > 0):
             self.reject(f"{name} must be {kind}", repr(number))
 
     def check_lengths(self, values: Sequence[int] | None, key_length: int | None) -> None:

@@ -95,7 +95,7 @@ class Traced:
         return Traced(numbers.constant(value, self.value), (), 1)
 
     def stored(self) -> Traced:
-        return Traced(self.value, ((self, 1),), 1, is_storage=True)
+        return Traced(numbers.stored(self.value), ((self, 1),), 1, is_storage=True)
 
     def detached(self) -> Traced:
         return Traced(self.value)
@@ -142,7 +142,7 @@ def gradients(outputs: Sequence[Traced], cotangents: Sequence[Number], inputs: S
     adjoints: dict[Traced, Number] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
         _accumulate(adjoints, output, cotangent)
-    for node in sorted(_ancestors(outputs), key=lambda traced: traced.order, reverse=True):
+    for node in sorted(ancestors(outputs), key=lambda traced: traced.order, reverse=True):
         for parent, partial in node.parents:
             _accumulate(adjoints, parent, _times(adjoints[node], partial))
     return [adjoints.get(node, numbers.constant(0.0, node.value)) for node in inputs]
@@ -169,7 +169,7 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
     errors: dict[bool, list[float]] = {False: [], True: []}
     adjoint_sums = {False: 0.0, True: 0.0}
     adjoints = {output: 1.0}
-    for node in sorted(_ancestors([output]), key=lambda traced: traced.order, reverse=True):
+    for node in sorted(ancestors([output]), key=lambda traced: traced.order, reverse=True):
         adjoint = adjoints[node]
         if node not in operations:
             operations[node] = _operation(node)
@@ -183,7 +183,8 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
     return Rounding(math.hypot(*errors[False]), math.hypot(*errors[True]), adjoint_sums[False], adjoint_sums[True])
 
 
-def _ancestors(outputs: Iterable[Traced]) -> set[Traced]:
+def ancestors(outputs: Iterable[Traced]) -> set[Traced]:
+    """Give everything that the outputs were made of, themselves included."""
     found = set(outputs)
     pending = list(found)
     while pending:

@@ -17,7 +17,7 @@ from mpmath import MPContext
 from attention_ref import spec
 from attention_ref.spec import Array, Traced
 from attention_ref.spec.numbers import stored
-from attention_ref.spec.trace import ELEMENTARY_UNITS, Rounding, _ancestors, gradients, roundings
+from attention_ref.spec.trace import ELEMENTARY_UNITS, Rounding, ancestors, gradients, roundings
 from attention_ref.vectors.fill import real_values
 from attention_ref.vectors.recipe import Recipe
 
@@ -111,7 +111,7 @@ def _has_infinities(recipe: Recipe) -> bool:
 
 def _part_from_infinities(outputs: Sequence[Any]) -> None:
     """Let a finite number that was made of an infinite one, such as exp(-inf), not move with it: 0 * inf is no size."""
-    for node in _ancestors([value for value in outputs if isinstance(value, Traced)]):
+    for node in ancestors([value for value in outputs if isinstance(value, Traced)]):
         if any(not math.isfinite(parent.value) for parent, _ in node.parents):
             node.parents = ()
 
@@ -146,7 +146,7 @@ def _score_nodes(outputs: Sequence[Traced]) -> set[Traced]:
     """Everything that an exponential was taken of. It is told by its derivative, which is itself."""
     exponentials = (
         node
-        for node in _ancestors(outputs)
+        for node in ancestors(outputs)
         if node.units == ELEMENTARY_UNITS and node.parents and node.parents[0][1] is node.value
     )
-    return _ancestors([parent for node in exponentials for parent, _ in node.parents])
+    return ancestors([parent for node in exponentials for parent, _ in node.parents])
