@@ -1,4 +1,4 @@
-"""One specification of attention, three implementations of it, and a kit that checks any other.
+"""One specification of attention and the Transformer, three implementations of it, and a kit that checks any other.
 
     import attention_ref as ref
     import attention_ref.torch as ar        # or attention_ref.numpy, attention_ref.keras: the same names
@@ -15,7 +15,7 @@ from attention_ref.backends import available, backend
 
 __version__ = "0.1.0"
 
-_PARTS = ("spec", "vectors", "conformance", "numpy", "torch", "keras")
+_PARTS = ("spec", "weights", "generation", "vectors", "conformance", "numpy", "torch", "keras")
 
 __all__ = ["__version__", "available", "backend", *_PARTS]
 

@@ -82,7 +82,7 @@ def _command(commands: Any, name: str, run: Callable[..., int], text: str) -> ar
 def _add_check(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("subject", metavar="SUBJECT", help="numpy, torch, keras, a peer (see list subjects), or module:callable")
-    add("--operation", metavar="OP", help="attention, additive_attention, multiplicative_attention")
+    add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
     add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
     dtypes = ", ".join(DTYPES)
     add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")

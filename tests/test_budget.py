@@ -10,6 +10,7 @@ import pytest
 from attention_ref.conformance.budget import FACTOR, FORMATS, Roundings, budget, compare
 
 ROUNDINGS = Roundings(*(np.array([size]) for size in (3.0, 4.0, 5.0, 6.0)))
+DOUBLE = 2.0**30 * np.ones(1)
 
 
 def test_the_factor_is_the_documented_one() -> None:
@@ -32,6 +33,18 @@ def test_a_budget_is_the_one_worked_out_by_hand(dtype: str, expected: float) -> 
 @pytest.mark.parametrize(
     ("dtype", "expected"),
     [
+        ("float64", 8 * math.sqrt(9 + 4.0**30) * 2.0**-53),
+        ("float32", 8 * math.sqrt((3 * 2.0**-24) ** 2 + 4.0**-23) + 5 * 2.0**-126),
+        ("float16", 8 * math.sqrt((3 * 2.0**-24) ** 2 + 4.0**-23 + (4 * 2.0**-11) ** 2) + 6 * 2.0**-24),
+    ],
+)
+def test_what_is_computed_in_float64_counts_in_every_dtype(dtype: str, expected: float) -> None:
+    assert budget(ROUNDINGS._replace(double=DOUBLE), dtype) == pytest.approx([expected], rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
         ("float64", 5 * 2.0**-1022),
         ("float32", 5 * 2.0**-126),
         ("float16", 5 * 2.0**-126 + 6 * 2.0**-24),
@@ -44,7 +57,7 @@ def test_numbers_that_vanish_have_the_budget_of_underflow(dtype: str, expected: 
 
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_what_is_exact_has_no_budget(dtype: str) -> None:
-    assert budget(Roundings(*np.zeros((4, 1))), dtype) == [0.0]
+    assert budget(Roundings(*np.zeros((5, 1))), dtype) == [0.0]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])

@@ -123,7 +123,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         ("check mine:rihgt", "did you mean right?"),
         ("check mine:number", "mine:number is not callable"),
         ("check broken:function", "broken cannot be imported: ZeroDivisionError"),
-        ("check numpy --profile cor", "did you mean core?"),
+        ("check numpy --profile cor", "did you mean core"),
         ("check numpy --dtype float31", "there are: float64, float32, float16, bfloat16"),
         ("check numpy --case attention/core/plane", "did you mean attention/core/plain"),
         ("check numpy --operation convolution", "there are: attention, additive_attention, multiplicative_attention"),

@@ -32,11 +32,12 @@ def room(framework: str, *more: str) -> Law:
 LAWS = {
     "": Law(DOOR, OURS),
     "spec": Law(),
-    "weights": Law({"numpy", "attention_ref.spec"}),
+    "generation.py": Law({"numpy", "attention_ref.spec"}),
+    "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),
     "torch": room("torch"),
     "keras": room("keras"),
-    "vectors": Law({"attention_ref.spec", "mpmath"}),
+    "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
     "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS),
 }
 
@@ -85,7 +86,7 @@ def _is_for_types(node: ast.AST) -> bool:
 
 def _folder(path: Path) -> str:
     parts = path.relative_to(PACKAGE).parts
-    return parts[0] if len(parts) > 1 else ""
+    return parts[0] if len(parts) > 1 or parts[0] in LAWS else ""
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

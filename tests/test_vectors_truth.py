@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from attention_ref import spec, vectors
+from attention_ref.conformance import ATTENTIONS
 from attention_ref.vectors import recipe, truth
 from attention_ref.vectors.fill import real_values
 
-OPERATIONS = vectors.operations()
+OPERATIONS = ATTENTIONS
 DIFFERENTIATED = [
     "attention/core/plain",
     "attention/core/scale-negative",

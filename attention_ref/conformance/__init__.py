@@ -12,12 +12,14 @@ from __future__ import annotations
 from attention_ref.conformance.arrays import KINDS
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.checking import check, check_subject
+from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
 from attention_ref.conformance.report import ConformanceError, Report
 from attention_ref.conformance.runner import Mismatch, Result
-from attention_ref.conformance.subject import OPERATIONS, Subject, Unsupported, UsageError, room
+from attention_ref.conformance.subject import Subject, Unsupported, UsageError, room
 from attention_ref.conformance.verdicts import ClauseVerdict
 
 __all__ = [
+    "ATTENTIONS",
     "KINDS",
     "OPERATIONS",
     "Case",

@@ -42,6 +42,7 @@ class Roundings(NamedTuple):
     storage: np.ndarray
     underflow: np.ndarray
     storage_underflow: np.ndarray
+    double: np.ndarray | float = 0.0
 
 
 class Comparison(NamedTuple):
@@ -55,24 +56,26 @@ class Comparison(NamedTuple):
 def budget(roundings: Roundings, dtype: str) -> np.ndarray:
     """Give the error that each number of a result may have.
 
-        b = 8 sqrt((u_a arithmetic)^2 + (u_s storage)^2) + n_a underflow + m_s storage_underflow
+        b = 8 sqrt((u_a arithmetic)^2 + (u_s storage)^2 + (u_d double)^2) + n_a underflow + m_s storage_underflow
 
     with `u_a` and `n_a` the unit roundoff and the smallest normal number of the dtype that is computed in, `u_s` and
-    `m_s` the unit roundoff and the smallest subnormal number of the tensors' dtype. Where the two dtypes are one,
-    storing a number rounds nothing and the terms of storage are left out.
+    `m_s` the unit roundoff and the smallest subnormal number of the tensors' dtype, `u_d` the unit roundoff of float64,
+    in which the angles of positions are computed whatever the dtype. Where the first two dtypes are one, storing a
+    number rounds nothing and the terms of storage are left out.
 
     Arguments:
         roundings: the sizes that the vectors carry.
         dtype: of the inputs; float16 and bfloat16 are computed in float32.
     """
     arithmetic, storage = FORMATS[ARITHMETIC[dtype]], FORMATS[dtype]
-    if ARITHMETIC[dtype] == dtype:
-        return FACTOR * arithmetic.unit_roundoff * roundings.arithmetic + (
-            arithmetic.smallest_normal * roundings.underflow
-        )
-    rounded = np.hypot(arithmetic.unit_roundoff * roundings.arithmetic, storage.unit_roundoff * roundings.storage)
+    size = arithmetic.unit_roundoff * roundings.arithmetic
+    if np.any(roundings.double):
+        size = np.hypot(size, FORMATS["float64"].unit_roundoff * roundings.double)
     underflown = arithmetic.smallest_normal * roundings.underflow
-    return FACTOR * rounded + underflown + storage.smallest_subnormal * roundings.storage_underflow
+    if ARITHMETIC[dtype] == dtype:
+        return FACTOR * size + underflown
+    size = np.hypot(size, storage.unit_roundoff * roundings.storage)
+    return FACTOR * size + underflown + storage.smallest_subnormal * roundings.storage_underflow
 
 
 def compare(got: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> Comparison:

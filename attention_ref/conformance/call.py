@@ -6,7 +6,7 @@ import contextlib
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import numpy as np
 from attention_ref.conformance.arrays import Arrays, arrays_of
 from attention_ref.conformance.budget import ARITHMETIC
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.subject import Subject, Unsupported
+from attention_ref.conformance.decoding import decoded
+from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.subject import Subject, Unsupported, options_of, signed
 
 _LONGEST_MESSAGE = 300
 
@@ -35,11 +37,20 @@ class Fault(Exception):  # noqa: N818 - what is wrong with a subject is no error
         self.where = where
 
 
+class Lacking(Unsupported):
+    """Raised where a call needs arguments that the subject does not have."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(f"no argument {', '.join(names)}")
+        self.names = names
+
+
 @dataclass(frozen=True)
 class Answer:
-    """The results of a call by name, as float64, and the warnings that it gave."""
+    """The results of a call and what its taps were told, by name, as float64, and the warnings that it gave."""
 
     results: Mapping[str, np.ndarray]
+    taps: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
 
 
@@ -56,15 +67,22 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
     arrays = arrays_of(subject.arrays)
     given = {name: _made(arrays, values, dtype) for name, values in case.inputs.items()}
     before = {name: arrays.read(array) for name, array in given.items() if arrays.is_array(array)}
+    told: dict[str, Any] = {}
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("always")
-        returned = _called(subject, case, given)
-        results = _results(arrays, case, dtype, returned)
+        function = _function(subject, case, arrays, dtype)
+        if case.chunks:
+            results = {"output": _decoded(function, case, arrays, dtype)}
+        else:
+            results = _results(arrays, case, dtype, _called(function, case, given, told, arrays, dtype))
+        taps = {name: _told(arrays, name, told[name], case) for name in case.taps if name in told}
     for name, values in before.items():
         if not np.array_equal(arrays.read(given[name]), values, equal_nan=values.dtype.kind == "f"):
             raise Fault(f"it changes its argument {name}")
+    if told and subject.is_room and (missing := [name for name in case.taps if name not in told]):
+        raise Fault(f"its tap is not told of {', '.join(missing)}")
     texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
-    return Answer(results, tuple(dict.fromkeys(texts)))
+    return Answer(results, taps, tuple(dict.fromkeys(texts)))
 
 
 def _made(arrays: Arrays, values: np.ndarray, dtype: str) -> Any:
@@ -74,12 +92,47 @@ def _made(arrays: Arrays, values: np.ndarray, dtype: str) -> Any:
     return arrays.make(values, {"f": dtype, "b": "bool", "i": "int64"}[values.dtype.kind])
 
 
-def _called(subject: Subject, case: Case, given: dict[str, Any]) -> Any:
-    arguments = dict(given)
-    query, key, value = (arguments.pop(name) for name in ("query", "key", "value"))
+def _function(subject: Subject, case: Case, arrays: Arrays, dtype: str) -> Callable[..., Any]:
+    """Give what is called: the operation itself, or the layer that it builds."""
+    function = subject.operations[case.operation]
+    if not OPERATIONS[case.operation].is_layer:
+        return function
+    parameters = {name: _made(arrays, values, dtype) for name, values in case.parameters.items()}
+    with _blamed():
+        return function(case.config, parameters)
+
+
+def _called(
+    function: Callable[..., Any], case: Case, given: Mapping[str, Any], told: dict[str, Any], arrays: Arrays, dtype: str
+) -> Any:
+    """Call, with a tap where the signature names one, and with `like` where the operation has it."""
+    everything = {**given, **case.options, "config": case.config}
+    accepted = options_of(signed(function), len(case.positional))
+    if lacking := tuple(name for name in case.arguments if accepted is not None and name not in accepted):
+        raise Lacking(lacking)
+    options = {name: everything[name] for name in case.arguments}
+    if OPERATIONS[case.operation].takes_like and (accepted is None or "like" in accepted):
+        options["like"] = arrays.make(np.zeros(1), dtype)
+    if case.taps and accepted is not None and "tap" in accepted:
+        options["tap"] = told.__setitem__
+    with _blamed():
+        return function(*(everything[name] for name in case.positional), **options)
+
+
+def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
+    def read(item: Any, shape: tuple[int, ...]) -> np.ndarray:
+        return _read(arrays, "output", item, dtype, shape)
+
+    with _blamed():
+        return decoded(function, case, lambda values: _made(arrays, values, dtype), read)
+
+
+@contextlib.contextmanager
+def _blamed() -> Iterator[None]:
+    """Make a fault of what the subject raises."""
     try:
-        return subject.operations[case.operation](query, key, value, **arguments, **case.options)
-    except Unsupported:
+        yield
+    except (Unsupported, Fault):
         raise
     except (Exception, SystemExit) as error:
         raise Fault(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
@@ -101,6 +154,16 @@ def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str,
 def _dtype_of(name: str, dtype: str) -> str:
     """Results have the dtype of the inputs, except that log-sum-exp stays in the dtype that was computed in."""
     return ARITHMETIC[dtype] if name == "log_sum_exp" else dtype
+
+
+def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:
+    """Read what a tap was told; its dtype is free."""
+    shape = case.taps[name].values.shape
+    if not arrays.is_array(item):
+        raise Fault(f"the tap {name} is told {_kind(item)}, not an array of {arrays.name}")
+    if tuple(item.shape) != shape:
+        raise Fault(f"the tap {name} is told the shape {tuple(item.shape)} instead of {shape}")
+    return arrays.read(item)
 
 
 def _read(arrays: Arrays, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -132,7 +195,7 @@ def _one_line(error: object) -> str:
 
 
 def _last_frame(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
+    frames = traceback.extract_tb(error.__traceback__)[2:]  # the first two are the watch and the call above
     if not frames:
         return ""
     frame = frames[-1]

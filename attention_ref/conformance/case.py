@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
+from attention_ref.conformance.operations import OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
+from attention_ref.spec.records import Record
 
 _DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
 
@@ -39,6 +41,10 @@ class Case:
         options: the other arguments.
         expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
         gradient: the cotangents and expected gradients as the vectors hold them, or None.
+        config: what configures the operation, or None.
+        parameters: those of a layer, by name.
+        chunks: how many new places every batch row takes in each call, where a layer decodes with a cache.
+        taps: every intermediate of a layer, in the order in which it is computed.
     """
 
     id: str
@@ -52,11 +58,22 @@ class Case:
     options: Mapping[str, Any]
     expected: Mapping[str, Expected]
     gradient: Mapping[str, Any] | None = None
+    config: Record | None = None
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    chunks: tuple[tuple[int, ...], ...] = ()
+    taps: Mapping[str, Expected] = field(default_factory=dict)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The names of what the call is given beside query, key and value."""
-        return (*(name for name in self.inputs if name not in ("query", "key", "value")), *self.options)
+        """The names of what the call is given by name, beside what is passed by position."""
+        given = {**self.inputs, **self.options}
+        return tuple(name for name in given if name not in self.positional)
+
+    @property
+    def positional(self) -> list[str]:
+        """The names of what the call is given by position."""
+        is_argument = self.config is not None and not OPERATIONS[self.operation].is_layer
+        return positional(self.operation, {*self.inputs, *self.options, *(["config"] if is_argument else [])})
 
     @property
     def is_optional(self) -> bool:
@@ -73,7 +90,7 @@ def cases(operation: str, profile: str) -> tuple[Case, ...]:
 
 def foundations(operation: str) -> list[Clause]:
     """Give the clauses that every case of an operation depends on."""
-    prefix = operation.removesuffix("_attention") + "."
+    prefix = f"{OPERATIONS[operation].group}."
     return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
 
@@ -90,13 +107,17 @@ def _case(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
         options={name: tuple(value) if isinstance(value, list) else value for name, value in item["options"].items()},
         expected={name: _expected(result) for name, result in item["expected"].items()},
         gradient=item.get("gradient"),
+        config=configuration(operation, item.get("config")),
+        parameters={name: _array(array) for name, array in item.get("parameters", {}).items()},
+        chunks=tuple(map(tuple, item.get("chunks", ()))),
+        taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
     )
 
 
 def _expected(result: Mapping[str, Any]) -> Expected:
     values = _array(result)
-    sizes = (_array({"shape": result["shape"], "values": result["rounding"][name]}) for name in Roundings._fields)
-    return Expected(values, Roundings(*sizes))
+    sizes = {name: _array({"shape": result["shape"], "values": size}) for name, size in result["rounding"].items()}
+    return Expected(values, Roundings(**sizes))
 
 
 def _array(item: Mapping[str, Any]) -> np.ndarray:

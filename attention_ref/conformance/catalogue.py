@@ -14,6 +14,7 @@ from attention_ref import vectors
 from attention_ref.conformance.case import Case, cases, foundations
 from attention_ref.conformance.runner import reject
 from attention_ref.spec.clauses import Clause, clauses
+from attention_ref.spec.records import to_json
 
 _WIDTH = 100
 
@@ -92,9 +93,13 @@ def _explain_case(case: Case) -> str:
         *(["\n".join(["Seen in:", *(f"  {place}" for place in case.seen)])] if case.seen else []),
         *(["\n".join(["Clauses:", *titles])] if titles else []),
         *(_filled(f"Who differs on {name}: ", clauses()[name].differ) for name in case.clauses if _differs(name)),
+        *([f"config: {json.dumps(to_json(case.config))}"] if case.config is not None else []),
+        *([_filled("parameters: ", _shapes(case.parameters))] if case.parameters else []),
+        *([f"in chunks of {', '.join(map(str, case.chunks))} new places"] if case.chunks else []),
         *(_array(name, values) for name, values in case.inputs.items()),
         *([f"options: {json.dumps(case.options)}"] if case.options else []),
         *(_array(f"expected {name}", expected.values) for name, expected in case.expected.items()),
+        *([_filled("intermediates: ", ", ".join(case.taps))] if case.taps else []),
         "All numbers: --json",
     ]
     return "\n\n".join(parts)
@@ -102,6 +107,10 @@ def _explain_case(case: Case) -> str:
 
 def _differs(clause: str) -> bool:
     return clause in clauses() and bool(clauses()[clause].differ)
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items())
 
 
 def _array(name: str, values: np.ndarray) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attention_ref.conformance.arrays import arrays_of
+from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.runner import Progress, reject, run, select
-from attention_ref.conformance.subject import OPERATIONS, Subject
+from attention_ref.conformance.subject import Subject
 
 DTYPES = ("float64", "float32")
 """The dtypes that a check runs in unless it is told otherwise."""
@@ -25,17 +26,22 @@ def check(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Check a function against the specification.
+    """Check a function or a layer against the specification.
 
         report = conformance.check(my_attention)
+        report = conformance.check(my_norm, op="layer_norm")
+        report = conformance.check(build_my_block, op="Block")
 
-    The function is called as `function(query, key, value, **options)`, with arrays `(b,h,q,d)`, `(b,g,k,d)`,
-    `(b,g,k,v)` and the options of the same-named function in `attention_ref.spec`. A case that uses an option which the
-    signature lacks is unsupported, and so is one for which the function raises `conformance.Unsupported("reason")`.
+    Attention is called as `function(query, key, value, **options)`, with arrays `(b,h,q,d)`, `(b,g,k,d)`, `(b,g,k,v)`
+    and the options of the same-named function in `attention_ref.spec`; the other functions are called like theirs, see
+    `conformance.OPERATIONS`. A layer is built by `function(config, parameters)`, with the configuration as a record of
+    `attention_ref.spec` and arrays by the names of the parameter tree, and then called; where its signature has `tap`,
+    its intermediates are compared too, and where it has a cache, decoding in chunks. A case that uses an option which
+    the signature lacks is unsupported, and so is one for which `conformance.Unsupported("reason")` is raised.
 
     Arguments:
         function: what is checked.
-        op: the operation that it is to be: `"attention"`, `"additive_attention"` or `"multiplicative_attention"`.
+        op: the operation that it is to be: a key of `conformance.OPERATIONS`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`.
         profiles: groups of cases, such as `("core", "causal")`; all when None.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.

@@ -12,9 +12,9 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import FORMATS, budget, compare
-from attention_ref.conformance.call import Answer, Fault, call
+from attention_ref.conformance.call import Answer, Fault, Lacking, call
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.subject import Subject, Unsupported, UsageError, options_of
+from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 
@@ -24,10 +24,11 @@ class Mismatch:
     """The number of a result that is furthest off, as a share of its budget.
 
     Arguments:
-        array: `output`, `weights` or `log_sum_exp`.
+        array: `output`, `weights` or `log_sum_exp`, or the name of an intermediate.
         index: where.
         expected, got, error, budget: the truth, the number found, their distance, and what it may be.
         off: how many numbers of the array are off by more than their budget, out of `size`.
+        is_tap: whether it is an intermediate that a tap was told of: the first one that differs.
     """
 
     array: str
@@ -38,6 +39,7 @@ class Mismatch:
     budget: float
     off: int
     size: int
+    is_tap: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,21 +73,19 @@ Progress = Callable[[int, int, Result], None]
 
 def run(subject: Subject, checks: Sequence[tuple[Case, str]], progress: Progress | None = None) -> list[Result]:
     """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result."""
-    accepted = {name: options_of(function) for name, function in subject.operations.items()}
     results = []
     for case, dtype in checks:
-        results.append(_result(subject, case, dtype, accepted.get(case.operation)))
+        results.append(_result(subject, case, dtype))
         if progress is not None:
             progress(len(results), len(checks), results[-1])
     return results
 
 
-def _result(subject: Subject, case: Case, dtype: str, accepted: frozenset[str] | None) -> Result:
-    lacking = tuple(name for name in case.arguments if accepted is not None and name not in accepted)
-    if lacking:
-        return Result(case, dtype, UNSUPPORTED, f"no argument {', '.join(lacking)}", lacking)
+def _result(subject: Subject, case: Case, dtype: str) -> Result:
     try:
         answer = call(subject, case, dtype)
+    except Lacking as lacking:
+        return Result(case, dtype, UNSUPPORTED, str(lacking), lacking.names)
     except Unsupported as reason:
         return Result(case, dtype, UNSUPPORTED, str(reason) or "without a reason")
     except Fault as fault:
@@ -94,9 +94,11 @@ def _result(subject: Subject, case: Case, dtype: str, accepted: frozenset[str] |
 
 
 def _compared(case: Case, dtype: str, answer: Answer) -> Result:
+    """Compare intermediates, in the order in which they are computed, and then results."""
+    pairs = [(name, case.taps[name], got, True) for name, got in answer.taps.items()]
+    pairs += [(name, expected, answer.results[name], False) for name, expected in case.expected.items()]
     worst, mismatches = 0.0, []
-    for name, expected in case.expected.items():
-        got = answer.results[name]
+    for name, expected, got, is_tap in pairs:
         error, allowed, share = compare(got, expected.values, budget(expected.roundings, dtype))
         if not share.size:
             continue
@@ -106,7 +108,9 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
             index = tuple(int(position) for position in np.unravel_index(flat, share.shape))
             numbers = {"expected": expected.values, "got": got, "error": error, "budget": allowed}
             found = {field: float(array.flat[flat]) for field, array in numbers.items()}
-            mismatches.append(Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size))
+            mismatches.append(
+                Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size, is_tap=is_tap)
+            )
     verdict = FAILED if mismatches else PASSED
     return Result(case, dtype, verdict, share=worst, mismatch=next(iter(mismatches), None), warnings=answer.warnings)
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-OPERATIONS = ("attention", "additive_attention", "multiplicative_attention")
-"""The operations that the specification defines."""
+from attention_ref.conformance.operations import OPERATIONS
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
@@ -29,8 +28,9 @@ class Subject:
         arrays: the kind of arrays that it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"`, or
             `"keras"` for the arrays of the engine that Keras runs on.
         operations: a function for each operation, `fn(query, key, value, *, mask=None, causal=False, ...)`, with the
-            arguments and results of the function of that name in `attention_ref.spec`. An option that its signature
-            lacks is unsupported, and so is what it raises `Unsupported` for.
+            arguments and results of the function of that name in `attention_ref.spec`; for a layer a function
+            `build(config, parameters)` that gives what is called. An option that its signature lacks is unsupported,
+            and so is what it raises `Unsupported` for.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
     """
@@ -44,12 +44,38 @@ class Subject:
 
 def room(module: ModuleType, arrays: str, version: str) -> Subject:
     """Give a backend of this library as a subject, with every operation."""
-    operations = {name: getattr(module, name) for name in OPERATIONS}
+    operations = {
+        name: _builder(module, name, arrays) if operation.is_layer else getattr(module, name)
+        for name, operation in OPERATIONS.items()
+    }
     return Subject(arrays, arrays, operations, version, is_room=True)
 
 
-def options_of(function: Callable[..., Any]) -> frozenset[str] | None:
-    """Give the names of the options that a function accepts beside query, key and value; None when it takes any."""
+def _builder(module: ModuleType, name: str, arrays: str) -> Callable[..., Any]:
+    """Build a layer of a backend for inference; a Keras layer is told the dtype of its parameters."""
+
+    def build(config: Any, parameters: Mapping[str, Any]) -> Any:
+        options = {}
+        if arrays == "keras":
+            from attention_ref.conformance.arrays import arrays_of  # it needs this module
+
+            options["dtype"] = arrays_of(arrays).dtype(next(iter(parameters.values())))
+        layer = getattr(module, name)(config, parameters, **options)
+        return layer.eval() if arrays == "torch" else layer
+
+    return build
+
+
+def signed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give what has the signature of a call: a layer of PyTorch or Keras takes anything and hands it on."""
+    for name in ("call", "forward"):
+        if callable(method := getattr(function, name, None)):
+            return method
+    return function
+
+
+def options_of(function: Callable[..., Any], arguments: int = 3) -> frozenset[str] | None:
+    """Give the names of the options that a function accepts beside its first arguments; None when it takes any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # written in C, without a signature
@@ -59,5 +85,5 @@ def options_of(function: Callable[..., Any]) -> frozenset[str] | None:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     positional = [parameter for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
     return frozenset(parameter.name for parameter in parameters if parameter.kind in named) - {
-        parameter.name for parameter in positional[:3]
+        parameter.name for parameter in positional[:arguments]
     }

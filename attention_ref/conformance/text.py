@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {CONFORMS: "32", FAILS: "31", UNSUPPORTED: "33"}
 Paint = Callable[[str, str], str]
+_MOST_NAMES = 4
 _DIGITS = {"float64": 17, "float32": 9, "float16": 6, "bfloat16": 5}
 
 
@@ -57,7 +58,8 @@ def _has_unsupported(results: Sequence[Result]) -> bool:
 def _counts(results: Sequence[Result]) -> str:
     verdicts = list(verdicts_of_cases(results).values())
     counts = [f"{verdicts.count(name)} {name}" for name in (PASSED, FAILED, UNSUPPORTED)]
-    operations = _and(dict.fromkeys(result.case.operation for result in results))
+    names = dict.fromkeys(result.case.operation for result in results)
+    operations = _and(names) if len(names) <= _MOST_NAMES else f"{len(names)} operations"
     shares = [result.share for result in results if result.verdict == PASSED and result.share is not None]
     worst = f"; worst error {_share(max(shares))} of its budget" if shares and verdicts.count(FAILED) == 0 else ""
     return f"{len(verdicts)} case{_s(len(verdicts))} of {operations}: {', '.join(counts)}{worst}"
@@ -144,7 +146,8 @@ def _failure(report: Report, result: Result) -> Iterator[str]:
 
 
 def _mismatch(found: Mismatch, digits: int) -> Iterator[str]:
-    place = f"{found.array}[{', '.join(map(str, found.index))}]"
+    first = "the first intermediate that differs is " if found.is_tap else ""
+    place = f"{first}{found.array}[{', '.join(map(str, found.index))}]"
     yield f"{place}: expected {found.expected:.{digits}g}, got {found.got:.{digits}g}"
     off = f"{found.off} of {found.size} numbers are off"
     if not math.isfinite(found.error):

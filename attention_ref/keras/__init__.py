@@ -1,16 +1,77 @@
-"""Attention in Keras, on whichever engine it runs: tensors in, tensors out, in the dtype they came in."""
+"""Attention and the Transformer in Keras, on whichever engine it runs: tensors in, tensors out."""
 
 from attention_ref.keras.attention import additive_attention, attention, multiplicative_attention
+from attention_ref.keras.block import Block, BlockCache
+from attention_ref.keras.embedding import Embedding, count_without
+from attention_ref.keras.feedforward import FeedForward
+from attention_ref.keras.head import Head, last_place
 from attention_ref.keras.masks import causal_mask, length_mask, visible_keys, window_mask
-from attention_ref.keras.primitives import log_sum_exp, softmax
+from attention_ref.keras.model import Stack, Transformer
+from attention_ref.keras.multihead import Cache, MultiHeadAttention, extend
+from attention_ref.keras.positions import (
+    alibi_bias,
+    alibi_slopes,
+    relative_bias,
+    relative_bucket,
+    rotary_amplitude,
+    rotary_frequencies,
+    rotate,
+    sinusoidal_positions,
+)
+from attention_ref.keras.primitives import (
+    activate,
+    dropout,
+    gelu,
+    gelu_tanh,
+    layer_norm,
+    linear,
+    log_sum_exp,
+    normalize,
+    quick_gelu,
+    relu,
+    rms_norm,
+    silu,
+    softmax,
+)
 
 __all__ = [
+    "Block",
+    "BlockCache",
+    "Cache",
+    "Embedding",
+    "FeedForward",
+    "Head",
+    "MultiHeadAttention",
+    "Stack",
+    "Transformer",
+    "activate",
     "additive_attention",
+    "alibi_bias",
+    "alibi_slopes",
     "attention",
     "causal_mask",
+    "count_without",
+    "dropout",
+    "extend",
+    "gelu",
+    "gelu_tanh",
+    "last_place",
+    "layer_norm",
     "length_mask",
+    "linear",
     "log_sum_exp",
     "multiplicative_attention",
+    "normalize",
+    "quick_gelu",
+    "relative_bias",
+    "relative_bucket",
+    "relu",
+    "rms_norm",
+    "rotary_amplitude",
+    "rotary_frequencies",
+    "rotate",
+    "silu",
+    "sinusoidal_positions",
     "softmax",
     "visible_keys",
     "window_mask",

@@ -65,9 +65,21 @@ def values(array: Array) -> list[Any] | None:
         return None
 
 
+def to_numpy(array: Any) -> np.ndarray[Any, Any]:
+    """Give a tensor or variable as a NumPy array."""
+    with warnings.catch_warnings(action="ignore"):  # Keras asks PyTorch and TensorFlow in a way that NumPy deprecates
+        return ops.convert_to_numpy(array)
+
+
 def widen(array: Array) -> Array:
     """Give float16 and bfloat16 as float32, in which they are computed."""
     return ops.cast(array, "float32") if describe(array).dtype in {"float16", "bfloat16"} else array
+
+
+def integers(given: Any) -> Array:
+    """Make a tensor of what is given, integers as int32, which every engine has; what is no integer stays as it is."""
+    array = as_array(given)
+    return ops.cast(array, "int32") if "int" in describe(array).dtype else array
 
 
 def tanh(array: Array) -> Array:

@@ -1,13 +1,16 @@
-"""The softmax over the keys that are visible, and its denominator."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations, dropout."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, describe, symbolic, widen
+from attention_ref.keras._arrays import Array, as_array, describe, symbolic, tanh, widen
+from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -90,3 +93,137 @@ def _largest(logits: Array) -> Array:
     if 0 in logits.shape:
         return ops.full((*ops.shape(logits)[:-1], 1), -math.inf, dtype=logits.dtype)
     return ops.amax(logits, axis=-1, keepdims=True)
+
+
+def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: int = 1) -> Array:
+    """Multiply the last axes by a kernel and add a bias: `y = x kernel + bias`.
+
+    Arguments:
+        array: `(..., *contracted)`.
+        kernel: `(*contracted, *outputs)`.
+        bias: `outputs`.
+        inputs: how many axes are contracted.
+
+    Returns:
+        `(..., *outputs)` in the dtype of `array`.
+    """
+    leading, outputs = ops.shape(array)[: len(array.shape) - inputs], kernel.shape[inputs:]
+    contracted = math.prod(kernel.shape[:inputs])
+    rows = ops.reshape(widen(array), (*leading, contracted))  # (..., contracted)
+    matrix = ops.reshape(widen(kernel), (contracted, math.prod(outputs)))  # (contracted, outputs)
+    product = ops.reshape(rows @ matrix, (*leading, *outputs))  # ops.matmul may round float64
+    return ops.cast(product if bias is None else product + widen(bias), array.dtype)
+
+
+def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift it.
+
+        y = (x - mean(x)) / sqrt(variance(x) + eps) * (gain + gain_offset) + bias
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        bias: `(m,)` or None.
+        eps: added to the biased variance inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    x = widen(array)
+    centred = x - _mean(x)
+    return ops.cast(_scaled(centred, gain, bias, eps, gain_offset), array.dtype)
+
+
+def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Divide the last axis by its root mean square, then scale it.
+
+        y = x / sqrt(mean(x^2) + eps) * (gain + gain_offset)
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        eps: added to the mean square inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    return ops.cast(_scaled(widen(array), gain, None, eps, gain_offset), array.dtype)
+
+
+def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    gain = parameters[f"{name}.gain"]
+    if config.kind == "rms":
+        return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
+    return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
+    y = x / ops.sqrt(_mean(x * x) + eps) * (widen(gain) + gain_offset)
+    return y if bias is None else y + widen(bias)
+
+
+def _mean(x: Array) -> Array:
+    """Give the mean of the last axis; `ops.mean` computes float64 in float32 on the JAX and PyTorch engines."""
+    return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
+
+
+def relu(x: Array) -> Array:
+    """`max(x, 0)`."""
+    return ops.relu(x)
+
+
+def gelu(x: Array) -> Array:
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    return x / 2 * (1 + ops.erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: Array) -> Array:
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def quick_gelu(x: Array) -> Array:
+    """`x / (1 + exp(-1.702 x))`."""
+    return x * ops.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
+
+
+def silu(x: Array) -> Array:
+    """`x / (1 + exp(-x))`."""
+    return x * ops.sigmoid(x)
+
+
+ACTIVATIONS = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+    "tanh": tanh,
+}
+
+
+def activate(array: Array, name: str) -> Array:
+    """Apply an activation by its name to every number."""
+    return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
+
+
+def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:
+    """Draw what is kept, True with probability `1 - rate`, by Keras's generator; None where nothing is dropped."""
+    return keras.random.uniform(shape, dtype="float32", seed=generator) >= rate if rate else None
+
+
+def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
+    """Drop numbers and divide what is kept by `1 - rate`.
+
+    Arguments:
+        array: `(...)`.
+        dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
+        rate: what share was meant to be dropped, at least 0 and below 1.
+
+    Returns:
+        `(...)`.
+    """
+    return array if dropout_mask is None else ops.where(dropout_mask, array / (1 - rate), 0)

@@ -1,13 +1,19 @@
-"""The softmax over the keys that are visible, and its denominator."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, as_array, describe, widen
+from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+"""The error function, which NumPy lacks."""
 
 
 @np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -82,3 +88,128 @@ def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array,
     if sinks is not None:
         denominator = denominator + np.exp(sinks - shift)
     return exponentials, np.where(is_empty, 1, denominator), shift, is_empty
+
+
+def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: int = 1) -> Array:
+    """Multiply the last axes by a kernel and add a bias: `y = x kernel + bias`.
+
+    Arguments:
+        array: `(..., *contracted)`.
+        kernel: `(*contracted, *outputs)`.
+        bias: `outputs`.
+        inputs: how many axes are contracted.
+
+    Returns:
+        `(..., *outputs)`.
+    """
+    leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
+    rows = widen(array).reshape(*leading, -1)  # (..., contracted)
+    matrix = widen(kernel).reshape(rows.shape[-1], -1)  # (contracted, outputs)
+    product = (rows @ matrix).reshape(*leading, *outputs)
+    return (product if bias is None else product + bias).astype(array.dtype)
+
+
+def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift it.
+
+        y = (x - mean(x)) / sqrt(variance(x) + eps) * (gain + gain_offset) + bias
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        bias: `(m,)` or None.
+        eps: added to the biased variance inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    x = widen(array)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return _scaled(centred, gain, bias, eps, gain_offset).astype(array.dtype)
+
+
+def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Divide the last axis by its root mean square, then scale it.
+
+        y = x / sqrt(mean(x^2) + eps) * (gain + gain_offset)
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        eps: added to the mean square inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    return _scaled(widen(array), gain, None, eps, gain_offset).astype(array.dtype)
+
+
+def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    gain = parameters[f"{name}.gain"]
+    if config.kind == "rms":
+        return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
+    return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
+    mean_square = (x * x).mean(axis=-1, keepdims=True)
+    y = x / np.sqrt(mean_square + eps) * (widen(gain) + gain_offset)
+    return y if bias is None else y + bias
+
+
+def relu(x: Array) -> Array:
+    """`max(x, 0)`."""
+    return np.maximum(x, 0)
+
+
+def gelu(x: Array) -> Array:
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    return (x / 2 * (1 + _erf(x / math.sqrt(2)))).astype(x.dtype)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def quick_gelu(x: Array) -> Array:
+    """`x / (1 + exp(-1.702 x))`."""
+    return x / (1 + np.exp(-1.702 * x))
+
+
+def silu(x: Array) -> Array:
+    """`x / (1 + exp(-x))`."""
+    return x / (1 + np.exp(-x))
+
+
+ACTIVATIONS = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+    "tanh": np.tanh,
+}
+
+
+@np.errstate(over="ignore")  # exp(-x) of a large negative x is infinite, and x over it 0
+def activate(array: Array, name: str) -> Array:
+    """Apply an activation by its name to every number."""
+    return ACTIVATIONS[name](widen(array)).astype(array.dtype)
+
+
+def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
+    """Drop numbers and divide what is kept by `1 - rate`.
+
+    Arguments:
+        array: `(...)`.
+        dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
+        rate: what share was meant to be dropped, at least 0 and below 1.
+
+    Returns:
+        `(...)`.
+    """
+    return array if dropout_mask is None else np.where(dropout_mask, array / (1 - rate), 0)

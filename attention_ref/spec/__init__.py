@@ -3,10 +3,34 @@
 It imports nothing but the standard library and runs on any number type in `attention_ref.spec.numbers`.
 """
 
+from attention_ref.spec.architecture import (
+    Audio,
+    EmbeddingConfig,
+    HeadConfig,
+    ModelConfig,
+    Patches,
+    StackConfig,
+)
 from attention_ref.spec.arrays import Array, as_array
 from attention_ref.spec.attention import additive_attention, attention, multiplicative_attention
+from attention_ref.spec.block import Block
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    Learned,
+    Norm,
+    RelativeBias,
+    Rotary,
+    RotaryScaling,
+    Sinusoid,
+)
 from attention_ref.spec.errors import SpecificationError
+from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
+from attention_ref.spec.model import Transformer
+from attention_ref.spec.multihead import MultiHeadAttention
+from attention_ref.spec.presets import vaswani2017_base, vaswani2017_big
 from attention_ref.spec.primitives import log_sum_exp, softmax
 from attention_ref.spec.trace import Traced
 
@@ -16,8 +40,27 @@ VERSION = "2026.11"
 __all__ = [
     "VERSION",
     "Array",
+    "AttentionConfig",
+    "Audio",
+    "Block",
+    "BlockConfig",
+    "EmbeddingConfig",
+    "FeedForward",
+    "FeedForwardConfig",
+    "HeadConfig",
+    "Learned",
+    "ModelConfig",
+    "MultiHeadAttention",
+    "Norm",
+    "Patches",
+    "RelativeBias",
+    "Rotary",
+    "RotaryScaling",
+    "Sinusoid",
     "SpecificationError",
+    "StackConfig",
     "Traced",
+    "Transformer",
     "additive_attention",
     "as_array",
     "attention",
@@ -26,6 +69,8 @@ __all__ = [
     "log_sum_exp",
     "multiplicative_attention",
     "softmax",
+    "vaswani2017_base",
+    "vaswani2017_big",
     "visible_keys",
     "window_mask",
 ]

@@ -60,12 +60,12 @@ def _dtype_of(values: Sequence[Any]) -> str:
 
 
 def as_array(values: Any) -> Array:
-    """Make an array of nested lists or tuples (or of one value); an array is given back as it is."""
+    """Make an array of nested lists, tuples or ranges (or of one value); an array is given back as it is."""
     if isinstance(values, Array):
         return values
     shape: list[int] = []
     level = [values]
-    while level and all(isinstance(item, (list, tuple)) for item in level):
+    while level and all(isinstance(item, (list, tuple, range)) for item in level):
         sizes = {len(item) for item in level}
         if len(sizes) != 1:
             raise ValueError(f"nested lists must be rectangular; received lengths {sorted(sizes)} side by side")

@@ -12,6 +12,7 @@ The formulas are written once and accept any of
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,24 @@ def constant(value: float, like: Number) -> Number:
     if hasattr(like, "constant"):
         return like.constant(value)
     return type(like)(value)
+
+
+def double(value: float, like: Number) -> Number:
+    """Give `value` in the number type of `like` as a number that every backend keeps in float64, in every dtype.
+
+    What is computed of such numbers alone is computed in float64, until `rounded` gives it back to the dtype.
+    """
+    return like.double(value) if hasattr(like, "double") else constant(value, like)
+
+
+def rounded(number: Number) -> Number:
+    """Round what was computed in float64 to the precision of the arithmetic, once."""
+    return number.rounded() if hasattr(number, "rounded") else number
+
+
+def single(number: Number) -> float:
+    """Round to float32, for what others compute in that precision on the way."""
+    return struct.unpack("f", struct.pack("f", float(number)))[0]
 
 
 def stored(number: Number) -> Number:
@@ -52,8 +71,11 @@ def _function(name: str, number: Number) -> Number:
 
 
 def exp(number: Number) -> Number:
-    """The exponential."""
-    return _function("exp", number)
+    """The exponential; a float that is too large gives infinity, as in IEEE arithmetic."""
+    try:
+        return _function("exp", number)
+    except OverflowError:
+        return math.inf
 
 
 def log(number: Number) -> Number:
@@ -69,6 +91,35 @@ def sqrt(number: Number) -> Number:
 def tanh(number: Number) -> Number:
     """The hyperbolic tangent."""
     return _function("tanh", number)
+
+
+def sin(number: Number) -> Number:
+    """The sine of an angle in radians."""
+    return _function("sin", number)
+
+
+def cos(number: Number) -> Number:
+    """The cosine of an angle in radians."""
+    return _function("cos", number)
+
+
+def erf(number: Number) -> Number:
+    """The error function."""
+    return _function("erf", number)
+
+
+def pi(like: Number) -> Number:
+    """The number pi in the type of `like`."""
+    if isinstance(like, float):
+        return math.pi
+    return like.pi() if hasattr(like, "pi") else +like.context.pi
+
+
+def power(base: float, exponent: Number) -> Number:
+    """A positive constant raised to a number, `exp(exponent * log(base))`."""
+    if isinstance(exponent, float):
+        return base**exponent
+    return exp(exponent * log(double(base, exponent)))
 
 
 def is_nan(number: Number) -> bool:

@@ -1,10 +1,28 @@
-"""The softmax over the keys that are visible, and its denominator."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations, dropout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
-from attention_ref.spec.numbers import Number, detached, exp, log, maximum, total
+from attention_ref.spec.arrays import Array
+from attention_ref.spec.config import Norm
+from attention_ref.spec.numbers import (
+    Number,
+    constant,
+    detached,
+    dot,
+    erf,
+    exp,
+    is_nan,
+    log,
+    maximum,
+    pi,
+    sqrt,
+    stored,
+    tanh,
+    total,
+)
 
 
 def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number]:
@@ -51,3 +69,181 @@ def _shifted(scores: Sequence[Number], sink: Number | None) -> tuple[list[Number
     shift = detached(maximum(logits))
     exponentials = [exp(logit - shift) for logit in logits]
     return exponentials[: len(scores)], total(exponentials), shift
+
+
+def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: int = 1) -> Array:
+    """Multiply the last axes by a kernel and add a bias: `y = x kernel + bias`.
+
+    Arguments:
+        array: `(..., *contracted)`.
+        kernel: `(*contracted, *outputs)`; input-first, unlike `torch.nn.Linear`, whose weight is the transpose.
+        bias: `outputs`.
+        inputs: how many axes are contracted.
+
+    Returns:
+        `(..., *outputs)`.
+    """
+    contracted, outputs = kernel.shape[:inputs], kernel.shape[inputs:]
+    leading = array.shape[: len(array.shape) - inputs]
+    size, width = math.prod(contracted), math.prod(outputs)
+    columns = [kernel.values[column::width] for column in range(width)]
+    values = []
+    for start in range(0, len(array.values), size):
+        row = array.values[start : start + size]
+        numbers = [dot(row, column) for column in columns]
+        if bias is not None:
+            numbers = [number + b for number, b in zip(numbers, bias.values, strict=True)]
+        values += [stored(number) for number in numbers]
+    return Array((*leading, *outputs), values, "real")
+
+
+def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift it.
+
+        y = (x - mean(x)) / sqrt(variance(x) + eps) * (gain + gain_offset) + bias
+
+    The variance is biased: the mean of squares, not divided by m - 1.
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        bias: `(m,)` or None.
+        eps: added to the variance inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+
+    Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
+
+    How others differ: eps is 1e-5 in PyTorch and ONNX, 1e-3 in Keras, 1e-6 in Flax, 1e-12 in BERT.
+    """
+
+    def centred(row: Sequence[Number]) -> list[Number]:
+        mean = total(row) / constant(len(row), row[0])
+        return _over_root_mean_square([number - mean for number in row], eps)
+
+    return _scaled_rows(array, centred, gain, bias, gain_offset)
+
+
+def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Divide the last axis by its root mean square, then scale it.
+
+        y = x / sqrt(mean(x^2) + eps) * (gain + gain_offset)
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        eps: added to the mean square inside the root; at least 0.
+        gain_offset: added to the gain; 1 in Gemma.
+
+    Returns:
+        `(..., m)`.
+
+    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
+
+    How others differ: eps is 1e-6 in Llama and Keras, 1e-5 in ONNX, the dtype's own epsilon in `torch.nn.RMSNorm`.
+    """
+    return _scaled_rows(array, lambda row: _over_root_mean_square(row, eps), gain, None, gain_offset)
+
+
+def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    gain = parameters[f"{name}.gain"]
+    if config.kind == "rms":
+        return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
+    return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def _over_root_mean_square(row: Sequence[Number], eps: float) -> list[Number]:
+    mean_square = total(number * number for number in row) / constant(len(row), row[0])
+    root = sqrt(mean_square + constant(eps, row[0]))
+    return [number / root for number in row]
+
+
+def _scaled_rows(
+    array: Array,
+    normalise_row: Callable[[Sequence[Number]], list[Number]],
+    gain: Array,
+    bias: Array | None,
+    gain_offset: float,
+) -> Array:
+    size = array.shape[-1]
+    factors = gain.values
+    if gain_offset:
+        factors = [factor + constant(gain_offset, factor) for factor in factors]
+    values = []
+    for start in range(0, len(array.values), size):
+        row = normalise_row(array.values[start : start + size])
+        row = [number * factor for number, factor in zip(row, factors, strict=True)]
+        if bias is not None:
+            row = [number + b for number, b in zip(row, bias.values, strict=True)]
+        values += [stored(number) for number in row]
+    return Array(array.shape, values, "real")
+
+
+def relu(number: Number) -> Number:
+    """`max(x, 0)`; its slope at 0 is 0."""
+    return number if number > 0 or is_nan(number) else detached(constant(0.0, number))
+
+
+def gelu(number: Number) -> Number:
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
+
+    How others differ: `gelu` means the tanh approximation in `keras.ops`, `jax.nn` and `flax`.
+    """
+    one, two = constant(1.0, number), constant(2.0, number)
+    return number / two * (one + erf(number / sqrt(two)))
+
+
+def gelu_tanh(number: Number) -> Number:
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, the approximation of the same paper."""
+    one, two = constant(1.0, number), constant(2.0, number)
+    inner = sqrt(two / pi(number)) * (number + constant(0.044715, number) * number * number * number)
+    return number / two * (one + tanh(inner))
+
+
+def quick_gelu(number: Number) -> Number:
+    """`x / (1 + exp(-1.702 x))`, the coarser approximation of the same paper, as CLIP uses it."""
+    one = constant(1.0, number)
+    return number / (one + exp(-(constant(1.702, number) * number)))
+
+
+def silu(number: Number) -> Number:
+    """`x / (1 + exp(-x))`, also called swish."""
+    return number / (constant(1.0, number) + exp(-number))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Number], Number]] = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+    "tanh": tanh,
+}
+
+
+def activate(array: Array, name: str) -> Array:
+    """Apply an activation by its name to every number."""
+    return Array(array.shape, [stored(ACTIVATIONS[name](number)) for number in array.values], "real")
+
+
+def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
+    """Drop numbers and divide what is kept by `1 - rate`.
+
+    Arguments:
+        array: `(...)`.
+        dropout_mask: boolean of the same shape; True where a number is kept.
+        rate: what share was meant to be dropped, at least 0 and below 1.
+
+    Source: Srivastava et al., "Dropout" (2014), in its inverted form.
+    """
+    pairs = zip(array.values, dropout_mask.values, strict=True)
+    values = [stored(number / constant(1 - rate, number)) if kept else 0.0 for number, kept in pairs]
+    return Array(array.shape, values, "real")
+
+
+def added(left: Array, right: Array) -> Array:
+    """Add two arrays of the same shape, as a residual connection does."""
+    return Array(left.shape, [stored(a + b) for a, b in zip(left.values, right.values, strict=True)], "real")

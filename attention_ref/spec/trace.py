@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from attention_ref.spec import numbers
 from attention_ref.spec.numbers import Number
@@ -31,6 +31,9 @@ ELEMENTARY_UNITS = 4
 _order = itertools.count()
 
 
+Precision = Literal["arithmetic", "storage", "double"]
+
+
 class Traced:
     """A number with the operation that made it.
 
@@ -38,67 +41,88 @@ class Traced:
         value: the number itself, of any type in `attention_ref.spec.numbers`.
         parents: the operands, each with the partial derivative of this value by it; 1 and -1 stand for themselves.
         units: how many roundings the operation counts for.
-        is_storage: whether the rounding is the one of a tensor's dtype, not of the arithmetic.
+        precision: what the roundings are relative to: the `arithmetic`, the `storage` dtype of tensors, or `double`
+            for what every backend computes in float64.
     """
 
-    __slots__ = ("is_storage", "order", "parents", "units", "value")
+    __slots__ = ("order", "parents", "precision", "units", "value")
 
     def __init__(
         self,
         value: Number,
         parents: Sequence[tuple[Traced, Number]] = (),
         units: int = 0,
-        is_storage: bool = False,
+        precision: Precision = "arithmetic",
     ) -> None:
         self.value = value
         self.parents = parents
         self.units = units
-        self.is_storage = is_storage
+        self.precision = precision
         self.order = next(_order)
 
     def __add__(self, other: Traced) -> Traced:
-        return Traced(self.value + other.value, ((self, 1), (other, 1)), 1)
+        return self._binary(other, self.value + other.value, 1, 1)
 
     def __sub__(self, other: Traced) -> Traced:
-        return Traced(self.value - other.value, ((self, 1), (other, -1)), 1)
+        return self._binary(other, self.value - other.value, 1, -1)
 
     def __mul__(self, other: Traced) -> Traced:
-        return Traced(self.value * other.value, ((self, other.value), (other, self.value)), 1)
+        return self._binary(other, self.value * other.value, other.value, self.value)
 
     def __truediv__(self, other: Traced) -> Traced:
         quotient = self.value / other.value
         one = numbers.constant(1.0, other.value)
-        return Traced(quotient, ((self, one / other.value), (other, -quotient / other.value)), 1)
+        return self._binary(other, quotient, one / other.value, -quotient / other.value)
 
     def __neg__(self) -> Traced:
-        return Traced(-self.value, ((self, -1),))
+        return self._unary(-self.value, -1, 0)
 
     def exp(self) -> Traced:
         value = numbers.exp(self.value)
-        return Traced(value, ((self, value),), ELEMENTARY_UNITS)
+        return self._unary(value, value, ELEMENTARY_UNITS)
 
     def log(self) -> Traced:
         one = numbers.constant(1.0, self.value)
-        return Traced(numbers.log(self.value), ((self, one / self.value),), ELEMENTARY_UNITS)
+        return self._unary(numbers.log(self.value), one / self.value, ELEMENTARY_UNITS)
 
     def sqrt(self) -> Traced:
         value = numbers.sqrt(self.value)
-        return Traced(value, ((self, numbers.constant(0.5, self.value) / value),), 1)
+        return self._unary(value, numbers.constant(0.5, self.value) / value, 1)
 
     def tanh(self) -> Traced:
         value = numbers.tanh(self.value)
         one = numbers.constant(1.0, self.value)
-        return Traced(value, ((self, one - value * value),), ELEMENTARY_UNITS)
+        return self._unary(value, one - value * value, ELEMENTARY_UNITS)
+
+    def sin(self) -> Traced:
+        return self._unary(numbers.sin(self.value), numbers.cos(self.value), ELEMENTARY_UNITS)
+
+    def cos(self) -> Traced:
+        return self._unary(numbers.cos(self.value), -numbers.sin(self.value), ELEMENTARY_UNITS)
+
+    def erf(self) -> Traced:
+        two = numbers.constant(2.0, self.value)
+        slope = two / numbers.sqrt(numbers.pi(self.value)) * numbers.exp(-self.value * self.value)
+        return self._unary(numbers.erf(self.value), slope, ELEMENTARY_UNITS)
+
+    def pi(self) -> Traced:
+        return Traced(numbers.pi(self.value), (), 1, self.precision)
 
     def constant(self, value: float) -> Traced:
         """A constant in this number type; it counts one rounding, for it may not be exact in the tensor's dtype."""
-        return Traced(numbers.constant(value, self.value), (), 1)
+        return Traced(numbers.constant(value, self.value), (), 1, self.precision)
+
+    def double(self, value: float) -> Traced:
+        return Traced(numbers.double(value, self.value), (), 1, "double")
+
+    def rounded(self) -> Traced:
+        return Traced(numbers.rounded(self.value), ((self, 1),), 1)
 
     def stored(self) -> Traced:
-        return Traced(numbers.stored(self.value), ((self, 1),), 1, is_storage=True)
+        return Traced(numbers.stored(self.value), ((self, 1),), 1, "storage")
 
     def detached(self) -> Traced:
-        return Traced(self.value)
+        return Traced(numbers.detached(self.value))
 
     def __eq__(self, other: object) -> bool:
         return self.value == (other.value if isinstance(other, Traced) else other)
@@ -114,19 +138,31 @@ class Traced:
     def __float__(self) -> float:
         return float(self.value)
 
+    def _unary(self, value: Number, partial: Number, units: int) -> Traced:
+        return Traced(value, ((self, partial),), units, self._lasting())
+
+    def _binary(self, other: Traced, value: Number, partial: Number, other_partial: Number) -> Traced:
+        precision = self._lasting() if other.precision == "double" else "arithmetic"
+        return Traced(value, ((self, partial), (other, other_partial)), 1, precision)
+
+    def _lasting(self) -> Precision:
+        """What is computed of this number alone keeps float64, but not the storage dtype."""
+        return "double" if self.precision == "double" else "arithmetic"
+
 
 class Rounding(NamedTuple):
     """The size of the rounding errors in one output, in a form that holds for every dtype.
 
-    `arithmetic` and `storage` are expected sizes in units of the unit roundoff of the accumulator and of the tensors'
-    dtype. `underflow` and `storage_underflow` are sums of adjoints: what the result moves when every operation loses
-    one smallest number.
+    `arithmetic`, `storage` and `double` are expected sizes in units of the unit roundoff of the accumulator, of the
+    tensors' dtype and of float64. `underflow` and `storage_underflow` are sums of adjoints: what the result moves when
+    every operation loses one smallest number.
     """
 
     arithmetic: float
     storage: float
     underflow: float
     storage_underflow: float
+    double: float = 0.0
 
 
 def gradients(outputs: Sequence[Traced], cotangents: Sequence[Number], inputs: Sequence[Traced]) -> list[Number]:
@@ -157,30 +193,35 @@ def roundings(outputs: Iterable[Traced]) -> list[Rounding]:
 class _Operation(NamedTuple):
     parents: list[tuple[Traced, float]]
     size: float
-    is_storage: bool
+    precision: Precision
 
 
 def _operation(node: Traced) -> _Operation:
     parents = [(parent, float(partial)) for parent, partial in node.parents]
-    return _Operation(parents, node.units * abs(float(node.value)), node.is_storage)
+    return _Operation(parents, node.units * abs(float(node.value)), node.precision)
 
 
 def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
-    errors: dict[bool, list[float]] = {False: [], True: []}
-    adjoint_sums = {False: 0.0, True: 0.0}
+    errors: dict[Precision, list[float]] = {precision: [] for precision in get_args(Precision)}
+    adjoint_sums = dict.fromkeys(get_args(Precision), 0.0)
     adjoints = {output: 1.0}
     for node in sorted(ancestors([output]), key=lambda traced: traced.order, reverse=True):
         adjoint = adjoints[node]
         if node not in operations:
             operations[node] = _operation(node)
-        parents, size, is_storage = operations[node]
+        parents, size, precision = operations[node]
         if size:
-            errors[is_storage].append(adjoint * size)
-            adjoint_sums[is_storage] += abs(adjoint)
+            errors[precision].append(adjoint * size)
+            adjoint_sums[precision] += abs(adjoint)
         for parent, partial in parents:
             adjoints[parent] = adjoints.get(parent, 0.0) + adjoint * partial
-    # hypot, for the squares of small numbers would underflow
-    return Rounding(math.hypot(*errors[False]), math.hypot(*errors[True]), adjoint_sums[False], adjoint_sums[True])
+    return Rounding(  # hypot, for the squares of small numbers would underflow
+        arithmetic=math.hypot(*errors["arithmetic"]),
+        storage=math.hypot(*errors["storage"]),
+        underflow=adjoint_sums["arithmetic"],
+        storage_underflow=adjoint_sums["storage"],
+        double=math.hypot(*errors["double"]),
+    )
 
 
 def ancestors(outputs: Iterable[Traced]) -> set[Traced]:

@@ -1,16 +1,77 @@
-"""Attention in PyTorch: tensors in, tensors out, on the device and in the dtype they came in."""
+"""Attention and the Transformer in PyTorch: tensors in, tensors out, on the device and in the dtype they came in."""
 
 from attention_ref.torch.attention import additive_attention, attention, multiplicative_attention
+from attention_ref.torch.block import Block, BlockCache
+from attention_ref.torch.embedding import Embedding, count_without
+from attention_ref.torch.feedforward import FeedForward
+from attention_ref.torch.head import Head, last_place
 from attention_ref.torch.masks import causal_mask, length_mask, visible_keys, window_mask
-from attention_ref.torch.primitives import log_sum_exp, softmax
+from attention_ref.torch.model import Stack, Transformer
+from attention_ref.torch.multihead import Cache, MultiHeadAttention, extend
+from attention_ref.torch.positions import (
+    alibi_bias,
+    alibi_slopes,
+    relative_bias,
+    relative_bucket,
+    rotary_amplitude,
+    rotary_frequencies,
+    rotate,
+    sinusoidal_positions,
+)
+from attention_ref.torch.primitives import (
+    activate,
+    dropout,
+    gelu,
+    gelu_tanh,
+    layer_norm,
+    linear,
+    log_sum_exp,
+    normalize,
+    quick_gelu,
+    relu,
+    rms_norm,
+    silu,
+    softmax,
+)
 
 __all__ = [
+    "Block",
+    "BlockCache",
+    "Cache",
+    "Embedding",
+    "FeedForward",
+    "Head",
+    "MultiHeadAttention",
+    "Stack",
+    "Transformer",
+    "activate",
     "additive_attention",
+    "alibi_bias",
+    "alibi_slopes",
     "attention",
     "causal_mask",
+    "count_without",
+    "dropout",
+    "extend",
+    "gelu",
+    "gelu_tanh",
+    "last_place",
+    "layer_norm",
     "length_mask",
+    "linear",
     "log_sum_exp",
     "multiplicative_attention",
+    "normalize",
+    "quick_gelu",
+    "relative_bias",
+    "relative_bucket",
+    "relu",
+    "rms_norm",
+    "rotary_amplitude",
+    "rotary_frequencies",
+    "rotate",
+    "silu",
+    "sinusoidal_positions",
     "softmax",
     "visible_keys",
     "window_mask",

@@ -1,12 +1,15 @@
-"""The softmax over the keys that are visible, and its denominator."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 
+from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
 from attention_ref.torch._arrays import Array, as_array, describe, widen
 
@@ -21,8 +24,8 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
     Arguments:
         scores: float `(...,k)`.
         visible: boolean, broadcasts to `scores`; True where a key may be attended to. None is everywhere.
-        sinks: of the dtype of `scores`, broadcasts to them without their last axis; a logit that joins the denominator
-            and has no weight of its own.
+        sinks: of the dtype of `scores`, broadcasts to it without its last axis; a logit that joins the denominator and
+            has no weight of its own.
 
     Returns:
         The weights `(...,k)` in the dtype of `scores`; float16 and bfloat16 are computed in float32. A row without
@@ -88,3 +91,133 @@ def _largest(logits: Array) -> Array:
     if logits.shape[-1] == 0:
         return logits.new_full((*logits.shape[:-1], 1), -math.inf)
     return torch.amax(logits, dim=-1, keepdim=True)
+
+
+def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: int = 1) -> Array:
+    """Multiply the last axes by a kernel and add a bias: `y = x kernel + bias`.
+
+    Arguments:
+        array: `(..., *contracted)`.
+        kernel: `(*contracted, *outputs)`.
+        bias: `outputs`.
+        inputs: how many axes are contracted.
+
+    Returns:
+        `(..., *outputs)` in the dtype of `array`. Autocast lowers the precision of the product, and of nothing else.
+    """
+    leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
+    contracted = math.prod(kernel.shape[:inputs])
+    rows = widen(array).reshape(*leading, contracted)  # (..., contracted)
+    matrix = widen(kernel).reshape(contracted, math.prod(outputs))  # (contracted, outputs)
+    product = (rows @ matrix).reshape(*leading, *outputs)
+    return (product if bias is None else product + bias).to(array.dtype)
+
+
+def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift it.
+
+        y = (x - mean(x)) / sqrt(variance(x) + eps) * (gain + gain_offset) + bias
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        bias: `(m,)` or None.
+        eps: added to the biased variance inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    x = widen(array)
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return _scaled(centred, gain, bias, eps, gain_offset).to(array.dtype)
+
+
+def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+    """Divide the last axis by its root mean square, then scale it.
+
+        y = x / sqrt(mean(x^2) + eps) * (gain + gain_offset)
+
+    Arguments:
+        array: `(..., m)`.
+        gain: `(m,)`.
+        eps: added to the mean square inside the root; at least 0.
+        gain_offset: added to the gain.
+
+    Returns:
+        `(..., m)`.
+    """
+    return _scaled(widen(array), gain, None, eps, gain_offset).to(array.dtype)
+
+
+def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None], name: str) -> Array:
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    gain = parameters[f"{name}.gain"]
+    if config.kind == "rms":
+        return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
+    return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
+    mean_square = (x * x).mean(dim=-1, keepdim=True)
+    y = x / torch.sqrt(mean_square + eps) * (widen(gain) + gain_offset)
+    return y if bias is None else y + bias
+
+
+def relu(x: Array) -> Array:
+    """`max(x, 0)`."""
+    return torch.relu(x)
+
+
+def gelu(x: Array) -> Array:
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    return functional.gelu(x)
+
+
+def gelu_tanh(x: Array) -> Array:
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    return functional.gelu(x, approximate="tanh")
+
+
+def quick_gelu(x: Array) -> Array:
+    """`x / (1 + exp(-1.702 x))`."""
+    return x * torch.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
+
+
+def silu(x: Array) -> Array:
+    """`x / (1 + exp(-x))`."""
+    return functional.silu(x)
+
+
+ACTIVATIONS = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+    "tanh": torch.tanh,
+}
+
+
+def activate(array: Array, name: str) -> Array:
+    """Apply an activation by its name to every number."""
+    return ACTIVATIONS[name](widen(array)).to(array.dtype)
+
+
+def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:
+    """Draw what is kept, True with probability `1 - rate`, by PyTorch's generator; None where nothing is dropped."""
+    return torch.rand(shape, device=device) >= rate if rate else None
+
+
+def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
+    """Drop numbers and divide what is kept by `1 - rate`.
+
+    Arguments:
+        array: `(...)`.
+        dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
+        rate: what share was meant to be dropped, at least 0 and below 1.
+
+    Returns:
+        `(...)`.
+    """
+    return array if dropout_mask is None else torch.where(dropout_mask, array / (1 - rate), 0)

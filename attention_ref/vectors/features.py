@@ -32,7 +32,8 @@ def clauses_of(recipe: Recipe, expected: Mapping[str, Array]) -> list[str]:
 
 def dtypes_of(recipe: Recipe, expected: Iterable[Array]) -> list[str]:
     """Give the dtypes in which every input is exact and every expected number finite, in the recipe's limits."""
-    inputs = [array for array in recipe.inputs.values() if array.dtype == "real"]
+    given = [*recipe.inputs.values(), *recipe.parameters.values()]
+    inputs = [array for array in given if array.dtype == "real"]
     return [
         name
         for name in _PRECISIONS

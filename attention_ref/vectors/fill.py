@@ -18,7 +18,6 @@ from attention_ref.spec import Array
 _BITS = (1 << 64) - 1
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 AMPLITUDE = 2
-KEYS = frozenset({"shape", "values", "rows", "fill", "amplitude", "percent", "set"})
 
 
 def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
@@ -51,8 +50,9 @@ def filled(case_id: str, name: str, shape: Sequence[int], dtype: str, table: Map
         shape: the sizes.
         dtype: `"real"`, `"bool"` or `"integer"`.
         table: `values` (flat, row-major), `rows` (of a boolean array, `1` for True), `fill` (one value everywhere),
-            `amplitude` (of hashed real numbers) or `percent` (of True among hashed truth values); then `set`, values
-            by index in NumPy's notation, such as `{ "0, :, 3:" = "NaN" }`, where axes left out are taken whole.
+            `amplitude` (of hashed real numbers), `around` (a number that is added to them, cut to multiples of 1/128),
+            `below` (a bound of hashed integers from 0 on) or `percent` (of True among hashed truth values); then `set`,
+            values by index in NumPy's notation, such as `{ "0, :, 3:" = "NaN" }`, where axes left out are taken whole.
     """
     count = math.prod(shape)
     if "values" in table:
@@ -63,8 +63,12 @@ def filled(case_id: str, name: str, shape: Sequence[int], dtype: str, table: Map
         values = [number(table["fill"], dtype)] * count
     elif dtype == "bool":
         values = bool_values(case_id, name, count, table["percent"])
+    elif dtype == "integer":
+        values = [number % table["below"] for number in hashed(case_id, name, count)]
     else:
         values = real_values(case_id, name, count, table.get("amplitude", AMPLITUDE))
+        if "around" in table:
+            values = [table["around"] + math.floor(value * 128) / 128 for value in values]
     array = Array(shape, values, dtype)
     for where, value in table.get("set", {}).items():
         for position in positions(where, shape):

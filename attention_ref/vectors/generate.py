@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.spec import VERSION, Array
-from attention_ref.vectors import FORMAT, features, recipe, text, truth
+from attention_ref.spec.records import to_json
+from attention_ref.vectors import FORMAT, features, layers, recipe, text, traits, truth
 
 FOLDER = Path(__file__).parent / f"v{FORMAT}"
+ATTENTIONS = ("attention", "additive_attention", "multiplicative_attention")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +51,33 @@ def generate(files: Sequence[tuple[str, str]], processes: int | None = None) -> 
 
 def solved(case: recipe.Recipe) -> dict[str, Any]:
     """Give a case with its truth, as it is written to the file."""
+    return _attended(case) if case.operation in ATTENTIONS else _solved(case)
+
+
+def _solved(case: recipe.Recipe) -> dict[str, Any]:
+    """Give a case of what is configured."""
+    solution = layers.solve(case)
+    arrays = {name: result.array for name, result in solution.returned.items()}
+    parameters = {name: text.plain_array(array) for name, array in case.parameters.items()}
+    taps = {name: text.result(result) for name, result in solution.taps.items()}
+    return {
+        "id": case.id,
+        "clauses": traits.clauses_of(case),
+        "hunts": case.hunts,
+        "seen": list(case.seen),
+        "dtypes": features.dtypes_of(case, arrays.values()),
+        **({"config": to_json(case.config)} if case.config is not None else {}),
+        **({"parameters": parameters} if parameters else {}),
+        "inputs": {name: text.input_array(array) for name, array in case.inputs.items()},
+        "options": case.options,
+        **({"chunks": case.chunks} if case.chunks else {}),
+        "expected": {name: text.result(result) for name, result in solution.returned.items()},
+        **({"taps": taps} if taps else {}),
+    }
+
+
+def _attended(case: recipe.Recipe) -> dict[str, Any]:
+    """Give a case of attention, with its gradients."""
     results = truth.forward(case)
     arrays = {name: result.array for name, result in results.items()}
     returned = ["output", *(name for name in ("weights", "log_sum_exp") if case.options.get(f"return_{name}"))]

@@ -11,7 +11,7 @@ A recipe is `recipes/<operation>/<profile>.toml`: `sizes` that its cases share, 
     query, key, mask, ...  a table for every array that is optional or is not simply hashed (see fill.py)
 
 A `shape` is written with the letters of the legend, `"b1qk"`; `b` stands for all leading sizes
-and a digit for itself.
+and a digit for itself. What is configured or has parameters says more, see configured.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from importlib import resources
 from typing import Any
 
 from attention_ref.spec import Array
+from attention_ref.spec.records import Record
 from attention_ref.vectors.fill import filled
 
 _ARRAYS = {
@@ -52,6 +53,9 @@ class Recipe:
     dtypes: tuple[str, ...] | None = None
     gradient: bool = True
     exact_scores: bool = False
+    config: Record | None = None
+    parameters: Mapping[str, Array] = field(default_factory=dict)
+    chunks: tuple[tuple[int, ...], ...] = ()
 
 
 def names() -> list[tuple[str, str]]:
@@ -72,9 +76,15 @@ def load(operation: str, profile: str) -> dict[str, Any]:
 
 def cases(operation: str, profile: str) -> Iterator[Recipe]:
     """Give the cases of a recipe file with their inputs filled."""
+    from attention_ref.vectors import configured  # it makes recipes, so it needs this module
+
     document = load(operation, profile)
     for table in document["case"]:
-        yield _recipe(operation, f"{operation}/{profile}/{table['name']}", document["sizes"], table)
+        case_id = f"{operation}/{profile}/{table['name']}"
+        if operation in _ARRAYS:
+            yield _recipe(operation, case_id, document["sizes"], table)
+        else:
+            yield configured.recipe(operation, case_id, document, table)
 
 
 def _recipe(operation: str, case_id: str, shared_sizes: Mapping[str, Any], table: Mapping[str, Any]) -> Recipe:
@@ -83,24 +93,32 @@ def _recipe(operation: str, case_id: str, shared_sizes: Mapping[str, Any], table
     given = [name for name in (*_OPTIONAL, *_KERNELS) if name in table and name not in shapes]
     shapes |= {name: table[name].get("shape", _SHAPES.get(name)) for name in given}
     inputs = {
-        name: filled(case_id, name, _sizes(letters, sizes), _DTYPES.get(name, "real"), table.get(name, {}))
+        name: filled(case_id, name, sized(letters, sizes), _DTYPES.get(name, "real"), table.get(name, {}))
         for name, letters in shapes.items()
     }
     return Recipe(
-        id=case_id,
-        operation=operation,
-        hunts=table["hunts"],
+        **described(operation, case_id, table),
         inputs=inputs,
-        options={name: _option(value) for name, value in table.get("options", {}).items()},
-        clauses=tuple(table.get("clauses", ())),
-        seen=tuple(table.get("seen", ())),
-        dtypes=tuple(table["dtypes"]) if "dtypes" in table else None,
         gradient=table.get("gradient", True),
         exact_scores=table.get("exact_scores", False),
     )
 
 
-def _sizes(letters: str, sizes: Mapping[str, Any]) -> list[int]:
+def described(operation: str, case_id: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what every recipe says of its case beside arrays."""
+    return {
+        "id": case_id,
+        "operation": operation,
+        "hunts": table["hunts"],
+        "options": {name: _option(value) for name, value in table.get("options", {}).items()},
+        "clauses": tuple(table.get("clauses", ())),
+        "seen": tuple(table.get("seen", ())),
+        "dtypes": tuple(table["dtypes"]) if "dtypes" in table else None,
+    }
+
+
+def sized(letters: str, sizes: Mapping[str, Any]) -> list[int]:
+    """Give the shape that letters stand for."""
     shape: list[int] = []
     for letter in letters:
         size = int(letter) if letter.isdigit() else sizes.get(letter, sizes.get(_SAME_AS.get(letter, letter)))

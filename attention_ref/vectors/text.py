@@ -22,9 +22,11 @@ def plain_array(array: Array) -> dict[str, Any]:
 
 
 def result(found: Result) -> dict[str, Any]:
-    """Describe expected values with the sizes of their rounding errors."""
+    """Describe expected values with the sizes of their rounding errors; `double` where one is not 0."""
     columns = zip(*found.roundings, strict=True) if found.roundings else [()] * len(Rounding._fields)
     sizes = {name: list(column) for name, column in zip(Rounding._fields, columns, strict=True)}
+    if not any(sizes["double"]):
+        del sizes["double"]
     return {**plain_array(found.array), "rounding": sizes}
 
 

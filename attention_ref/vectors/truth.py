@@ -43,10 +43,15 @@ class Gradient(NamedTuple):
     expected: dict[str, Result]
 
 
+def precise(value: float) -> Traced:
+    """Give an exact number of `DIGITS` digits that records what is computed of it."""
+    return Traced(_PRECISE.mpf(value))
+
+
 def forward(recipe: Recipe) -> dict[str, Result]:
     """Give `output`, `weights` and `log_sum_exp`."""
     options = {**recipe.options, "return_weights": True, "return_log_sum_exp": True}
-    arrays = _call(recipe, lambda value: Traced(_PRECISE.mpf(value)), options)
+    arrays = _call(recipe, precise, options)
     if _has_infinities(recipe):
         _part_from_infinities([value for array in arrays for value in array.values])
     if recipe.exact_scores:
@@ -92,17 +97,23 @@ def _call(
 
 def _result(array: Array) -> Result:
     """Round to float64. What is exact has no rounding: zeros of an empty row, infinities, NaN."""
-    values = [float(value) for value in array.values]
-    sizes = [_EXACT] * len(values)
-    inexact = [
-        position
-        for position, value in enumerate(array.values)
-        if isinstance(value, Traced) and math.isfinite(values[position])
+    places = inexact(array)
+    sizes = zip(places, roundings([array.values[place] for place in places]), strict=True)
+    return rounded(array, dict(sizes))
+
+
+def inexact(array: Array) -> list[int]:
+    """Give the places of the numbers that rounding may move."""
+    return [
+        place for place, value in enumerate(array.values) if isinstance(value, Traced) and math.isfinite(float(value))
     ]
-    outputs = [array.values[position] for position in inexact]
-    for position, rounding in zip(inexact, roundings(outputs), strict=True):
-        sizes[position] = Rounding(*map(three_digits, rounding))
-    return Result(Array(array.shape, values, "real"), sizes)
+
+
+def rounded(array: Array, sizes: Mapping[int, Rounding]) -> Result:
+    """Round values to float64 and the sizes of their rounding errors, by place, to three digits."""
+    cut = {place: Rounding(*map(three_digits, rounding)) for place, rounding in sizes.items()}
+    values = [float(value) for value in array.values]
+    return Result(Array(array.shape, values, "real"), [cut.get(place, _EXACT) for place in range(len(values))])
 
 
 def _has_infinities(recipe: Recipe) -> bool:

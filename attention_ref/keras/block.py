@@ -1,0 +1,168 @@
+"""A Transformer block: sublayers, their normalisations and residual connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from attention_ref.keras import primitives
+from attention_ref.keras._arrays import Array
+from attention_ref.keras._parameters import Configured, Holder, given_or_drawn
+from attention_ref.keras.feedforward import FeedForward
+from attention_ref.keras.multihead import Cache, MultiHeadAttention
+from attention_ref.spec.config import BlockConfig
+from attention_ref.spec.taps import Tap, scoped, told
+
+
+class BlockCache(NamedTuple):
+    """What a block keeps between calls: the cache of its self-attention and that of its cross-attention."""
+
+    self_attention: Cache
+    cross_attention: Cache | None
+
+
+@keras.saving.register_keras_serializable(package="attention_ref")
+class Block(Configured):
+    """A Transformer block; see `BlockConfig` for the orders.
+
+    In training, `config.dropout` is applied to what each sublayer adds.
+
+    Arguments:
+        config: sizes and options.
+        parameters: those of `MultiHeadAttention` under `self_attention` (and `cross_attention`), of `FeedForward` under
+            `feedforward`, and a gain and bias for each of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich also `self_attention_output_norm` and so on; drawn when None.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    record = BlockConfig
+
+    def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        parameters = given_or_drawn("Block", config, parameters)
+        self.config = config
+        self.self_attention = self.part(MultiHeadAttention, "self_attention", config.attention, parameters)
+        self.cross_attention = (
+            self.part(MultiHeadAttention, "cross_attention", config.cross_attention, parameters)
+            if config.cross_attention is not None
+            else None
+        )
+        self.feedforward = self.part(FeedForward, "feedforward", config.feedforward, parameters)
+        self.hold(parameters)
+
+    def parts(self) -> dict[str, Holder]:
+        """Give the layers that hold the parameters under each scope."""
+        crossing = {} if self.cross_attention is None else {"cross_attention": self.cross_attention}
+        return {"self_attention": self.self_attention, **crossing, "feedforward": self.feedforward}
+
+    def call(
+        self,
+        array: Array,
+        memory: Array | None = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        positions: Any = None,
+        memory_mask: Any = None,
+        memory_lengths: Any = None,
+        cache: BlockCache | None = None,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Apply the block.
+
+        Arguments:
+            array: `(b,q,m)`.
+            memory: what the cross-attention attends to, `(b,k,memory)`; may be None when `cache` holds it.
+            mask, bias, key_lengths, positions: those of the self-attention.
+            memory_mask: boolean, broadcasts to `(b,h,q,k)`, of the cross-attention.
+            memory_lengths: how many places of the memory are real in each batch row, integers `(b,)`.
+            cache: what an earlier call gave back.
+            return_cache: return a cache too.
+            tap: is told of `self_attention_norm`, everything under `self_attention`, `cross_attention` and
+                `feedforward`, and `output`.
+            training: apply dropout; as Keras is set when None.
+
+        Returns:
+            `(b,q,m)`, followed by the cache where asked for.
+        """
+        caches: list[Cache | None] = []
+
+        def self_attention(x: Array) -> Array:
+            result = self.self_attention(
+                x,
+                mask=mask,
+                bias=bias,
+                key_lengths=key_lengths,
+                positions=positions,
+                cache=cache.self_attention if cache is not None else None,
+                return_cache=True,
+                tap=scoped(tap, "self_attention"),
+                training=training,
+            )
+            caches.append(result[1])
+            return result[0]
+
+        def cross_attention(x: Array) -> Array:
+            if cache is not None:
+                past = cache.cross_attention
+            else:
+                past = self.cross_attention.remember(memory, key_lengths=memory_lengths)
+            caches.append(past)
+            options = {"mask": memory_mask, "tap": scoped(tap, "cross_attention"), "training": training}
+            return self.cross_attention(x, memory=past, **options)
+
+        def feedforward(x: Array) -> Array:
+            return self.feedforward(x, tap=scoped(tap, "feedforward"), training=training)
+
+        if self.config.order == "parallel":
+            result = self._parallel(array, self_attention, feedforward, tap, training)
+        else:
+            result = self._sublayer(array, self_attention, "self_attention", tap, training)
+            if self.cross_attention is not None:
+                result = self._sublayer(result, cross_attention, "cross_attention", tap, training)
+            result = self._sublayer(result, feedforward, "feedforward", tap, training)
+        told(tap, "output", result)
+        return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
+
+    def _sublayer(
+        self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None, training: bool | None
+    ) -> Array:
+        """Put a sublayer between its normalisations and its residual connection."""
+        order = self.config.order
+        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        branch = sublayer(branch)
+        if order == "sandwich":
+            branch = self._norm(branch, f"{name}_output_norm", tap)
+        result = array + self._dropped(branch, training)
+        return self._norm(result, f"{name}_norm", tap) if order == "post" else result
+
+    def _parallel(
+        self,
+        array: Array,
+        self_attention: Callable[[Array], Array],
+        feedforward: Callable[[Array], Array],
+        tap: Tap | None,
+        training: bool | None,
+    ) -> Array:
+        """Add both branches to the same input."""
+        normal = self._norm(array, "self_attention_norm", tap)
+        other = normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap)
+        return array + self._dropped(self_attention(normal), training) + self._dropped(feedforward(other), training)
+
+    def _norm(self, array: Array, name: str, tap: Tap | None) -> Array:
+        return told(tap, name, primitives.normalize(array, self.config.norm, self.tensors, name))
+
+    def _dropped(self, branch: Array, training: bool | None) -> Array:
+        """Apply dropout to what a sublayer adds."""
+        rate = self.config.dropout if training else 0.0
+        dropout_mask = primitives.draw_dropout_mask(ops.shape(branch), rate, self.seed_generator)
+        return primitives.dropout(branch, dropout_mask, rate)

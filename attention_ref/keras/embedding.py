@@ -1,0 +1,135 @@
+"""What turns tokens, images and sound into vectors with a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import ops
+
+from attention_ref.keras import positions as codes
+from attention_ref.keras import primitives
+from attention_ref.keras._arrays import Array, as_array, describe, integers, values
+from attention_ref.keras._parameters import Holder
+from attention_ref.spec.architecture import EmbeddingConfig
+from attention_ref.spec.config import Learned
+from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.taps import Tap, told
+
+
+class Embedding(Holder):
+    """What turns the input of a stack into vectors.
+
+        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+
+    In training, `config.dropout` is applied to the result.
+
+    Arguments:
+        config: the kind of input and what is added to it.
+        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
+            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+    """
+
+    def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.config = config
+        self.hold(parameters)
+
+    def call(
+        self,
+        source: Any,
+        *,
+        positions: Any = None,
+        types: Any = None,
+        offsets: Any = 0,
+        tap: Tap | None = None,
+        training: bool | None = None,
+    ) -> Array:
+        """Embed the input.
+
+        Arguments:
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
+                or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
+            types: integers `(b,l)`; 0 everywhere when None.
+            offsets: the position of the first place, an integer or one for each batch row.
+            tap: is told of `output`.
+            training: apply dropout; as Keras is set when None.
+
+        Returns:
+            `(b,l,m)`.
+        """
+        config, source = self.config, as_array(source)
+        vectors = self._vectors(source)
+        if config.positions is not None:
+            places = self._places(source, positions, offsets, ops.shape(vectors)[1])
+            vectors = vectors + self._codes(places, vectors)
+        if config.types:
+            kinds = ops.zeros(ops.shape(vectors)[:2], dtype="int32") if types is None else integers(types)
+            vectors = vectors + _rows(self.tensors["token_type"], kinds)
+        if config.norm is not None:
+            vectors = primitives.normalize(vectors, config.norm, self.tensors, "norm")
+        rate = config.dropout if training else 0.0
+        dropout_mask = primitives.draw_dropout_mask(ops.shape(vectors), rate, self.seed_generator)
+        vectors = primitives.dropout(vectors, dropout_mask, rate)
+        return told(tap, "output", vectors)
+
+    def _vectors(self, source: Array) -> Array:
+        config = self.config
+        if config.patches is not None:
+            return self._patches(source)
+        if config.audio is not None:
+            sound = self._convolution(source, "first_convolution", stride=1)
+            return self._convolution(sound, "second_convolution", stride=2)
+        vectors = source if config.vocab is None else _rows(self.tensors["token"], source)
+        return vectors * config.scale
+
+    def _patches(self, image: Array) -> Array:
+        """Cut an image into squares, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
+        patches, batch = self.config.patches, ops.shape(image)[0]
+        size, rows, columns = patches.size, patches.height // patches.size, patches.width // patches.size
+        squares = ops.reshape(image, (batch, rows, size, columns, size, patches.channels))
+        squares = ops.swapaxes(squares, 2, 3)
+        squares = ops.reshape(squares, (batch, rows * columns, size, size, patches.channels))
+        vectors = primitives.linear(squares, self.tensors["patch.kernel"], self.tensors["patch.bias"], inputs=3)
+        if not patches.class_token:
+            return vectors
+        token = ops.broadcast_to(self.tensors["class_token"], (batch, 1, vectors.shape[-1]))
+        return ops.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+
+    def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
+        """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
+        frames, padded = ops.shape(sound)[1], ops.pad(sound, [(0, 0), (1, 1), (0, 0)])  # (b,frames+2,channels)
+        windows = ops.stack([padded[:, step : step + frames : stride] for step in range(3)], axis=2)
+        kernel, bias = self.tensors[f"{name}.kernel"], self.tensors[f"{name}.bias"]
+        return primitives.activate(primitives.linear(windows, kernel, bias, inputs=2), "gelu")  # (b,l,m)
+
+    def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
+        if positions is not None:
+            return integers(positions)
+        starts = integers(offsets)
+        if self.config.positions_skip is not None:
+            return count_without(source, self.config.positions_skip, starts)
+        return starts[..., None] + ops.arange(length, dtype="int32")  # (l,) or (b,l)
+
+    def _codes(self, places: Array, vectors: Array) -> Array:
+        """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
+        config = self.config.positions
+        if isinstance(config, Learned):
+            return _rows(self.tensors["position"], places + config.offset)
+        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+
+
+def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
+    counted = tokens != skipped  # (b,l)
+    places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
+    return ops.where(counted, places, -1)
+
+
+def _rows(table: Array, places: Array) -> Array:
+    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    return ops.take(table, places, axis=0)

@@ -1,0 +1,74 @@
+"""What reads the result of the last stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from attention_ref.keras import primitives
+from attention_ref.keras._arrays import Array, integers, tanh, widen
+from attention_ref.keras._parameters import Holder
+from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.taps import Tap, told
+
+
+class Head(Holder):
+    """What reads the result of the last stack; see `HeadConfig`.
+
+        language     softcap(transform(x) * scale W + b)        for every place
+        pooler       tanh(x_i W + b)                            for one place i
+        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+
+    Arguments:
+        config: sizes and options.
+        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+        token: the variable `(n,m)` of the embedding that a tied head reads transposed.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+    """
+
+    def __init__(
+        self, config: HeadConfig, parameters: Mapping[str, Any], token: keras.Variable | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.config = config
+        self.hold({**parameters, "token": token} if config.tied else parameters)
+
+    def call(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head.
+
+        Arguments:
+            array: `(b,l,m)`.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,n)` for a language head, `(b,n)` otherwise.
+        """
+        config, parameters = self.config, self.tensors
+        if config.kind != "language":
+            array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
+        if config.kind == "pooler":
+            pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
+            return told(tap, "output", primitives.activate(pooled, "tanh"))
+        if config.transform is not None:
+            array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
+            array = primitives.activate(array, config.transform)
+            if config.norm is not None:
+                array = primitives.normalize(array, config.norm, parameters, "norm")
+        kernel = ops.transpose(parameters["token"]) if config.tied else parameters["kernel"]
+        scores = primitives.linear(array * config.scale, kernel, parameters.get("bias"))
+        if config.softcap is not None:
+            scores = ops.cast(config.softcap * tanh(widen(scores) / config.softcap), scores.dtype)
+        return told(tap, "output", scores)
+
+
+def last_place(array: Array, lengths: Any) -> Array:
+    """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    if lengths is None:
+        return array[:, -1]
+    ends = integers(lengths)[:, None, None] - 1  # (b,1,1)
+    return ops.take_along_axis(array, ends, axis=1)[:, 0]

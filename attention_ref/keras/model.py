@@ -1,0 +1,251 @@
+"""The Transformer: stacks of blocks between embeddings and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from attention_ref.keras import positions as codes
+from attention_ref.keras import primitives
+from attention_ref.keras._arrays import Array, integers, to_numpy
+from attention_ref.keras._parameters import Configured, Holder, given_or_drawn
+from attention_ref.keras.block import Block, BlockCache
+from attention_ref.keras.embedding import Embedding
+from attention_ref.keras.head import Head, last_place
+from attention_ref.keras.multihead import Cache
+from attention_ref.spec.architecture import ModelConfig, StackConfig
+from attention_ref.spec.errors import reject
+from attention_ref.spec.taps import Tap, scoped, told
+
+StackCache = tuple[BlockCache, ...]
+
+
+@keras.saving.register_keras_serializable(package="attention_ref")
+class Stack(Configured):
+    """An embedding, blocks one after another, and a normalisation.
+
+    Arguments:
+        config: sizes and options.
+        parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and where
+            configured `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; drawn when None.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+    """
+
+    record = StackConfig
+
+    def __init__(self, config: StackConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        parameters = given_or_drawn("Stack", config, parameters)
+        self.config = config
+        self.embedding = self.part(Embedding, "embedding", config.embedding, parameters)
+        self.blocks = [self.part(Block, f"blocks.{i}", block, parameters) for i, block in enumerate(config.blocks)]
+        self.hold(parameters)
+
+    def parts(self) -> dict[str, Holder]:
+        """Give the layers that hold the parameters under each scope."""
+        return {"embedding": self.embedding, **{f"blocks.{i}": block for i, block in enumerate(self.blocks)}}
+
+    def call(
+        self,
+        source: Any,
+        memory: Array | None = None,
+        *,
+        mask: Any = None,
+        lengths: Any = None,
+        positions: Any = None,
+        types: Any = None,
+        memory_mask: Any = None,
+        memory_lengths: Any = None,
+        cache: StackCache | None = None,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Apply the stack.
+
+        Arguments:
+            source: what the embedding takes.
+            memory: `(b,k,m)`, what cross-attention attends to; may be None when `cache` holds it.
+            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            positions: integers `(l,)` or `(b,l)`; from the cache's length on when None.
+            types: token types, integers `(b,l)`.
+            memory_mask, memory_lengths: those of the cross-attention.
+            cache: what an earlier call gave back.
+            return_cache: return a cache too.
+            tap: is told of everything under `embedding`, `blocks.0` and so on, and of `norm`.
+            training: apply dropout; as Keras is set when None.
+
+        Returns:
+            `(b,l,m)`, followed by the cache where asked for.
+        """
+        offsets = cache[0].self_attention.lengths if cache is not None else 0
+        places = {"positions": positions, "types": types, "offsets": offsets}
+        array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)
+        bias = self._bias(ops.shape(array)[1], cache, offsets)
+        caches = []
+        for i, block in enumerate(self.blocks):
+            array, block_cache = block(
+                array,
+                memory,
+                mask=mask,
+                bias=bias,
+                key_lengths=lengths,
+                positions=positions,
+                memory_mask=memory_mask,
+                memory_lengths=memory_lengths,
+                cache=cache[i] if cache is not None else None,
+                return_cache=True,
+                tap=scoped(tap, f"blocks.{i}"),
+                training=training,
+            )
+            caches.append(block_cache)
+        if self.config.norm is not None:
+            array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.tensors, "norm"))
+        return (array, tuple(caches)) if return_cache else array
+
+    def _bias(self, length: Any, cache: StackCache | None, offsets: Any) -> Array | None:
+        """The bias of distance that all blocks share."""
+        if self.config.relative_bias is None:
+            return None
+        past = ops.shape(cache[0].self_attention.key)[2] if cache is not None else 0
+        table = self.tensors["relative_bias"]
+        return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
+
+
+@keras.saving.register_keras_serializable(package="attention_ref")
+class Transformer(Configured, keras.Model):
+    """A Transformer: an encoder, a decoder, or both, and a head.
+
+    It is a `keras.Model` with variables from the start: `compile`, `fit`, `save` and `keras.models.load_model` work as
+    for any other. `fit` gives a model its whole input as `source`; where more is given, wrap it:
+
+        keras.Model([source, target], Transformer(config)(source, target))          source, target: `keras.Input`
+
+    Arguments:
+        config: the whole model.
+        parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
+            `Head` under `head`; drawn by `attention_ref.weights.init` when None.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    record = ModelConfig
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        parameters = given_or_drawn("Transformer", config, parameters)
+        self.config = config
+        self.encoder = self._stack(config.encoder_stack, "encoder", parameters)
+        self.decoder = self._stack(config.decoder_stack, "decoder", parameters)
+        self.head = None
+        if config.head is not None:
+            last = self.encoder if self.decoder is None else self.decoder
+            token = last.embedding.tensors.variables.get("token")
+            self.head = self.part(Head, "head", config.head, parameters, token)
+        self.hold(parameters)
+
+    def parts(self) -> dict[str, Holder]:
+        """Give the layers that hold the parameters under each scope."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
+        return {scope: part for scope, part in parts.items() if part is not None}
+
+    def call(
+        self,
+        source: Any,
+        target: Any = None,
+        *,
+        lengths: Any = None,
+        target_lengths: Any = None,
+        mask: Any = None,
+        types: Any = None,
+        positions: Any = None,
+        tap: Tap | None = None,
+        training: bool | None = None,
+    ) -> Array:
+        """Apply the whole model.
+
+        Arguments:
+            source: what the only stack reads, or the encoder: tokens `(b,l)`, an image, sound or vectors.
+            target: what the decoder of an encoder-decoder reads, `(b,t)`.
+            lengths: how many places of the source are real in each batch row, integers `(b,)`; all when None.
+            target_lengths: the same for the target.
+            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention over the source.
+            types, positions: of the source, see `Embedding`.
+            tap: is told of everything under `encoder`, `decoder` and `head`.
+            training: apply dropout; as Keras is set when None.
+
+        Returns:
+            What the head gives; without a head the last stack's `(b,l,m)`.
+        """
+        general = {"tap": tap, "training": training}
+        options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions, **general}
+        if self.decoder is None:
+            return self.read(self.encode(source, **options), lengths=lengths, tap=tap)
+        if self.encoder is None:
+            return self.read(self.decode(source, **options), lengths=lengths, tap=tap)
+        if target is None:
+            reject("Transformer", "an encoder-decoder needs a target", None)
+        memory = self.encode(source, **options)
+        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, **general)
+        return self.read(result, lengths=target_lengths, tap=tap)
+
+    def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:
+        """Apply the encoder; `options` as in `Stack`."""
+        return self.encoder(source, tap=scoped(tap, "encoder"), **options)
+
+    def decode(self, target: Any, memory: Array | None = None, *, tap: Tap | None = None, **options: Any) -> Any:
+        """Apply the decoder; `options` as in `Stack`, the cache among them."""
+        return self.decoder(target, memory, tap=scoped(tap, "decoder"), **options)
+
+    def read(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head, where there is one; `lengths` are those of the places of `array`."""
+        return array if self.head is None else self.head(array, lengths=lengths, tap=scoped(tap, "head"))
+
+    def step(
+        self,
+        tokens: Any,
+        memory: Array | None = None,
+        *,
+        lengths: Any = None,
+        memory_lengths: Any = None,
+        cache: StackCache | None = None,
+    ) -> tuple[np.ndarray[Any, Any], StackCache]:
+        """Read tokens behind a cache and score the next one, as decoding needs it.
+
+        Arguments:
+            tokens: integers `(b,t)`.
+            memory, memory_lengths: what `encode` gave, for the first step of an encoder-decoder.
+            lengths: how many of the t tokens are real in each batch row; all when None.
+            cache: what the step before gave back.
+
+        Returns:
+            The scores `(b,n)` of the token behind the last real one, NumPy float64, and the cache.
+        """
+        array, cache = self.decode(
+            tokens, memory, lengths=lengths, memory_lengths=memory_lengths, cache=cache, return_cache=True
+        )
+        array = last_place(array, lengths)[:, None]  # (b,1,m)
+        return to_numpy(self.read(array)[:, 0]).astype(np.float64), cache
+
+    def select(self, cache: StackCache, rows: Any) -> StackCache:
+        """Pick batch rows of a cache, any row any number of times."""
+
+        def picked(part: Cache | None) -> Cache | None:
+            return None if part is None else Cache(*(ops.take(array, integers(rows), axis=0) for array in part))
+
+        return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
+
+    def _stack(self, config: StackConfig | None, scope: str, parameters: Mapping[str, Any]) -> Stack | None:
+        if config is None:
+            return None
+        if scope == "decoder" and self.config.shared_embedding:
+            token = self.encoder.embedding.tensors.variables["token"]
+            parameters = {**parameters, "decoder.embedding.token": token}
+        return self.part(Stack, scope, config, parameters)

@@ -1,0 +1,222 @@
+"""Multi-head attention: projections around `attention`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from attention_ref.keras import positions as codes
+from attention_ref.keras import primitives
+from attention_ref.keras._arrays import Array, as_array, integers
+from attention_ref.keras._parameters import Configured, given_or_drawn
+from attention_ref.keras.attention import attention
+from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.taps import Tap, told
+
+
+class Cache(NamedTuple):
+    """The keys and values of what was attended to before.
+
+    Arguments:
+        key: `(b,g,p,d)`, after normalisation and rotation.
+        value: `(b,g,p,v)`.
+        lengths: how many of the p places are filled in each batch row, integers `(b,)`; they are the first ones.
+    """
+
+    key: Array
+    value: Array
+    lengths: Array
+
+
+@keras.saving.register_keras_serializable(package="attention_ref")
+class MultiHeadAttention(Configured):
+    """Multi-head attention.
+
+        query_h  = x W_query_h + b_query_h          then norm and rotation, where configured
+        key_g    = y W_key_g   + b_key_g            then norm and rotation, where configured
+        value_g  = y W_value_g + b_value_g
+        output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
+
+    In training, `config.dropout` is applied to the weights.
+
+    Arguments:
+        config: sizes and options.
+        parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
+            `output.kernel (h,v,m)` and, where configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
+            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
+            drawn when None.
+        options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    record = AttentionConfig
+
+    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        parameters = given_or_drawn("MultiHeadAttention", config, parameters)
+        self.config = config
+        self.hold(parameters)
+
+    def call(
+        self,
+        query: Array,
+        key: Array | None = None,
+        value: Array | None = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        positions: Any = None,
+        cache: Cache | None = None,
+        memory: Cache | None = None,
+        return_weights: bool = False,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """Attend from `query` to `key`.
+
+        Arguments:
+            query: `(b,q,m)`.
+            key: `(b,k,memory)`; the query itself when None.
+            value: `(b,k,memory)`; `key` when None.
+            mask: boolean, broadcasts to `(b,h,q,k)`, k counting the cache's places too.
+            bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
+            key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
+            positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
+                `(b,q)`; from the cache's length on when None.
+            cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
+                window and biases of distance count from there.
+            memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
+            return_weights: return the weights `(b,h,q,k)` too.
+            return_cache: return the cache with the new keys and values too.
+            tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
+            training: apply dropout; as Keras is set when None.
+
+        Returns:
+            The output `(b,q,output)`, followed by the weights and the cache where asked for.
+        """
+        batch, query_length, _ = ops.shape(query)
+        offsets = integers(cache.lengths) if cache is not None else ops.zeros((batch,), dtype="int32")
+        places = _count_from(offsets, query_length) if positions is None else integers(positions)
+        if memory is None:
+            source, at = (query, places) if key is None else (key, None)
+            new = self.remember(source, value, key_lengths=key_lengths, positions=at)
+            memory = new if cache is None else extend(cache, new)
+        queries = told(tap, "query", self._heads(query, "query", places))
+        told(tap, "key", memory.key)
+        told(tap, "value", memory.value)
+
+        rate = self.config.dropout if training else 0.0
+        shape = (*ops.shape(queries)[:-1], ops.shape(memory.key)[2])  # (b,h,q,k)
+        outputs = attention(
+            queries,
+            memory.key,
+            memory.value,
+            mask=mask,
+            bias=self._bias(bias, queries, memory.key, offsets),
+            causal=self.config.causal,
+            query_offset=offsets,
+            window=self.config.window,
+            key_lengths=memory.lengths,
+            scale=self.config.scale,
+            softcap=self.config.softcap,
+            sinks=self.tensors.get("sinks"),
+            dropout=rate,
+            dropout_mask=primitives.draw_dropout_mask(shape, rate, self.seed_generator),
+            return_weights=return_weights,
+            tap=tap,
+        )
+        mixed, *weights = outputs if return_weights else (outputs,)
+        told(tap, "heads", mixed)
+        mixed = ops.swapaxes(mixed, 1, 2)  # (b,h,q,v) -> (b,q,h,v)
+        results = [told(tap, "output", self._linear(mixed, "output", inputs=2)), *weights]
+        if return_cache:
+            results.append(memory)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def remember(
+        self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
+    ) -> Cache:
+        """Project keys and values once, to be attended to many times.
+
+        Arguments:
+            key: `(b,k,memory)`.
+            value: `(b,k,memory)`; `key` when None.
+            key_lengths: how many keys are real in each batch row, integers `(b,)`; all when None.
+            positions: where the keys stand for rotation, integers `(k,)` or `(b,k)`; from 0 on when None.
+
+        Returns:
+            What `call` takes as `memory` or `cache`.
+        """
+        key = ops.cast(as_array(key), self.compute_dtype)
+        value = key if value is None else ops.cast(as_array(value), self.compute_dtype)
+        batch, length, _ = ops.shape(key)
+        places = ops.arange(length, dtype="int32") if positions is None else integers(positions)
+        all_real = ops.zeros((batch,), dtype="int32") + length
+        return Cache(
+            key=self._heads(key, "key", places),
+            value=ops.swapaxes(self._linear(value, "value"), 1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            lengths=all_real if key_lengths is None else integers(key_lengths),
+        )
+
+    def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
+        kernel, bias = self.tensors[f"{name}.kernel"], self.tensors.get(f"{name}.bias")
+        return primitives.linear(array, kernel, bias, inputs=inputs)
+
+    def _heads(self, array: Array, name: str, places: Array) -> Array:
+        """Project to heads, normalise them, rotate them."""
+        heads = ops.swapaxes(self._linear(array, name), 1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if self.config.query_key_norm is not None:
+            heads = primitives.normalize(heads, self.config.query_key_norm, self.tensors, f"{name}_norm")
+        if self.config.rotary is not None:
+            heads = codes.rotate(heads, places, self.config.rotary)
+        return heads
+
+    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+        """Add up the bias that was given and the biases of distance."""
+        config, sizes = self.config, (ops.shape(queries)[2], ops.shape(keys)[2])
+        terms = [] if bias is None else [as_array(bias)]
+        if config.alibi:
+            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=queries))
+        if config.relative_bias is not None:
+            table = self.tensors["relative_bias"]
+            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
+        return sum(terms[1:], terms[0]) if terms else None
+
+
+def extend(cache: Cache, new: Cache) -> Cache:
+    """Put new keys and values behind the filled places of a cache.
+
+    Arguments:
+        cache: `(b,g,p,d)` and `(b,g,p,v)`.
+        new: `(b,g,t,d)` and `(b,g,t,v)`.
+
+    Returns:
+        `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
+    """
+    return Cache(
+        key=_behind(cache.key, new.key, integers(cache.lengths)),
+        value=_behind(cache.value, new.value, integers(cache.lengths)),
+        lengths=integers(cache.lengths) + new.lengths,
+    )
+
+
+def _behind(old: Array, new: Array, lengths: Array) -> Array:
+    """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+    past, added = ops.shape(old)[2], ops.shape(new)[2]
+    from_new = ops.arange(past + added, dtype="int32") - lengths[:, None]  # (b,p+t), what place of `new` goes there
+    padded = ops.concatenate([old, ops.zeros_like(new)], axis=2)
+    place = from_new[:, None, :, None]  # (b,1,p+t,1)
+    moved = ops.take_along_axis(new, ops.clip(place, 0, added - 1), axis=2)
+    return ops.where(place < 0, padded, ops.where(place < added, moved, 0))
+
+
+def _count_from(offsets: Array, length: Any) -> Array:
+    """Count positions from each row's offset: `(b,length)`."""
+    return offsets[:, None] + ops.arange(length, dtype="int32")

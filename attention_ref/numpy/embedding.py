@@ -1,0 +1,122 @@
+"""What turns tokens, images and sound into vectors with a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attention_ref.numpy import positions as codes
+from attention_ref.numpy import primitives
+from attention_ref.numpy._arrays import Array, describe, values
+from attention_ref.spec.architecture import EmbeddingConfig
+from attention_ref.spec.config import Learned
+from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.taps import Tap, told
+
+
+class Embedding:
+    """What turns the input of a stack into vectors.
+
+        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+
+    Arguments:
+        config: the kind of input and what is added to it.
+        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
+            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+    """
+
+    def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
+        self.config = config
+        self.parameters = parameters
+
+    def __call__(
+        self,
+        source: Any,
+        *,
+        positions: Any = None,
+        types: Any = None,
+        offsets: Any = 0,
+        tap: Tap | None = None,
+    ) -> Array:
+        """Embed the input.
+
+        Arguments:
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
+                or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
+            types: integers `(b,l)`; 0 everywhere when None.
+            offsets: the position of the first place, an integer or one for each batch row.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,m)`.
+        """
+        config, source = self.config, np.asarray(source)
+        vectors = self._vectors(source)
+        if config.positions is not None:
+            vectors = vectors + self._codes(self._places(source, positions, offsets, vectors.shape[1]), vectors)
+        if config.types:
+            kinds = np.zeros(vectors.shape[:2], np.int64) if types is None else np.asarray(types)
+            vectors = vectors + _rows(self.parameters["token_type"], kinds)
+        if config.norm is not None:
+            vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
+        return told(tap, "output", vectors)
+
+    def _vectors(self, source: Array) -> Array:
+        config = self.config
+        if config.patches is not None:
+            return self._patches(source)
+        if config.audio is not None:
+            sound = self._convolution(source, "first_convolution", stride=1)
+            return self._convolution(sound, "second_convolution", stride=2)
+        vectors = source if config.vocab is None else _rows(self.parameters["token"], source)
+        return vectors * vectors.dtype.type(config.scale)
+
+    def _patches(self, image: Array) -> Array:
+        """Cut an image into squares, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
+        batch, height, width, channels = image.shape
+        size = self.config.patches.size
+        squares = image.reshape(batch, height // size, size, width // size, size, channels)
+        squares = squares.swapaxes(2, 3).reshape(batch, -1, size, size, channels)  # (b,l,size,size,channels)
+        vectors = primitives.linear(squares, self.parameters["patch.kernel"], self.parameters["patch.bias"], inputs=3)
+        if not self.config.patches.class_token:
+            return vectors
+        token = np.broadcast_to(self.parameters["class_token"], (batch, 1, vectors.shape[-1]))
+        return np.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+
+    def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
+        """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
+        padded = np.pad(sound, [(0, 0), (1, 1), (0, 0)])  # (b,frames+2,channels)
+        windows = np.stack([padded[:, step : step + sound.shape[1] : stride] for step in range(3)], axis=2)
+        kernel, bias = self.parameters[f"{name}.kernel"], self.parameters[f"{name}.bias"]
+        return primitives.activate(primitives.linear(windows, kernel, bias, inputs=2), "gelu")  # (b,l,m)
+
+    def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
+        if positions is not None:
+            return np.asarray(positions)
+        starts = np.asarray(offsets)
+        if self.config.positions_skip is not None:
+            return count_without(source, self.config.positions_skip, starts)
+        return starts[..., None] + np.arange(length)  # (l,) or (b,l)
+
+    def _codes(self, places: Array, vectors: Array) -> Array:
+        """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
+        config = self.config.positions
+        if isinstance(config, Learned):
+            return _rows(self.parameters["position"], places + config.offset)
+        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+
+
+def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
+    counted = tokens != skipped  # (b,l)
+    return np.where(counted, starts[..., None] + np.cumsum(counted, axis=1) - 1, -1)
+
+
+def _rows(table: Array, places: Array) -> Array:
+    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    return table[places]

@@ -1,0 +1,54 @@
+"""The feed-forward network of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attention_ref.numpy import primitives
+from attention_ref.numpy._arrays import Array
+from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.parameters import check_parameters
+from attention_ref.spec.taps import Tap, told
+
+
+class FeedForward:
+    """A position-wise feed-forward network.
+
+        y = activation(x W_input + b_input) W_output + b_output                             plain
+        y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
+
+    Arguments:
+        config: sizes and options.
+        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, where configured, `gate.kernel (m,f)`,
+            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:
+        check_parameters("FeedForward", config, {name: array.shape for name, array in parameters.items()})
+        self.config = config
+        self.parameters = dict(parameters)
+
+    def __call__(self, array: Array, *, tap: Tap | None = None) -> Array:
+        """Apply the network to every place.
+
+        Arguments:
+            array: `(..., m)`.
+            tap: is told of `input`, `gate`, `hidden` and `output`.
+
+        Returns:
+            `(..., m)`.
+        """
+        hidden = told(tap, "input", self._linear(array, "input"))
+        if self.config.gated:
+            gate = told(tap, "gate", self._linear(array, "gate"))
+            hidden = primitives.activate(gate, self.config.activation) * hidden
+        else:
+            hidden = primitives.activate(hidden, self.config.activation)
+        told(tap, "hidden", hidden)
+        return told(tap, "output", self._linear(hidden, "output"))
+
+    def _linear(self, array: Array, name: str) -> Array:
+        return primitives.linear(array, self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias"))

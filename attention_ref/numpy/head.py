@@ -1,0 +1,68 @@
+"""What reads the result of the last stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attention_ref.numpy import primitives
+from attention_ref.numpy._arrays import Array, widen
+from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.taps import Tap, told
+
+
+class Head:
+    """What reads the result of the last stack; see `HeadConfig`.
+
+        language     softcap(transform(x) * scale W + b)        for every place
+        pooler       tanh(x_i W + b)                            for one place i
+        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+
+    Arguments:
+        config: sizes and options.
+        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+        token: `(n,m)`, the embedding that a tied head reads transposed.
+    """
+
+    def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
+        self.config = config
+        self.parameters = parameters
+        self.kernel = token.T if config.tied and token is not None else parameters.get("kernel")
+
+    def __call__(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head.
+
+        Arguments:
+            array: `(b,l,m)`.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,n)` for a language head, `(b,n)` otherwise.
+        """
+        config, parameters = self.config, self.parameters
+        if config.kind != "language":
+            array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
+        if config.kind == "pooler":
+            pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
+            return told(tap, "output", primitives.activate(pooled, "tanh"))
+        if config.transform is not None:
+            array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
+            array = primitives.activate(array, config.transform)
+            if config.norm is not None:
+                array = primitives.normalize(array, config.norm, parameters, "norm")
+        scores = primitives.linear(array * array.dtype.type(config.scale), self.kernel, parameters.get("bias"))
+        if config.softcap is not None:
+            scores = (config.softcap * np.tanh(widen(scores) / config.softcap)).astype(scores.dtype)
+        return told(tap, "output", scores)
+
+
+def last_place(array: Array, lengths: Any) -> Array:
+    """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    if lengths is None:
+        return array[:, -1]
+    ends = np.asarray(lengths)[:, None, None] - 1  # (b,1,1)
+    return np.take_along_axis(array, ends, axis=1)[:, 0]

@@ -1,0 +1,223 @@
+"""Positional codes. Angles are computed in float64 and rounded once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from attention_ref.numpy._arrays import Array, widen
+from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
+from attention_ref.spec.positions import check_sinusoid_size
+
+
+def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
+    """Code positions by sines and cosines of wavelengths in a geometric progression.
+
+        angle_pi = p / base^(2i/m)                              interleaved, concatenated
+        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
+        concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
+
+    Arguments:
+        positions: integers `(...)`.
+        size: m, even; at least 4 for tensor2tensor.
+        config: the variant and the base.
+        like: an array of the dtype to give.
+
+    Returns:
+        `(..., m)`.
+
+    Raises:
+        SpecificationError: for a size that cannot hold the code.
+    """
+    check_sinusoid_size(size, config)
+    half = size // 2
+    steps = half - 1 if config.variant == "tensor2tensor" else half
+    frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
+    angles = np.asarray(positions)[..., None] * frequencies  # (..., m/2)
+    pair = np.sin(angles), np.cos(angles)
+    if config.variant == "interleaved":
+        code = np.stack(pair, axis=-1).reshape(*angles.shape[:-1], size)  # (..., m/2, 2) -> (..., m)
+    else:
+        code = np.concatenate(pair, axis=-1)  # (..., m)
+    return code.astype(like.dtype)
+
+
+def rotary_frequencies(dimension: int, config: Rotary) -> Array:
+    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+
+    Arguments:
+        dimension: how many leading sizes of a head are rotated, even.
+        config: base and scaling; the formulas stand in `attention_ref.spec.positions`.
+
+    Returns:
+        `(dimension/2,)`, float64, in radians for each position.
+    """
+    pairs = np.arange(dimension // 2)
+    frequencies = config.base ** (-2 * pairs / dimension)
+    scaling = config.scaling
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "ntk":
+        return frequencies * scaling.factor ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    if scaling.kind == "llama3":
+        kept = _llama3_shares(frequencies, scaling)
+    else:
+        kept = _yarn_shares(dimension, config.base, scaling)
+    return kept * frequencies + (1 - kept) * frequencies / scaling.factor
+
+
+def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
+    turns = scaling.original_length * frequencies / (2 * np.pi)
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    return np.clip((turns - low) / (high - low), 0, 1)
+
+
+def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> Array:
+    def pair_that_turns(rotations: float) -> float:
+        return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
+    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    width = max(last - first, 0.001)  # the ramp must not divide by zero
+    return 1 - np.clip((np.arange(dimension // 2) - first) / width, 0, 1)
+
+
+def rotary_amplitude(config: Rotary) -> float:
+    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    scaling = config.scaling
+    if scaling is None or scaling.kind != "yarn":
+        return 1.0
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+
+
+def rotate(array: Array, positions: Any, config: Rotary) -> Array:
+    """Turn pairs of a head's numbers by an angle proportional to the position.
+
+        x_a' = x_a cos - x_b sin
+        x_b' = x_b cos + x_a sin          angle = position * frequency_i
+
+    The pair `i` is `(i, i + dimension/2)`, or `(2i, 2i + 1)` when interleaved. Sizes from `dimension` on stay as they
+    are.
+
+    Arguments:
+        array: queries or keys `(b,h,l,d)`.
+        positions: integers `(l,)` or, one row for each batch row, `(b,l)`.
+        config: see `rotary_frequencies`.
+
+    Returns:
+        `(b,h,l,d)`.
+    """
+    dimension = config.dimension or array.shape[-1]
+    angles = _angles(np.asarray(positions), rotary_frequencies(dimension, config), config)  # (l,n/2) or (b,l,n/2)
+    if angles.ndim == 3:
+        angles = angles[:, None]  # (b,1,l,n/2)
+    wide = widen(array)
+    cosine = (np.cos(angles) * rotary_amplitude(config)).astype(wide.dtype)
+    sine = (np.sin(angles) * rotary_amplitude(config)).astype(wide.dtype)
+    rotated, kept = wide[..., :dimension], wide[..., dimension:]
+    if config.interleaved:
+        first, second = rotated[..., 0::2], rotated[..., 1::2]  # (b,h,l,n/2) each
+    else:
+        first, second = np.split(rotated, 2, axis=-1)
+    pair = first * cosine - second * sine, second * cosine + first * sine
+    if config.interleaved:
+        rotated = np.stack(pair, axis=-1).reshape(rotated.shape)  # (b,h,l,n/2,2) -> (b,h,l,n)
+    else:
+        rotated = np.concatenate(pair, axis=-1)  # (b,h,l,n)
+    return np.concatenate([rotated, kept], axis=-1).astype(array.dtype)
+
+
+def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:
+    if config.angles == "float32":
+        return positions[..., None].astype(np.float32) * frequencies.astype(np.float32)
+    return positions[..., None] * frequencies
+
+
+def alibi_slopes(heads: int) -> Array:
+    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+
+    Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
+
+    Returns:
+        `(h,)`, float64.
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
+    between = 2.0 ** (-4 * np.arange(1, 2 * power + 1, 2) / power)
+    return np.concatenate([slopes, between[: heads - power]])
+
+
+def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
+    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+
+    Arguments:
+        heads: h.
+        query_length: q.
+        key_length: k.
+        query_offset: an integer or one for each batch row `(b,)`.
+        like: an array of the dtype to give.
+
+    Returns:
+        `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+    """
+    distances = np.abs(_distances(query_length, key_length, query_offset))  # (q,k) or (b,q,k)
+    return (-alibi_slopes(heads)[:, None, None] * distances[..., None, :, :]).astype(like.dtype)
+
+
+def relative_bucket(distances: Any, config: RelativeBias) -> Array:
+    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+
+    Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
+    logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
+    shares bucket 0.
+
+    Arguments:
+        distances: integers `(...)`.
+        config: the buckets.
+
+    Returns:
+        Integers `(...)`.
+    """
+    distances, buckets, start = np.asarray(distances), config.buckets, 0
+    if config.bidirectional:
+        buckets //= 2
+        start = np.where(distances > 0, buckets, 0)
+        distances = np.abs(distances)
+    else:
+        distances = np.maximum(-distances, 0)
+    exact = buckets // 2
+    share = np.log(np.maximum(distances, 1) / exact) / math.log(config.maximum_distance / exact)
+    far = np.minimum(exact + (share * (buckets - exact)).astype(distances.dtype), buckets - 1)
+    return start + np.where(distances < exact, distances, far)
+
+
+def relative_bias(
+    table: Array, query_length: int, key_length: int, config: RelativeBias, *, query_offset: Any = 0
+) -> Array:
+    """Look the bias of every query and key up by the bucket of their distance.
+
+    Arguments:
+        table: `(buckets,h)`.
+        query_length: q.
+        key_length: k.
+        config: see `relative_bucket`.
+        query_offset: an integer or one for each batch row `(b,)`.
+
+    Returns:
+        `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+    """
+    buckets = relative_bucket(_distances(query_length, key_length, query_offset), config)  # (q,k) or (b,q,k)
+    return np.moveaxis(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
+
+
+def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
+    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    offsets = np.asarray(query_offset)[..., None, None]  # () or (b,1,1)
+    return np.arange(key_length) - (np.arange(query_length)[:, None] + offsets)

@@ -1,0 +1,300 @@
+"""What a layer is: frozen, validated descriptions that every backend builds from.
+
+A configuration holds no weights, no dtype and no device. It turns into JSON and back by `to_json` and `from_json` in
+`attention_ref.spec.records`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from attention_ref.spec.records import Record
+
+Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
+
+
+@dataclass(frozen=True)
+class Norm(Record):
+    """A normalisation over the model size.
+
+    Arguments:
+        kind: `layer` (subtract the mean, divide by the standard deviation) or `rms` (divide by the root mean square).
+        eps: added to the variance or mean square inside the root; there is no default, libraries differ from 1e-12 to
+            1e-3.
+        bias: whether a LayerNorm has a bias; an RMSNorm has none.
+        gain_offset: added to the stored gain: 1 in Gemma, whose gains are stored as their distance from 1.
+    """
+
+    kind: Literal["layer", "rms"]
+    eps: float
+    bias: bool = True
+    gain_offset: float = 0.0
+
+    def _check(self) -> None:
+        self.require(self.eps >= 0, "eps must be at least 0", self.eps)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether there is a bias tensor."""
+        return self.bias and self.kind == "layer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sinusoid(Record):
+    """Fixed sines and cosines added to the embedding; see `sinusoidal_positions`."""
+
+    variant: Literal["interleaved", "concatenated", "tensor2tensor"] = "interleaved"
+    base: float = 10000.0
+
+
+SINUSOID = Sinusoid()
+"""The positions of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned(Record):
+    """A trained table of positions added to the embedding.
+
+    Arguments:
+        length: how many positions there are, beside the offset.
+        offset: the row of position 0: 2 in BART, padding index + 1 in RoBERTa. The table has `length + offset` rows.
+    """
+
+    length: int
+    offset: int = 0
+
+    def _check(self) -> None:
+        self.require_positive("length")
+        self.require(self.offset >= 0, "offset must be at least 0", self.offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotaryScaling(Record):
+    """A change of rotary frequencies for longer texts; see `rotary_frequencies`.
+
+    Arguments:
+        kind: `linear`, `ntk`, `yarn` or `llama3`.
+        factor: how many times longer.
+        original_length: the length that the model was trained on (yarn, llama3).
+        low_frequency_factor, high_frequency_factor: the ends of llama3's blend, in turns within `original_length`.
+        slow_rotations, fast_rotations: the ends of yarn's ramp, in turns within `original_length`.
+        attention_factor: yarn's factor of sines and cosines; computed from `factor` when None.
+    """
+
+    kind: Literal["linear", "ntk", "yarn", "llama3"]
+    factor: float
+    original_length: int = 8192
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    slow_rotations: float = 1.0
+    fast_rotations: float = 32.0
+    attention_factor: float | None = None
+
+    def _check(self) -> None:
+        self.require(self.factor > 0, "factor must be above 0", self.factor)
+        self.require_positive("original_length")
+        self.require_order("low_frequency_factor", "high_frequency_factor")
+        self.require_order("slow_rotations", "fast_rotations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotary(Record):
+    """Rotary positions; see `rotate`.
+
+    Arguments:
+        base: the base of the frequencies.
+        dimension: how many leading sizes of a head are rotated, even; all when None.
+        interleaved: pair neighbours instead of halves.
+        scaling: a change of the frequencies.
+        angles: the precision in which angles are computed; `float32` only for parity with checkpoints trained so.
+    """
+
+    base: float = 10000.0
+    dimension: int | None = None
+    interleaved: bool = False
+    scaling: RotaryScaling | None = None
+    angles: Literal["float64", "float32"] = "float64"
+
+    def _check(self) -> None:
+        self.require(self.base > 0, "base must be above 0", self.base)
+        if self.dimension is not None:
+            is_even = self.dimension > 0 and self.dimension % 2 == 0
+            self.require(is_even, "dimension must be even and above 0", self.dimension)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeBias(Record):
+    """T5's bias by the bucket of the distance; see `relative_bucket`. One table serves all blocks of a stack."""
+
+    buckets: int = 32
+    maximum_distance: int = 128
+    bidirectional: bool = True
+
+    def _check(self) -> None:
+        directions = 2 if self.bidirectional else 1
+        self.require(self.buckets >= 2 * directions, f"buckets must be at least {2 * directions}", self.buckets)
+        exact = self.buckets // directions // 2
+        rule = f"maximum_distance must be above the {exact} distances that have a bucket each"
+        self.require(self.maximum_distance > exact, rule, self.maximum_distance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig(Record):
+    """A multi-head attention layer.
+
+    Arguments:
+        model: m, the size of what comes in as query.
+        heads: h.
+        kv_heads: g; h when None.
+        head_size: d; m/h when None.
+        value_size: v; d when None.
+        memory_size: the size of what comes in as key and value; m when None.
+        output_size: the size of what goes out; m when None.
+        query_bias, key_bias, value_bias, output_bias: which projections have a bias.
+        query_key_norm: a normalisation of each head's queries and keys, before rotary positions.
+        rotary: rotary positions of queries and keys.
+        alibi: add the linear bias of distance.
+        relative_bias: add a trained bias of distance whose table belongs to this layer.
+        causal, window, scale, softcap: as in `attention`.
+        sinks: one trained logit for each head.
+        dropout: the rate at which weights are dropped in training.
+    """
+
+    model: int
+    heads: int
+    kv_heads: int | None = None
+    head_size: int | None = None
+    value_size: int | None = None
+    memory_size: int | None = None
+    output_size: int | None = None
+    query_bias: bool = True
+    key_bias: bool = True
+    value_bias: bool = True
+    output_bias: bool = True
+    query_key_norm: Norm | None = None
+    rotary: Rotary | None = None
+    alibi: bool = False
+    relative_bias: RelativeBias | None = None
+    causal: bool = False
+    window: tuple[int | None, int | None] | None = None
+    scale: float | None = None
+    softcap: float | None = None
+    sinks: bool = False
+    dropout: float = 0.0
+
+    def _check(self) -> None:
+        self.require_positive("model", "heads")
+        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "softcap"):
+            if getattr(self, name) is not None:
+                self.require_positive(name)
+        groups = self.kv_heads or self.heads
+        received = f"{self.heads} and {groups}"
+        self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)
+        divides = self.head_size is not None or self.model % self.heads == 0
+        self.require(divides, "without head_size, model must be a multiple of heads", f"{self.model} and {self.heads}")
+        self.require_rate("dropout")
+        if self.rotary is not None:
+            dimension = self.rotary.dimension or self.sizes.head
+            fits = dimension <= self.sizes.head and dimension % 2 == 0
+            self.require(fits, "the rotary dimension must be even and at most the head size", dimension)
+
+    @property
+    def sizes(self) -> AttentionSizes:
+        """All sizes with their defaults filled in."""
+        head = self.head_size or self.model // self.heads
+        return AttentionSizes(
+            heads=self.heads,
+            groups=self.kv_heads or self.heads,
+            head=head,
+            value=self.value_size or head,
+            memory=self.memory_size or self.model,
+            output=self.output_size or self.model,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSizes(Record):
+    """The sizes of an attention layer: h, g, d, v, and those of what is attended to and of what goes out."""
+
+    heads: int
+    groups: int
+    head: int
+    value: int
+    memory: int
+    output: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedForwardConfig(Record):
+    """A feed-forward network.
+
+    Arguments:
+        model: m.
+        hidden: f.
+        activation: the non-linearity.
+        gated: multiply the activated gate by a second projection (GLU, Shazeer 2020).
+        input_bias, output_bias: which projections have a bias; the gate has one where the input has.
+        dropout: the rate after the activation in training.
+    """
+
+    model: int
+    hidden: int
+    activation: Activation = "relu"
+    gated: bool = False
+    input_bias: bool = True
+    output_bias: bool = True
+    dropout: float = 0.0
+
+    def _check(self) -> None:
+        self.require_positive("model", "hidden")
+        self.require_rate("dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig(Record):
+    """A Transformer block: self-attention, cross-attention where there is a memory, feed-forward.
+
+    Arguments:
+        attention: the self-attention.
+        feedforward: the feed-forward network.
+        norm: the kind of all normalisations.
+        order: where they stand, with S a sublayer:
+            `post`      x = norm(x + S(x))
+            `pre`       x = x + S(norm(x))
+            `sandwich`  x = x + norm'(S(norm(x)))
+            `parallel`  x = x + attention(norm(x)) + feedforward(norm'(x))
+        cross_attention: attention to a memory, between the two; not in parallel blocks.
+        shared_norm: in a parallel block, both branches read the same normalised input.
+        dropout: the rate on what each sublayer adds, in training.
+    """
+
+    attention: AttentionConfig
+    feedforward: FeedForwardConfig
+    norm: Norm
+    order: Literal["post", "pre", "sandwich", "parallel"]
+    cross_attention: AttentionConfig | None = None
+    shared_norm: bool = False
+    dropout: float = 0.0
+
+    def _check(self) -> None:
+        model = self.attention.model
+        for name in ("attention", "cross_attention", "feedforward"):
+            part = getattr(self, name)
+            if part is not None:
+                self.require(part.model == model, f"{name} must have the block's model size {model}", part.model)
+        for name in ("attention", "cross_attention"):
+            part = getattr(self, name)
+            if part is not None:
+                rule = f"{name} must give back the model size {model}"
+                self.require(part.sizes.output == model, rule, part.sizes.output)
+        in_order = self.order != "parallel" or self.cross_attention is None
+        self.require(in_order, "a parallel block has no cross_attention", "both")
+        shares = self.order == "parallel" or not self.shared_norm
+        self.require(shares, "only a parallel block shares a norm", self.order)
+        self.require_rate("dropout")
+
+    @property
+    def model(self) -> int:
+        """M."""
+        return self.attention.model

@@ -1,0 +1,168 @@
+"""What turns tokens, images and sound into vectors with a place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attention_ref.spec import positions as codes
+from attention_ref.spec import primitives
+from attention_ref.spec.architecture import EmbeddingConfig
+from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.config import Learned
+from attention_ref.spec.errors import reject
+from attention_ref.spec.numbers import constant, detached, stored
+from attention_ref.spec.taps import Tap, told
+
+
+class Embedding:
+    """What turns the input of a stack into vectors.
+
+        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+
+    Arguments:
+        config: the kind of input and what is added to it.
+        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
+            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+
+    Source: Vaswani et al. (2017), section 3.4; patches: Dosovitskiy et al. (2021).
+    """
+
+    def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
+        self.config = config
+        self.parameters = parameters
+
+    def __call__(
+        self,
+        source: Any,
+        *,
+        positions: Any = None,
+        types: Any = None,
+        offsets: Any = 0,
+        tap: Tap | None = None,
+    ) -> Array:
+        """Embed the input.
+
+        Arguments:
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
+                or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
+            types: integers `(b,l)`; 0 everywhere when None.
+            offsets: the position of the first place, an integer or one for each batch row.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,m)`.
+        """
+        config, source = self.config, as_array(source)
+        vectors = self._vectors(source)
+        if config.positions is not None:
+            places = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = primitives.added(vectors, self._codes(places, vectors))
+        if config.types:
+            first = Array(vectors.shape[:2], [0] * math.prod(vectors.shape[:2]), "integer")
+            kinds = as_array(types) if types is not None else first
+            vectors = primitives.added(vectors, _rows(self.parameters["token_type"], kinds))
+        if config.norm is not None:
+            vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
+        return told(tap, "output", vectors)
+
+    def _vectors(self, source: Array) -> Array:
+        if self.config.vocab is not None:
+            vectors = _rows(self.parameters["token"], source)
+            return scaled(vectors, self.config.scale)
+        if self.config.patches is not None:
+            return self._patches(source)
+        if self.config.audio is not None:
+            sound = self._convolution(source, "first_convolution", stride=1)
+            return self._convolution(sound, "second_convolution", stride=2)
+        return scaled(source, self.config.scale)
+
+    def _patches(self, image: Array) -> Array:
+        """Cut an image into squares, row by row, and project each."""
+        patches: Any = self.config.patches
+        batch, (height, width), size = image.shape[0], image.shape[1:3], patches.size
+        tall, wide = height // size, width // size
+        values = [
+            number
+            for row, up, left in indices((batch, tall, wide))
+            for y, x in indices((size, size))
+            for number in image[(row, up * size + y, left * size + x)]
+        ]
+        squares = Array((batch, tall * wide, size, size, patches.channels), values, "real")
+        vectors = primitives.linear(squares, self.parameters["patch.kernel"], self.parameters["patch.bias"], inputs=3)
+        if not patches.class_token:
+            return vectors
+        token, model, length = self.parameters["class_token"].values, vectors.shape[-1], tall * wide
+        rows = [token + vectors.values[b * length * model : (b + 1) * length * model] for b in range(batch)]
+        return Array((batch, length + 1, model), [number for row in rows for number in row], "real")
+
+    def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
+        """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
+        batch, frames, channels = sound.shape
+        length = (frames - 1) // stride + 1
+        silence = [detached(constant(0.0, number)) for number in sound.values[:channels]]
+        values: list[Any] = []
+        for row, place, step in indices((batch, length, 3)):
+            frame = place * stride + step - 1
+            values += sound[(row, frame)] if 0 <= frame < frames else silence
+        windows = Array((batch, length, 3, channels), values, "real")
+        kernel, bias = self.parameters[f"{name}.kernel"], self.parameters[f"{name}.bias"]
+        return primitives.activate(primitives.linear(windows, kernel, bias, inputs=2), "gelu")
+
+    def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
+        if positions is not None:
+            return as_array(positions)
+        starts = as_array(offsets)
+        if self.config.positions_skip is not None:
+            return count_without(source, self.config.positions_skip, starts)
+        values = [start + i for start in starts.values for i in range(length)]
+        return Array((*starts.shape, length), values, "integer")
+
+    def _codes(self, places: Array, vectors: Array) -> Array:
+        """Give the positional code of every place, `(b,l,m)`."""
+        batch, _, model = vectors.shape
+        if isinstance(self.config.positions, Learned):
+            offset = self.config.positions.offset
+            code = _rows(self.parameters["position"], places.map(lambda place: place + offset))
+        else:
+            like = vectors.values[0] if vectors.values else 1.0
+            sinusoid: Any = self.config.positions
+            code = codes.sinusoidal_positions(places, model, sinusoid, like=like)
+        return code if len(code.shape) == 3 else Array(vectors.shape, code.values * batch, "real")
+
+
+def check_indices(operation: str, indices: Sequence[int] | None, rows: int, dtype: str) -> None:
+    """Check tokens, types and positions: integers and, where they can be read, rows of their table."""
+    if not dtype.startswith(("int", "uint")):
+        reject(operation, "an index must be an integer", dtype)
+    for index in indices or ():
+        if not 0 <= index < rows:
+            reject(operation, f"an index must lie between 0 and {rows - 1}", index)
+
+
+def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1.
+
+    How others differ: this is RoBERTa's position of padding, with the offset left to the table.
+    """
+    values = []
+    for (row,) in indices(tokens.shape[:1]):
+        count = starts[broadcast_index((row,), starts.shape)]
+        for token in tokens[(row,)]:
+            values.append(-1 if token == skipped else count)
+            count += token != skipped
+    return Array(tokens.shape, values, "integer")
+
+
+def scaled(array: Array, scale: float) -> Array:
+    """Multiply by a constant; 1 changes nothing."""
+    return array if scale == 1.0 else array.map(lambda number: stored(number * constant(scale, number)))
+
+
+def _rows(table: Array, places: Array) -> Array:
+    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    check_indices("Embedding", places.values, table.shape[0], places.dtype if places.values else "integer")
+    return Array((*places.shape, table.shape[1]), [n for place in places.values for n in table[(place,)]], "real")

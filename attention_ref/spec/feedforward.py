@@ -1,0 +1,54 @@
+"""The feed-forward network of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attention_ref.spec import primitives
+from attention_ref.spec.arrays import Array
+from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.numbers import stored
+from attention_ref.spec.taps import Tap, told
+
+
+class FeedForward:
+    """A position-wise feed-forward network.
+
+        y = activation(x W_input + b_input) W_output + b_output                             plain
+        y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
+
+    Arguments:
+        config: sizes and options.
+        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, where configured, `gate.kernel (m,f)`,
+            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
+
+    Source: Vaswani et al. (2017), section 3.3; gated: Shazeer, "GLU Variants Improve Transformer" (2020).
+    """
+
+    def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:
+        self.config = config
+        self.parameters = parameters
+
+    def __call__(self, array: Array, *, tap: Tap | None = None) -> Array:
+        """Apply the network to every place.
+
+        Arguments:
+            array: `(..., m)`.
+            tap: is told of `input`, `gate`, `hidden` and `output`.
+
+        Returns:
+            `(..., m)`.
+        """
+        hidden = told(tap, "input", self._linear(array, "input"))
+        if self.config.gated:
+            gate = told(tap, "gate", self._linear(array, "gate"))
+            gate = primitives.activate(gate, self.config.activation)
+            pairs = zip(gate.values, hidden.values, strict=True)
+            hidden = Array(hidden.shape, [stored(g * h) for g, h in pairs], "real")
+        else:
+            hidden = primitives.activate(hidden, self.config.activation)
+        told(tap, "hidden", hidden)
+        return told(tap, "output", self._linear(hidden, "output"))
+
+    def _linear(self, array: Array, name: str) -> Array:
+        return primitives.linear(array, self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias"))

@@ -1,0 +1,79 @@
+"""What reads the result of the last stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attention_ref.spec import primitives
+from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.arrays import Array, as_array
+from attention_ref.spec.embedding import scaled
+from attention_ref.spec.numbers import constant, stored, tanh
+from attention_ref.spec.taps import Tap, told
+
+
+class Head:
+    """What reads the result of the last stack; see `HeadConfig`.
+
+        language     softcap(transform(x) * scale W + b)        for every place
+        pooler       tanh(x_i W + b)                            for one place i
+        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+
+    Arguments:
+        config: sizes and options.
+        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+        token: `(n,m)`, the embedding that a tied head reads transposed.
+    """
+
+    def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
+        self.config = config
+        self.parameters = parameters
+        self.kernel: Any = _transposed(token) if config.tied and token is not None else parameters.get("kernel")
+
+    def __call__(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head.
+
+        Arguments:
+            array: `(b,l,m)`.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,n)` for a language head, `(b,n)` otherwise.
+        """
+        config, parameters = self.config, self.parameters
+        if config.kind != "language":
+            array = _places(array, config.place, lengths)
+        if config.kind == "pooler":
+            pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
+            return told(tap, "output", primitives.activate(pooled, "tanh"))
+        if config.transform is not None:
+            array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
+            array = primitives.activate(array, config.transform)
+            if config.norm is not None:
+                array = primitives.normalize(array, config.norm, parameters, "norm")
+        scores = primitives.linear(scaled(array, config.scale), self.kernel, parameters.get("bias"))
+        if config.softcap is not None:
+            scores = scores.map(lambda score: _capped(score, config.softcap))
+        return told(tap, "output", scores)
+
+
+def _capped(score: Any, softcap: Any) -> Any:
+    cap = constant(softcap, score)
+    return stored(cap * tanh(score / cap))
+
+
+def _places(array: Array, place: str, lengths: Any) -> Array:
+    """Take the first or the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    batch, length, model = array.shape
+    ends = as_array(lengths).values if lengths is not None else [length] * batch
+    taken = [0 if place == "first" else end - 1 for end in ends]
+    return Array((batch, model), [n for b in range(batch) for n in array[(b, taken[b])]], "real")
+
+
+def _transposed(table: Array) -> Array:
+    """`(n,m)` to `(m,n)`."""
+    rows, columns = table.shape
+    return Array((columns, rows), [table[(row, column)] for column in range(columns) for row in range(rows)], "real")

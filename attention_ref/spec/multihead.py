@@ -1,0 +1,232 @@
+"""Multi-head attention: projections around `attention`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from attention_ref.spec import positions, primitives
+from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.attention import attention
+from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.taps import Tap, told
+
+
+class Cache(NamedTuple):
+    """The keys and values of what was attended to before.
+
+    Arguments:
+        key: `(b,g,p,d)`, after normalisation and rotation.
+        value: `(b,g,p,v)`.
+        lengths: how many of the p places are filled in each batch row, integers `(b,)`; they are the first ones.
+    """
+
+    key: Array
+    value: Array
+    lengths: Array
+
+
+class MultiHeadAttention:
+    """Multi-head attention.
+
+        query_h  = x W_query_h + b_query_h          then norm and rotation, where configured
+        key_g    = y W_key_g   + b_key_g            then norm and rotation, where configured
+        value_g  = y W_value_g + b_value_g
+        output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
+
+    Arguments:
+        config: sizes and options.
+        parameters: by name, see `attention_ref.spec.parameters`: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`,
+            `value.kernel (m,g,v)`, `output.kernel (h,v,m)` and, where configured, `query.bias (h,d)`,
+            `key.bias (g,d)`, `value.bias (g,v)`, `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`.
+
+    Source: Vaswani et al. (2017), section 3.2.2.
+
+    How others differ: PyTorch packs the three kernels output-first as `in_proj_weight (3m,m)`; Keras uses these shapes.
+    """
+
+    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
+        self.config = config
+        self.parameters = parameters
+
+    def __call__(
+        self,
+        query: Array,
+        key: Array | None = None,
+        value: Array | None = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        positions: Any = None,
+        cache: Cache | None = None,
+        memory: Cache | None = None,
+        return_weights: bool = False,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+    ) -> Any:
+        """Attend from `query` to `key`.
+
+        Arguments:
+            query: `(b,q,m)`.
+            key: `(b,k,memory)`; the query itself when None.
+            value: `(b,k,memory)`; `key` when None.
+            mask: boolean, broadcasts to `(b,h,q,k)`, k counting the cache's places too.
+            bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
+            key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
+            positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
+                `(b,q)`; from the cache's length on when None.
+            cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
+                window and biases of distance count from there.
+            memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
+            return_weights: return the weights `(b,h,q,k)` too.
+            return_cache: return the cache with the new keys and values too.
+            tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
+
+        Returns:
+            The output `(b,q,output)`, followed by the weights and the cache where asked for.
+        """
+        batch, query_length, _ = query.shape
+        offsets = cache.lengths if cache is not None else Array((batch,), [0] * batch, "integer")
+        places = as_array(positions) if positions is not None else _count_from(offsets, query_length)
+        if memory is None:
+            new = self.remember(
+                query if key is None else key,
+                value,
+                key_lengths=key_lengths,
+                positions=places if key is None else None,
+            )
+            memory = new if cache is None else extend(cache, new)
+        queries = told(tap, "query", self._heads(query, "query", places))
+        told(tap, "key", memory.key)
+        told(tap, "value", memory.value)
+
+        outputs = attention(
+            queries,
+            memory.key,
+            memory.value,
+            mask=mask,
+            bias=self._bias(bias, queries, memory.key, offsets),
+            causal=self.config.causal,
+            query_offset=offsets,
+            window=self.config.window,
+            key_lengths=memory.lengths,
+            scale=self.config.scale,
+            softcap=self.config.softcap,
+            sinks=self.parameters.get("sinks"),
+            return_weights=return_weights,
+            tap=tap,
+        )
+        mixed, *weights = outputs if return_weights else (outputs,)
+        told(tap, "heads", mixed)
+        results = [told(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]
+        if return_cache:
+            results.append(memory)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def remember(
+        self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
+    ) -> Cache:
+        """Project keys and values once, to be attended to many times.
+
+        Arguments:
+            key: `(b,k,memory)`.
+            value: `(b,k,memory)`; `key` when None.
+            key_lengths: how many keys are real in each batch row, integers `(b,)`; all when None.
+            positions: where the keys stand for rotation; from 0 on when None.
+
+        Returns:
+            What `__call__` takes as `memory` or `cache`.
+        """
+        batch, length, _ = key.shape
+        full = Array((batch,), [length] * batch, "integer")
+        start = Array((batch,), [0] * batch, "integer")
+        places = as_array(positions) if positions is not None else _count_from(start, length)
+        return Cache(
+            key=self._heads(key, "key", places),
+            value=_exchanged(self._linear(key if value is None else value, "value")),
+            lengths=as_array(key_lengths) if key_lengths is not None else full,
+        )
+
+    def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
+        kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
+        return primitives.linear(array, kernel, bias, inputs=inputs)
+
+    def _heads(self, array: Array, name: str, places: Array) -> Array:
+        """Project to heads, normalise them, rotate them."""
+        heads = _exchanged(self._linear(array, name))  # (b,h,l,d)
+        if self.config.query_key_norm is not None:
+            heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
+        if self.config.rotary is not None:
+            heads = positions.rotate(heads, places, self.config.rotary)
+        return heads
+
+    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+        """Add up the bias that was given and the biases of distance."""
+        config, lengths = self.config, (queries.shape[2], keys.shape[2])
+        terms = [as_array(bias)] if bias is not None else []
+        if config.alibi:
+            like = next(iter(queries.values), 1.0)
+            terms.append(positions.alibi_bias(config.heads, *lengths, query_offset=offsets, like=like))
+        if config.relative_bias is not None:
+            table = self.parameters["relative_bias"]
+            terms.append(positions.relative_bias(table, *lengths, config.relative_bias, query_offset=offsets))
+        if len(terms) < 2:
+            return terms[0] if terms else None
+        shape = (*offsets.shape, config.heads, *lengths)
+        return Array(shape, [_sum_at(terms, index) for index in indices(shape)], "real")
+
+
+def extend(cache: Cache, new: Cache) -> Cache:
+    """Put new keys and values behind the filled places of a cache.
+
+    Arguments:
+        cache: `(b,g,p,d)` and `(b,g,p,v)`.
+        new: `(b,g,t,d)` and `(b,g,t,v)`.
+
+    Returns:
+        `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
+    """
+    lengths = [old + more for old, more in zip(cache.lengths.values, new.lengths.values, strict=True)]
+    return Cache(
+        key=_behind(cache.key, new.key, cache.lengths),
+        value=_behind(cache.value, new.value, cache.lengths),
+        lengths=Array(cache.lengths.shape, lengths, "integer"),
+    )
+
+
+def _behind(old: Array, new: Array, lengths: Array) -> Array:
+    """Put `new` rows at the places from `lengths` on."""
+    batch, groups, past, size = old.shape
+    length = past + new.shape[2]
+    values: list[Any] = []
+    for row, group, place in indices((batch, groups, length)):
+        filled = lengths[(row,)]
+        if place < filled:
+            values += old[(row, group, place)]
+        elif place < filled + new.shape[2]:
+            values += new[(row, group, place - filled)]
+        else:
+            values += [0.0] * size
+    return Array((batch, groups, length, size), values, "real")
+
+
+def _count_from(offsets: Array, length: int) -> Array:
+    """Count positions from each row's offset: `(b,length)`."""
+    values = [offset + i for offset in offsets.values for i in range(length)]
+    return Array((*offsets.shape, length), values, "integer")
+
+
+def _exchanged(array: Array) -> Array:
+    """Exchange the second and third axis: `(b,l,h,d)` to `(b,h,l,d)` and back."""
+    batch, length, heads, size = array.shape
+    values = [n for b, h, i in indices((batch, heads, length)) for n in array[(b, i, h)]]
+    return Array((batch, heads, length, size), values, "real")
+
+
+def _sum_at(terms: Sequence[Array], index: tuple[int, ...]) -> Any:
+    first, *others = (term[broadcast_index(index, term.shape)] for term in terms)
+    for other in others:
+        first = first + other
+    return first

@@ -1,0 +1,188 @@
+"""The one parameter tree: the name, shape and kind of every tensor that a configuration needs.
+
+Names are dotted, kernels come input-first with explicit head axes, and a tied tensor appears once, under its first
+owner. Names and shapes are the same in every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
+from attention_ref.spec.errors import reject, shape_text
+
+Kind = Literal["kernel", "bias", "gain", "embedding", "table", "logit"]
+
+
+class Parameter(NamedTuple):
+    """A tensor of the tree.
+
+    `kind` says what it does and so how it is initialised; `inputs` is how many leading axes a kernel contracts;
+    `start` is the value of a tensor that is not drawn.
+    """
+
+    shape: tuple[int, ...]
+    kind: Kind
+    inputs: int = 1
+    start: float = 0.0
+
+
+Tree = dict[str, Parameter]
+Config = AttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | ModelConfig
+
+
+def parameters(config: Config) -> Tree:
+    """Give every parameter of a layer, block, stack or model, in order.
+
+    For a model of the paper's size the first are
+
+        encoder.embedding.token                              (n,m)
+        encoder.blocks.0.self_attention.query.kernel         (m,h,d)
+        encoder.blocks.0.self_attention.query.bias           (h,d)
+    """
+    builders: dict[type, Callable[..., Named]] = {
+        AttentionConfig: _attention,
+        FeedForwardConfig: _feedforward,
+        BlockConfig: _block,
+        StackConfig: _stack,
+        ModelConfig: _model,
+    }
+    return dict(builders[type(config)](config))
+
+
+def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check names and shapes: one error that lists all that is missing, unexpected or misshapen.
+
+    Arguments:
+        operation: the name to report.
+        config: what the parameters are for.
+        shapes: the shape of every tensor by name.
+    """
+    tree = parameters(config)
+    lines = [f"missing {name} {shape_text(tree[name].shape)}" for name in tree if name not in shapes]
+    lines += [f"unexpected {name} {shape_text(shape)}" for name, shape in shapes.items() if name not in tree]
+    lines += [
+        f"misshapen {name} {shape_text(shapes[name])}, must be {shape_text(tree[name].shape)}"
+        for name in tree
+        if name in shapes and tuple(shapes[name]) != tree[name].shape
+    ]
+    if lines:
+        reject(operation, "the parameters must be those of the configuration", "\n  ".join(["", *lines]).lstrip())
+
+
+def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:
+    """Give the parameters of a part, named as the part names them."""
+    return {name[len(scope) + 1 :]: array for name, array in parameters.items() if name.startswith(f"{scope}.")}
+
+
+Named = Iterator[tuple[str, Parameter]]
+
+
+def _under(scope: str, parts: Named) -> Named:
+    for name, parameter in parts:
+        yield f"{scope}.{name}", parameter
+
+
+def _linear(name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], bias: bool) -> Named:
+    yield f"{name}.kernel", Parameter((*inputs, *outputs), "kernel", len(inputs))
+    if bias:
+        yield f"{name}.bias", Parameter(outputs, "bias")
+
+
+def _norm(name: str, norm: Norm, size: int) -> Named:
+    yield f"{name}.gain", Parameter((size,), "gain", start=1.0 - norm.gain_offset)
+    if norm.has_bias:
+        yield f"{name}.bias", Parameter((size,), "bias")
+
+
+def _attention(config: AttentionConfig) -> Named:
+    sizes = config.sizes
+    yield from _linear("query", (config.model,), (sizes.heads, sizes.head), config.query_bias)
+    yield from _linear("key", (sizes.memory,), (sizes.groups, sizes.head), config.key_bias)
+    yield from _linear("value", (sizes.memory,), (sizes.groups, sizes.value), config.value_bias)
+    if config.query_key_norm is not None:
+        yield from _norm("query_norm", config.query_key_norm, sizes.head)
+        yield from _norm("key_norm", config.query_key_norm, sizes.head)
+    if config.relative_bias is not None:
+        yield "relative_bias", Parameter((config.relative_bias.buckets, sizes.heads), "table")
+    if config.sinks:
+        yield "sinks", Parameter((sizes.heads,), "logit")
+    yield from _linear("output", (sizes.heads, sizes.value), (sizes.output,), config.output_bias)
+
+
+def _feedforward(config: FeedForwardConfig) -> Named:
+    yield from _linear("input", (config.model,), (config.hidden,), config.input_bias)
+    if config.gated:
+        yield from _linear("gate", (config.model,), (config.hidden,), config.input_bias)
+    yield from _linear("output", (config.hidden,), (config.model,), config.output_bias)
+
+
+def _block(config: BlockConfig) -> Named:
+    parts = {
+        "self_attention": _attention(config.attention),
+        "cross_attention": _attention(config.cross_attention) if config.cross_attention is not None else None,
+        "feedforward": _feedforward(config.feedforward),
+    }
+    for name, part in parts.items():
+        if part is None:
+            continue
+        yield from _under(name, part)
+        if not (config.shared_norm and name == "feedforward"):
+            yield from _norm(f"{name}_norm", config.norm, config.model)
+        if config.order == "sandwich":
+            yield from _norm(f"{name}_output_norm", config.norm, config.model)
+
+
+def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
+    if config.vocab is not None and not shared:
+        yield "token", Parameter((config.vocab, model), "embedding")
+    if config.patches is not None:
+        patches = config.patches
+        yield from _linear("patch", (patches.size, patches.size, patches.channels), (model,), True)
+        if patches.class_token:
+            yield "class_token", Parameter((model,), "embedding")
+    if config.audio is not None:
+        yield from _linear("first_convolution", (3, config.audio.channels), (model,), True)
+        yield from _linear("second_convolution", (3, model), (model,), True)
+    if isinstance(config.positions, Learned):
+        yield "position", Parameter((config.positions.length + config.positions.offset, model), "embedding")
+    if config.types:
+        yield "token_type", Parameter((config.types, model), "embedding")
+    if config.norm is not None:
+        yield from _norm("norm", config.norm, model)
+
+
+def _stack(config: StackConfig, *, shared: bool = False) -> Named:
+    yield from _under("embedding", _embedding(config.embedding, config.model, shared=shared))
+    if config.relative_bias is not None:
+        heads = config.blocks[0].attention.heads
+        yield "relative_bias", Parameter((config.relative_bias.buckets, heads), "table")
+    for i, block in enumerate(config.blocks):
+        yield from _under(f"blocks.{i}", _block(block))
+    if config.norm is not None:
+        yield from _norm("norm", config.norm, config.model)
+
+
+def _head(config: HeadConfig, model: int) -> Named:
+    if config.kind == "pooler":
+        yield from _linear("pooler", (model,), (config.size,), config.bias)
+        return
+    if config.transform is not None:
+        yield from _linear("transform", (model,), (model,), True)
+        if config.norm is not None:
+            yield from _norm("norm", config.norm, model)
+    if not config.tied:
+        yield "kernel", Parameter((model, config.size), "kernel")
+    if config.bias:
+        yield "bias", Parameter((config.size,), "bias")
+
+
+def _model(config: ModelConfig) -> Named:
+    if config.encoder_stack is not None:
+        yield from _under("encoder", _stack(config.encoder_stack))
+    if config.decoder_stack is not None:
+        yield from _under("decoder", _stack(config.decoder_stack, shared=config.shared_embedding))
+    if config.head is not None:
+        yield from _under("head", _head(config.head, config.last_stack.model))

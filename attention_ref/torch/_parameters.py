@@ -1,0 +1,107 @@
+"""How a module comes by the tensors of the parameter tree, and the two modules that only hold and apply some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attention_ref import weights
+from attention_ref.spec.config import Norm
+from attention_ref.spec.parameters import Config, check_parameters, under
+from attention_ref.spec.parameters import parameters as tree
+from attention_ref.torch import primitives
+from attention_ref.torch._arrays import Array
+
+Given = Mapping[str, Any]
+
+
+def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> Given:
+    """Give the parameters of a configuration: those given, or fresh ones; without values on the meta device.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+    if parameters is None and torch.get_default_device().type == "meta":
+        return {name: torch.empty(parameter.shape) for name, parameter in tree(config).items()}
+    if parameters is None:
+        return weights.init(config)
+    check_parameters(operation, config, {name: tuple(array.shape) for name, array in parameters.items()})
+    return parameters
+
+
+def hold(module: nn.Module, parameters: Given, *names: str) -> None:
+    """Make copies of arrays or tensors parameters of a module, in their dtype; None for a name that is not given."""
+    for name in names:
+        given = parameters.get(name)
+        # not by register_parameter, which refuses `type`, for every module has a method of this name
+        module._parameters[name] = None if given is None else nn.Parameter(_copy(given))
+
+
+def _copy(given: Any) -> Array:
+    if isinstance(given, torch.Tensor):
+        return given.detach().clone()
+    array = np.asarray(given)
+    if array.dtype.name == "bfloat16":  # a dtype that PyTorch does not read from NumPy
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    return torch.tensor(array)
+
+
+class Linear(nn.Module):
+    """`y = x kernel + bias`; see `primitives.linear`.
+
+    Arguments:
+        parameters: `kernel (*contracted, *outputs)` and, where configured, `bias outputs`.
+        inputs: how many axes are contracted.
+    """
+
+    def __init__(self, parameters: Given, *, inputs: int = 1) -> None:
+        super().__init__()
+        hold(self, parameters, "kernel", "bias")
+        self.inputs = inputs
+
+    def forward(self, array: Array) -> Array:
+        """Give `(..., *outputs)` for `(..., *contracted)`."""
+        return primitives.linear(array, self.kernel, self.bias, inputs=self.inputs)
+
+    def extra_repr(self) -> str:
+        """Say the shape of the kernel."""
+        return str(tuple(self.kernel.shape))
+
+
+class Normalization(nn.Module):
+    """A normalisation of the last axis; see `primitives.normalize`.
+
+    Arguments:
+        config: the kind.
+        parameters: `gain (m)` and, where configured, `bias (m)`.
+    """
+
+    def __init__(self, config: Norm, parameters: Given) -> None:
+        super().__init__()
+        hold(self, parameters, "gain", "bias")
+        self.config = config
+
+    def forward(self, array: Array) -> Array:
+        """Give `(..., m)` for `(..., m)`."""
+        return primitives.normalize(array, self.config, {"norm.gain": self.gain, "norm.bias": self.bias}, "norm")
+
+    def extra_repr(self) -> str:
+        """Say the kind."""
+        return str(self.config)
+
+
+def normalization(config: Norm | None, parameters: Given, name: str) -> Normalization | None:
+    """Make the normalisation whose gain and bias stand under `name`; None where none is configured."""
+    return None if config is None else Normalization(config, under(parameters, name))
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Suspend autocast, where there is one."""
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

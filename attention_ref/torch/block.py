@@ -1,0 +1,152 @@
+"""A Transformer block: sublayers, their normalisations and residual connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from attention_ref.spec.config import BlockConfig
+from attention_ref.spec.parameters import under
+from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.torch import primitives
+from attention_ref.torch._arrays import Array
+from attention_ref.torch._parameters import given_or_drawn, normalization
+from attention_ref.torch.feedforward import FeedForward
+from attention_ref.torch.multihead import Cache, MultiHeadAttention
+
+
+class BlockCache(NamedTuple):
+    """What a block keeps between calls: the cache of its self-attention and that of its cross-attention."""
+
+    self_attention: Cache
+    cross_attention: Cache | None
+
+
+class Block(nn.Module):
+    """A Transformer block; see `BlockConfig` for the orders.
+
+    In training, `config.dropout` is applied to what each sublayer adds.
+
+    Arguments:
+        config: sizes and options.
+        parameters: those of `MultiHeadAttention` under `self_attention` (and `cross_attention`), of `FeedForward` under
+            `feedforward`, and a gain and bias for each of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich also `self_attention_output_norm` and so on; drawn when None.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        parameters = given_or_drawn("Block", config, parameters)
+        self.config = config
+        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        self.cross_attention = (
+            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
+            if config.cross_attention is not None
+            else None
+        )
+        self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
+        for scope in dict.fromkeys(name.split(".")[0] for name in parameters):
+            if scope.endswith("_norm"):
+                self.add_module(scope, normalization(config.norm, parameters, scope))
+
+    def forward(
+        self,
+        array: Array,
+        memory: Array | None = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        positions: Any = None,
+        memory_mask: Any = None,
+        memory_lengths: Any = None,
+        cache: BlockCache | None = None,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+    ) -> Any:
+        """Apply the block.
+
+        Arguments:
+            array: `(b,q,m)`.
+            memory: what the cross-attention attends to, `(b,k,memory)`; may be None when `cache` holds it.
+            mask, bias, key_lengths, positions: those of the self-attention.
+            memory_mask: boolean, broadcasts to `(b,h,q,k)`, of the cross-attention.
+            memory_lengths: how many places of the memory are real in each batch row, integers `(b,)`.
+            cache: what an earlier call gave back.
+            return_cache: return a cache too.
+            tap: is told of `self_attention_norm`, everything under `self_attention`, `cross_attention` and
+                `feedforward`, and `output`.
+
+        Returns:
+            `(b,q,m)`, followed by the cache where asked for.
+        """
+        caches: list[Cache | None] = []
+
+        def self_attention(x: Array) -> Array:
+            result = self.self_attention(
+                x,
+                mask=mask,
+                bias=bias,
+                key_lengths=key_lengths,
+                positions=positions,
+                cache=cache.self_attention if cache is not None else None,
+                return_cache=True,
+                tap=scoped(tap, "self_attention"),
+            )
+            caches.append(result[1])
+            return result[0]
+
+        def cross_attention(x: Array) -> Array:
+            if cache is not None:
+                past = cache.cross_attention
+            else:
+                past = self.cross_attention.remember(memory, key_lengths=memory_lengths)
+            caches.append(past)
+            return self.cross_attention(x, memory=past, mask=memory_mask, tap=scoped(tap, "cross_attention"))
+
+        def feedforward(x: Array) -> Array:
+            return self.feedforward(x, tap=scoped(tap, "feedforward"))
+
+        if self.config.order == "parallel":
+            result = self._parallel(array, self_attention, feedforward, tap)
+        else:
+            result = self._sublayer(array, self_attention, "self_attention", tap)
+            if self.cross_attention is not None:
+                result = self._sublayer(result, cross_attention, "cross_attention", tap)
+            result = self._sublayer(result, feedforward, "feedforward", tap)
+        told(tap, "output", result)
+        return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
+
+    def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
+        """Put a sublayer between its normalisations and its residual connection."""
+        order = self.config.order
+        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        branch = sublayer(branch)
+        if order == "sandwich":
+            branch = self._norm(branch, f"{name}_output_norm", tap)
+        result = array + self._dropped(branch)
+        return self._norm(result, f"{name}_norm", tap) if order == "post" else result
+
+    def _parallel(
+        self,
+        array: Array,
+        self_attention: Callable[[Array], Array],
+        feedforward: Callable[[Array], Array],
+        tap: Tap | None,
+    ) -> Array:
+        """Add both branches to the same input."""
+        normal = self._norm(array, "self_attention_norm", tap)
+        other = normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap)
+        return array + self._dropped(self_attention(normal)) + self._dropped(feedforward(other))
+
+    def _norm(self, array: Array, name: str, tap: Tap | None) -> Array:
+        return told(tap, name, self.get_submodule(name)(array))
+
+    def _dropped(self, branch: Array) -> Array:
+        rate = self.config.dropout if self.training else 0.0
+        return primitives.dropout(branch, primitives.draw_dropout_mask(branch.shape, rate, branch.device), rate)

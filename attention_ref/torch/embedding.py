@@ -1,0 +1,148 @@
+"""What turns tokens, images and sound into vectors with a place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from attention_ref.spec.architecture import EmbeddingConfig
+from attention_ref.spec.config import Learned
+from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.parameters import under
+from attention_ref.spec.taps import Tap, told
+from attention_ref.torch import positions as codes
+from attention_ref.torch import primitives
+from attention_ref.torch._arrays import Array, as_array, describe, values
+from attention_ref.torch._parameters import Linear, hold, normalization
+
+
+class Embedding(nn.Module):
+    """What turns the input of a stack into vectors.
+
+        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+
+    In training, `config.dropout` is applied to the result.
+
+    Arguments:
+        config: the kind of input and what is added to it.
+        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
+            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+        owner: the embedding whose `token` this one reads; its own when None.
+    """
+
+    def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], owner: Embedding | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.owner = () if owner is None else (owner,)  # in a tuple, or it would become a part of this module
+        hold(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
+        self.patch = Linear(under(parameters, "patch"), inputs=3) if config.patches is not None else None
+        if config.audio is not None:
+            self.first_convolution = Linear(under(parameters, "first_convolution"), inputs=2)
+            self.second_convolution = Linear(under(parameters, "second_convolution"), inputs=2)
+        self.norm = normalization(config.norm, parameters, "norm")
+
+    def forward(
+        self,
+        source: Any,
+        *,
+        positions: Any = None,
+        types: Any = None,
+        offsets: Any = 0,
+        tap: Tap | None = None,
+    ) -> Array:
+        """Embed the input.
+
+        Arguments:
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
+                or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
+            types: integers `(b,l)`; 0 everywhere when None.
+            offsets: the position of the first place, an integer or one for each batch row.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,m)`.
+        """
+        config, source = self.config, as_array(source, self._device())
+        vectors = self._vectors(source)
+        if config.positions is not None:
+            vectors = vectors + self._codes(self._places(source, positions, offsets, vectors.shape[1]), vectors)
+        if config.types:
+            if types is None:
+                types = torch.zeros(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
+            vectors = vectors + _rows(self.token_type, as_array(types, vectors.device))
+        if self.norm is not None:
+            vectors = self.norm(vectors)
+        rate = config.dropout if self.training else 0.0
+        vectors = primitives.dropout(vectors, primitives.draw_dropout_mask(vectors.shape, rate, vectors.device), rate)
+        return told(tap, "output", vectors)
+
+    def table(self) -> Array:
+        """Give the `token` that this embedding reads, its own or another's: `(n,m)`."""
+        return self.owner[0].token if self.owner else self.token
+
+    def _vectors(self, source: Array) -> Array:
+        config = self.config
+        if config.patches is not None:
+            return self._patches(source)
+        if config.audio is not None:
+            sound = self._convolution(source, self.first_convolution, stride=1)
+            return self._convolution(sound, self.second_convolution, stride=2)
+        vectors = source if config.vocab is None else _rows(self.table(), source)
+        return vectors * config.scale
+
+    def _patches(self, image: Array) -> Array:
+        """Cut an image into squares, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
+        batch, height, width, channels = image.shape
+        size = self.config.patches.size
+        squares = image.reshape(batch, height // size, size, width // size, size, channels)
+        squares = squares.transpose(2, 3).flatten(1, 2)  # (b,l,size,size,channels)
+        vectors = self.patch(squares)
+        if self.class_token is None:
+            return vectors
+        token = self.class_token.expand(batch, 1, -1)
+        return torch.cat([token, vectors], dim=1)  # (b,l+1,m)
+
+    def _convolution(self, sound: Array, kernel: Linear, *, stride: int) -> Array:
+        """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
+        padded = functional.pad(sound, (0, 0, 1, 1))  # (b,frames+2,channels)
+        windows = padded.unfold(1, 3, stride).transpose(2, 3)  # (b,l,channels,3) -> (b,l,3,channels)
+        return primitives.activate(kernel(windows), "gelu")  # (b,l,m)
+
+    def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
+        if positions is not None:
+            return as_array(positions, source.device)
+        starts = as_array(offsets, source.device)
+        if self.config.positions_skip is not None:
+            return count_without(source, self.config.positions_skip, starts)
+        return starts[..., None] + torch.arange(length, device=source.device)  # (l,) or (b,l)
+
+    def _codes(self, places: Array, vectors: Array) -> Array:
+        """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
+        config = self.config.positions
+        if isinstance(config, Learned):
+            return _rows(self.position, places + config.offset)
+        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+
+    def _device(self) -> torch.device | None:
+        if self.config.vocab is not None:
+            return self.table().device
+        parameter = next(self.parameters(), None)
+        return None if parameter is None else parameter.device
+
+
+def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
+    counted = tokens != skipped  # (b,l)
+    return torch.where(counted, starts[..., None] + torch.cumsum(counted, dim=1) - 1, -1)
+
+
+def _rows(table: Array, places: Array) -> Array:
+    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    return functional.embedding(places.long(), table)

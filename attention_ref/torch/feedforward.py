@@ -1,0 +1,62 @@
+"""The feed-forward network of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.parameters import under
+from attention_ref.spec.taps import Tap, told
+from attention_ref.torch import primitives
+from attention_ref.torch._arrays import Array
+from attention_ref.torch._parameters import Linear, given_or_drawn
+
+
+class FeedForward(nn.Module):
+    """A position-wise feed-forward network.
+
+        y = activation(x W_input + b_input) W_output + b_output                             plain
+        y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
+
+    In training, `config.dropout` is applied to what `W_output` multiplies.
+
+    Arguments:
+        config: sizes and options.
+        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, where configured, `gate.kernel (m,f)`,
+            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; drawn when None.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        parameters = given_or_drawn("FeedForward", config, parameters)
+        self.config = config
+        self.input = Linear(under(parameters, "input"))
+        self.gate = Linear(under(parameters, "gate")) if config.gated else None
+        self.output = Linear(under(parameters, "output"))
+
+    def forward(self, array: Array, *, tap: Tap | None = None) -> Array:
+        """Apply the network to every place.
+
+        Arguments:
+            array: `(..., m)`.
+            tap: is told of `input`, `gate`, `hidden` (before dropout) and `output`.
+
+        Returns:
+            `(..., m)`.
+        """
+        hidden = told(tap, "input", self.input(array))
+        if self.gate is not None:
+            gate = told(tap, "gate", self.gate(array))
+            hidden = primitives.activate(gate, self.config.activation) * hidden
+        else:
+            hidden = primitives.activate(hidden, self.config.activation)
+        told(tap, "hidden", hidden)
+        rate = self.config.dropout if self.training else 0.0
+        hidden = primitives.dropout(hidden, primitives.draw_dropout_mask(hidden.shape, rate, hidden.device), rate)
+        return told(tap, "output", self.output(hidden))

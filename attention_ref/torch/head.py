@@ -1,0 +1,76 @@
+"""What reads the result of the last stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.parameters import under
+from attention_ref.spec.taps import Tap, told
+from attention_ref.torch import primitives
+from attention_ref.torch._arrays import Array, as_array, widen
+from attention_ref.torch._parameters import Linear, hold, normalization
+from attention_ref.torch.embedding import Embedding
+
+
+class Head(nn.Module):
+    """What reads the result of the last stack; see `HeadConfig`.
+
+        language     softcap(transform(x) * scale W + b)        for every place
+        pooler       tanh(x_i W + b)                            for one place i
+        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+
+    Arguments:
+        config: sizes and options.
+        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+        embedding: the one whose token table `(n,m)` a tied head reads transposed.
+    """
+
+    def __init__(self, config: HeadConfig, parameters: Mapping[str, Any], embedding: Embedding | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tied = (embedding,) if config.tied else ()  # in a tuple, or it would become a part of this module
+        hold(self, parameters, "kernel", "bias")
+        is_pooler = config.kind == "pooler"
+        self.pooler = Linear(under(parameters, "pooler")) if is_pooler else None
+        self.transform = None if is_pooler or config.transform is None else Linear(under(parameters, "transform"))
+        self.norm = None if self.transform is None else normalization(config.norm, parameters, "norm")
+
+    def forward(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head.
+
+        Arguments:
+            array: `(b,l,m)`.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            tap: is told of `output`.
+
+        Returns:
+            `(b,l,n)` for a language head, `(b,n)` otherwise.
+        """
+        config = self.config
+        if config.kind != "language":
+            array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
+        if self.pooler is not None:
+            return told(tap, "output", primitives.activate(self.pooler(array), "tanh"))
+        if self.transform is not None:
+            array = primitives.activate(self.transform(array), config.transform)
+            if self.norm is not None:
+                array = self.norm(array)
+        kernel = self.tied[0].table().T if self.tied else self.kernel
+        scores = primitives.linear(array * config.scale, kernel, self.bias)
+        if config.softcap is not None:
+            scores = (config.softcap * torch.tanh(widen(scores) / config.softcap)).to(scores.dtype)
+        return told(tap, "output", scores)
+
+
+def last_place(array: Array, lengths: Any) -> Array:
+    """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    if lengths is None:
+        return array[:, -1]
+    ends = as_array(lengths, array.device)[:, None, None] - 1  # (b,1,1)
+    return torch.take_along_dim(array, ends.long(), dim=1)[:, 0]

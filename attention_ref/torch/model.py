@@ -1,0 +1,232 @@
+"""The Transformer: stacks of blocks between embeddings and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attention_ref.spec.architecture import ModelConfig, StackConfig
+from attention_ref.spec.errors import reject
+from attention_ref.spec.parameters import under
+from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.torch import positions as codes
+from attention_ref.torch._arrays import Array, as_array
+from attention_ref.torch._parameters import given_or_drawn, hold, normalization
+from attention_ref.torch.block import Block, BlockCache
+from attention_ref.torch.embedding import Embedding
+from attention_ref.torch.head import Head, last_place
+from attention_ref.torch.multihead import Cache
+
+StackCache = tuple[BlockCache, ...]
+
+
+class Stack(nn.Module):
+    """An embedding, blocks one after another, and a normalisation.
+
+    Arguments:
+        config: sizes and options.
+        parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and where
+            configured `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; drawn when None.
+        owner: the embedding whose `token` this stack's reads; its own when None.
+    """
+
+    def __init__(
+        self, config: StackConfig, parameters: Mapping[str, Any] | None = None, owner: Embedding | None = None
+    ) -> None:
+        super().__init__()
+        if parameters is None:
+            parameters = given_or_drawn("Stack", config, None)
+        self.config = config
+        self.embedding = Embedding(config.embedding, under(parameters, "embedding"), owner)
+        hold(self, parameters, "relative_bias")
+        self.blocks = nn.ModuleList(
+            Block(block, under(parameters, f"blocks.{i}")) for i, block in enumerate(config.blocks)
+        )
+        self.norm = normalization(config.norm, parameters, "norm")
+
+    def forward(
+        self,
+        source: Any,
+        memory: Array | None = None,
+        *,
+        mask: Any = None,
+        lengths: Any = None,
+        positions: Any = None,
+        types: Any = None,
+        memory_mask: Any = None,
+        memory_lengths: Any = None,
+        cache: StackCache | None = None,
+        return_cache: bool = False,
+        tap: Tap | None = None,
+    ) -> Any:
+        """Apply the stack.
+
+        Arguments:
+            source: what the embedding takes.
+            memory: `(b,k,m)`, what cross-attention attends to; may be None when `cache` holds it.
+            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
+            positions: integers `(l,)` or `(b,l)`; from the cache's length on when None.
+            types: token types, integers `(b,l)`.
+            memory_mask, memory_lengths: those of the cross-attention.
+            cache: what an earlier call gave back.
+            return_cache: return a cache too.
+            tap: is told of everything under `embedding`, `blocks.0` and so on, and of `norm`.
+
+        Returns:
+            `(b,l,m)`, followed by the cache where asked for.
+        """
+        offsets = cache[0].self_attention.lengths if cache is not None else 0
+        array = self.embedding(source, positions=positions, types=types, offsets=offsets, tap=scoped(tap, "embedding"))
+        bias = self._bias(array, cache, offsets)
+        caches = []
+        for i, block in enumerate(self.blocks):
+            result = block(
+                array,
+                memory,
+                mask=mask,
+                bias=bias,
+                key_lengths=lengths,
+                positions=positions,
+                memory_mask=memory_mask,
+                memory_lengths=memory_lengths,
+                cache=cache[i] if cache is not None else None,
+                return_cache=return_cache,
+                tap=scoped(tap, f"blocks.{i}"),
+            )
+            array, *block_cache = result if return_cache else (result,)
+            caches += block_cache
+        if self.norm is not None:
+            array = told(tap, "norm", self.norm(array))
+        return (array, tuple(caches)) if return_cache else array
+
+    def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:
+        """The bias of distance that all blocks share."""
+        if self.config.relative_bias is None:
+            return None
+        past, length = cache[0].self_attention.key.shape[2] if cache is not None else 0, array.shape[1]
+        table = self.relative_bias.to(array.dtype)
+        return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
+
+
+class Transformer(nn.Module):
+    """A Transformer: an encoder, a decoder, or both, and a head.
+
+    `state_dict` has the names and shapes of the parameter tree; a tied or shared tensor appears once, under its first
+    owner. Under autocast the products with parameters are computed in its dtype; all else, and all that is stored,
+    keeps the dtype of the parameters.
+
+    Arguments:
+        config: the whole model.
+        parameters: the tree of `attention_ref.spec.parameters`, NumPy arrays or tensors, which are copied in their
+            dtype: those of `Stack` under `encoder` and `decoder`, of `Head` under `head`. When None they are drawn by
+            `attention_ref.weights.init`.
+
+    Raises:
+        SpecificationError: for parameters that are not those of the configuration.
+    """
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        parameters = given_or_drawn("Transformer", config, parameters)
+        self.config = config
+        self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
+        self.decoder = self._stack(config.decoder_stack, parameters, "decoder")
+        self.head = None
+        if config.head is not None:
+            last = self.encoder if self.decoder is None else self.decoder
+            self.head = Head(config.head, under(parameters, "head"), last.embedding)
+
+    def forward(
+        self,
+        source: Any,
+        target: Any = None,
+        *,
+        lengths: Any = None,
+        target_lengths: Any = None,
+        mask: Any = None,
+        types: Any = None,
+        positions: Any = None,
+        tap: Tap | None = None,
+    ) -> Array:
+        """Apply the whole model.
+
+        Arguments:
+            source: what the only stack reads, or the encoder: tokens `(b,l)`, an image, sound or vectors.
+            target: what the decoder of an encoder-decoder reads, `(b,t)`.
+            lengths: how many places of the source are real in each batch row, integers `(b,)`; all when None.
+            target_lengths: the same for the target.
+            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention over the source.
+            types, positions: of the source, see `Embedding`.
+            tap: is told of everything under `encoder`, `decoder` and `head`.
+
+        Returns:
+            What the head gives; without a head the last stack's `(b,l,m)`.
+        """
+        options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
+        if self.decoder is None:
+            return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
+        if self.encoder is None:
+            return self.read(self.decode(source, **options, tap=tap), lengths=lengths, tap=tap)
+        if target is None:
+            reject("Transformer", "an encoder-decoder needs a target", None)
+        memory = self.encode(source, **options, tap=tap)
+        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)
+        return self.read(result, lengths=target_lengths, tap=tap)
+
+    def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:
+        """Apply the encoder; `options` as in `Stack`."""
+        return self.encoder(source, tap=scoped(tap, "encoder"), **options)
+
+    def decode(self, target: Any, memory: Array | None = None, *, tap: Tap | None = None, **options: Any) -> Any:
+        """Apply the decoder; `options` as in `Stack`, the cache among them."""
+        return self.decoder(target, memory, tap=scoped(tap, "decoder"), **options)
+
+    def read(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
+        """Apply the head, where there is one; `lengths` are those of the places of `array`."""
+        return array if self.head is None else self.head(array, lengths=lengths, tap=scoped(tap, "head"))
+
+    @torch.no_grad()
+    def step(
+        self,
+        tokens: Any,
+        memory: Array | None = None,
+        *,
+        lengths: Any = None,
+        memory_lengths: Any = None,
+        cache: StackCache | None = None,
+    ) -> tuple[np.ndarray[Any, Any], StackCache]:
+        """Read tokens behind a cache and score the next one, as decoding needs it.
+
+        Arguments:
+            tokens: integers `(b,t)`.
+            memory, memory_lengths: what `encode` gave, for the first step of an encoder-decoder.
+            lengths: how many of the t tokens are real in each batch row; all when None.
+            cache: what the step before gave back.
+
+        Returns:
+            The scores `(b,n)` of the token behind the last real one, NumPy float64, and the cache.
+        """
+        array, cache = self.decode(
+            tokens, memory, lengths=lengths, memory_lengths=memory_lengths, cache=cache, return_cache=True
+        )
+        array = last_place(array, lengths)[:, None]  # (b,1,m)
+        return self.read(array)[:, 0].double().numpy(force=True), cache
+
+    def select(self, cache: StackCache, rows: Any) -> StackCache:
+        """Pick batch rows of a cache, any row any number of times."""
+
+        def picked(part: Cache | None) -> Cache | None:
+            return None if part is None else Cache(*(array[as_array(rows, array.device)] for array in part))
+
+        return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
+
+    def _stack(self, config: StackConfig | None, parameters: Mapping[str, Any], name: str) -> Stack | None:
+        if config is None:
+            return None
+        is_shared = name == "decoder" and self.config.shared_embedding
+        return Stack(config, under(parameters, name), self.encoder.embedding if is_shared else None)

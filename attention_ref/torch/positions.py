@@ -1,0 +1,229 @@
+"""Positional codes. Angles are computed in float64, on the device of the positions, and rounded once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
+from attention_ref.spec.positions import check_sinusoid_size
+from attention_ref.torch._arrays import Array, as_array, widen
+
+
+def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
+    """Code positions by sines and cosines of wavelengths in a geometric progression.
+
+        angle_pi = p / base^(2i/m)                              interleaved, concatenated
+        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
+        concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
+
+    Arguments:
+        positions: integers `(...)`.
+        size: m, even; at least 4 for tensor2tensor.
+        config: the variant and the base.
+        like: a tensor of the dtype and on the device to give.
+
+    Returns:
+        `(..., m)`.
+
+    Raises:
+        SpecificationError: for a size that cannot hold the code.
+    """
+    check_sinusoid_size(size, config)
+    half = size // 2
+    steps = half - 1 if config.variant == "tensor2tensor" else half
+    frequencies = config.base ** (-_count(half, like.device) / steps)  # (m/2,) float64
+    angles = as_array(positions, like.device)[..., None] * frequencies  # (..., m/2)
+    pair = torch.sin(angles), torch.cos(angles)
+    if config.variant == "interleaved":
+        code = torch.stack(pair, dim=-1).flatten(-2)  # (..., m/2, 2) -> (..., m)
+    else:
+        code = torch.cat(pair, dim=-1)  # (..., m)
+    return code.to(like.dtype)
+
+
+def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device | None = None) -> Array:
+    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+
+    Arguments:
+        dimension: how many leading sizes of a head are rotated, even.
+        config: base and scaling; the formulas stand in `attention_ref.spec.positions`.
+        device: where to give them.
+
+    Returns:
+        `(dimension/2,)`, float64, in radians for each position.
+    """
+    pairs = _count(dimension // 2, device)
+    frequencies = config.base ** (-2 * pairs / dimension)
+    scaling = config.scaling
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "ntk":
+        return frequencies * scaling.factor ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    if scaling.kind == "llama3":
+        kept = _llama3_shares(frequencies, scaling)
+    else:
+        kept = _yarn_shares(pairs, dimension, config.base, scaling)
+    return kept * frequencies + (1 - kept) * frequencies / scaling.factor
+
+
+def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
+    turns = scaling.original_length * frequencies / (2 * math.pi)
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    return torch.clip((turns - low) / (high - low), 0, 1)
+
+
+def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
+    def pair_that_turns(rotations: float) -> float:
+        return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
+    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    width = max(last - first, 0.001)  # the ramp must not divide by zero
+    return 1 - torch.clip((pairs - first) / width, 0, 1)
+
+
+def rotary_amplitude(config: Rotary) -> float:
+    """Give the factor of sines and cosines: `0.1 log(factor) + 1` for yarn unless it is configured, else 1."""
+    scaling = config.scaling
+    if scaling is None or scaling.kind != "yarn":
+        return 1.0
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+
+
+def rotate(array: Array, positions: Any, config: Rotary) -> Array:
+    """Turn pairs of a head's numbers by an angle proportional to the position.
+
+        x_a' = x_a cos - x_b sin
+        x_b' = x_b cos + x_a sin          angle = position * frequency_i
+
+    The pair `i` is `(i, i + dimension/2)`, or `(2i, 2i + 1)` when interleaved. Sizes from `dimension` on stay as they
+    are.
+
+    Arguments:
+        array: queries or keys `(b,h,l,d)`.
+        positions: integers `(l,)` or, one row for each batch row, `(b,l)`.
+        config: see `rotary_frequencies`.
+
+    Returns:
+        `(b,h,l,d)`.
+    """
+    dimension, x = config.dimension or array.shape[-1], widen(array)
+    frequencies = rotary_frequencies(dimension, config, device=array.device)
+    angles = _angles(as_array(positions, array.device), frequencies, config)  # (l,n/2) or (b,l,n/2)
+    if angles.ndim == 3:
+        angles = angles[:, None]  # (b,1,l,n/2)
+    cosine = (torch.cos(angles) * rotary_amplitude(config)).to(x.dtype)
+    sine = (torch.sin(angles) * rotary_amplitude(config)).to(x.dtype)
+    rotated, kept = x[..., :dimension], x[..., dimension:]
+    if config.interleaved:
+        first, second = rotated[..., 0::2], rotated[..., 1::2]  # (b,h,l,n/2) each
+    else:
+        first, second = rotated.chunk(2, dim=-1)
+    pair = first * cosine - second * sine, second * cosine + first * sine
+    if config.interleaved:
+        rotated = torch.stack(pair, dim=-1).flatten(-2)  # (b,h,l,n/2,2) -> (b,h,l,n)
+    else:
+        rotated = torch.cat(pair, dim=-1)  # (b,h,l,n)
+    return torch.cat([rotated, kept], dim=-1).to(array.dtype)
+
+
+def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:
+    if config.angles == "float32":
+        return positions[..., None].float() * frequencies.float()
+    return positions[..., None] * frequencies
+
+
+def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
+    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+
+    Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
+
+    Returns:
+        `(h,)`, float64.
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = 2.0 ** (-8 * (_count(power, device) + 1) / power)
+    between = 2.0 ** (-4 * (2 * _count(power, device) + 1) / power)
+    return torch.cat([slopes, between[: heads - power]])
+
+
+def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
+    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+
+    Arguments:
+        heads: h.
+        query_length: q.
+        key_length: k.
+        query_offset: an integer or one for each batch row `(b,)`.
+        like: a tensor of the dtype and on the device to give.
+
+    Returns:
+        `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+    """
+    distances = torch.abs(_distances(query_length, key_length, query_offset, like.device))  # (q,k) or (b,q,k)
+    slopes = alibi_slopes(heads, device=like.device)[:, None, None]  # (h,1,1)
+    return (-slopes * distances[..., None, :, :]).to(like.dtype)
+
+
+def relative_bucket(distances: Any, config: RelativeBias) -> Array:
+    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+
+    Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
+    logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
+    shares bucket 0.
+
+    Arguments:
+        distances: integers `(...)`.
+        config: the buckets.
+
+    Returns:
+        Integers `(...)`.
+    """
+    distances, buckets, start = as_array(distances), config.buckets, 0
+    if config.bidirectional:
+        buckets //= 2
+        start = torch.where(distances > 0, buckets, 0)
+        distances = torch.abs(distances)
+    else:
+        distances = torch.clamp(-distances, min=0)
+    exact = buckets // 2
+    share = torch.log(torch.clamp(distances, min=1).double() / exact) / math.log(config.maximum_distance / exact)
+    far = torch.clamp(exact + (share * (buckets - exact)).to(distances.dtype), max=buckets - 1)
+    return start + torch.where(distances < exact, distances, far)
+
+
+def relative_bias(
+    table: Array, query_length: int, key_length: int, config: RelativeBias, *, query_offset: Any = 0
+) -> Array:
+    """Look the bias of every query and key up by the bucket of their distance.
+
+    Arguments:
+        table: `(buckets,h)`.
+        query_length: q.
+        key_length: k.
+        config: see `relative_bucket`.
+        query_offset: an integer or one for each batch row `(b,)`.
+
+    Returns:
+        `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+    """
+    distances = _distances(query_length, key_length, query_offset, table.device)  # (q,k) or (b,q,k)
+    return torch.movedim(table[relative_bucket(distances, config)], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
+
+
+def _count(length: int, device: torch.device | None) -> Array:
+    return torch.arange(length, dtype=torch.float64, device=device)
+
+
+def _distances(query_length: int, key_length: int, query_offset: Any, device: torch.device) -> Array:
+    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    offsets = as_array(query_offset, device)[..., None, None]  # () or (b,1,1)
+    return torch.arange(key_length, device=device) - (torch.arange(query_length, device=device)[:, None] + offsets)

@@ -1,0 +1,36 @@
+"""The size of rounding errors in many numbers at once.
+
+The same sizes as those of `attention_ref.spec.trace.roundings`, for layers whose intermediates are thousands: the
+record is read backwards once, with the adjoints of all numbers side by side, where the specification reads it once for
+each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attention_ref.spec.trace import Rounding, Traced, ancestors
+
+
+def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
+    """Give the size of the rounding errors of every output."""
+    count = len(outputs)
+    adjoints: dict[Traced, np.ndarray] = {}
+    for column, output in enumerate(outputs):
+        adjoints.setdefault(output, np.zeros(count))[column] = 1.0
+    errors = {precision: np.zeros(count) for precision in ("arithmetic", "storage", "double")}
+    sums = {precision: np.zeros(count) for precision in errors}
+    for node in sorted(ancestors(outputs), key=lambda traced: traced.order, reverse=True):
+        adjoint = adjoints.pop(node)
+        size = node.units * abs(float(node.value))
+        if size:
+            errors[node.precision] = np.hypot(errors[node.precision], adjoint * size)
+            sums[node.precision] += np.abs(adjoint)
+        for parent, partial in node.parents:
+            moved = adjoint * float(partial)
+            adjoints[parent] = adjoints[parent] + moved if parent in adjoints else moved
+    fields = (errors["arithmetic"], errors["storage"], sums["arithmetic"], sums["storage"], errors["double"])
+    columns = zip(*fields, strict=True)
+    return [Rounding(*map(float, column)) for column in columns]

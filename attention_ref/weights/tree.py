@@ -1,0 +1,71 @@
+"""Make and check a parameter tree."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attention_ref.spec.parameters import Config, Parameter, check_parameters, parameters
+
+Parameters = dict[str, np.ndarray[Any, Any]]
+
+
+def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameters:
+    """Draw the parameters of a layer or model, the same on every platform and in every framework.
+
+        kernel      uniform within sqrt(6 / (inputs + outputs))      (Glorot and Bengio, 2010)
+        embedding   uniform with standard deviation m^-0.5
+        bias, table, logit   0
+        gain        1, less the offset that a norm adds
+
+    Each tensor has a stream of its own, named by its place in the tree, so that a change of one part of a model leaves
+    the others as they were.
+
+    Arguments:
+        config: what the parameters are for.
+        seed: any integer of at least 0.
+        dtype: float32, float64, float16 or, with ml_dtypes, bfloat16.
+
+    Returns:
+        The tree in its order, name to array.
+
+    How others differ: Keras draws Glorot for each of the query, key and value kernels, as here; PyTorch draws it for
+    the three packed as one, which makes the bound smaller.
+    """
+    return {name: _draw(name, parameter, seed).astype(dtype) for name, parameter in parameters(config).items()}
+
+
+def check(config: Config, params: Mapping[str, Any]) -> None:
+    """Check that a tree is the one of a configuration.
+
+    Arguments:
+        config: what the parameters are for.
+        params: name to array of any framework.
+
+    Raises:
+        SpecificationError: one error that names all tensors that are missing, unexpected or misshapen.
+    """
+    check_parameters("weights.check", config, {name: tuple(array.shape) for name, array in params.items()})
+
+
+def _draw(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:
+    shape = parameter.shape
+    if parameter.kind == "kernel":
+        inputs = math.prod(shape[: parameter.inputs])
+        outputs = math.prod(shape[parameter.inputs :])
+        return _uniform(name, shape, seed) * math.sqrt(6 / (inputs + outputs))
+    if parameter.kind == "embedding":
+        return _uniform(name, shape, seed) * math.sqrt(3 / shape[-1])
+    return np.full(shape, parameter.start)
+
+
+def _uniform(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, Any]:
+    """Draw numbers in (-1, 1) from the tensor's own stream; only raw bits, which NumPy never changes, are used."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    stream = np.random.PCG64(int.from_bytes(digest[:16], "little"))
+    bits = stream.random_raw(math.prod(shape)) >> np.uint64(11)  # 53 random bits each
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-52 - 1.0).reshape(shape)

@@ -1,0 +1,75 @@
+"""The other side: a small model of `transformers` with random values in every tensor, computed in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import transformers
+
+from tests.families.family import Family
+
+COMPUTED = "embed_positions.weight"
+"""Tables that a model may compute for itself and mark as not trained: they stay as they are."""
+
+
+@contextmanager
+def only_float64() -> Iterator[None]:
+    """Make float32 mean float64, in which these models compute softmax, norms and angles whatever their dtype."""
+    before = torch.get_default_dtype()
+    changes = {"float32": torch.float64, "float": torch.float64, "FloatTensor": torch.DoubleTensor}
+    with mock.patch.multiple(torch, **changes), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+class Peer:
+    """A model of `transformers`: `config`, `state` (its tensors by name), and what it answers."""
+
+    def __init__(self, family: Family, seed: int) -> None:
+        self.family = family
+        model = getattr(transformers, family.model)
+        config = model.config_class(**family.options, attn_implementation="eager")
+        with only_float64():
+            self.model = model(config).double().eval()
+        for name in family.untied:
+            module = self.model.get_submodule(name)
+            module.weight = torch.nn.Parameter(module.weight.detach().clone())
+        self.config = self.model.config
+        self._fill(torch.Generator().manual_seed(seed))
+        tensors = self.model.state_dict()
+        self.state = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+        self.places = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+    def _fill(self, generator: torch.Generator) -> None:
+        trained = {name: tensor.requires_grad for name, tensor in self.model.named_parameters(remove_duplicate=False)}
+        for name, tensor in self.model.state_dict().items():
+            if name.endswith(COMPUTED) and not trained.get(name, False):
+                continue
+            values = 0.3 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            is_gain = tensor.ndim == 1 and name.endswith("weight")
+            tensor.copy_(values + is_gain)
+
+    def unread(self, read: set[str]) -> list[str]:
+        """Name the tensors that were not read, under this or any other name."""
+        seen = {self.places[name] for name in read}
+        return [name for name, place in self.places.items() if place not in seen]
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Give what the model answers and, where it has an encoder, what the encoder gives."""
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        with only_float64(), torch.no_grad():
+            results: Any = self.model(**tensors, use_cache=False) if _has_cache(self.model) else self.model(**tensors)
+        names = (self.family.output, "encoder_last_hidden_state", "last_hidden_state")
+        return {name: results[name].numpy() for name in names if name in results}
+
+
+def _has_cache(model: Any) -> bool:
+    return hasattr(model.config, "use_cache")

@@ -1,0 +1,135 @@
+"""The specification computes released families of models as `transformers` does, by configuration alone.
+
+Every model is small and holds random values in every tensor; epsilons and activations are not the defaults. Both sides
+compute in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from attention_ref.spec.architecture import ModelConfig
+from attention_ref.spec.records import from_json, to_json
+from tests.families import FAMILIES
+from tests.families.family import Family, translate
+from tests.families.inputs import Inputs, random_inputs
+from tests.families.peer import Peer
+from tests.families.specification import Specification
+
+Build = Callable[[Any, dict[str, np.ndarray]], Any]
+TOLERANCE = 1e-12
+NOT_STEPPED = ("distilbert", "classifier")  # encoders, and heads that read one place
+DECODERS = [
+    family
+    for family in FAMILIES
+    if family.inputs in ("tokens", "pair", "sound") and not any(word in family.name for word in NOT_STEPPED)
+]
+
+
+@pytest.fixture(params=[Specification], ids=["spec"])
+def build(request: pytest.FixtureRequest) -> Build:
+    """What makes a model of a configuration and parameters."""
+    return request.param
+
+
+class Case(NamedTuple):
+    """A family's model on both sides, what it read and what it must answer."""
+
+    config: ModelConfig
+    parameters: dict[str, np.ndarray]
+    inputs: Inputs
+    expected: np.ndarray
+    encoded: np.ndarray | None
+    tolerance: float
+
+
+_cases: dict[str, Case] = {}
+
+
+def case_of(family: Family) -> Case:
+    """Make the case of a family, once."""
+    if family.name not in _cases:
+        peer = Peer(family, seed=len(family.name))
+        config = family.configure(peer.config)
+        parameters, read = translate(config, peer.state, family.table)
+        unread = [name for name in peer.unread(read) if name not in family.ignored]
+        assert not unread, "every tensor is read or known to be of no use"
+        inputs = random_inputs(family, peer.config, seed=7)
+        answers = peer(**inputs.theirs)
+        expected = answers[family.output]
+        encoded = answers.get("encoder_last_hidden_state", answers.get("last_hidden_state"))
+        _cases[family.name] = Case(config, parameters, inputs, expected, encoded, max(TOLERANCE, family.known))
+    return _cases[family.name]
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    assert actual.shape == expected.shape
+    error = np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
+    assert error <= tolerance, f"relative error {error:.1e}"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_answers(family: Family, build: Build) -> None:
+    case = case_of(family)
+    model = build(case.config, case.parameters)
+    actual = model(*case.inputs.ours, **case.inputs.options)
+    assert actual.shape == case.expected.shape
+    compared = ... if family.padding else np.arange(actual.shape[1]) < case.inputs.options["lengths"][:, None]
+    assert_close(actual[compared], case.expected[compared], case.tolerance)
+    if case.encoded is not None:
+        options = {name: array for name, array in case.inputs.options.items() if name != "target_lengths"}
+        assert_close(model.encode(case.inputs.ours[0], **options), case.encoded, case.tolerance)
+
+
+@pytest.mark.parametrize("family", DECODERS, ids=lambda family: family.name)
+def test_answers_in_steps(family: Family, build: Build) -> None:
+    """Prompts of 2 tokens and 1 token, then one token at a time behind each, answer as the whole does."""
+    case = case_of(family)
+    model = build(case.config, case.parameters)
+    *source, tokens = case.inputs.ours
+    memory, options = None, {}
+    if source:
+        options = {"lengths": case.inputs.options.get("lengths")}
+        memory, options = model.encode(source[0], **options), {"memory_lengths": options["lengths"]}
+    prompts, rows = np.array([2, 1]), np.arange(2)
+    ends = case.inputs.options.get("target_lengths" if source else "lengths", np.full(2, tokens.shape[1]))
+    array, cache = model.decode(tokens[:, :2], memory, lengths=prompts, return_cache=True, **options)
+    answers = model.read(array)
+    assert_close(answers[rows, prompts - 1], case.expected[rows, prompts - 1], case.tolerance)
+    for step in range(tokens.shape[1] - 2):
+        places = prompts + step
+        array, cache = model.decode(tokens[rows, places][:, None], cache=cache, return_cache=True)
+        real = places < ends  # a sequence that has ended goes on with padding
+        assert_close(model.read(array)[real, 0], case.expected[rows, places][real], case.tolerance)
+
+
+LEFT = ("gpt2", "gptj", "neox", "bloom", "llama", "mistral", "gemma2", "phi")
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.name in LEFT], ids=lambda family: family.name)
+def test_answers_with_padding_before(family: Family, build: Build) -> None:
+    """Padding before a sequence is a mask and positions."""
+    peer = Peer(family, seed=3)
+    config = family.configure(peer.config)
+    model = build(config, translate(config, peer.state, family.table)[0])
+    tokens = np.random.default_rng(5).integers(3, peer.config.vocab_size, (2, 5))
+    real = np.arange(5) >= np.array([[0], [2]])
+    positions = np.maximum(real.cumsum(axis=1) - 1, 0)
+    places = {} if family.name == "bloom" else {"position_ids": positions}  # Bloom counts by itself
+    expected = peer(input_ids=tokens, attention_mask=real.astype(np.int64), **places)["logits"]
+    actual = model(tokens, mask=real[:, None, None, :], positions=positions)
+    assert_close(actual[real], expected[real], max(TOLERANCE, family.known))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_configuration_in_json(family: Family) -> None:
+    """The configuration of a family survives JSON."""
+    config = case_of(family).config
+    assert from_json(ModelConfig, to_json(config)) == config

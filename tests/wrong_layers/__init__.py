@@ -1,0 +1,10 @@
+"""The gallery of wrong layers: the NumPy backend with a mistake put in, one for every clause beyond attention."""
+
+from __future__ import annotations
+
+from tests.wrong_layers import functions, layers, models
+from tests.wrong_layers.record import WrongLayer
+
+GALLERY: tuple[WrongLayer, ...] = (*functions.MISTAKES, *layers.MISTAKES, *models.MISTAKES)
+
+__all__ = ["GALLERY", "WrongLayer"]

@@ -1,0 +1,218 @@
+"""Mistakes in multi-head attention, feed-forward networks and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from attention_ref import numpy as right
+from attention_ref.numpy import _arrays, multihead
+from attention_ref.spec.config import AttentionConfig, BlockConfig
+from tests.wrong_layers.record import WrongLayer, configured, parametrised, patched, without
+
+
+def _heads_last(name, array):
+    """Read the output kernel as if its axes were (v,h,m)."""
+    heads, size, model = array.shape if name == "output.kernel" else (1, 1, 1)
+    return array.reshape(size, heads, model).swapaxes(0, 1) if name == "output.kernel" else array
+
+
+def _key_query_value(config, parameters):
+    """Read packed projections in the order key, query, value."""
+    exchanged = {"query": "key", "key": "query"}
+    taken = {}
+    for name, array in parameters.items():
+        scope, _, rest = name.partition(".")
+        other = parameters.get(f"{exchanged.get(scope, scope)}.{rest}")
+        taken[name] = other if other is not None and other.shape == array.shape else array
+    return right.MultiHeadAttention(config, taken)
+
+
+def _without_biases(name, array):
+    return np.zeros_like(array) if name.endswith(".bias") and "norm" not in name else array
+
+
+def _without_head_biases(name, array):
+    return np.zeros_like(array) if name in {f"{part}.bias" for part in ("query", "key", "value", "output")} else array
+
+
+def _causal_across(config, parameters):
+    alone = right.MultiHeadAttention(config, parameters)
+    across = right.MultiHeadAttention(replace(config, causal=True), parameters)
+
+    def layer(query, key=None, value=None, **options):
+        return (alone if key is None else across)(query, key, value, **options)
+
+    def call(
+        query,
+        key=None,
+        value=None,
+        *,
+        mask=None,
+        bias=None,
+        key_lengths=None,
+        positions=None,
+        cache=None,
+        return_weights=False,
+        return_cache=False,
+    ):
+        return layer(
+            query,
+            key,
+            value,
+            mask=mask,
+            bias=bias,
+            key_lengths=key_lengths,
+            positions=positions,
+            cache=cache,
+            return_weights=return_weights,
+            return_cache=return_cache,
+        )
+
+    return call
+
+
+def _value_before_key(config, parameters):
+    layer = right.MultiHeadAttention(config, parameters)
+
+    def call(
+        query,
+        value=None,
+        key=None,
+        *,
+        mask=None,
+        bias=None,
+        key_lengths=None,
+        positions=None,
+        cache=None,
+        return_weights=False,
+        return_cache=False,
+    ):
+        arrays = (query, value) if key is None else (query, key, value)
+        return layer(
+            *arrays,
+            mask=mask,
+            bias=bias,
+            key_lengths=key_lengths,
+            positions=positions,
+            cache=cache,
+            return_weights=return_weights,
+            return_cache=return_cache,
+        )
+
+    return call
+
+
+def _tiled_heads(arrays):
+    repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
+    for name in ("key", "value"):
+        arrays[name] = np.concatenate([arrays[name]] * repeats, axis=-3)
+
+
+def _scaled_by_model(config):
+    if config.scale is None and config.head_size is not None:
+        return replace(config, scale=(config.model / config.heads) ** -0.5)
+    return config
+
+
+def _count_from_0(offsets, length):
+    return np.zeros_like(offsets)[:, None] + np.arange(length)
+
+
+def _transposed(name, array):
+    return array.reshape(array.shape[::-1]).T if name.endswith("output.kernel") else array
+
+
+def _gate_for_input(config, parameters):
+    exchanged = {"gate": "input", "input": "gate"}
+    taken = {}
+    for name, array in parameters.items():
+        scope, _, rest = name.partition(".")
+        taken[name] = parameters.get(f"{exchanged.get(scope, scope)}.{rest}", array)
+    return right.FeedForward(config, taken)
+
+
+def _dropping(config, parameters):
+    layer = right.FeedForward(config, parameters)
+
+    def call(array):
+        output = layer(array)
+        kept = np.random.default_rng(0).random(output.shape) >= config.dropout
+        return output * kept / (1 - config.dropout)
+
+    return call
+
+
+def _ordered(taken, order):
+    return configured("Block", BlockConfig, lambda c: replace(c, order=order) if c.order == taken else c)
+
+
+def _one_after_the_other(self, array, self_attention, feedforward, tap):
+    normal = self._norm(array, "self_attention_norm", tap)
+    array = array + self_attention(normal)
+    return array + feedforward(normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap))
+
+
+def _causal_memory(config):
+    cross = config.cross_attention
+    return config if cross is None else replace(config, cross_attention=replace(cross, causal=True))
+
+
+MHA = "MultiHeadAttention"
+
+
+def _attention(**changes):
+    return configured(MHA, AttentionConfig, lambda config: replace(config, **changes))
+
+
+MISTAKES = (
+    WrongLayer(
+        "The output kernel by sizes, not heads",
+        "multihead.formula",
+        MHA,
+        parametrised(MHA, _heads_last),
+        pervasive=True,
+    ),
+    WrongLayer("Packed in another order", "multihead.formula", MHA, _key_query_value, pervasive=True),
+    WrongLayer("No biases", "multihead.biases", MHA, parametrised(MHA, _without_head_biases)),
+    WrongLayer("Cross-attention is causal", "multihead.cross", MHA, _causal_across),
+    WrongLayer("Value comes before key", "multihead.value", MHA, _value_before_key),
+    WrongLayer(
+        "Head i reads group i mod g", "multihead.groups", MHA, patched(MHA, _arrays, "_repeat_heads", _tiled_heads)
+    ),
+    WrongLayer("The scale of m/h", "multihead.sizes", MHA, configured(MHA, AttentionConfig, _scaled_by_model)),
+    WrongLayer("Queries and keys not normalised", "multihead.query-key-norm", MHA, _attention(query_key_norm=None)),
+    WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None)),
+    WrongLayer("Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions")),
+    WrongLayer("No bias of distance", "multihead.distance", MHA, _attention(alibi=False, relative_bias=None)),
+    WrongLayer("Positions start again", "multihead.cache", MHA, patched(MHA, multihead, "_count_from", _count_from_0)),
+    WrongLayer(
+        "The output kernel transposed",
+        "feedforward.formula",
+        "FeedForward",
+        parametrised("FeedForward", _transposed),
+        pervasive=True,
+    ),
+    WrongLayer("Gate and input exchanged", "feedforward.gated", "FeedForward", _gate_for_input),
+    WrongLayer("No biases", "feedforward.biases", "FeedForward", parametrised("FeedForward", _without_biases)),
+    WrongLayer("Dropout outside training", "block.inference", "FeedForward", _dropping),
+    WrongLayer("Pre for post", "block.post", "Block", _ordered("post", "pre")),
+    WrongLayer("Post for pre", "block.pre", "Block", _ordered("pre", "post")),
+    WrongLayer("No second norm", "block.sandwich", "Block", _ordered("sandwich", "pre")),
+    WrongLayer(
+        "One branch after the other",
+        "block.parallel",
+        "Block",
+        patched("Block", right.Block, "_parallel", _one_after_the_other),
+    ),
+    WrongLayer(
+        "A norm for each branch",
+        "block.shared-norm",
+        "Block",
+        configured("Block", BlockConfig, lambda config: replace(config, shared_norm=False)),
+    ),
+    WrongLayer("Cross-attention is causal", "block.cross", "Block", configured("Block", BlockConfig, _causal_memory)),
+    WrongLayer("The memory's padding is seen", "block.memory-rules", "Block", without("Block", "memory_lengths")),
+    WrongLayer("The memory's mask is ignored", "block.memory-rules", "Block", without("Block", "memory_mask")),
+)
