@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import itertools
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from attention_ref import generation, spec, vectors, weights
 from attention_ref.conformance import cases
-from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance import room as subject_of
+from attention_ref.conformance.arrays import Arrays, arrays_of
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.spec.arrays import as_array
 
 pytest.importorskip("safetensors", reason="models are saved by safetensors")
+
+
+def room_model(room: ModuleType, config: spec.ModelConfig, params: dict[str, Any]) -> Any:
+    """Build a room's model for inference, in the dtype of its parameters."""
+    return subject_of(room, room.__name__.rpartition(".")[-1], "").operations["Transformer"](config, params)
+
 
 KINDS = {"b": "bool", "i": "int64"}
 MODELS = [case for profile in vectors.profiles("Transformer") for case in cases("Transformer", profile)]
@@ -28,8 +36,7 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Ar
     weights.save(path, case.config, {name: array.astype(dtype) for name, array in case.parameters.items()})
     config, params = weights.load(path)
     told = {}
-    model = room.Transformer(config, params)
-    _evaluate(model)
+    model = room_model(room, config, {name: room_arrays.make(params[name], dtype) for name in params})
     inputs = {name: room_arrays.make(array, KINDS.get(array.dtype.kind, dtype)) for name, array in case.inputs.items()}
     output = model(**inputs, **case.options, tap=told.__setitem__)
 
@@ -62,14 +69,10 @@ SOURCES = {"source": [[1, 2, 3], [3, 4, 0]], "source_lengths": [3, 2]}
 STEPS = 4
 
 
-def _random(config: spec.ModelConfig) -> dict[str, np.ndarray]:
+def _random(config: spec.ModelConfig, arrays: Arrays) -> dict[str, Any]:
     generator = np.random.default_rng(7)
-    return {name: generator.normal(scale=0.6, size=array.shape) for name, array in weights.init(config).items()}
-
-
-def _evaluate(model) -> None:
-    if hasattr(model, "eval"):
-        model.eval()
+    shapes = {name: array.shape for name, array in weights.init(config).items()}
+    return {name: arrays.make(generator.normal(scale=0.6, size=shape), "float64") for name, shape in shapes.items()}
 
 
 def _options(config: spec.ModelConfig) -> dict:
@@ -82,7 +85,9 @@ class Specified:
 
     def __init__(self, config: spec.ModelConfig) -> None:
         self.has_source = config.encoder_stack is not None
-        self.model = spec.Transformer(config, {n: as_array(a.tolist()) for n, a in _random(config).items()})
+        self.model = spec.Transformer(
+            config, {n: as_array(a.tolist()) for n, a in _random(config, arrays_of("numpy")).items()}
+        )
 
     def logarithms(self, row: int, text: list[int]) -> np.ndarray:
         source = [[SOURCES["source"][row][: SOURCES["source_lengths"][row]]]] if self.has_source else []
@@ -96,10 +101,9 @@ def _prompt(row: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleType) -> None:
+def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleType, room_arrays: Arrays) -> None:
     config = CONFIGS[name]
-    model = room.Transformer(config, _random(config))
-    _evaluate(model)
+    model = room_model(room, config, _random(config, room_arrays))
     right = generation.greedy(model, np.array(PROMPTS), length=STEPS, **_options(config))
     moved = np.array([[1, 2, 3], [0, 0, 4]])
     left = generation.greedy(model, moved, length=STEPS, padded="left", **_options(config))
@@ -117,10 +121,9 @@ def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleTy
 
 
 @pytest.mark.parametrize("name", ["decoder", "encoder-decoder"])
-def test_a_beam_that_holds_every_text_finds_the_best_one(name: str, room: ModuleType) -> None:
+def test_a_beam_that_holds_every_text_finds_the_best_one(name: str, room: ModuleType, room_arrays: Arrays) -> None:
     config, length = CONFIGS[name], 3
-    model = room.Transformer(config, _random(config))
-    _evaluate(model)
+    model = room_model(room, config, _random(config, room_arrays))
     options = _options(config)
     found = generation.beam_search(model, np.array(PROMPTS), length=length, beams=25, length_penalty=0.0, **options)
 
@@ -145,10 +148,9 @@ def _logarithms(specified: Specified, row: int, text: tuple[int, ...]) -> np.nda
     return _known[key]
 
 
-def test_sampling_follows_the_probabilities(room: ModuleType) -> None:
+def test_sampling_follows_the_probabilities(room: ModuleType, room_arrays: Arrays) -> None:
     config = CONFIGS["decoder"]
-    model = room.Transformer(config, _random(config))
-    _evaluate(model)
+    model = room_model(room, config, _random(config, room_arrays))
     rows = 2000
     prompts = np.repeat(np.array([[1, 2]]), rows, axis=0)
     drawn = generation.sample(model, prompts, length=1, generator=np.random.default_rng(3), temperature=0.7, top_k=3)
@@ -160,10 +162,9 @@ def test_sampling_follows_the_probabilities(room: ModuleType) -> None:
     assert (np.abs(counts - rows * shares) <= 5 * np.sqrt(rows * shares * (1 - shares))).all()
 
 
-def test_a_stop_token_ends_a_row(room: ModuleType) -> None:
+def test_a_stop_token_ends_a_row(room: ModuleType, room_arrays: Arrays) -> None:
     config = CONFIGS["decoder"]
-    model = room.Transformer(config, _random(config))
-    _evaluate(model)
+    model = room_model(room, config, _random(config, room_arrays))
     free = generation.greedy(model, np.array([[1, 2, 3]]), length=STEPS)
     stop = int(free.tokens[0, 1])
     first = free.tokens[0].tolist().index(stop)

@@ -1,0 +1,33 @@
+"""Every room conforms: every operation, every case, every dtype that its framework has."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from attention_ref.conformance import ATTENTIONS, OPERATIONS, check_subject
+from attention_ref.conformance import room as subject_of
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+LAYER_DTYPES = ("float64", "float32")
+
+
+def _dtypes(room: ModuleType, operation: str) -> tuple[str, ...]:
+    """JAX compiles every operation anew for every shape and dtype; there float64, the sharpest, stands for all."""
+    if room.__name__.endswith("keras") and keras_engine() == "jax":
+        return ("float64",)
+    return DTYPES if operation in ATTENTIONS else LAYER_DTYPES
+
+
+def keras_engine() -> str:
+    return str(pytest.importorskip("keras").backend.backend())
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_room_conforms(operation: str, room: ModuleType) -> None:
+    dtypes = _dtypes(room, operation)
+    subject = subject_of(room, room.__name__.rpartition(".")[-1], "")
+    report = check_subject(subject, operations=[operation], dtypes=dtypes)
+    report.raise_for_failures()
+    assert {result.verdict for result in report.results if "float" in result.dtype} == {"passed"}
