@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from attention_ref.numpy import Transformer
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.records import from_json, to_json
 from tests.families import FAMILIES
@@ -33,7 +34,7 @@ DECODERS = [
 ]
 
 
-@pytest.fixture(params=[Specification], ids=["spec"])
+@pytest.fixture(params=[Specification, Transformer], ids=["spec", "numpy"])
 def build(request: pytest.FixtureRequest) -> Build:
     """What makes a model of a configuration and parameters."""
     return request.param
