@@ -39,7 +39,18 @@ def greedy(model: Any, prompt: Any, *, length: int, **options: Any) -> Generated
         model: a decoder or an encoder-decoder with a language head, of any room.
         prompt: integers `(b,p)`, p at least 1; what the decoder reads first.
         length: how many tokens to generate at most.
-        options: see `_Run`: `stop`, `padding`, `prompt_lengths`, `padded`, `source`, `source_lengths`.
+        stop: the token that ends a row; None if there is none.
+        padding: the token put behind the end; 0 when not given.
+        prompt_lengths: how many tokens of each prompt are real, `(b,)`; all when None.
+        padded: on which side of a prompt its padding stands, `right` when not given, or `left`.
+        source: what the encoder of an encoder-decoder reads.
+        source_lengths: how many places of each source are real, `(b,)`.
+
+    Returns:
+        What was generated; a row ends behind its stop token.
+
+    Raises:
+        SpecificationError: for prompts without a length or lengths that do not fit them.
     """
     return _generate(model, prompt, length, lambda scores: scores.argmax(axis=-1), options)
 
@@ -58,7 +69,7 @@ def sample(
     """Draw each token by its probability.
 
     Arguments:
-        model, prompt, length, options: as in `greedy`.
+        model, prompt, length and the other options: as in `greedy`.
         generator: where randomness comes from; each step draws one number for each row.
         temperature: what the scores are divided by, above 0.
         top_k: draw among the k most probable tokens only.
@@ -97,7 +108,7 @@ def beam_search(
     probabilities over `length^length_penalty`. The search of a row ends when it has `beams` finished ones.
 
     Arguments:
-        model, prompt, length, options: as in `greedy`.
+        model, prompt, length and the other options: as in `greedy`.
         beams: how many beginnings to keep.
         length_penalty: 0 compares sums, 1 compares means, more prefers longer ones.
 
@@ -146,18 +157,7 @@ def _best(finished: Sequence[Sequence[tuple[float, list[int]]]], padding: int) -
 
 
 class _Run:
-    """A model that reads on: its cache, and the scores of the next token.
-
-    Arguments:
-        model: of any room.
-        prompt: integers `(b,p)`.
-        stop: the token that ends a row; None if there is none.
-        padding: the token put behind the end.
-        prompt_lengths: how many tokens of each prompt are real, `(b,)`; all when None.
-        padded: on which side of a prompt its padding stands.
-        source: what the encoder of an encoder-decoder reads.
-        source_lengths: how many places of each source are real, `(b,)`.
-    """
+    """A model that reads on: its cache, and the scores of the next token. The arguments are those of `greedy`."""
 
     def __init__(
         self,
