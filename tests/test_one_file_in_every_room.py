@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,8 @@ WHOLE = [case for case in MODELS if not case.chunks and not case.is_optional]
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.id)
 def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Arrays, tmp_path) -> None:
+    if dtype == "float32" and room.__name__.endswith("keras") and os.environ.get("KERAS_BACKEND") == "jax":
+        pytest.skip("JAX compiles every shape anew for every dtype; float64 is the sharper one")
     path = tmp_path / "model.safetensors"
     weights.save(path, case.config, {name: array.astype(dtype) for name, array in case.parameters.items()})
     config, params = weights.load(path)
