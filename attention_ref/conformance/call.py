@@ -8,12 +8,14 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.arrays import Arrays, arrays_of
+from attention_ref.conformance.autograd import differentiate
 from attention_ref.conformance.budget import ARITHMETIC
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.decoding import decoded
@@ -73,6 +75,8 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
         function = _function(subject, case, arrays, dtype)
         if case.chunks:
             results = {"output": _decoded(function, case, arrays, dtype)}
+        elif case.cotangents:
+            results = _results(arrays, case, dtype, _gradients(subject, case, given, arrays, dtype))
         else:
             results = _results(arrays, case, dtype, _called(function, case, given, told, arrays, dtype))
         taps = {name: _told(arrays, name, told[name], case) for name in case.taps if name in told}
@@ -119,6 +123,25 @@ def _called(
         return function(*(everything[name] for name in case.positional), **options)
 
 
+def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: Arrays, dtype: str) -> tuple[Any, ...]:
+    """Ask the subject for the gradients of its inputs, or differentiate through what it does."""
+    cotangents = [_made(arrays, values, dtype) for values in case.cotangents.values()]
+    inputs = {name: given[name] for name in case.expected}
+    if closed_form := subject.gradients.get(case.operation):
+        found = _called(partial(closed_form, cotangent=cotangents[0]), case, given, {}, arrays, dtype)
+    else:
+
+        def function(leaves: Mapping[str, Any]) -> list[Any]:
+            return [_called(subject.operations[case.operation], case, {**given, **leaves}, {}, arrays, dtype)]
+
+        with _blamed():
+            found = differentiate(subject.arrays, function, inputs, cotangents)
+    if not isinstance(found, Mapping) or (missing := [name for name in case.expected if name not in found]):
+        told = _kind(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
+        raise Fault(f"its gradients are {told} instead of a dictionary of {', '.join(case.expected)}")
+    return tuple(found[name] for name in case.expected)
+
+
 def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
     def read(item: Any, shape: tuple[int, ...]) -> np.ndarray:
         return _read(arrays, "output", item, dtype, shape)
@@ -140,7 +163,7 @@ def _blamed() -> Iterator[None]:
 
 def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str, np.ndarray]:
     names = list(case.expected)
-    items = [returned] if len(names) == 1 else returned
+    items = [returned] if len(names) == 1 and not case.cotangents else returned
     if len(names) > 1 and not isinstance(returned, (tuple, list)):
         raise Fault(f"it returns {_kind(returned)} instead of {_listed(names)}")
     if len(items) != len(names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -11,10 +11,14 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
-from attention_ref.conformance.operations import OPERATIONS, configuration, positional
+from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import Record
 
+GRADIENTS = "grad"
+"""The profile of the cases that ask for gradients."""
+
+_RESULTS = {"return_weights": "attention.weights", "return_log_sum_exp": "attention.log-sum-exp"}
 _DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
 
 
@@ -41,6 +45,8 @@ class Case:
         options: the other arguments.
         expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
         gradient: the cotangents and expected gradients as the vectors hold them, or None.
+        cotangents: of a case of the profile `grad`: what the results are multiplied by before they are summed. Its
+            expected results are the gradients of that sum, by the names of the inputs.
         config: what configures the operation, or None.
         parameters: those of a layer, by name.
         chunks: how many new places every batch row takes in each call, where a layer decodes with a cache.
@@ -58,6 +64,7 @@ class Case:
     options: Mapping[str, Any]
     expected: Mapping[str, Expected]
     gradient: Mapping[str, Any] | None = None
+    cotangents: Mapping[str, np.ndarray] = field(default_factory=dict)
     config: Record | None = None
     parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     chunks: tuple[tuple[int, ...], ...] = ()
@@ -81,9 +88,17 @@ class Case:
         return any(name in clauses() and clauses()[name].optional for name in self.clauses)
 
 
+def profiles(operation: str) -> list[str]:
+    """Give the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
+    return vectors.profiles(operation) + [GRADIENTS] * (operation in ATTENTIONS)
+
+
 @cache
 def cases(operation: str, profile: str) -> tuple[Case, ...]:
-    """Give the cases of a profile."""
+    """Give the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
+    if profile == GRADIENTS and operation in ATTENTIONS:
+        every = (case for name in vectors.profiles(operation) for case in cases(operation, name))
+        return tuple(_differentiated(case) for case in every if case.gradient is not None)
     document = vectors.load(operation, profile)
     return tuple(_case(operation, profile, item) for item in document["cases"])
 
@@ -111,6 +126,22 @@ def _case(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
         parameters={name: _array(array) for name, array in item.get("parameters", {}).items()},
         chunks=tuple(map(tuple, item.get("chunks", ()))),
         taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
+    )
+
+
+def _differentiated(case: Case) -> Case:
+    """Give the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
+    gradient = dict(case.gradient or {})
+    return replace(
+        case,
+        id=case.id.replace("/", f"/{GRADIENTS}/", 1),
+        profile=GRADIENTS,
+        clauses=("attention.gradients", *(name for name in case.clauses if name not in _RESULTS.values())),
+        options={name: value for name, value in case.options.items() if name not in _RESULTS},
+        dtypes=tuple(dtype for dtype in case.dtypes if dtype in ("float64", "float32")),
+        expected={name: _expected(result) for name, result in gradient["expected"].items()},
+        gradient=None,
+        cotangents={name: _array(array) for name, array in gradient["cotangents"].items()},
     )
 
 

@@ -14,6 +14,7 @@ from attention_ref import vectors
 from attention_ref.conformance.budget import FORMATS, budget, compare
 from attention_ref.conformance.call import Answer, Fault, Lacking, call
 from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
@@ -155,7 +156,7 @@ def select(
 def _profiles(operation: str) -> list[str]:
     if operation not in vectors.operations():
         reject("operation", operation, vectors.operations())
-    return vectors.profiles(operation)
+    return profiles_of(operation)
 
 
 def reject(what: str, name: str, there: Iterable[Any]) -> NoReturn:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,10 @@ class Subject:
             arguments and results of the function of that name in `attention_ref.spec`; for a layer a function
             `build(config, parameters)` that gives what is called. An option that its signature lacks is unsupported,
             and so is what it raises `Unsupported` for.
+        gradients: a function for operations whose gradients the arrays' framework cannot find, or finds otherwise:
+            `fn(query, key, value, *, cotangent, mask=None, ...)` gives the gradients of `sum(cotangent * output)` by
+            the names of the inputs. The kit differentiates the others through PyTorch, TensorFlow or JAX.
+        claims: profiles that it says it supports: what is unsupported in them is a failure.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
     """
@@ -38,6 +43,8 @@ class Subject:
     name: str
     arrays: str
     operations: Mapping[str, Callable[..., Any]]
+    gradients: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    claims: tuple[str, ...] = ()
     version: str = ""
     is_room: bool = False
 
@@ -48,7 +55,9 @@ def room(module: ModuleType, arrays: str, version: str) -> Subject:
         name: _builder(module, name, arrays) if operation.is_layer else getattr(module, name)
         for name, operation in OPERATIONS.items()
     }
-    return Subject(arrays, arrays, operations, version, is_room=True)
+    closed_forms = vars(import_module(f"{module.__name__}.gradients")) if arrays == "numpy" else {}
+    gradients = {name: closed_forms[f"{name}_gradients"] for name in OPERATIONS if f"{name}_gradients" in closed_forms}
+    return Subject(arrays, arrays, operations, gradients, version=version, is_room=True)
 
 
 def _builder(module: ModuleType, name: str, arrays: str) -> Callable[..., Any]:

@@ -89,7 +89,7 @@ def attention(
     arrays, dtype = prepare("attention", check_attention, arrays, options)
 
     query, key = arrays["query"], arrays["key"]
-    scores = query @ ops.swapaxes(key, -1, -2)  # (b,h,q,k)
+    scores = _products(query, key)  # (b,h,q,k)
     scores = scores / math.sqrt(key.shape[-1]) if scale is None else scores * float(scale)
     if softcap is not None:
         scores = float(softcap) * tanh(scores / float(softcap))
@@ -195,13 +195,25 @@ def multiplicative_attention(
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
     arrays, dtype = prepare("multiplicative_attention", check_multiplicative_attention, arrays, options)
 
-    scores = _project(arrays["query"], arrays["score_kernel"]) @ ops.swapaxes(arrays["key"], -1, -2)  # (b,h,q,k)
+    scores = _products(_project(arrays["query"], arrays["score_kernel"]), arrays["key"])  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
 def _project(rows: Array, kernel: Array | None) -> Array:
     """Multiply rows by a kernel; without a kernel they stay as they are."""
     return rows if kernel is None else rows @ kernel
+
+
+def _products(query: Array, key: Array) -> Array:
+    """Give `query @ key.mT`, where a NaN or an infinity is no part of the gradients of rows that do not see it."""
+    finite_queries, finite_keys = (ops.isfinite(array) for array in (query, key))
+    is_finite = ops.logical_and(
+        ops.all(finite_queries, axis=-1)[..., None], ops.all(finite_keys, axis=-1)[..., None, :]
+    )  # (b,h,q,k)
+    if values(ops.all(is_finite)) == [True]:
+        return query @ ops.swapaxes(key, -1, -2)
+    products = ops.where(finite_queries, query, 0) @ ops.swapaxes(ops.where(finite_keys, key, 0), -1, -2)
+    return ops.where(is_finite, products, ops.stop_gradient(query) @ ops.swapaxes(ops.stop_gradient(key), -1, -2))
 
 
 def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: str, tap: Tap | None) -> Any:

@@ -1,4 +1,14 @@
-"""The derivative of attention in closed form, for NumPy differentiates nothing by itself."""
+"""The derivatives of attention in closed form, for NumPy differentiates nothing by itself.
+
+    dw_ij    = dropped_ij * (cotangent_i . value_j)         dropped = dropout_mask / (1 - dropout), 1 without
+    ds_ij    = w_ij * (dw_ij - sum_l w_il dw_il)            the gradient of the scores, and of the bias
+    dsink    = -sum_i w_i,sink sum_l w_il dw_il             w_i,sink = exp(sink - log_sum_exp_i)
+    dvalue_j = sum_i dropped_ij w_ij cotangent_i
+
+A way of scoring adds what the scores depend on. A key/value head adds up the gradients of the query heads that read it.
+
+Source: the derivative of the softmax as in Dao et al., "FlashAttention" (2022), appendix B.2.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +23,7 @@ from attention_ref.numpy.masks import visible_keys
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_attention
+from attention_ref.spec.shapes import check_additive_attention, check_attention, check_multiplicative_attention
 
 
 @np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -37,15 +47,9 @@ def attention_gradients(
 ) -> dict[str, Array]:
     """Give the gradients of `sum(cotangent * attention(query, key, value, ...))`.
 
-        dw_ij    = dropped_ij * (cotangent_i . value_j)         dropped = dropout_mask / (1 - dropout), 1 without
-        ds_ij    = w_ij * (dw_ij - sum_l w_il dw_il)            the gradient of the bias
-        dsink    = -sum_i w_i,sink sum_l w_il dw_il             w_i,sink = exp(sink - log_sum_exp_i)
-        dc_ij    = ds_ij * (1 - (c_ij / softcap)^2)             c the capped scores; without softcap dc = ds
-        dquery_i = scale * sum_j dc_ij key_j
-        dkey_j   = scale * sum_i dc_ij query_i
-        dvalue_j = sum_i dropped_ij w_ij cotangent_i
-
-    A key/value head adds up the gradients of the query heads that read it.
+        dp_ij    = ds_ij * (1 - (s_ij / softcap)^2) * scale     s the capped scores; without softcap ds_ij * scale
+        dquery_i = sum_j dp_ij key_j
+        dkey_j   = sum_i dp_ij query_i
 
     Arguments:
         query, key, value and all options: as in `attention_ref.numpy.attention`.
@@ -57,70 +61,195 @@ def attention_gradients(
 
     Raises:
         SpecificationError: as `attention`, and for a cotangent that has not the shape and dtype of the output.
-
-    Source: the derivative of the softmax as in Dao et al., "FlashAttention" (2022), appendix B.2.
     """
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
     arrays, dtype = prepare("attention_gradients", check_attention, given, options)
-    gradients = _gradients(arrays, options, _checked(as_array(cotangent), arrays, dtype))
-    for name in ("key", "value"):
-        gradients[name] = _sum_over_groups(gradients[name], as_array(given[name]).shape)
-    for name in gradients.keys() & {"bias", "sinks"}:
-        gradients[name] = _sum_over_broadcast(gradients[name], arrays[name].shape)
-    return {name: gradient.astype(dtype) for name, gradient in gradients.items()}
+    cotangent = _checked("attention_gradients", cotangent, arrays, dtype)
 
-
-def _gradients(arrays: Arrays, options: Mapping[str, Any], cotangent: Array) -> dict[str, Array]:
-    """Give the gradients by prepared arrays: a key/value head for every query head, bias `(b,h,q,k)`, sinks `(b,h)`."""
-    query, key, value = (np.where(np.isfinite(arrays[name]), arrays[name], 0) for name in ("query", "key", "value"))
-    scores, slope = _scores(arrays, options)
-    visible = _visible(scores.shape, arrays, options)
-    sinks = None if arrays["sinks"] is None else arrays["sinks"][:, None]  # (h,1)
-    weights = softmax(scores, visible=visible, sinks=sinks)
-
-    weight_gradient = _drop(cotangent @ value.mT, arrays["dropout_mask"], options["dropout"])  # (b,h,q,k)
-    expected = np.sum(weights * weight_gradient, axis=-1, keepdims=True)  # (b,h,q,1)
-    score_gradient = np.where(visible, weights * (weight_gradient - expected), 0)
-    product_gradient = np.where(visible, score_gradient * slope, 0)
-    kept = _drop(weights, arrays["dropout_mask"], options["dropout"])
-    gradients = {"query": product_gradient @ key, "key": product_gradient.mT @ query, "value": kept.mT @ cotangent}
-    if arrays["bias"] is not None:
-        gradients["bias"] = score_gradient
-    if sinks is not None:
-        log_sums = log_sum_exp(scores, visible=visible, sinks=sinks)  # (b,h,q)
-        sink_weights = np.where(np.isneginf(log_sums), 0, np.exp(sinks - log_sums))
-        gradients["sinks"] = -np.sum(sink_weights * expected[..., 0], axis=-1)  # (b,h)
-    return gradients
-
-
-def _scores(arrays: Arrays, options: Mapping[str, Any]) -> tuple[Array, Array | float]:
-    """Give the scores, and their derivative by the product of query and key."""
-    scale, softcap = options["scale"], options["softcap"]
     slope = 1 / math.sqrt(arrays["key"].shape[-1]) if scale is None else float(scale)
     scores = arrays["query"] @ arrays["key"].mT * slope  # (b,h,q,k)
     if softcap is not None:
         capped = np.tanh(scores / float(softcap))
         scores, slope = float(softcap) * capped, slope * (1 - capped**2)
-    return scores if arrays["bias"] is None else scores + arrays["bias"], slope
+    gradients, score_gradient = _attended(scores, arrays, options, cotangent)
+    product_gradient = np.where(score_gradient != 0, score_gradient * slope, 0)  # (b,h,q,k)
+    gradients["query"] = product_gradient @ _finite(arrays["key"])
+    gradients["key"] = product_gradient.mT @ _finite(arrays["query"])
+    return _shaped(gradients, given, dtype)
 
 
-def _visible(shape: tuple[int, ...], arrays: Arrays, options: Mapping[str, Any]) -> Array:
-    rules = {name: arrays[name] for name in ("mask", "bias", "query_offset")}
-    return visible_keys(shape, causal=options["causal"], window=options["window"], **rules)
+@np.errstate(all="ignore")
+def additive_attention_gradients(
+    query: Any,
+    key: Any,
+    value: Any,
+    cotangent: Any,
+    *,
+    score_kernel: Any,
+    query_kernel: Any = None,
+    key_kernel: Any = None,
+    mask: Any = None,
+    bias: Any = None,
+    causal: bool = False,
+    query_offset: Any = 0,
+    window: Window | None = None,
+    key_lengths: Any = None,
+    dropout: float = 0.0,
+    dropout_mask: Any = None,
+) -> dict[str, Array]:
+    """Give the gradients of `sum(cotangent * additive_attention(query, key, value, ...))`.
+
+        t_ij          = tanh(left_i + right_j)                  left = query query_kernel, right = key key_kernel
+        dscore_kernel = sum_ij ds_ij t_ij
+        dt_ij         = ds_ij score_kernel (1 - t_ij^2)
+        dleft_i       = sum_j dt_ij                             dright_j = sum_i dt_ij
+        dquery        = dleft query_kernel^T                    dquery_kernel = query^T dleft; the same for the key
+
+    Arguments:
+        query, key, value and all options: as in `attention_ref.numpy.additive_attention`.
+        cotangent: `(b,h,q,v)`, the gradient of the output, in the dtype of `query`.
+
+    Returns:
+        The gradients by name as in `attention_gradients`, and of the kernels that are given.
+
+    Raises:
+        SpecificationError: as `additive_attention`, and for a cotangent that has not the shape and dtype of the output.
+    """
+    given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
+    given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
+    given |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
+    options = {"causal": causal, "window": window, "dropout": dropout}
+    arrays, dtype = prepare("additive_attention_gradients", check_additive_attention, given, options)
+    cotangent = _checked("additive_attention_gradients", cotangent, arrays, dtype)
+
+    left, right = (_project(arrays[name], arrays[f"{name}_kernel"]) for name in ("query", "key"))  # (b,h,q,a) (b,h,k,a)
+    layer = np.tanh(left[..., :, None, :] + right[..., None, :, :])  # (b,h,q,k,a)
+    gradients, score_gradient = _attended(layer @ arrays["score_kernel"], arrays, options, cotangent)
+    score_gradient = score_gradient[..., None]  # (b,h,q,k,1)
+    layer = np.where(score_gradient != 0, layer, 0)
+    gradients["score_kernel"] = np.sum(score_gradient * layer, axis=tuple(range(layer.ndim - 1)))
+    inner = score_gradient * arrays["score_kernel"] * (1 - layer**2)
+    gradients |= _projected("query", inner.sum(axis=-2), arrays)
+    gradients |= _projected("key", inner.sum(axis=-3), arrays)
+    return _shaped(gradients, given, dtype)
+
+
+@np.errstate(all="ignore")
+def multiplicative_attention_gradients(
+    query: Any,
+    key: Any,
+    value: Any,
+    cotangent: Any,
+    *,
+    score_kernel: Any = None,
+    mask: Any = None,
+    bias: Any = None,
+    causal: bool = False,
+    query_offset: Any = 0,
+    window: Window | None = None,
+    key_lengths: Any = None,
+    dropout: float = 0.0,
+    dropout_mask: Any = None,
+) -> dict[str, Array]:
+    """Give the gradients of `sum(cotangent * multiplicative_attention(query, key, value, ...))`.
+
+        dleft_i = sum_j ds_ij key_j                             left = query score_kernel
+        dquery  = dleft score_kernel^T                          dscore_kernel = query^T dleft
+        dkey_j  = sum_i ds_ij left_i
+
+    Arguments:
+        query, key, value and all options: as in `attention_ref.numpy.multiplicative_attention`.
+        cotangent: `(b,h,q,v)`, the gradient of the output, in the dtype of `query`.
+
+    Returns:
+        The gradients by name as in `attention_gradients`, and of the kernel where it is given.
+
+    Raises:
+        SpecificationError: as `multiplicative_attention`, and for a cotangent that has not the shape and dtype of the
+            output.
+    """
+    given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
+    given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
+    given |= {"score_kernel": score_kernel}
+    options = {"causal": causal, "window": window, "dropout": dropout}
+    arrays, dtype = prepare("multiplicative_attention_gradients", check_multiplicative_attention, given, options)
+    cotangent = _checked("multiplicative_attention_gradients", cotangent, arrays, dtype)
+
+    left = _project(arrays["query"], arrays["score_kernel"])  # (b,h,q,e)
+    gradients, score_gradient = _attended(left @ arrays["key"].mT, arrays, options, cotangent)
+    gradients["key"] = score_gradient.mT @ _finite(left)
+    gradients |= _projected("query", score_gradient @ _finite(arrays["key"]), arrays, kernel="score_kernel")
+    return _shaped(gradients, given, dtype)
+
+
+def _attended(
+    scores: Array, arrays: Arrays, options: Mapping[str, Any], cotangent: Array
+) -> tuple[dict[str, Array], Array]:
+    """Give the gradients that every way of scoring shares, and those of the scores `(b,h,q,k)`, exactly 0 where hidden.
+
+    They belong to prepared arrays: a key/value head for every query head, a bias `(b,h,q,k)`, sinks `(b,h)`.
+    """
+    bias, sinks, dropout_mask = (arrays.get(name) for name in ("bias", "sinks", "dropout_mask"))
+    if bias is not None:
+        scores = scores + bias
+    rules = {name: arrays[name] for name in ("mask", "query_offset")}
+    visible = visible_keys(scores.shape, bias=bias, causal=options["causal"], window=options["window"], **rules)
+    if sinks is not None:
+        sinks = sinks[:, None]  # (h,1)
+    weights = softmax(scores, visible=visible, sinks=sinks)
+
+    weight_gradient = _drop(cotangent @ _finite(arrays["value"]).mT, dropout_mask, options["dropout"])  # (b,h,q,k)
+    expected = np.sum(weights * weight_gradient, axis=-1, keepdims=True)  # (b,h,q,1)
+    score_gradient = np.where(visible, weights * (weight_gradient - expected), 0)
+    gradients = {"value": _drop(weights, dropout_mask, options["dropout"]).mT @ cotangent}
+    if bias is not None:
+        gradients["bias"] = score_gradient
+    if sinks is not None:
+        log_sums = log_sum_exp(scores, visible=visible, sinks=sinks)  # (b,h,q)
+        sink_weights = np.where(np.isneginf(log_sums), 0, np.exp(sinks - log_sums))
+        gradients["sinks"] = -np.sum(sink_weights * expected[..., 0], axis=-1)  # (b,h)
+    return gradients, score_gradient
+
+
+def _project(rows: Array, kernel: Array | None) -> Array:
+    """Multiply rows by a kernel; without a kernel they stay as they are."""
+    return rows if kernel is None else rows @ kernel
+
+
+def _projected(name: str, gradient: Array, arrays: Arrays, kernel: str = "") -> dict[str, Array]:
+    """Give the gradients of rows and of the kernel that they are multiplied by, from that of the product."""
+    kernel = kernel or f"{name}_kernel"
+    if arrays[kernel] is None:
+        return {name: gradient}
+    outer = _finite(arrays[name]).mT @ gradient  # (b,h,d,a)
+    return {name: gradient @ arrays[kernel].T, kernel: outer.sum(axis=tuple(range(outer.ndim - 2)))}
+
+
+def _finite(array: Array) -> Array:
+    """Put 0 for what is not finite: times a gradient of 0 it would be NaN."""
+    return np.where(np.isfinite(array), array, 0)
 
 
 def _drop(weights: Array, dropout_mask: Array | None, rate: float) -> Array:
     return weights if dropout_mask is None else np.where(dropout_mask, weights / (1 - float(rate)), 0)
 
 
-def _checked(cotangent: Array, arrays: Arrays, dtype: Any) -> Array:
-    shape = (*arrays["query"].shape[:-1], arrays["value"].shape[-1])
+def _checked(operation: str, cotangent: Any, arrays: Arrays, dtype: Any) -> Array:
+    cotangent, shape = as_array(cotangent), (*arrays["query"].shape[:-1], arrays["value"].shape[-1])
     if cotangent.shape != shape or cotangent.dtype != dtype:
         rule = f"cotangent must have the shape and dtype of the output, here {shape_text(shape)} and {dtype.name}"
-        reject("attention_gradients", rule, f"{shape_text(cotangent.shape)} and {cotangent.dtype.name}")
+        reject(operation, rule, f"{shape_text(cotangent.shape)} and {cotangent.dtype.name}")
     return widen(cotangent)
+
+
+def _shaped(gradients: dict[str, Array], given: Mapping[str, Any], dtype: Any) -> dict[str, Array]:
+    """Add up over what the inputs were repeated along, and give them in the order and the dtype of the inputs."""
+    shapes = {name: as_array(array).shape for name, array in given.items() if name in gradients}
+    for name in ("key", "value"):
+        gradients[name] = _sum_over_groups(gradients[name], shapes[name])
+    return {name: _sum_over_broadcast(gradients[name], shape).astype(dtype) for name, shape in shapes.items()}
 
 
 def _sum_over_groups(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -133,4 +262,4 @@ def _sum_over_broadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Add up over the axes along which an array of `shape` was broadcast."""
     missing = gradient.ndim - len(shape)
     stretched = [axis for axis, size in enumerate(shape, start=missing) if size == 1]
-    return gradient.sum(axis=(*range(missing), *stretched)).reshape(shape)
+    return np.sum(gradient, axis=(*range(missing), *stretched), keepdims=True).reshape(shape)

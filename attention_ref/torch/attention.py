@@ -87,7 +87,7 @@ def attention(
     arrays, dtype = prepare("attention", check_attention, arrays, options)
 
     query, key = arrays["query"], arrays["key"]
-    scores = query @ key.mT  # (b,h,q,k)
+    scores = _products(query, key)  # (b,h,q,k)
     scores = scores / math.sqrt(key.shape[-1]) if scale is None else scores * float(scale)
     if softcap is not None:
         scores = float(softcap) * torch.tanh(scores / float(softcap))
@@ -191,13 +191,23 @@ def multiplicative_attention(
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
     arrays, dtype = prepare("multiplicative_attention", check_multiplicative_attention, arrays, options)
 
-    scores = _project(arrays["query"], arrays["score_kernel"]) @ arrays["key"].mT  # (b,h,q,k)
+    scores = _products(_project(arrays["query"], arrays["score_kernel"]), arrays["key"])  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
 def _project(rows: Array, kernel: Array | None) -> Array:
     """Multiply rows by a kernel; without a kernel they stay as they are."""
     return rows if kernel is None else rows @ kernel
+
+
+def _products(query: Array, key: Array) -> Array:
+    """Give `query @ key.mT`, where a NaN or an infinity is no part of the gradients of rows that do not see it."""
+    finite_queries, finite_keys = (torch.isfinite(array) for array in (query, key))
+    is_finite = finite_queries.all(dim=-1)[..., None] & finite_keys.all(dim=-1)[..., None, :]  # (b,h,q,k)
+    if query.device.type == "cpu" and values(torch.all(is_finite)) == [True]:  # elsewhere reading it would wait
+        return query @ key.mT
+    products = torch.where(finite_queries, query, 0) @ torch.where(finite_keys, key, 0).mT
+    return torch.where(is_finite, products, query.detach() @ key.detach().mT)
 
 
 def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: torch.dtype, tap: Tap | None) -> Any:
