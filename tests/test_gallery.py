@@ -17,7 +17,8 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 @cache
 def report_on(wrong):
-    return check_subject(Subject(wrong.__name__, "numpy", {wrong.operation: wrong.function()}), dtypes=wrong.dtypes)
+    subject = Subject(wrong.__name__, "numpy", {wrong.operation: wrong.function()}, wrong.gradients())
+    return check_subject(subject, dtypes=wrong.dtypes)
 
 
 def failures_of(wrong):

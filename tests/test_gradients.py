@@ -5,8 +5,7 @@ The truth is read off the specification's tape. Rows that see no key, and paddin
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from attention_ref import spec
 from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance.autograd import differentiate
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec.trace import Traced, gradients
 
@@ -94,45 +94,17 @@ def truth(case: Mapping[str, Any], results: int) -> tuple[dict[str, np.ndarray],
 
 
 Arguments = dict[str, Any]
-Function = Callable[[Arguments], list[Any]]
-
-
-def torch_gradients(function: Function, inputs: Arguments, cotangents: list[Any]) -> Arguments:
-    torch = importlib.import_module("torch")
-    leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
-    outputs = function(leaves)
-    found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, found, strict=True))
-
-
-def tensorflow_gradients(function: Function, inputs: Arguments, cotangents: list[Any]) -> Arguments:
-    tensorflow = importlib.import_module("tensorflow")
-    with tensorflow.GradientTape() as tape:
-        tape.watch(inputs)
-        outputs = function(inputs)
-    zero = tensorflow.UnconnectedGradients.ZERO
-    return tape.gradient(outputs, inputs, output_gradients=cotangents, unconnected_gradients=zero)
-
-
-def jax_gradients(function: Function, inputs: Arguments, cotangents: list[Any]) -> Arguments:
-    jax = importlib.import_module("jax")
-    return jax.jit(lambda inputs, cotangents: jax.vjp(function, inputs)[1](cotangents)[0])(inputs, cotangents)
-
-
-AUTOGRAD = {"torch": torch_gradients, "tensorflow": tensorflow_gradients, "jax": jax_gradients}
 
 
 def autograd(room: ModuleType, arrays: Arrays, case: Mapping[str, Any], cotangents: list[np.ndarray]) -> Arguments:
-    framework = room.__name__.rpartition(".")[-1]
-    if framework == "keras":
-        framework = importlib.import_module("keras").config.backend()
     inputs, options = ({n: make(arrays, x) for n, x in part.items()} for part in split(case))
 
     def function(inputs: Arguments) -> list[Any]:
         outputs = room.attention(**inputs, **options, return_weights=True, return_log_sum_exp=True)
         return list(outputs[: len(cotangents)])
 
-    return AUTOGRAD[framework](function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
+    kind = room.__name__.rpartition(".")[-1]
+    return differentiate(kind, function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
 
 
 def make(arrays: Arrays, item: Any) -> Any:

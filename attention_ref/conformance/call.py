@@ -64,7 +64,7 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
     Raises:
         Fault: when it raises, returns something else than arrays of the right number, shape and dtype, or changes what
             it was given.
-        Unsupported: when the subject or its arrays do not offer the call.
+        Unsupported: when the subject or its arrays do not offer the call, or the subject raises NotImplementedError.
     """
     arrays = arrays_of(subject.arrays)
     given = {name: _made(arrays, values, dtype) for name, values in case.inputs.items()}
@@ -157,6 +157,8 @@ def _blamed() -> Iterator[None]:
         yield
     except (Unsupported, Fault):
         raise
+    except NotImplementedError as error:
+        raise Unsupported(_one_line(error) or "it raises NotImplementedError") from error
     except (Exception, SystemExit) as error:
         raise Fault(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance.case import Case, cases, foundations
+from attention_ref.conformance.case import GRADIENTS, Case, cases, foundations, profiles
 from attention_ref.conformance.runner import reject
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import to_json
@@ -22,7 +22,7 @@ _WIDTH = 100
 def all_cases() -> Iterator[Case]:
     """Go through every case of every operation."""
     for operation in vectors.operations():
-        for profile in vectors.profiles(operation):
+        for profile in profiles(operation):
             yield from cases(operation, profile)
 
 
@@ -38,7 +38,7 @@ def listed_clauses() -> dict[str, str]:
 
 def listed_profiles() -> dict[str, str]:
     """Give the number of cases of every profile, by operation and name."""
-    pairs = [(operation, profile) for operation in vectors.operations() for profile in vectors.profiles(operation)]
+    pairs = [(operation, profile) for operation in vectors.operations() for profile in profiles(operation)]
     return {f"{operation}/{profile}": f"{len(cases(operation, profile))} cases" for operation, profile in pairs}
 
 
@@ -53,8 +53,9 @@ def data(name: str) -> Mapping[str, Any]:
     found = _find(name)
     if isinstance(found, Clause):
         return {**asdict(found), "cases": [case.id for case in cases_of(found)]}
-    document = vectors.load(found.operation, found.profile)
-    return next(dict(item) for item in document["cases"] if item["id"] == found.id)
+    name = found.id.replace(f"/{GRADIENTS}/", "/", 1)  # the gradients of a case stand with the case
+    document = vectors.load(found.operation, name.split("/")[1])
+    return next(dict(item) for item in document["cases"] if item["id"] == name)
 
 
 def cases_of(clause: Clause) -> list[Case]:
@@ -98,11 +99,16 @@ def _explain_case(case: Case) -> str:
         *([f"in chunks of {', '.join(map(str, case.chunks))} new places"] if case.chunks else []),
         *(_array(name, values) for name, values in case.inputs.items()),
         *([f"options: {json.dumps(case.options)}"] if case.options else []),
-        *(_array(f"expected {name}", expected.values) for name, expected in case.expected.items()),
+        *(_array(f"cotangent of {name}", values) for name, values in case.cotangents.items()),
+        *(_array(_label(case, name), expected.values) for name, expected in case.expected.items()),
         *([_filled("intermediates: ", ", ".join(case.taps))] if case.taps else []),
         "All numbers: --json",
     ]
     return "\n\n".join(parts)
+
+
+def _label(case: Case, name: str) -> str:
+    return f"expected gradient of {name}" if case.cotangents else f"expected {name}"
 
 
 def _differs(clause: str) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attention_ref.conformance.arrays import arrays_of
+from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.runner import Progress, reject, run, select
 from attention_ref.conformance.subject import Subject
@@ -24,6 +26,8 @@ def check(
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
     name: str | None = None,
+    gradient: Callable[..., Any] | None = None,
+    claims: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Check a function or a layer against the specification.
@@ -43,10 +47,15 @@ def check(
         function: what is checked.
         op: the operation that it is to be: a key of `conformance.OPERATIONS`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`.
-        profiles: groups of cases, such as `("core", "causal")`; all when None.
+        profiles: groups of cases, such as `("core", "causal")`; all when None. `"grad"` are those that ask for
+            gradients, `"model"` those that build a layer; a dtype among them is run instead of `dtypes`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
         name: what the report calls the function; by default its own name.
+        gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
+            `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
+            the function, and for NumPy's arrays gradients are unsupported.
+        claims: profiles that the function is said to support: what is unsupported in them is a failure.
         progress: called after every case with the number done, the number to do, and the last result.
 
     Returns:
@@ -65,7 +74,8 @@ def check(
     def reproduce(case: str, dtype: str) -> str:
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
 
-    subject = Subject(name or called, arrays, {op: function})
+    gradients = {op: gradient} if gradient is not None else {}
+    subject = Subject(name or called, arrays, {op: function}, gradients, tuple(claims))
     return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
 
 
@@ -88,10 +98,17 @@ def check_subject(
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
     arrays_of(subject.arrays)
+    for claim in subject.claims:
+        if claim not in (known := _known(subject)):
+            reject("profile to claim", claim, known)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     results = run(subject, checks, progress)
     return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name), binds_optional)
+
+
+def _known(subject: Subject) -> list[str]:
+    return known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
 
 
 def _command(name: str) -> Callable[[str, str], str]:

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from attention_ref.conformance import text
+from attention_ref.conformance.profiles import Reached, reached
 from attention_ref.conformance.runner import FAILED, PASSED, Result
 from attention_ref.conformance.subject import Subject
-from attention_ref.conformance.verdicts import ClauseVerdict, clause_verdicts
+from attention_ref.conformance.verdicts import ClauseVerdict, clause_verdicts, verdicts_of_cases
 from attention_ref.spec import VERSION
 
 
@@ -51,6 +52,12 @@ class Report:
         """A verdict on every clause that a chosen case depends on."""
         return clause_verdicts(self.results)
 
+    @cached_property
+    def level(self) -> Reached | None:
+        """How far attention has come on the way from the formula to every option; None where too little was run."""
+        deciding = [each for each in self.results if self.decides(each) and each.case.operation == "attention"]
+        return reached(verdicts_of_cases(deciding), PASSED)
+
     @property
     def failures(self) -> list[Result]:
         """The results that are wrong, those of optional clauses too."""
@@ -77,6 +84,7 @@ class Report:
             "spec": VERSION,
             "dtypes": list(self.dtypes),
             "passed": self.passed,
+            "level": asdict(self.level) if self.level else None,
             "clauses": [asdict(verdict) for verdict in self.clauses],
             "results": [self._result(result) for result in self.results],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from attention_ref.conformance.budget import FORMATS, budget, compare
 from attention_ref.conformance.call import Answer, Fault, Lacking, call
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
@@ -85,10 +86,12 @@ def run(subject: Subject, checks: Sequence[tuple[Case, str]], progress: Progress
 def _result(subject: Subject, case: Case, dtype: str) -> Result:
     try:
         answer = call(subject, case, dtype)
-    except Lacking as lacking:
-        return Result(case, dtype, UNSUPPORTED, str(lacking), lacking.names)
-    except Unsupported as reason:
-        return Result(case, dtype, UNSUPPORTED, str(reason) or "without a reason")
+    except Unsupported as unsupported:
+        reason = str(unsupported) or "without a reason"
+        if claim := claimed(case, dtype, subject.claims):
+            return Result(case, dtype, FAILED, f"it claims {claim}, but this is unsupported: {reason}")
+        names = unsupported.names if isinstance(unsupported, Lacking) else ()
+        return Result(case, dtype, UNSUPPORTED, reason, names)
     except Fault as fault:
         return Result(case, dtype, FAILED, fault.reason, where=fault.where)
     return _compared(case, dtype, answer)
@@ -126,23 +129,23 @@ def select(
 
     Arguments:
         operations: whose cases.
-        profiles: groups of cases; all when None.
+        profiles: groups of cases; all when None. Dtypes among them are run instead of `dtypes`.
         dtypes: a case runs in those of them that hold its inputs exactly.
         pattern: of the cases' ids, as in a shell.
 
     Raises:
         UsageError: for a name that does not exist, and when nothing is chosen.
     """
-    there = {operation: _profiles(operation) for operation in operations}
-    known = sorted({profile for names in there.values() for profile in names})
+    groups = {operation: _profiles(operation) for operation in operations}
+    known = known_profiles(groups, {name for names in groups.values() for name in names})
     for profile in profiles or ():
         if profile not in known:
             reject("profile", profile, known)
+    dtypes = [name for name in profiles or () if name in FORMATS] or dtypes
     for dtype in dtypes:
         if dtype not in FORMATS:
             reject("dtype", dtype, FORMATS)
-    wanted = [(op, name) for op, names in there.items() for name in names if profiles is None or name in profiles]
-    offered = [case for operation, profile in wanted for case in cases(operation, profile)]
+    offered = _offered(groups, [name for name in profiles or () if name not in FORMATS])
     chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
     if not chosen:
         reject("case", pattern, [case.id for case in offered])
@@ -151,6 +154,11 @@ def select(
         exact = sorted({dtype for case in chosen for dtype in case.dtypes})
         raise UsageError(f"no chosen case is exact in {', '.join(dtypes)}; there is {', '.join(exact)}")
     return checks
+
+
+def _offered(groups: Mapping[str, Sequence[str]], profiles: Sequence[str]) -> list[Case]:
+    every = [case for operation, names in groups.items() for name in names for case in cases(operation, name)]
+    return [case for case in every if not profiles or belongs(case, profiles)]
 
 
 def _profiles(operation: str) -> list[str]:

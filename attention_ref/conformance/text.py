@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from attention_ref.conformance.profiles import LEVELS
 from attention_ref.conformance.runner import FAILED, PASSED, UNSUPPORTED, Mismatch, Result
 from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict, verdicts_of_cases
 from attention_ref.spec import VERSION
@@ -44,6 +45,9 @@ def _summary(report: Report, paint: Paint) -> list[str]:
     where = f" in {_and(dtypes)}" if dtypes else ": nothing ran"
     limit = ", in what it supports" if report.passed and _has_unsupported(deciding) else ""
     lines = [f"{name} {verdict} to specification {VERSION}{where}{limit}", f"  {_counts(deciding)}"]
+    if level := report.level:
+        lacks = f"; for {LEVELS[level.number].name} it lacks {_and(level.lacks)}" if level.lacks else ""
+        lines.append(f"  level {level.number} of {len(LEVELS)} ({level.name}){lacks}")
     if report.passed and (left_out := [dtype for dtype in report.dtypes if dtype not in ran]):
         lines.append(f"  nothing ran in {_and(left_out)}")
     if optional:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 
-from tests.wrong_attentions import other_scores, scores, values, visibility, weights
+from tests.wrong_attentions import gradients, other_scores, scores, values, visibility, weights
 from tests.wrong_attentions.record import WrongAttention
 from tests.wrong_attentions.right import RightAttention
 
 GALLERY: tuple[type[WrongAttention], ...] = tuple(
     entry
-    for module in (scores, weights, values, visibility, other_scores)
+    for module in (scores, weights, values, visibility, other_scores, gradients)
     for entry in vars(module).values()
     if inspect.isclass(entry) and entry.__module__ == module.__name__
 )

@@ -44,6 +44,11 @@ class WrongAttention(RightAttention):
         return function
 
     @classmethod
+    def gradients(cls):
+        """Give the function of the gradients by its operation, where the mistake is one of gradients."""
+        return {cls.operation: cls().gradient} if hasattr(cls, "gradient") else {}
+
+    @classmethod
     def source(cls):
         """Give the code that replaces the right steps."""
         steps = [step for step in vars(cls).values() if inspect.isfunction(step)]

@@ -1,0 +1,121 @@
+"""Profiles, which a check chooses and a subject claims, and the levels that they add up to.
+
+A profile is a group of cases of that name in the vectors, or `grad`, all that ask for gradients, or `model`, all that
+build a layer, or the name of a dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
+from attention_ref.conformance.operations import OPERATIONS
+
+MODEL = "model"
+"""The profile of every case that builds a layer."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What an attention can be used for when it passes every case of the profiles, and the levels before."""
+
+    name: str
+    profiles: tuple[str, ...]
+
+
+LEVELS = (
+    Level("formula", ("core",)),
+    Level("masks", ("mask", "causal", "bias", "padding")),
+    Level("training", (GRADIENTS,)),
+    Level("decoding", ("gqa", "cache", "window")),
+    Level("complete", ("softcap", "sinks", "dropout", "weights", "lse")),
+)
+"""The levels of attention, from the formula to every option. Gradients count for the profiles up to the level, and what
+becomes of NaN and infinities for the last one.
+"""
+
+_LAST = "attention.non-finite"
+_OPTIONS = {
+    "mask": "mask",
+    "bias": "bias",
+    "causal": "causal",
+    "key_lengths": "padding",
+    "query_offset": "cache",
+    "window": "window",
+    "softcap": "softcap",
+    "sinks": "sinks",
+    "dropout": "dropout",
+    "dropout_mask": "dropout",
+    "return_weights": "weights",
+    "return_log_sum_exp": "lse",
+}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far an attention has come.
+
+    Arguments:
+        number, name: of the level; 0 and "none" before the first.
+        lacks: what keeps it from the next level, in words.
+    """
+
+    number: int
+    name: str
+    lacks: tuple[str, ...]
+
+
+def known_profiles(operations: Iterable[str], groups: Iterable[str]) -> list[str]:
+    """Give every profile that a check of operations with these groups of cases can choose."""
+    has_layer = any(OPERATIONS[operation].is_layer for operation in operations)
+    return sorted({*groups, *([MODEL] if has_layer else [])}) + list(FORMATS)
+
+
+def belongs(case: Case, names: Iterable[str]) -> bool:
+    """Say whether a case is in one of the profiles."""
+    names = set(names)
+    return case.profile in names or (MODEL in names and OPERATIONS[case.operation].is_layer)
+
+
+def claimed(case: Case, dtype: str, claims: Sequence[str]) -> str:
+    """Give the claimed profile that a case in a dtype is in, or nothing."""
+    return next((claim for claim in claims if claim == dtype or belongs(case, [claim])), "")
+
+
+def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
+    """Give the level that an attention reaches, or None where not all of its first level was run.
+
+    Arguments:
+        verdicts: by the id of the case.
+        passed: the verdict that counts.
+    """
+    level = Reached(0, "none", ())
+    for number, (each, needed) in enumerate(zip(LEVELS, _needed(), strict=True), start=1):
+        if any(case.id not in verdicts for case in needed):
+            return None if number == 1 else level
+        lacking = [case.profile for case in needed if verdicts[case.id] != passed]
+        if lacking:
+            names = dict.fromkeys(lacking)
+            totals = {name: sum(case.profile == name for case in needed) for name in names}
+            lacks = tuple(f"{name} ({lacking.count(name)} of {totals[name]} cases)" for name in names)
+            return Reached(level.number, level.name, lacks)
+        level = Reached(number, each.name, ())
+    return level
+
+
+def _needed() -> list[list[Case]]:
+    """Give the cases that every level adds."""
+    every = [case for profile in profiles("attention") for case in cases("attention", profile) if not case.is_optional]
+    return [[case for case in every if _level(case) == number] for number in range(len(LEVELS))]
+
+
+def _level(case: Case) -> int:
+    """Give the index of the level that a case belongs to: the last of those that know its profile and its options."""
+    names = {_OPTIONS.get(name, "core") for name in case.arguments}
+    names |= set(case.id.split("/")[1:3]) if case.profile == GRADIENTS else {case.profile}
+    if case.inputs["query"].shape[-3] != case.inputs["key"].shape[-3]:
+        names.add("gqa")
+    found = [number for number, level in enumerate(LEVELS) if names & set(level.profiles)]
+    return len(LEVELS) - 1 if _LAST in case.clauses else max(found)
