@@ -100,7 +100,12 @@ class EmbeddingConfig(Record):
         if self.vocab is not None:
             self.require_positive("vocab")
         self.require(self.types >= 0, "types must be at least 0", self.types)
+        is_scaled = self.scale == 1 or not (self.patches or self.audio)
+        self.require(is_scaled, "patches and audio are projected and not scaled, so scale must be 1", self.scale)
         self.require_rate("dropout")
+        if self.patches is not None and isinstance(self.positions, Learned):
+            rule = f"an image of {self.patches.length} vectors needs as many positions"
+            self.require(self.positions.length >= self.patches.length, rule, self.positions.length)
         if self.positions_skip is not None:
             learned = isinstance(self.positions, Learned) and self.positions.offset > 0 and self.vocab is not None
             self.require(learned, "positions_skip needs tokens and learned positions with an offset", self.positions)
@@ -126,6 +131,12 @@ class StackConfig(Record):
         self.require(len(self.blocks) > 0, "a stack has at least one block", 0)
         models = {block.model for block in self.blocks}
         self.require(len(models) == 1, "all blocks of a stack have the same model size", sorted(models))
+        sinusoid = self.embedding.positions
+        if isinstance(sinusoid, Sinusoid):
+            smallest = 4 if sinusoid.variant == "tensor2tensor" else 2
+            fits = self.model % 2 == 0 and self.model >= smallest
+            rule = f"sinusoidal positions need an even model size of at least {smallest}"
+            self.require(fits, rule, self.model)
         if self.relative_bias is not None:
             heads = {block.attention.heads for block in self.blocks}
             self.require(len(heads) == 1, "a shared relative_bias needs the same heads everywhere", sorted(heads))
@@ -145,7 +156,7 @@ class HeadConfig(Record):
             one place), or `classifier` (class scores of one place).
         place: which place a `pooler` or `classifier` reads: the `first`, as in BERT and ViT, or the `last` real one, as
             GPT-2, Llama and BART classify.
-        size: n of `language`, the number of classes of `classifier`; the model size for `pooler`.
+        size: n of `language`, the number of classes of `classifier`, the width of a `pooler`.
         bias: whether the last projection has a bias.
         tied: `language` only: the projection is the token embedding of that stack, transposed.
         scale: a factor of what goes into the last projection (T5: m^-0.5).
@@ -172,6 +183,13 @@ class HeadConfig(Record):
         if self.softcap is not None:
             self.require_positive("softcap")
         self.require(not self.tied or self.kind == "language", "only a language head is tied", self.kind)
+        inert = [name for name in ("scale", "softcap", "transform", "norm") if self._is_set(name)]
+        bare = self.kind != "pooler" or not inert
+        self.require(bare, "a pooler is a projection and a tanh, without scale, softcap, transform and norm", inert)
+        self.require(self.norm is None or self.transform is not None, "norm comes after a transform", "norm alone")
+
+    def _is_set(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).__dataclass_fields__[name].default)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,9 @@ class Sinusoid(Record):
     variant: Literal["interleaved", "concatenated", "tensor2tensor"] = "interleaved"
     base: float = 10000.0
 
+    def _check(self) -> None:
+        self.require(self.base > 0, "base must be above 0", self.base)
+
 
 SINUSOID = Sinusoid()
 """The positions of the paper."""
@@ -96,6 +99,19 @@ class RotaryScaling(Record):
         self.require_positive("original_length")
         self.require_order("low_frequency_factor", "high_frequency_factor")
         self.require_order("slow_rotations", "fast_rotations")
+        for name, kinds in _READ_BY.items():
+            is_read = self.kind in kinds or getattr(self, name) == type(self).__dataclass_fields__[name].default
+            self.require(is_read, f"{name} belongs to {' and '.join(kinds)}", f"it with {self.kind}")
+
+
+_READ_BY = {
+    "original_length": ("yarn", "llama3"),
+    "low_frequency_factor": ("llama3",),
+    "high_frequency_factor": ("llama3",),
+    "slow_rotations": ("yarn",),
+    "fast_rotations": ("yarn",),
+    "attention_factor": ("yarn",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

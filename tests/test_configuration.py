@@ -1,0 +1,77 @@
+"""A configuration that has no meaning says which rule it breaks, and what it received."""
+
+from __future__ import annotations
+
+import pytest
+
+from attention_ref import spec
+from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, Patches, StackConfig, stack
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    Learned,
+    Norm,
+    RelativeBias,
+    Rotary,
+    RotaryScaling,
+    Sinusoid,
+)
+
+NORM = Norm("layer", eps=1e-5)
+PATCHES = Patches(size=2, height=4, width=4)
+
+
+def block(model=8, **options):
+    attention = AttentionConfig(model=model, heads=2)
+    return BlockConfig(attention=attention, feedforward=FeedForwardConfig(model=8, hidden=4), norm=NORM, **options)
+
+
+WRONG = {
+    "negative eps": (lambda: Norm("rms", eps=-1.0), "eps must be at least 0.* -1.0"),
+    "no base": (lambda: Sinusoid(base=0.0), "base must be above 0.* 0.0"),
+    "empty table": (lambda: Learned(length=0), "length must be above 0.* 0"),
+    "a field of another kind": (
+        lambda: RotaryScaling(kind="linear", factor=2.0, attention_factor=1.0),
+        "attention_factor belongs to yarn.* linear",
+    ),
+    "crossed ends": (
+        lambda: RotaryScaling(kind="llama3", factor=2.0, low_frequency_factor=4.0, high_frequency_factor=1.0),
+        "low_frequency_factor must be below high_frequency_factor.* 4.0 and 1.0",
+    ),
+    "odd rotary": (lambda: Rotary(dimension=3), "dimension must be even and above 0.* 3"),
+    "rotary wider than a head": (
+        lambda: AttentionConfig(model=8, heads=4, rotary=Rotary(dimension=4)),
+        "the rotary dimension must be even and at most the head size.* 4",
+    ),
+    "few buckets": (lambda: RelativeBias(buckets=3), "buckets must be at least 4.* 3"),
+    "groups": (lambda: AttentionConfig(model=8, heads=4, kv_heads=3), "heads must be a multiple of kv_heads.* 4 and 3"),
+    "heads": (lambda: AttentionConfig(model=9, heads=4), "model must be a multiple of heads.* 9 and 4"),
+    "dropout": (lambda: AttentionConfig(model=8, heads=4, dropout=1.0), "dropout must be at least 0 and below 1.* 1.0"),
+    "model sizes": (lambda: block(model=4, order="pre"), "feedforward must have the block's model size 4.* 8"),
+    "shared norm": (lambda: block(order="pre", shared_norm=True), "only a parallel block shares a norm.* pre"),
+    "two inputs": (
+        lambda: EmbeddingConfig(vocab=4, patches=PATCHES),
+        "one of vocab, patches, audio.* patches",
+    ),
+    "scaled image": (lambda: EmbeddingConfig(patches=PATCHES, scale=2.0), "scale must be 1.* 2.0"),
+    "too few positions": (
+        lambda: EmbeddingConfig(patches=PATCHES, positions=Learned(length=4)),
+        "an image of 5 vectors needs as many positions.* 4",
+    ),
+    "no blocks": (lambda: StackConfig(embedding=EmbeddingConfig(), blocks=()), "at least one block.* 0"),
+    "odd model": (
+        lambda: stack(vocab=4, model=9, heads=3, layers=1, feedforward=4, causal=False, cross=False),
+        "even model size of at least 2.* 9",
+    ),
+    "pooler": (lambda: HeadConfig(kind="pooler", size=4, softcap=1.0), "a pooler is a projection.* softcap"),
+    "norm alone": (lambda: HeadConfig(kind="language", size=4, norm=NORM), "norm comes after a transform"),
+    "no stack": (ModelConfig, "an encoder_stack or a decoder_stack.* None"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_configuration_is_rejected_with_its_rule(name):
+    make, message = WRONG[name]
+    with pytest.raises(spec.SpecificationError, match=f"(?s){message}"):
+        make()
