@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from attention_ref.conformance.arrays import arrays_of
+from attention_ref.conformance.known import KnownFailures
+from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.runner import Progress, reject, run, select
+from attention_ref.conformance.runner import Progress, Result, reject, run, select
 from attention_ref.conformance.subject import Subject
 
 DTYPES = ("float64", "float32")
@@ -25,6 +28,7 @@ def check(
     cases: str = "*",
     name: str | None = None,
     progress: Progress | None = None,
+    timeout: float | None = TIMEOUT,
 ) -> Report:
     """Check a function or a layer against the specification.
 
@@ -48,6 +52,8 @@ def check(
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
         name: what the report calls the function; by default its own name.
         progress: called after every case with the number done, the number to do, and the last result.
+        timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
+            and the system has a timer that interrupts; native code is interrupted when it returns to Python.
 
     Returns:
         A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.clauses`, `report.results`.
@@ -65,7 +71,7 @@ def check(
     def reproduce(case: str, dtype: str) -> str:
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
 
-    subject = Subject(name or called, arrays, {op: function})
+    subject = Subject(name or called, arrays, {op: function}, timeout=timeout)
     return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
 
 
@@ -78,8 +84,13 @@ def check_subject(
     cases: str = "*",
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
+    known: KnownFailures | None = None,
+    abandon: Callable[[Report], object] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
+
+    `known` are failures that are no surprise. `abandon` is told the report, in a thread of its own, when a call does
+    not return although its time is over.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -87,12 +98,20 @@ def check_subject(
     for operation in operations or ():
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
-    arrays_of(subject.arrays)
+    if subject.ask is None:
+        arrays_of(subject.arrays)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
-    results = run(subject, checks, progress)
-    return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name), binds_optional)
+    if known is not None:
+        known.require_matches(checks)
+
+    def report(results: list[Result]) -> Report:
+        marked = known.marked(results) if known is not None else results
+        return Report(subject, tuple(dtypes), marked, reproduce or _command(subject), binds_optional)
+
+    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
 
 
-def _command(name: str) -> Callable[[str, str], str]:
-    return lambda case, dtype: f"attention-ref check {name} --case {case} --dtype {dtype}"
+def _command(subject: Subject) -> Callable[[str, str], str]:
+    way = {"json": "--exec ", "files": "--outputs "}.get(subject.arrays, "")
+    return lambda case, dtype: f"attention-ref check {way}{shlex.quote(subject.name)} --case {case} --dtype {dtype}"

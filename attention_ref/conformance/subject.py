@@ -6,9 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.call import Answer
+    from attention_ref.conformance.case import Case
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
@@ -33,6 +38,9 @@ class Subject:
             and so is what it raises `Unsupported` for.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
+        timeout: how many seconds a call may take; None: as long as it takes.
+        ask: gives the answer to a case in a dtype, for what is not called in this process; then `arrays` only says how
+            the arrays come, and of `operations` only the names are read.
     """
 
     name: str
@@ -40,6 +48,8 @@ class Subject:
     operations: Mapping[str, Callable[..., Any]]
     version: str = ""
     is_room: bool = False
+    timeout: float | None = TIMEOUT
+    ask: Callable[[Case, str], Answer] | None = None
 
 
 def room(module: ModuleType, arrays: str, version: str) -> Subject:
