@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -54,14 +56,21 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched(seconds: float | None, tell: Callable[[], object] | None) -> Iterator[None]:
-    """Call `tell` in a thread of its own when the block has not ended `GRACE` seconds after its time."""
+    """Call `tell` in a thread of its own when the block has not ended `GRACE` seconds after its time.
+
+    Native code that keeps every Python thread from running is reported with its traceback, twice as late, and ends the
+    process with exit code 1.
+    """
     if seconds is None or tell is None:
         yield
         return
     timer = threading.Timer(seconds + GRACE, tell)
     timer.daemon = True
     timer.start()
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback_later(seconds + 2 * GRACE, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
         timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
