@@ -83,6 +83,8 @@ def _answer(file: Path, case: Case, dtype: str) -> Answer:
         if file.suffix == ".json":
             return exchange.answer(json.dumps(json.loads(file.read_bytes())), case, dtype)
         arrays = _READERS[file.suffix](file)
+    except exchange.OutOfStep:
+        raise Fault(f"{file} holds no answer") from None
     except (Fault, Unsupported):
         raise
     except Exception as error:
