@@ -30,6 +30,7 @@ examples:
   attention-ref check numpy
   attention-ref check keras --engine jax --dtype all
   attention-ref check my_module:attention --arrays torch --profile core --profile causal
+  attention-ref check --exec "./attention --fast"
   attention-ref explain attention.causal
 """
 
@@ -81,7 +82,10 @@ def _command(commands: Any, name: str, run: Callable[..., int], text: str) -> ar
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("subject", metavar="SUBJECT", help="numpy, torch, keras, a peer (see list subjects), or module:callable")
+    text = "numpy, torch, keras, a peer (see list subjects), or module:callable"
+    add("subject", metavar="SUBJECT", nargs="?", help=text)
+    add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests in JSON line by line")
+    add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")
     add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
     add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
     dtypes = ", ".join(DTYPES)
@@ -89,31 +93,38 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
+    add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
+    add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
 
 
 def check(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    with _stdout_for_reports() as write:
-        report = _report(options)
-        if options.json:
-            write(json.dumps(report.to_dict(), indent=1, allow_nan=False))
-        else:
-            from attention_ref.conformance import text
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(_stdout_for_reports())
 
-            write(text.write(report, colour=colour))
-    return CONFORMS if report.passed else DIFFERS
+        def abandon(report: Report) -> None:
+            write(_written(report, options, colour))
+            stack.close()
+            os._exit(DIFFERS)  # a call that does not return would keep the process
+
+        report = _report(options, abandon)
+        write(_written(report, options, colour))
+    return CONFORMS if report.is_as_known else DIFFERS
 
 
-def _report(options: argparse.Namespace) -> Report:
-    from attention_ref.conformance import UsageError, check_subject
+def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
+    if options.json:
+        return json.dumps(report.to_dict(), indent=1, allow_nan=False)
+    from attention_ref.conformance import text
 
-    is_own = ":" in options.subject
-    if options.arrays and not is_own:
-        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
-    subjects.choose_engine(options.subject, options.arrays or "numpy", options.engine)
-    operation = options.operation or "attention"
-    subject = subjects.subject(options.subject, options.arrays or "numpy", operation)
+    return text.write(report, colour=colour)
+
+
+def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
+    from attention_ref.conformance import check_subject, known
+
+    subject = subjects.chosen(options)
     dtypes = options.dtype or ["float64", "float32"]
     return check_subject(
         subject,
@@ -123,12 +134,16 @@ def _report(options: argparse.Namespace) -> Report:
         cases=options.case,
         progress=_progress() if sys.stderr.isatty() else None,
         reproduce=_reproduce(subject, options),
+        known=known.read(options.known_failures) if options.known_failures else None,
+        abandon=abandon,
     )
 
 
 def _reproduce(subject: Subject, options: argparse.Namespace) -> Callable[[str, str], str]:
-    words = [f"{PROGRAM} check {shlex.quote(options.subject)}"]
-    words += [f"--operation {options.operation}"] if options.operation and ":" in options.subject else []
+    named = [f"--{way} {shlex.quote(value)}" for way in subjects.WAYS if (value := getattr(options, way))]
+    words = [f"{PROGRAM} check", *(named or [shlex.quote(options.subject)])]
+    is_own = named or ":" in options.subject
+    words += [f"--operation {options.operation}"] if options.operation and is_own else []
     words += [f"--arrays {options.arrays}"] if options.arrays else []
     words += [f"--engine {backends.engine()}"] if _chooses_engine(subject) else []
     return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
@@ -152,7 +167,7 @@ def _progress() -> Callable[[int, int, Result], None]:
 def _stdout_for_reports() -> Iterator[Callable[[str], object]]:
     """Send everything that is printed to stderr, by other languages too, and give a way to write to stdout."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    stdout, kept = sys.stdout, os.dup(1)
     texts: list[str] = []
     os.dup2(2, 1)
     try:
@@ -161,7 +176,7 @@ def _stdout_for_reports() -> Iterator[Callable[[str], object]]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
-    _print("\n".join(texts))
+    print("\n".join(texts), file=stdout, flush=True)
 
 
 def list_(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 
 if TYPE_CHECKING:
+    import argparse
+
     from attention_ref.conformance import Subject
 
 KERAS_BASED = ("keras", "keras.ops")
 JAX_BASED = ("jax.sdpa",)
+WAYS = ("exec", "outputs")
+"""The options that name a subject which does not run in this process."""
 
 
 def names() -> Mapping[str, str]:
@@ -78,6 +83,49 @@ def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> S
         return import_module("attention_ref.conformance.peers").peer(name)
     except ImportError as error:
         raise UsageError(f"{name} cannot be imported: {error}") from error
+
+
+def chosen(options: argparse.Namespace) -> Subject:
+    """Make the subject that a command names: by name, as a program, or as a folder of results.
+
+    Raises:
+        UsageError: when it names none, or more than one, or an option that is for others.
+    """
+    from attention_ref.conformance import UsageError
+
+    ways = [f"--{way}" for way in WAYS if getattr(options, way)] + ["SUBJECT"] * bool(options.subject)
+    if len(ways) != 1:
+        raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
+    if options.timeout < 0:
+        raise UsageError(f"--timeout must be a number of seconds, or 0, not {options.timeout:g}")
+    if not options.subject:
+        return _elsewhere(options)
+    if options.arrays and ":" not in options.subject:
+        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
+    arrays = options.arrays or "numpy"
+    choose_engine(options.subject, arrays, options.engine)
+    found = subject(options.subject, arrays, options.operation or "attention")
+    return replace(found, timeout=options.timeout or None)
+
+
+def _elsewhere(options: argparse.Namespace) -> Subject:
+    from attention_ref.conformance import UsageError
+    from attention_ref.conformance.operations import OPERATIONS
+    from attention_ref.conformance.runner import reject
+
+    for name in ("arrays", "engine"):
+        if getattr(options, name):
+            raise UsageError(f"--{name} is for what runs in this process, not for --exec and --outputs")
+    if options.operation and options.operation not in OPERATIONS:
+        reject("operation", options.operation, OPERATIONS)
+    operations = [options.operation] if options.operation else None
+    if options.exec:
+        from attention_ref.conformance.process import program
+
+        return program(options.exec, operations or ["attention"], options.timeout or None)
+    from attention_ref.conformance.outputs import folder
+
+    return folder(options.outputs, operations)
 
 
 def _peers() -> Mapping[str, tuple[str, str]]:

@@ -118,6 +118,14 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("check", "give one of SUBJECT, --exec and --outputs"),
+        ("check numpy --exec ./program", "not --exec and SUBJECT"),
+        ("check --exec ./no-such-program", "./no-such-program cannot be started: No such file or directory"),
+        ("check --exec ./program --arrays torch", "--arrays is for what runs in this process"),
+        ("check --exec ./program --operation convolution", "there is no operation 'convolution'"),
+        ("check --outputs no/such/folder", "there is no folder no/such/folder"),
+        ("check numpy --timeout -1", "--timeout must be a number of seconds, or 0, not -1"),
+        ("check numpy --known-failures no-such.toml", "no-such.toml cannot be read"),
         ("check numpi", "did you mean numpy?"),
         ("check nowhere:function", "nowhere cannot be imported: ModuleNotFoundError"),
         ("check mine:rihgt", "did you mean right?"),
@@ -144,7 +152,7 @@ def test_a_command_that_makes_no_sense_says_what_would(
     assert words in captured.err
 
 
-@pytest.mark.parametrize("arguments", ["", "chek numpy", "check", "check keras --engine mxnet", "list colours"])
+@pytest.mark.parametrize("arguments", ["", "chek numpy", "check keras --engine mxnet", "list colours"])
 def test_a_command_that_cannot_be_read_exits_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments.split())

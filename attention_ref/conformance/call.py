@@ -19,6 +19,7 @@ from attention_ref.conformance.autograd import differentiate
 from attention_ref.conformance.budget import ARITHMETIC
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.decoding import decoded
+from attention_ref.conformance.limit import Late
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subject import Subject, Unsupported, options_of, signed
 
@@ -152,14 +153,14 @@ def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: st
 
 @contextlib.contextmanager
 def _blamed() -> Iterator[None]:
-    """Make a fault of what the subject raises."""
+    """Make a fault of what the subject raises. A keyboard interrupt is the user's, and ends the check."""
     try:
         yield
-    except (Unsupported, Fault):
+    except (Unsupported, Fault, Late, KeyboardInterrupt):
         raise
     except NotImplementedError as error:
         raise Unsupported(_one_line(error) or "it raises NotImplementedError") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise Fault(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
 
 
@@ -171,12 +172,12 @@ def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str,
     if len(items) != len(names):
         raise Fault(f"it returns {len(items)} values instead of {_listed(names)}")
     return {
-        name: _read(arrays, name, item, _dtype_of(name, dtype), case.expected[name].values.shape)
+        name: _read(arrays, name, item, dtype_of(name, dtype), case.expected[name].values.shape)
         for name, item in zip(names, items, strict=True)
     }
 
 
-def _dtype_of(name: str, dtype: str) -> str:
+def dtype_of(name: str, dtype: str) -> str:
     """Results have the dtype of the inputs, except that log-sum-exp stays in the dtype that was computed in."""
     return ARITHMETIC[dtype] if name == "log_sum_exp" else dtype
 
@@ -223,5 +224,9 @@ def _last_frame(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[2:]  # the first two are the watch and the call above
     if not frames:
         return ""
-    frame = frames[-1]
+    return shown(frames[-1])
+
+
+def shown(frame: traceback.FrameSummary) -> str:
+    """Write where a line of code is, and the line."""
     return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"

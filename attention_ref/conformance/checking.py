@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.known import KnownFailures
+from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.runner import Progress, reject, run, select
+from attention_ref.conformance.runner import Progress, Result, reject, run, select
 from attention_ref.conformance.subject import Subject
 
 DTYPES = ("float64", "float32")
@@ -29,6 +32,7 @@ def check(
     gradient: Callable[..., Any] | None = None,
     claims: Sequence[str] = (),
     progress: Progress | None = None,
+    timeout: float | None = TIMEOUT,
 ) -> Report:
     """Check a function or a layer against the specification.
 
@@ -57,6 +61,8 @@ def check(
             the function, and for NumPy's arrays gradients are unsupported.
         claims: profiles that the function is said to support: what is unsupported in them is a failure.
         progress: called after every case with the number done, the number to do, and the last result.
+        timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
+            and the system has a timer that interrupts; native code is interrupted when it returns to Python.
 
     Returns:
         A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.clauses`, `report.results`.
@@ -75,7 +81,7 @@ def check(
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
 
     gradients = {op: gradient} if gradient is not None else {}
-    subject = Subject(name or called, arrays, {op: function}, gradients, tuple(claims))
+    subject = Subject(name or called, arrays, {op: function}, gradients, tuple(claims), timeout=timeout)
     return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
 
 
@@ -88,8 +94,13 @@ def check_subject(
     cases: str = "*",
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
+    known: KnownFailures | None = None,
+    abandon: Callable[[Report], object] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
+
+    `known` are failures that are no surprise. `abandon` is told the report, in a thread of its own, when a call does
+    not return although its time is over.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -97,19 +108,27 @@ def check_subject(
     for operation in operations or ():
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
-    arrays_of(subject.arrays)
+    if subject.ask is None:
+        arrays_of(subject.arrays)
     for claim in subject.claims:
-        if claim not in (known := _known(subject)):
-            reject("profile to claim", claim, known)
+        if claim not in (profiles_known := _profiles(subject)):
+            reject("profile to claim", claim, profiles_known)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
-    results = run(subject, checks, progress)
-    return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name), binds_optional)
+    if known is not None:
+        known.require_matches(checks)
+
+    def report(results: list[Result]) -> Report:
+        marked = known.marked(results) if known is not None else results
+        return Report(subject, tuple(dtypes), marked, reproduce or _command(subject), binds_optional)
+
+    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
 
 
-def _known(subject: Subject) -> list[str]:
+def _profiles(subject: Subject) -> list[str]:
     return known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
 
 
-def _command(name: str) -> Callable[[str, str], str]:
-    return lambda case, dtype: f"attention-ref check {name} --case {case} --dtype {dtype}"
+def _command(subject: Subject) -> Callable[[str, str], str]:
+    way = {"json": "--exec ", "files": "--outputs "}.get(subject.arrays, "")
+    return lambda case, dtype: f"attention-ref check {way}{shlex.quote(subject.name)} --case {case} --dtype {dtype}"

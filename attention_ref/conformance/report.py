@@ -63,9 +63,24 @@ class Report:
         """The results that are wrong, those of optional clauses too."""
         return [result for result in self.results if result.verdict == FAILED]
 
+    @property
+    def surprises(self) -> list[Result]:
+        """The failures that decide and are not known, and what passes although it is known to fail."""
+        wrong = [result for result in self.failures if self.decides(result) and not result.known]
+        return wrong + [result for result in self.results if result.verdict == PASSED and result.known]
+
+    @property
+    def is_as_known(self) -> bool:
+        """Whether something passed, and exactly those cases fail that are known to; without any, whether all passed."""
+        return any(result.verdict == PASSED for result in self.results) and not self.surprises
+
     def decides(self, result: Result) -> bool:
         """Say whether conformance depends on a result."""
         return self.binds_optional or not result.case.is_optional
+
+    def failure(self, result: Result) -> str:
+        """Say what is wrong in a result, why it matters and how to run it again, in a few lines."""
+        return "\n".join(text.failure(self, result))
 
     def raise_for_failures(self) -> None:
         """Raise `ConformanceError` with the report as its message, unless the subject conforms."""
@@ -85,13 +100,17 @@ class Report:
             "dtypes": list(self.dtypes),
             "passed": self.passed,
             "level": asdict(self.level) if self.level else None,
+            "as_known": self.is_as_known,
             "clauses": [asdict(verdict) for verdict in self.clauses],
             "results": [self._result(result) for result in self.results],
         }
         return dict(_json(data))
 
     def _result(self, result: Result) -> dict[str, Any]:
-        data = {name: getattr(result, name) for name in ("dtype", "verdict", "reason", "where", "share", "warnings")}
+        data = {
+            name: getattr(result, name)
+            for name in ("dtype", "verdict", "reason", "where", "share", "warnings", "known")
+        }
         mismatch = asdict(result.mismatch) if result.mismatch else None
         return {
             "case": result.case.id,

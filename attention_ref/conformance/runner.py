@@ -11,14 +11,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from attention_ref import vectors
+from attention_ref.conformance.asking import Hang, ask
 from attention_ref.conformance.budget import FORMATS, budget, compare
-from attention_ref.conformance.call import Answer, Fault, Lacking, call
+from attention_ref.conformance.call import Answer, Fault, Lacking
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.limit import watched
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
+_MOST_HANGS = 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Result:
         share: the worst error as a share of its budget, where numbers were compared.
         mismatch: the number that is furthest off, in a failure.
         warnings: what the subject warned of.
+        hangs: whether there was no answer in time.
+        known: why it is known to fail, where it is.
     """
 
     case: Case
@@ -68,24 +73,50 @@ class Result:
     share: float | None = None
     mismatch: Mismatch | None = None
     warnings: tuple[str, ...] = ()
+    hangs: bool = False
+    known: str = ""
 
 
 Progress = Callable[[int, int, Result], None]
 
 
-def run(subject: Subject, checks: Sequence[tuple[Case, str]], progress: Progress | None = None) -> list[Result]:
-    """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result."""
-    results = []
+def run(
+    subject: Subject,
+    checks: Sequence[tuple[Case, str]],
+    progress: Progress | None = None,
+    abandon: Callable[[list[Result]], object] | None = None,
+) -> list[Result]:
+    """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
+
+    A subject that hangs again and again is not asked any more. `abandon` is told all results, in a thread of its own,
+    when a call does not return although its time is over.
+    """
+    results: list[Result] = []
+
+    def give_up() -> None:
+        case, dtype = checks[len(results)]
+        reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+        stuck = Result(case, dtype, FAILED, reason, hangs=True)
+        if abandon is not None:
+            abandon([*results, stuck, *_left(checks[len(results) + 1 :])])
+
     for case, dtype in checks:
-        results.append(_result(subject, case, dtype))
+        with watched(subject.timeout, give_up if abandon else None):
+            results.append(_result(subject, case, dtype))
         if progress is not None:
             progress(len(results), len(checks), results[-1])
+        if sum(result.hangs for result in results) == _MOST_HANGS:
+            return results + _left(checks[len(results) :])
     return results
+
+
+def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
+    return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
 
 
 def _result(subject: Subject, case: Case, dtype: str) -> Result:
     try:
-        answer = call(subject, case, dtype)
+        answer = ask(subject, case, dtype)
     except Unsupported as unsupported:
         reason = str(unsupported) or "without a reason"
         if claim := claimed(case, dtype, subject.claims):
@@ -93,7 +124,7 @@ def _result(subject: Subject, case: Case, dtype: str) -> Result:
         names = unsupported.names if isinstance(unsupported, Lacking) else ()
         return Result(case, dtype, UNSUPPORTED, reason, names)
     except Fault as fault:
-        return Result(case, dtype, FAILED, fault.reason, where=fault.where)
+        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, Hang))
     return _compared(case, dtype, answer)
 
 

@@ -7,9 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.call import Answer
+    from attention_ref.conformance.case import Case
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
@@ -38,6 +43,9 @@ class Subject:
         claims: profiles that it says it supports: what is unsupported in them is a failure.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
+        timeout: how many seconds a call may take; None: as long as it takes.
+        ask: gives the answer to a case in a dtype, for what is not called in this process; then `arrays` only says how
+            the arrays come, and of `operations` only the names are read.
     """
 
     name: str
@@ -47,6 +55,8 @@ class Subject:
     claims: tuple[str, ...] = ()
     version: str = ""
     is_room: bool = False
+    timeout: float | None = TIMEOUT
+    ask: Callable[[Case, str], Answer] | None = None
 
 
 def room(module: ModuleType, arrays: str, version: str) -> Subject:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from attention_ref.conformance import known
 from attention_ref.conformance.profiles import LEVELS
 from attention_ref.conformance.runner import FAILED, PASSED, UNSUPPORTED, Mismatch, Result
 from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict, verdicts_of_cases
@@ -23,7 +24,13 @@ _DIGITS = {"float64": 17, "float32": 9, "float16": 6, "bfloat16": 5}
 def write(report: Report, *, colour: bool = False) -> str:
     """Write a report: summary, clauses, what is unsupported, failures."""
     paint = _painted if colour else _plain
-    parts = [_summary(report, paint), _table(report, paint), _unsupported(report), _failures(report)]
+    parts = [
+        _summary(report, paint),
+        _table(report, paint),
+        _unsupported(report),
+        known.written(report),
+        _failures(report),
+    ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -115,27 +122,29 @@ def _failures(report: Report) -> list[str]:
     shown = _telling(report)
     lines = ["Failures"] if shown else []
     for result in shown:
-        lines += [f"  {line}" for line in _failure(report, result)]
-    left = len(report.failures) - len(shown)
+        lines += [f"  {line}" for line in failure(report, result)]
+    left = sum(not result.known for result in report.failures) - len(shown)
     if left:
         lines.append(f"  and {left} more, one for each case and dtype, in --json and report.failures")
     return lines
 
 
 def _telling(report: Report) -> list[Result]:
-    ordered = sorted(report.failures, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
+    wrong = [result for result in report.failures if not result.known]
+    ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
     chosen: dict[tuple[str, str], Result] = {}
     for verdict in sorted(report.clauses, key=lambda each: bool(each.only_with)):
         own = [each for each in ordered if verdict.is_optional == each.case.is_optional]
         listed = [each for each in own if verdict.id in each.case.clauses]
         is_covered = any(verdict.id in each.case.clauses for each in chosen.values() if each in own)
-        if verdict.verdict == FAILS and not is_covered:
+        if own and verdict.verdict == FAILS and not is_covered:
             result = (listed or own)[0]
             chosen[result.case.id, result.dtype] = result
     return sorted(chosen.values(), key=report.decides, reverse=True)
 
 
-def _failure(report: Report, result: Result) -> Iterator[str]:
+def failure(report: Report, result: Result) -> Iterator[str]:
+    """Write one failure: the case, what it hunts, what is wrong, how to run it again."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")
@@ -143,7 +152,8 @@ def _failure(report: Report, result: Result) -> Iterator[str]:
     if result.mismatch:
         yield from (f"  {line}" for line in _mismatch(result.mismatch, _DIGITS[result.dtype]))
     else:
-        yield f"  {result.reason}" + (f"\n      {result.where}" if result.where else "")
+        yield f"  {result.reason}"
+        yield from (f"      {line}" for line in result.where.splitlines())
     if result.warnings:
         yield f"  it warned: {'; '.join(result.warnings[:3])}"
     yield f"  reproduce: {report.reproduce(case.id, result.dtype)}"
