@@ -30,7 +30,8 @@ def room(framework: str, *more: str) -> Law:
 
 
 LAWS = {
-    "": Law(DOOR, OURS),
+    "": Law(DOOR | {"attention_ref.commands"}, OURS),
+    "commands": Law(DOOR, OURS),
     "spec": Law(),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),

@@ -14,7 +14,7 @@ from typing import Any
 FORMAT = 1
 """The version of the file format, and the number in the folder's name."""
 
-__all__ = ["FORMAT", "load", "operations", "profiles", "schema"]
+__all__ = ["FORMAT", "load", "operations", "profiles", "read", "schema"]
 
 
 def operations() -> list[str]:
@@ -35,14 +35,19 @@ def profiles(operation: str) -> list[str]:
 
 
 def load(operation: str, profile: str) -> dict[str, Any]:
-    """Read one file of vectors, as `schema("vectors")` describes it. NaN and infinities stay strings.
+    """Give one file of vectors, as `schema("vectors")` describes it. NaN and infinities stay strings.
 
     Raises:
         KeyError: for an operation or a profile that does not exist.
     """
+    return json.loads(read(operation, profile))
+
+
+def read(operation: str, profile: str) -> bytes:
+    """Give one file of vectors as its bytes; errors are those of `load`."""
     if profile not in profiles(operation):
         raise KeyError(f"{operation} has no profile {profile!r}; there are {', '.join(profiles(operation))}")
-    return json.loads(_folder().joinpath(operation, f"{profile}.json").read_text(encoding="utf-8"))
+    return _folder().joinpath(operation, f"{profile}.json").read_bytes()
 
 
 def schema(name: str) -> dict[str, Any]:

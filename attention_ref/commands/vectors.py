@@ -1,0 +1,81 @@
+"""`attention-ref vectors`: write the vectors to a folder, and verify such a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attention_ref.vectors.verify import Verification
+
+AS_WRITTEN, DIFFERS = 0, 1
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    text = "write the vectors to a folder for other languages, or verify such a folder"
+    actions = _parser(commands, "vectors", text).add_subparsers(metavar="ACTION", required=True)
+
+    writing = _action(actions, "export", "write JSON, its schema, the clauses, a README and a manifest to a folder")
+    writing.add_argument("--operation", metavar="OP", action="append", help="such as attention; may be given again")
+    writing.add_argument("--profile", metavar="P", action="append", help="a group of cases, such as core; likewise")
+    writing.set_defaults(run=run, action=_export)
+    _action(actions, "verify", "say whether a folder holds what was written").set_defaults(run=run, action=_verify)
+
+
+def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser = _parser(actions, name, text)
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    return parser
+
+
+def _parser(parsers: Any, name: str, text: str) -> argparse.ArgumentParser:
+    return parsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export or verify; give the exit code."""
+    from attention_ref.vectors.contents import ExportError
+
+    try:
+        return int(options.action(options))
+    except ExportError as error:
+        from attention_ref.conformance.subject import UsageError
+
+        raise UsageError(str(error)) from error
+
+
+def _export(options: argparse.Namespace) -> int:
+    from attention_ref.vectors.export import export
+
+    files = export(options.folder, options.operation, options.profile)
+    size = sum((options.folder / path).stat().st_size for path in files)
+    written = {"folder": str(options.folder), "files": len(files), "bytes": size}
+    text = f"{len(files)} files, {size / 1e6:.1f} MB, in {options.folder}; README.md explains them"
+    print(json.dumps(written) if options.json else text)
+    return AS_WRITTEN
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from attention_ref.vectors.verify import verify
+
+    found = verify(options.folder)
+    print(json.dumps(_data(found), indent=1) if options.json else _text(found))
+    return DIFFERS if found.problems else AS_WRITTEN
+
+
+def _data(found: Verification) -> dict[str, Any]:
+    problems = [problem._asdict() for problem in found.problems]
+    return {**found._asdict(), "verified": not problems, "problems": problems}
+
+
+def _text(found: Verification) -> str:
+    if not found.problems:
+        files = f"{found.files} file{'s' * (found.files != 1)} of vectors"
+        return f"as written: {files} with {found.cases} cases, specification {found.spec}"
+    width = max(len(problem.kind) for problem in found.problems)
+    lines = [f"{kind:{width}}  {path}: {text}" for kind, path, text in found.problems]
+    return "\n".join([*lines, f"not as written: {len(lines)} of its files" if len(lines) > 1 else "not as written"])
