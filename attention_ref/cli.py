@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import __version__, backends, subjects
@@ -23,6 +24,7 @@ PROGRAM = "attention-ref"
 LISTS = ("subjects", "profiles", "clauses", "cases")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
+FORMATS = ("text", "json", "junit", "markdown", "html")
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """\
@@ -89,6 +91,8 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
+    add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
+    add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
 
 
 def check(options: argparse.Namespace) -> int:
@@ -96,13 +100,24 @@ def check(options: argparse.Namespace) -> int:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with _stdout_for_reports() as write:
         report = _report(options)
-        if options.json:
-            write(json.dumps(report.to_dict(), indent=1, allow_nan=False))
-        else:
-            from attention_ref.conformance import text
+        from attention_ref.conformance import reports
+        from attention_ref.conformance.reports import text
 
-            write(text.write(report, colour=colour))
+        format = "json" if options.json else options.format
+        if options.output:
+            _save(options.output, reports.write(report, format))
+            format = "text"
+        write(text.write(report, colour=colour) if format == "text" else reports.write(report, format))
     return CONFORMS if report.passed else DIFFERS
+
+
+def _save(path: str, text: str) -> None:
+    from attention_ref.conformance import UsageError
+
+    try:
+        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _report(options: argparse.Namespace) -> Report:

@@ -31,6 +31,7 @@ def room(framework: str, *more: str) -> Law:
 
 LAWS = {
     "": Law(DOOR, OURS),
+    "commands": Law(DOOR, OURS),
     "spec": Law(),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),

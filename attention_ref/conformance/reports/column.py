@@ -1,0 +1,99 @@
+"""What a matrix shows of a subject: its report, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict
+from attention_ref.spec.clauses import clauses
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails beside", "unsupported"
+"""What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
+wrong, and all of these are cases of another clause that fails more often; none ran."""
+
+SYMBOLS = {ALL: "✓", PART: "◐", BAD: "✗", BESIDE: "(✗)", NONE: "\N{EN DASH}"}
+
+MEANINGS = {
+    ALL: "conforms: every case of the clause ran and is right",
+    PART: "conforms in part: the cases that ran are right, others are unsupported",
+    BAD: "fails: a case is wrong",
+    BESIDE: "fails beside: every wrong case is also one of a clause that fails more often, where the fault may be",
+    NONE: "unsupported: no case ran, which is neither right nor wrong",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A subject in a matrix.
+
+    Arguments:
+        name: what the matrix calls it, such as `keras.ops on jax`.
+        report: the outcome of its check, or None.
+        what: what it is, in a line.
+        trouble: why there is no report: `not installed: needs jax`, `stopped after 300 s`.
+        lines: the last lines that it wrote, where it ended without a report.
+        answers: what it computes, by question.
+    """
+
+    name: str
+    report: Report | None = None
+    what: str = ""
+    trouble: str = ""
+    lines: tuple[str, ...] = ()
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    def verdict(self, clause: str) -> ClauseVerdict | None:
+        """Give the verdict on a clause; None where it was not checked."""
+        found = self.report.clauses if self.report else []
+        return next((verdict for verdict in found if verdict.id == clause), None)
+
+
+def of(report: Report) -> Column:
+    """Give a report as a column."""
+    return Column(report.subject.name, report)
+
+
+def kind(verdict: ClauseVerdict) -> str:
+    """Say what a cell of a matrix shows: a key of `SYMBOLS`."""
+    if verdict.verdict == CONFORMS:
+        return ALL if verdict.ran == verdict.cases else PART
+    if verdict.verdict == FAILS:
+        return BESIDE if verdict.only_with else BAD
+    return NONE
+
+
+def rows(columns: Sequence[Column]) -> list[str]:
+    """Give the clauses of a matrix, in the order of the specification, the optional ones last."""
+    checked = {verdict.id: verdict for column in columns if column.report for verdict in column.report.clauses}
+    order = [*clauses(), *checked]
+    return sorted(checked, key=lambda name: (checked[name].is_optional, order.index(name)))
+
+
+def questions(columns: Sequence[Column]) -> list[str]:
+    """Give every question that a column answers, in the order in which they come up."""
+    return list(dict.fromkeys(question for column in columns for question in column.answers))
+
+
+def to_dict(column: Column) -> dict[str, Any]:
+    """Give a column as data for JSON."""
+    return {
+        "name": column.name,
+        "what": column.what,
+        "trouble": column.trouble,
+        "lines": list(column.lines),
+        "answers": dict(column.answers),
+        "report": column.report.to_dict() if column.report else None,
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> Column:
+    """Make a column from what `to_dict` gave."""
+    from attention_ref.conformance.report import Report
+
+    report = Report.from_dict(data["report"]) if data["report"] else None
+    return Column(data["name"], report, data["what"], data["trouble"], tuple(data["lines"]), data["answers"])
