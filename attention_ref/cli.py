@@ -12,10 +12,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import __version__, backends, subjects
+from attention_ref.commands import peers
+from attention_ref.commands.files import save
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Result, Subject
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("what", nargs="?", choices=LISTS, metavar="WHAT", help=f"{', '.join(LISTS)}; all but cases")
     explaining = _command(commands, "explain", explain, "explain a clause or a case")
     explaining.add_argument("id", metavar="ID", help="such as attention.causal, or the id of a case")
+    peers.add(commands)
     _command(commands, "doctor", doctor, "show what is installed here and what can run")
     return parser
 
@@ -105,19 +107,10 @@ def check(options: argparse.Namespace) -> int:
 
         format = "json" if options.json else options.format
         if options.output:
-            _save(options.output, reports.write(report, format))
+            save(options.output, reports.write(report, format))
             format = "text"
         write(text.write(report, colour=colour) if format == "text" else reports.write(report, format))
     return CONFORMS if report.passed else DIFFERS
-
-
-def _save(path: str, text: str) -> None:
-    from attention_ref.conformance import UsageError
-
-    try:
-        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _report(options: argparse.Namespace) -> Report:

@@ -12,6 +12,9 @@ from attention_ref.spec.clauses import clauses
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
 
+FORMAT = 1
+"""Raised when a program that reads matrices would have to change."""
+
 ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails beside", "unsupported"
 """What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
 wrong, and all of these are cases of another clause that fails more often; none ran."""
@@ -79,21 +82,25 @@ def questions(columns: Sequence[Column]) -> list[str]:
     return list(dict.fromkeys(question for column in columns for question in column.answers))
 
 
-def to_dict(column: Column) -> dict[str, Any]:
-    """Give a column as data for JSON."""
-    return {
-        "name": column.name,
-        "what": column.what,
-        "trouble": column.trouble,
-        "lines": list(column.lines),
-        "answers": dict(column.answers),
-        "report": column.report.to_dict() if column.report else None,
-    }
+def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
+    """Give a matrix as data for JSON; `schema/peers.json` describes it."""
+    return {"format": FORMAT, "facts": dict(facts), "peers": [_data(each) for each in columns]}
 
 
-def from_dict(data: Mapping[str, Any]) -> Column:
-    """Make a column from what `to_dict` gave."""
+def read(found: Mapping[str, Any]) -> list[Column]:
+    """Make columns from the data of a matrix."""
     from attention_ref.conformance.report import Report
 
-    report = Report.from_dict(data["report"]) if data["report"] else None
-    return Column(data["name"], report, data["what"], data["trouble"], tuple(data["lines"]), data["answers"])
+    if found.get("format") != FORMAT:
+        raise ValueError(f"this is format {found.get('format')!r} of matrices; format {FORMAT} is read")
+    columns = []
+    for item in found["peers"]:
+        report = Report.from_dict(item["report"]) if item["report"] else None
+        columns.append(Column(**{**item, "report": report, "lines": tuple(item["lines"])}))
+    return columns
+
+
+def _data(each: Column) -> dict[str, Any]:
+    report = each.report.to_dict() if each.report else None
+    told = {name: getattr(each, name) for name in ("name", "what", "trouble")}
+    return {**told, "lines": list(each.lines), "answers": dict(each.answers), "report": report}

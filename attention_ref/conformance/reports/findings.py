@@ -59,8 +59,8 @@ def summary(report: Report) -> Iterator[str]:
     deciding = [result for result in report.results if report.decides(result)]
     optional = [result for result in report.results if not report.decides(result)]
     yield counts(deciding)
-    if level := getattr(report, "level", None):
-        yield f"level: {level}"
+    if reached := level(report):
+        yield reached
     if first := culprits(report):
         yield f"look first at: {', '.join(_blamed(clause) for clause in first)}"
     ran = dtypes_run(deciding, report)
@@ -68,6 +68,15 @@ def summary(report: Report) -> Iterator[str]:
         yield f"nothing ran in {listed(left_out)}"
     if optional:
         yield f"optional, not decisive: {counts(optional)}"
+
+
+def level(report: Report) -> str:
+    """Say which level was reached and what the next one lacks; nothing where no level was tried."""
+    found = getattr(report, "level", None)
+    if found is None:
+        return ""
+    lacks = f"; the next lacks {listed(found.lacks)}" if found.lacks else ""
+    return f"level {found.number}, {found.name}{lacks}"
 
 
 def _blamed(clause: ClauseVerdict) -> str:

@@ -44,7 +44,7 @@ def data(report: Report) -> dict[str, Any]:
         "spec": report.spec,
         "dtypes": list(report.dtypes),
         "passed": report.passed,
-        "level": None if level is None else str(level),
+        "level": asdict(level) if level else None,
         "binds_optional": report.binds_optional,
         "clauses": [asdict(verdict) for verdict in report.clauses],
         "results": [_result(report, result) for result in report.results],

@@ -46,8 +46,8 @@ def _is_failure(report: Report, result: Result) -> bool:
 
 def _properties(report: Report) -> dict[str, str]:
     found = {"subject": report.subject.name, "version": report.subject.version, "specification": report.spec}
-    level = getattr(report, "level", None)
-    return found | {"verdict": findings.verdict(report)} | ({"level": str(level)} if level else {})
+    level = findings.level(report)
+    return found | {"verdict": findings.verdict(report)} | ({"level": level} if level else {})
 
 
 def _testcase(report: Report, result: Result) -> ElementTree.Element:

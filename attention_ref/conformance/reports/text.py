@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from attention_ref.conformance.reports import findings, words
+from attention_ref.conformance.reports.column import Column
 from attention_ref.conformance.runner import UNSUPPORTED, Result
 from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict
 
@@ -26,6 +27,21 @@ def write(report: Report, *, colour: bool = False) -> str:
     paint = _painted if colour else _plain
     parts = [_summary(report, paint), _table(report, paint), _unsupported(report), _failures(report)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def matrix(columns: Sequence[Column]) -> str:
+    """Write a line for every subject: verdict, counts, and the clauses to blame, or why it has no report."""
+    width = max((len(each.name) for each in columns), default=0)
+    return "\n".join(f"{each.name:{width}}  {_line(each)}" for each in columns)
+
+
+def _line(each: Column) -> str:
+    if each.report is None:
+        return f"{'-':15}  {each.trouble}"
+    first, *_ = findings.summary(each.report)
+    blamed = ", ".join(clause.id for clause in findings.culprits(each.report))
+    version = f"; version {each.report.subject.version}" if each.report.subject.version else ""
+    return f"{findings.verdict(each.report):15}  {first}{f'; look at {blamed}' if blamed else ''}{version}"
 
 
 def _plain(word: str, _: str) -> str:
