@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a program that reads matrices would have to change."""
 
-ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails beside", "unsupported"
+ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails with another", "unsupported"
 """What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
 wrong, and all of these are cases of another clause that fails more often; none ran."""
 
 SYMBOLS = {ALL: "✓", PART: "◐", BAD: "✗", BESIDE: "(✗)", NONE: "\N{EN DASH}"}
 
 MEANINGS = {
-    ALL: "conforms: every case of the clause ran and is right",
-    PART: "conforms in part: the cases that ran are right, others are unsupported",
-    BAD: "fails: a case is wrong",
-    BESIDE: "fails beside: every wrong case is also one of a clause that fails more often, where the fault may be",
-    NONE: "unsupported: no case ran, which is neither right nor wrong",
+    ALL: "every case of the clause ran and is right",
+    PART: "every case that ran is right, others are unsupported",
+    BAD: "a case is wrong",
+    BESIDE: "every wrong case is also one of another clause, which fails more often: look there first",
+    NONE: "no case ran, which is neither right nor wrong",
 }
 
 

@@ -49,7 +49,7 @@ def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
         [f"{_text(name)}: {_text(value)}  " for name, value in facts.items()],
         ["## Clauses"],
         _matrix(shown),
-        [f"- {symbol} {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],
+        [f"- {symbol} {name}: {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],
         ["The number is the worst error as a share of its budget; above 1 is wrong."],
         *([["## What each computes"], _answers(asked)] if asked else []),
         ["## Subjects"],
@@ -116,7 +116,7 @@ def _matrix(columns: Sequence[Column]) -> list[str]:
     versions = [each.report.subject.version if each.report else "" for each in columns]
     heads = [_code(each.name) + (f"<br>{_text(v)}" if v else "") for each, v in zip(columns, versions, strict=True)]
     marks = [_mark(each.report) for each in columns if each.report]
-    lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**all that decides**", *marks)]
+    lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**overall**", *marks)]
     rows = column.rows(columns)
     return lines + [_row(_code(row), *(_cell(each.verdict(row)) for each in columns)) for row in rows]
 

@@ -57,4 +57,4 @@ def error(mismatch: Mismatch) -> str:
     if mismatch.budget == 0:
         return f"error {mismatch.error:.3g} where the number is exact"
     of_budget = share(mismatch.error / mismatch.budget)
-    return f"error {mismatch.error:.3g}, {of_budget} of the budget {mismatch.budget:.3g}"
+    return f"error {mismatch.error:.3g}, {of_budget} times the budget {mismatch.budget:.3g}"

@@ -101,7 +101,7 @@ def _numbers(result: Result) -> list[tuple[str, Content]]:
         ("where", element("code", where)),
         ("expected", element("code", f"{found.expected:.{digits}g}")),
         ("got", element("code", f"{found.got:.{digits}g}")),
-        ("error", f"{words.error(found)}; {found.off} of {found.size} numbers are off"),
+        ("error", f"{words.error(found).removeprefix('error ')}; {found.off} of {found.size} numbers are off"),
     ]
 
 

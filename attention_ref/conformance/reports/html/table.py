@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from attention_ref.conformance.reports import column, findings, words
 from attention_ref.conformance.reports.column import Column
 from attention_ref.conformance.reports.html import subjects
-from attention_ref.conformance.reports.html.elements import Markup, anchor, boxed, code, element, join, link, terms
+from attention_ref.conformance.reports.html.elements import (
+    Markup,
+    anchor,
+    boxed,
+    code,
+    element,
+    folded,
+    join,
+    link,
+    terms,
+)
 from attention_ref.conformance.verdicts import ClauseVerdict
 from attention_ref.spec.clauses import clauses
 
@@ -22,8 +33,7 @@ def section(columns: Sequence[Column]) -> Markup:
     return element(
         "section",
         element("h2", "Matrix"),
-        _table(shown) if shown else element("p", "Nothing was checked."),
-        _legend() if shown else None,
+        (_legend(), _table(shown)) if shown else element("p", "Nothing was checked."),
         _left(left) if left else None,
         id="matrix",
     )
@@ -32,8 +42,10 @@ def section(columns: Sequence[Column]) -> Markup:
 def _table(columns: Sequence[Column]) -> Markup:
     is_wide = len(columns) > _FEW
     head = element("tr", element("th", "clause", scope="col"), (_name(each) for each in columns))
-    overall = element("tr", element("th", "all that decides", scope="row"), (_overall(each) for each in columns))
-    rows = (_row(clause, columns, with_title=not is_wide) for clause in column.rows(columns))
+    overall = element("tr", element("th", "overall", scope="row"), (_overall(each) for each in columns))
+    names = column.rows(columns)
+    shared = _shared(names)
+    rows = (_row(name, name.removeprefix(shared), columns, with_title=not is_wide) for name in names)
     body = (element("tbody", overall, class_="overall"), element("tbody", rows))
     return boxed(element("table", element("thead", head), body, class_="matrix wide" if is_wide else "matrix"))
 
@@ -52,11 +64,17 @@ def _overall(each: Column) -> Markup:
     return element("td", text, class_="all" if has_passed else "bad")
 
 
-def _row(clause: str, columns: Sequence[Column], *, with_title: bool) -> Markup:
+def _shared(names: Sequence[str]) -> str:
+    """Give what all names begin with, such as `attention.`."""
+    groups = {name.partition(".")[0] for name in names}
+    return f"{groups.pop()}." if len(groups) == 1 else ""
+
+
+def _row(clause: str, name: str, columns: Sequence[Column], *, with_title: bool) -> Markup:
     known = clauses().get(clause)
     title = element("small", known.title) if known and with_title else None
     mark = element("em", "optional") if known and known.optional else None
-    head = element("th", link(anchor("clause", clause), code(clause)), mark, title, scope="row")
+    head = element("th", link(anchor("clause", clause), code(name)), mark, title, scope="row")
     return element("tr", head, (_cell(each, clause) for each in columns))
 
 
@@ -82,8 +100,11 @@ CLASSES = {
 
 
 def _share(verdict: ClauseVerdict) -> str:
-    text = words.share(verdict.share or 0.0)
-    return "∞" if text == "inf" else text
+    """Write a share in five characters at most."""
+    share = verdict.share or 0.0
+    if math.isinf(share):
+        return "∞"
+    return words.share(share) if share < 100 else f"{share:.0f}" if share < 1000 else f"{share:.0e}".replace("e+0", "e")
 
 
 def _aside(text: str) -> Markup:
@@ -92,10 +113,12 @@ def _aside(text: str) -> Markup:
 
 
 def _legend() -> Markup:
+    """Write what the signs mean: their names in a line, and more under it."""
     signs = {kind: element("span", sign, class_=CLASSES[kind]) for kind, sign in column.SYMBOLS.items()}
-    pairs = ((sign, column.MEANINGS[kind]) for kind, sign in signs.items())
+    names = element("ul", (element("li", sign, " ", kind) for kind, sign in signs.items()), class_="signs")
+    meanings = terms((f"{column.SYMBOLS[kind]} {kind}", column.MEANINGS[kind]) for kind in signs)
     number = "The number is the worst error as a share of its budget: 1 is the limit, ∞ is what an exact number missed."
-    return join(terms(pairs, class_="legend"), element("p", number, class_="note"))
+    return join(names, folded("What the signs and the numbers mean", meanings, element("p", number)))
 
 
 def _left(columns: Sequence[Column]) -> Markup:
