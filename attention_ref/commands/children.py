@@ -56,7 +56,8 @@ def check_all(
                 for index, child in list(running.items()):
                     if (ending := child.ending(time_limit)) is not None:
                         endings[index] = ending
-                        tell(index, ending, running.pop(index).seconds)
+                        tell(index, ending, child.seconds)
+                        running.pop(index).stop()
                 time.sleep(_PAUSE)
         finally:
             for child in running.values():
@@ -92,7 +93,6 @@ class _Child:
         if code is None and self.seconds < time_limit:
             return None
         if code is None:
-            self.stop()
             return Ending(None, f"stopped after {time_limit:g} s", self._last_lines())
         try:
             return Ending(json.loads(self._output.read_text(encoding="utf-8")))
@@ -100,10 +100,14 @@ class _Child:
             return Ending(None, _cause(code), self._last_lines())
 
     def stop(self) -> None:
-        """Kill it with all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill it, where it still runs, with all that it has started."""
+        if self._process.returncode is None and sys.platform == "win32":
+            self._process.kill()
+        elif self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._log.close()
 
     def _last_lines(self) -> tuple[str, ...]:
         self._log.seek(0)

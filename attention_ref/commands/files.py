@@ -14,6 +14,6 @@ def save(path: str, text: str) -> None:
     from attention_ref.conformance import UsageError
 
     try:
-        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8")
+        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a program that reads matrices would have to change."""
 
-ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails with another", "unsupported"
+ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails only with another", "unsupported"
 """What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
 wrong, and all of these are cases of another clause that fails more often; none ran."""
 
@@ -49,6 +49,13 @@ class Column:
     trouble: str = ""
     lines: tuple[str, ...] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The version of what was checked, without the engine where the name says it."""
+        text = self.report.subject.version if self.report else ""
+        version, on, engine = text.rpartition(" on ")
+        return version if on and self.name.endswith(f" on {engine}") else text
 
     def verdict(self, clause: str) -> ClauseVerdict | None:
         """Give the verdict on a clause; None where it was not checked."""

@@ -113,8 +113,7 @@ def _folded(summary: str, lines: Sequence[str]) -> list[str]:
 
 
 def _matrix(columns: Sequence[Column]) -> list[str]:
-    versions = [each.report.subject.version if each.report else "" for each in columns]
-    heads = [_code(each.name) + (f"<br>{_text(v)}" if v else "") for each, v in zip(columns, versions, strict=True)]
+    heads = [_code(each.name) + (f"<br>{_text(each.version)}" if each.version else "") for each in columns]
     marks = [_mark(each.report) for each in columns if each.report]
     lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**overall**", *marks)]
     rows = column.rows(columns)
@@ -138,12 +137,12 @@ def _subject(each: Column) -> str:
     name = f"- {_code(each.name)}" + (f", {_text(each.what)}" if each.what else "")
     if not each.report:
         return f"{name}: {_text(each.trouble)}" + "".join(f"\n  - {_code(line)}" for line in each.lines)
-    version = f" {_text(each.report.subject.version)}" if each.report.subject.version else ""
+    version = f" {_text(each.version)}" if each.version else ""
     return f"{name}:{version} {_text(findings.headline(each.report))}; {_text(next(findings.summary(each.report)))}"
 
 
 def _failing(each: Column) -> Iterator[list[str]]:
-    yield [f"### {each.name}"]
+    yield [f"### {_text(each.name)}"]
     if each.report:
         yield from _failures(each.report)
 

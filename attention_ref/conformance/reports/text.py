@@ -40,7 +40,7 @@ def _line(each: Column) -> str:
         return f"{'-':15}  {each.trouble}"
     first, *_ = findings.summary(each.report)
     blamed = ", ".join(clause.id for clause in findings.culprits(each.report))
-    version = f"; version {each.report.subject.version}" if each.report.subject.version else ""
+    version = f"; version {each.version}" if each.version else ""
     return f"{findings.verdict(each.report):15}  {first}{f'; look at {blamed}' if blamed else ''}{version}"
 
 

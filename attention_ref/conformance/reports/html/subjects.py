@@ -47,7 +47,7 @@ def _subject(each: Column, report: Report, *, is_only: bool) -> Markup:
     symbol = column.SYMBOLS[column.ALL if report.passed else column.BAD]
     mark = element("span", symbol, class_="all" if report.passed else "bad")
     verdict = element("p", mark, " ", findings.headline(report), ".", class_="verdict")
-    version = element("small", report.subject.version) if report.subject.version else None
+    version = element("small", each.version) if each.version else None
     return element(
         "article",
         element("h3", each.name, " ", version),

@@ -51,8 +51,7 @@ def _table(columns: Sequence[Column]) -> Markup:
 
 
 def _name(each: Column) -> Markup:
-    version = each.report.subject.version if each.report else ""
-    text = element("span", each.name), element("small", version) if version else None
+    text = element("span", each.name), element("small", each.version) if each.version else None
     return element("th", link(subjects.place(each), text), scope="col")
 
 
@@ -84,7 +83,8 @@ def _cell(each: Column, clause: str) -> Markup:
         return element("td", _aside("not checked"))
     kind = column.kind(verdict)
     number = element("small", _share(verdict)) if verdict.share is not None and kind != column.NONE else None
-    told = f"{each.name}, {clause}: {kind}, {verdict.ran} of {verdict.cases} cases ran"
+    also = f" ({words.listed(verdict.only_with, 'or')})" if kind == column.BESIDE else ""
+    told = f"{each.name}, {clause}: {kind}{also}; {verdict.ran} of {verdict.cases} cases ran, {verdict.failed} failed"
     text = link(subjects.place(each, clause), column.SYMBOLS[kind], _aside(kind), number, title=told)
     return element("td", text, class_=CLASSES[kind])
 
