@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import __version__, backends, subjects
-from attention_ref.commands import vectors
+from attention_ref.commands import peers, vectors
+from attention_ref.commands.files import save
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Result, Subject
@@ -24,6 +25,7 @@ PROGRAM = "attention-ref"
 LISTS = ("subjects", "profiles", "clauses", "cases")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
+FORMATS = ("text", "json", "junit", "markdown", "html")
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """\
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     explaining = _command(commands, "explain", explain, "explain a clause or a case")
     explaining.add_argument("id", metavar="ID", help="such as attention.causal, or the id of a case")
     vectors.add(commands)
+    peers.add(commands)
     _command(commands, "doctor", doctor, "show what is installed here and what can run")
     return parser
 
@@ -97,6 +100,8 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
     add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
+    add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
+    add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
 
 
 def check(options: argparse.Namespace) -> int:
@@ -116,11 +121,15 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
-    if options.json:
-        return json.dumps(report.to_dict(), indent=1, allow_nan=False)
-    from attention_ref.conformance import text
+    """Write the report as it was asked for; one that goes to a file is text on stdout."""
+    from attention_ref.conformance import reports
+    from attention_ref.conformance.reports import text
 
-    return text.write(report, colour=colour)
+    format = "json" if options.json else options.format
+    if options.output:
+        save(options.output, reports.write(report, format))
+        format = "text"
+    return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
 
 
 def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:

@@ -13,7 +13,8 @@ import pytest
 
 import attention_ref
 from attention_ref import backends, cli, subjects
-from attention_ref.conformance import UsageError, check, text
+from attention_ref.conformance import UsageError, check
+from attention_ref.conformance.reports import text
 
 ROOT = Path(attention_ref.__file__).parent.parent
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "onnx", "onnxruntime"}

@@ -26,7 +26,7 @@ def attention(query, key, value, *, mask=None, bias=None, causal=False, query_of
         (["float16"], {"float16"}, None),
         (["causal", "mask", "bfloat16", "float64"], {"bfloat16", "float64"}, {"causal", "mask"}),
     ],
-    ids=str,
+    ids=["group", "dtype", "both"],
 )
 def test_profiles_choose_groups_and_dtypes(profiles, dtypes, groups):
     report = check(RIGHT.attention, profiles=profiles)

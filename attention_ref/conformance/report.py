@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from attention_ref.conformance import text
 from attention_ref.conformance.profiles import Reached, reached
+from attention_ref.conformance.reports import json, text
 from attention_ref.conformance.runner import FAILED, PASSED, Result
 from attention_ref.conformance.subject import Subject
 from attention_ref.conformance.verdicts import ClauseVerdict, clause_verdicts, verdicts_of_cases
@@ -31,6 +30,7 @@ class Report:
         reproduce: gives the one line that runs a case in a dtype again.
         binds_optional: whether optional clauses decide conformance: for backends of this library, and where they were
             asked for.
+        spec: the version of the specification.
     """
 
     subject: Subject
@@ -38,6 +38,7 @@ class Report:
     results: Sequence[Result]
     reproduce: Callable[[str, str], str]
     binds_optional: bool = False
+    spec: str = VERSION
 
     @property
     def passed(self) -> bool:
@@ -92,42 +93,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as data for JSON; NaN and infinities are strings, as in the vectors."""
-        data = {
-            "subject": self.subject.name,
-            "version": self.subject.version,
-            "arrays": self.subject.arrays,
-            "spec": VERSION,
-            "dtypes": list(self.dtypes),
-            "passed": self.passed,
-            "level": asdict(self.level) if self.level else None,
-            "as_known": self.is_as_known,
-            "clauses": [asdict(verdict) for verdict in self.clauses],
-            "results": [self._result(result) for result in self.results],
-        }
-        return dict(_json(data))
+        return json.data(self)
 
-    def _result(self, result: Result) -> dict[str, Any]:
-        data = {
-            name: getattr(result, name)
-            for name in ("dtype", "verdict", "reason", "where", "share", "warnings", "known")
-        }
-        mismatch = asdict(result.mismatch) if result.mismatch else None
-        return {
-            "case": result.case.id,
-            "clauses": result.case.clauses,
-            "hunts": result.case.hunts,
-            "decides": self.decides(result),
-            **data,
-            "mismatch": mismatch,
-            "reproduce": self.reproduce(result.case.id, result.dtype) if result.verdict == FAILED else None,
-        }
-
-
-def _json(item: Any) -> Any:
-    if isinstance(item, dict):
-        return {name: _json(value) for name, value in item.items()}
-    if isinstance(item, (list, tuple)):
-        return [_json(value) for value in item]
-    if isinstance(item, float) and not math.isfinite(item):
-        return "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
-    return item
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Make a report from what `to_dict` gave."""
+        return json.read(data)

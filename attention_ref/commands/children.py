@@ -1,0 +1,123 @@
+"""Checks in processes of their own, a few at a time: one that crashes or hangs takes nothing else with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+_PAUSE = 0.05
+_LINES, _WIDTH = 12, 200
+_USAGE = 2
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a check ended: its report as data, or what went wrong and the last lines that it wrote."""
+
+    report: Mapping[str, Any] | None
+    trouble: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def check_all(
+    checks: Sequence[tuple[Sequence[str], Mapping[str, str]]],
+    *,
+    jobs: int,
+    time_limit: float,
+    tell: Callable[[int, Ending, float], None],
+) -> list[Ending]:
+    """Run `attention-ref check` several times.
+
+    Arguments:
+        checks: for each its arguments and what is to be added to the environment.
+        jobs: how many run at once.
+        time_limit: after so many seconds one is stopped.
+        tell: called with the index, the ending and the seconds of each that has ended.
+    """
+    waiting = list(enumerate(checks))
+    endings: dict[int, Ending] = {}
+    running: dict[int, _Child] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    index, (arguments, environment) = waiting.pop(0)
+                    running[index] = _Child(arguments, environment, Path(folder, f"{index}.json"))
+                for index, child in list(running.items()):
+                    if (ending := child.ending(time_limit)) is not None:
+                        endings[index] = ending
+                        tell(index, ending, child.seconds)
+                        running.pop(index).stop()
+                time.sleep(_PAUSE)
+        finally:
+            for child in running.values():
+                child.stop()
+    return [endings[index] for index in range(len(checks))]
+
+
+class _Child:
+    """A process that checks; what it prints is kept in a file, which never makes it wait."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
+        command = [sys.executable, "-m", "attention_ref", "check", *arguments]
+        self._output = output
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603 - it is this program
+            [*command, "--format", "json", "--output", str(output)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.monotonic() - self._started
+
+    def ending(self, time_limit: float) -> Ending | None:
+        """Give how it ended; None while it runs. One that has run for too long is stopped."""
+        code = self._process.poll()
+        if code is None and self.seconds < time_limit:
+            return None
+        if code is None:
+            return Ending(None, f"stopped after {time_limit:g} s", self._last_lines())
+        try:
+            return Ending(json.loads(self._output.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return Ending(None, _cause(code), self._last_lines())
+
+    def stop(self) -> None:
+        """Kill it, where it still runs, with all that it has started."""
+        if self._process.returncode is None and sys.platform == "win32":
+            self._process.kill()
+        elif self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+    def _last_lines(self) -> tuple[str, ...]:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").splitlines()
+        return tuple(line.rstrip()[:_WIDTH] for line in lines if line.strip())[-_LINES:]
+
+
+def _cause(code: int) -> str:
+    if code == _USAGE:
+        return "cannot be checked"
+    if code < 0:
+        return f"crashed: {signal.Signals(-code).name}"
+    return f"ended with exit code {code} and without a report"

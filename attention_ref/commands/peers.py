@@ -1,0 +1,177 @@
+"""`attention-ref peers`: which released library conforms to which clause, found by running them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attention_ref import __version__, backends, subjects
+from attention_ref.commands.files import save
+
+if TYPE_CHECKING:
+    from attention_ref.commands.children import Ending
+    from attention_ref.conformance.reports.column import Column
+
+DONE = 0
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+
+
+class Run(NamedTuple):
+    """A subject that is to be checked, the engine that Keras runs on for it, and what it lacks."""
+
+    subject: str
+    engine: str | None = None
+    lacks: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the matrix calls it."""
+        return f"{self.subject} on {self.engine}" if self.engine else self.subject
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser of `attention-ref`."""
+    text = "check every installed peer, each in a process of its own, and write the matrix of peers and clauses"
+    parser = commands.add_parser("peers", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    put = parser.add_argument
+    put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
+    put("--html", metavar="FILE", help="write the matrix with all that is behind it as one HTML file")
+    put("--markdown", metavar="FILE", help="write it as Markdown")
+    put("--json", metavar="FILE", help="write every report as JSON")
+    put("--answers", metavar="FILE", help='what each computes, for a second table: [{"peer": ..., "answers": {...}}]')
+    put("--operation", metavar="OP", default="attention", help="what is checked; default: attention")
+    put("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
+    put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
+    put("--jobs", metavar="N", type=_positive(int), default=2, help="how many run at once; default: 2")
+    put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds for each; default: 600")
+    put("--date", metavar="TEXT", help="written into the files, which are the same every time without it")
+    parser.set_defaults(run=run)
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def positive(text: str) -> float:
+        number = kind(text)
+        if not number > 0:
+            raise ValueError
+        return number
+
+    return positive
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check the peers and write what was asked for."""
+    from attention_ref.conformance.reports import text
+
+    answers = _answers(options.answers) if options.answers else {}
+    files = [path for path in (options.html, options.markdown, options.json) if path]
+    for path in files:
+        save(path, "")
+    columns = _columns(_plan(options.names), options, answers)
+    _write(columns, _facts(options), options)
+    print(text.matrix(columns), flush=True)
+    return DONE
+
+
+def _plan(names: Sequence[str]) -> list[Run]:
+    """Give what is to run: those that run on Keras once on each installed engine."""
+    from attention_ref.conformance.runner import reject
+
+    known = subjects.names()
+    for name in names:
+        if ":" not in name and name not in known:
+            reject("peer", name, [*known, "module:callable"])
+    return [run for name in dict.fromkeys(names or known) for run in _runs(name)]
+
+
+def _runs(name: str) -> list[Run]:
+    is_on_keras = name in subjects.KERAS_BASED
+    lacks = () if ":" in name else subjects.missing(name)
+    needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
+    engines = [engine for engine in backends.ENGINES if find_spec(engine)] if is_on_keras else []
+    if is_on_keras and not engines:
+        needed.append(" or ".join(backends.ENGINES))
+    if needed:
+        return [Run(name, lacks=f"not installed: needs {' and '.join(needed)}")]
+    return [Run(name, engine) for engine in engines] or [Run(name)]
+
+
+def _columns(
+    plan: Sequence[Run], options: argparse.Namespace, answers: Mapping[str, Mapping[str, str]]
+) -> list[Column]:
+    from attention_ref.commands.children import check_all
+
+    ready = sorted((run for run in plan if not run.lacks), key=_starts_late)
+    done: list[int] = []
+
+    def tell(index: int, ending: Ending, seconds: float) -> None:
+        done.append(index)
+        end = ending.trouble or ("conforms" if ending.report and ending.report["passed"] else "does not conform")
+        text = f"{len(done):{len(str(len(ready)))}}/{len(ready)}  {ready[index].name}: {end} ({seconds:.0f} s)"
+        print(text, file=sys.stderr, flush=True)
+
+    checks = [(_arguments(run, options), _environment(run, options.jobs)) for run in ready]
+    endings = check_all(checks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
+    by_run = dict(zip(ready, endings, strict=True))
+    return [_column(run, by_run.get(run), answers) for run in plan]
+
+
+def _starts_late(run: Run) -> bool:
+    """JAX, which compiles every shape anew, takes longest and starts first."""
+    return not (run.engine == "jax" or run.subject in subjects.JAX_BASED)
+
+
+def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
+    words = [run.subject, "--operation", options.operation]
+    words += ["--engine", run.engine] if run.engine else []
+    words += [word for profile in options.profile or () for word in ("--profile", profile)]
+    return words + [word for dtype in options.dtype or () for word in ("--dtype", dtype)]
+
+
+def _environment(run: Run, jobs: int) -> dict[str, str]:
+    """Give every process its share of the processors, and JAX float64; what is set already stays."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    wanted = dict.fromkeys(_THREADS, threads) | {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    engine = {"KERAS_BACKEND": run.engine} if run.engine else {}
+    return {name: value for name, value in wanted.items() if name not in os.environ} | engine
+
+
+def _column(run: Run, ending: Ending | None, answers: Mapping[str, Mapping[str, str]]) -> Column:
+    from attention_ref.conformance import Report
+    from attention_ref.conformance.reports.column import Column
+
+    report = Report.from_dict(ending.report) if ending and ending.report else None
+    trouble, lines = (ending.trouble, ending.lines) if ending else (run.lacks, ())
+    return Column(run.name, report, subjects.names().get(run.subject, ""), trouble, lines, answers.get(run.name, {}))
+
+
+def _answers(path: str) -> dict[str, dict[str, str]]:
+    from attention_ref.conformance import UsageError
+
+    try:
+        return {item["peer"]: dict(item["answers"]) for item in json.loads(Path(path).read_text(encoding="utf-8"))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no answers: {error}") from error
+
+
+def _facts(options: argparse.Namespace) -> dict[str, str]:
+    found = {"attention_ref": __version__, "Python": platform.python_version(), "operation": options.operation}
+    found |= {"profiles": ", ".join(options.profile)} if options.profile else {}
+    return found | ({"date": options.date} if options.date else {})
+
+
+def _write(columns: Sequence[Column], facts: Mapping[str, str], options: argparse.Namespace) -> None:
+    from attention_ref.conformance.reports import column, html, markdown
+
+    if options.json:
+        save(options.json, json.dumps(column.data(columns, facts), indent=1, allow_nan=False))
+    if options.markdown:
+        save(options.markdown, markdown.matrix(columns, facts))
+    if options.html:
+        save(options.html, html.matrix(columns, facts))

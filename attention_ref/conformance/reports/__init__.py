@@ -1,0 +1,19 @@
+"""A report in the formats that people and programs read."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+FORMATS = ("text", "json", "junit", "markdown", "html")
+"""What a report can be written as: a module of this package each, with a function `write(report)`."""
+
+
+def write(report: Report, format: str = "text") -> str:
+    """Write a report in one of `FORMATS`."""
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r} of reports; there are {', '.join(FORMATS)}")
+    return str(import_module(f"{__name__}.{format}").write(report))

@@ -1,0 +1,89 @@
+"""Elements of HTML. Whatever is not an element is text and is escaped, so that nothing is escaped by hand."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+Content = str | None | Iterable["Content"]
+
+_WITHOUT_END = ("br", "meta")
+_NEVER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def element(name: str, /, *content: Content, **attributes: str | None) -> Markup:
+    """Make an element.
+
+    Arguments:
+        name: of the element.
+        content: elements, texts, or iterables of them; None is nothing.
+        attributes: by name, with an underscore at the end where Python has the word; None is left out.
+    """
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    start = "".join(f' {key}="{_escaped(value)}"' for key, value in given.items())
+    end = "" if name in _WITHOUT_END else f"{join(*content)}</{name}>"
+    return Markup(f"<{name}{start}>{end}")
+
+
+def join(*content: Content) -> Markup:
+    """Put contents beside each other."""
+    return Markup("".join(_piece(item) for item in content))
+
+
+def link(target: str, *content: Content, **attributes: str | None) -> Markup:
+    """Make a link to an id on the page."""
+    return element("a", *content, href=f"#{quote(target)}", **attributes)
+
+
+def code(text: str) -> Markup:
+    """Make a piece of code whose long words may break at dots, slashes and underscores."""
+    breakable = re.sub("([._/:])", r"\1<wbr>", _escaped(text))
+    return Markup(f"<code>{breakable}</code>")
+
+
+def folded(summary: Content, *content: Content, is_open: bool = False) -> Markup:
+    """Fold contents under a summary."""
+    return element("details", element("summary", summary), *content, open="" if is_open else None)
+
+
+def terms(pairs: Iterable[tuple[Content, Content]], **attributes: str | None) -> Markup:
+    """Make a list of terms with what is said of them, without those of which nothing is."""
+    rows = (element("div", element("dt", term), element("dd", text)) for term, text in pairs if text)
+    return element("dl", rows, **attributes)
+
+
+def table(head: Iterable[Content], rows: Iterable[Content], **attributes: str | None) -> Markup:
+    """Make a table that scrolls in a box of its own; `rows` are elements `tr`."""
+    top = element("thead", element("tr", (element("th", cell, scope="col") for cell in head)))
+    return boxed(element("table", top, element("tbody", rows), **attributes))
+
+
+def boxed(content: Content) -> Markup:
+    """Put a wide thing in a box that scrolls; it can be reached by the keyboard."""
+    return element("div", content, class_="box", tabindex="0")
+
+
+def anchor(*words: str) -> str:
+    """Make an id of words."""
+    return "-".join(re.sub(r"[^A-Za-z0-9._/-]+", "-", word).strip("-") for word in words)
+
+
+def _piece(item: Content) -> str:
+    if isinstance(item, Markup):
+        return item
+    if isinstance(item, str):
+        return _escaped(item)
+    return "" if item is None else "".join(_piece(each) for each in item)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(_NEVER.sub("\ufffd", text))

@@ -1,0 +1,88 @@
+"""The page: head, summary, and the order of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from attention_ref.conformance.reports import column
+from attention_ref.conformance.reports.column import Column
+from attention_ref.conformance.reports.html import cases, clauses, subjects, table
+from attention_ref.conformance.reports.html.elements import Markup, element, join, link, terms
+from attention_ref.conformance.reports.words import count
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+TITLE = "Attention: who conforms to what"
+_NO_FACTS: Mapping[str, str] = {}
+
+
+def write(report: Report, facts: Mapping[str, str] = _NO_FACTS) -> str:
+    """Write a report as a page."""
+    return matrix([column.of(report)], facts, title=f"{report.subject.name}: conformance")
+
+
+def matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = TITLE) -> str:
+    """Write reports as a page: the matrix, what each computes, every subject, clause and case.
+
+    Arguments:
+        columns: the subjects.
+        facts: what else is to be said at the top, such as versions and a date, by name.
+        title: of the page.
+    """
+    columns = _unique(columns)
+    body = join(_header(columns, facts, title), element("main", _parts(columns)))
+    return f'<!DOCTYPE html>\n<html lang="en">{_head(title)}{element("body", body)}</html>\n'
+
+
+def _unique(columns: Sequence[Column]) -> list[Column]:
+    """Give columns of the same name numbers, so that every link has one target."""
+    seen: dict[str, int] = {}
+    found = []
+    for each in columns:
+        seen[each.name] = number = seen.get(each.name, 0) + 1
+        found.append(each if number == 1 else replace(each, name=f"{each.name} ({number})"))
+    return found
+
+
+def _head(title: str) -> Markup:
+    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Markup(style)),
+    )
+
+
+def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> Markup:
+    specs = sorted({each.report.spec for each in columns if each.report})
+    told = [("specification", ", ".join(specs)), *facts.items()]
+    return element("header", element("h1", title), terms(told, class_="facts"), _contents(columns))
+
+
+def _contents(columns: Sequence[Column]) -> Markup:
+    checked = column.rows(columns)
+    names = [
+        ("matrix", "Matrix"),
+        *([("answers", "What each computes")] if any(each.answers for each in columns) else []),
+        ("subjects", count(len(columns), "subject")),
+        ("clauses", count(len(checked), "clause")),
+        ("cases", count(len(cases.of(columns)), "case")),
+    ]
+    return element("nav", element("ul", (element("li", link(target, text)) for target, text in names)))
+
+
+def _parts(columns: Sequence[Column]) -> Markup:
+    return join(
+        table.section(columns),
+        table.answers(columns),
+        subjects.section(columns),
+        clauses.section(columns),
+        cases.section(columns),
+    )

@@ -1,0 +1,124 @@
+"""A report as data for other programs, and read back; `schema/report.json` describes it.
+
+NaN and infinities are strings, as in the vectors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from attention_ref import vectors
+from attention_ref.conformance.case import Case, cases, profiles
+from attention_ref.conformance.runner import FAILED, Mismatch, Result
+from attention_ref.conformance.subject import Subject
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+FORMAT = 1
+"""Raised when a program that reads reports would have to change."""
+
+_OF_THE_CASE = ("clauses", "hunts", "seen")
+_AS_THEY_ARE = ("dtype", "verdict", "reason", "lacking", "where", "share", "warnings", "known")
+
+
+def write(report: Report) -> str:
+    """Write a report as JSON."""
+    return json.dumps(data(report), indent=1, allow_nan=False)
+
+
+def data(report: Report) -> dict[str, Any]:
+    """Give a report as objects, lists, strings and numbers."""
+    found = {
+        "format": FORMAT,
+        "subject": report.subject.name,
+        "version": report.subject.version,
+        "arrays": report.subject.arrays,
+        "is_room": report.subject.is_room,
+        "spec": report.spec,
+        "dtypes": list(report.dtypes),
+        "passed": report.passed,
+        "as_known": report.is_as_known,
+        "level": asdict(report.level) if report.level else None,
+        "binds_optional": report.binds_optional,
+        "clauses": [asdict(verdict) for verdict in report.clauses],
+        "results": [_result(report, result) for result in report.results],
+    }
+    return dict(plain(found))
+
+
+def read(found: Mapping[str, Any]) -> Report:
+    """Make a report from its data.
+
+    Its cases are those of the vectors; one that is not there has no arrays.
+    """
+    from attention_ref.conformance.report import Report
+
+    if found.get("format") != FORMAT:
+        raise ValueError(f"this is format {found.get('format')!r} of reports; format {FORMAT} is read")
+    lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
+    return Report(
+        Subject(found["subject"], found["arrays"], {}, version=found["version"], is_room=found["is_room"]),
+        tuple(found["dtypes"]),
+        [_read_result(item) for item in found["results"]],
+        lambda case, dtype: lines[case, dtype] or "",
+        found["binds_optional"],
+        found["spec"],
+    )
+
+
+def plain(item: Any) -> Any:
+    """Give what JSON can hold."""
+    if isinstance(item, Mapping):
+        return {name: plain(value) for name, value in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [plain(value) for value in item]
+    if isinstance(item, float) and not math.isfinite(item):
+        return "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
+    return item
+
+
+def _result(report: Report, result: Result) -> dict[str, Any]:
+    case = result.case
+    return {
+        "case": case.id,
+        **{name: getattr(case, name) for name in _OF_THE_CASE},
+        "decides": report.decides(result),
+        **{name: getattr(result, name) for name in _AS_THEY_ARE},
+        "mismatch": asdict(result.mismatch) if result.mismatch else None,
+        "reproduce": report.reproduce(case.id, result.dtype) if result.verdict == FAILED else None,
+    }
+
+
+def _read_result(item: Mapping[str, Any]) -> Result:
+    given: dict[str, Any] = {name: _read(item[name]) for name in _AS_THEY_ARE}
+    given["share"] = None if item["share"] is None else float(item["share"])
+    return Result(case=_case(item), mismatch=_mismatch(item["mismatch"]) if item["mismatch"] else None, **given)
+
+
+def _mismatch(item: Mapping[str, Any]) -> Mismatch:
+    numbers = {name: float(item[name]) for name in ("expected", "got", "error", "budget")}
+    return Mismatch(**{**item, **numbers, "index": tuple(item["index"])})
+
+
+def _case(item: Mapping[str, Any]) -> Case:
+    operation, profile, *_ = f"{item['case']}//".split("/")
+    if known := _cases(operation, profile).get(item["case"]):
+        return known
+    told: dict[str, Any] = {name: _read(item[name]) for name in _OF_THE_CASE}
+    return Case(item["case"], operation, profile, dtypes=(), inputs={}, options={}, expected={}, **told)
+
+
+def _read(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@cache
+def _cases(operation: str, profile: str) -> dict[str, Case]:
+    is_known = operation in vectors.operations() and profile in profiles(operation)
+    return {case.id: case for case in cases(operation, profile)} if is_known else {}

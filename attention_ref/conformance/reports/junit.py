@@ -1,0 +1,93 @@
+"""A report as JUnit XML, which systems of continuous integration read: a test case for each case and dtype.
+
+A failure that does not decide, of an optional clause, is a skipped test case like what is unsupported, so that the
+file is green where the report passes. How long a case took is not known and not written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from attention_ref.conformance.reports import findings, words
+from attention_ref.conformance.runner import FAILED, PASSED, Result
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(report: Report) -> str:
+    """Write a report as JUnit XML: one test suite."""
+    suite = ElementTree.Element("testsuite", _texts(name=f"attention-ref {report.subject.name}", **_counts(report)))
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in _properties(report).items():
+        ElementTree.SubElement(properties, "property", _texts(name=name, value=value))
+    for result in report.results:
+        suite.append(_testcase(report, result))
+    root = ElementTree.Element("testsuites", _texts(name="attention-ref", **_counts(report)))
+    root.append(suite)
+    ElementTree.indent(root, " ")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
+
+
+def _counts(report: Report) -> dict[str, int]:
+    failed = sum(_is_failure(report, result) for result in report.results)
+    passed = sum(result.verdict == PASSED for result in report.results)
+    tests = len(report.results)
+    return {"tests": tests, "failures": failed, "errors": 0, "skipped": tests - failed - passed}
+
+
+def _is_failure(report: Report, result: Result) -> bool:
+    return result.verdict == FAILED and report.decides(result)
+
+
+def _properties(report: Report) -> dict[str, str]:
+    found = {"subject": report.subject.name, "version": report.subject.version, "specification": report.spec}
+    level = findings.level(report)
+    return found | {"verdict": findings.verdict(report)} | ({"level": level} if level else {})
+
+
+def _testcase(report: Report, result: Result) -> ElementTree.Element:
+    case = result.case
+    place = f"{report.subject.name}.{case.operation}.{case.profile}"
+    element = ElementTree.Element("testcase", _texts(classname=place, name=f"{case.id} {result.dtype}"))
+    if _is_failure(report, result):
+        failure = ElementTree.SubElement(element, "failure", _texts(message=_message(result), type=_type(result)))
+        failure.text = _text("\n".join(_lines(report, result)))
+    elif result.verdict == FAILED:
+        ElementTree.SubElement(element, "skipped", _texts(message=f"optional, not decisive: {_message(result)}"))
+    elif result.verdict != PASSED:
+        ElementTree.SubElement(element, "skipped", _texts(message=f"unsupported: {result.reason}"))
+    return element
+
+
+def _type(result: Result) -> str:
+    return "mismatch" if result.mismatch else "fault"
+
+
+def _message(result: Result) -> str:
+    return next(words.found(result))
+
+
+def _lines(report: Report, result: Result) -> list[str]:
+    case = result.case
+    return [
+        *words.found(result),
+        f"hunts: {case.hunts}",
+        *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
+        *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
+        *([f"it warned: {'; '.join(result.warnings)}"] if result.warnings else []),
+        f"reproduce: {report.reproduce(case.id, result.dtype)}",
+    ]
+
+
+def _texts(**attributes: object) -> dict[str, str]:
+    return {name: _text(str(value)) for name, value in attributes.items()}
+
+
+def _text(text: str) -> str:
+    """Give what XML can hold: a message may contain control characters."""
+    return _NOT_XML.sub("\ufffd", text)

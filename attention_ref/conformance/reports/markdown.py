@@ -1,0 +1,164 @@
+"""Reports as Markdown: one for a comment on a pull request, several as a matrix of subjects and clauses."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from attention_ref.conformance.reports import column, findings, words
+from attention_ref.conformance.reports.column import Column
+from attention_ref.conformance.runner import UNSUPPORTED, Result
+from attention_ref.conformance.verdicts import FAILS, ClauseVerdict
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|&#])")
+
+
+def write(report: Report) -> str:
+    """Write a report for a comment on a pull request: what fails is seen, the rest unfolds."""
+    summary = [f"- {_text(line)}" for line in findings.summary(report)]
+    failing = [verdict for verdict in report.clauses if verdict.verdict == FAILS]
+    others = [verdict for verdict in report.clauses if verdict.verdict != FAILS]
+    gaps = [f"- {_text(str(gap))}" for gap in findings.gaps(report)]
+    parts = [
+        [f"### {_mark(report)} {_name(report)} {_text(findings.headline(report))}"],
+        summary,
+        _clauses(failing, report) if failing else [],
+        *([*_failures(report)] if failing else []),
+        _folded(words.count(len(others), "other clause"), _clauses(others, report)) if others else [],
+        _folded("Unsupported: neither passed nor failed", gaps) if gaps else [],
+    ]
+    return _joined(parts)
+
+
+def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
+    """Write several reports: subject by clause, what each computes, what fails, who was not checked.
+
+    Arguments:
+        columns: the subjects.
+        facts: what else is to be said, such as versions and a date, by name.
+    """
+    shown = [each for each in columns if each.report]
+    failing = [each for each in shown if each.report and each.report.failures]
+    asked = [each for each in columns if each.answers]
+    parts = [
+        [f"{_text(name)}: {_text(value)}  " for name, value in facts.items()],
+        ["## Clauses"],
+        _matrix(shown),
+        [f"- {symbol} {name}: {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],
+        ["The number is the worst error as a share of its budget; above 1 is wrong."],
+        *([["## What each computes"], _answers(asked)] if asked else []),
+        ["## Subjects"],
+        [_subject(each) for each in columns],
+        *(part for each in failing for part in _failing(each)),
+    ]
+    return _joined(parts)
+
+
+def _joined(parts: Iterable[Sequence[str]]) -> str:
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _name(report: Report) -> str:
+    return f"{_code(report.subject.name)} {_text(report.subject.version)}".rstrip()
+
+
+def _mark(report: Report) -> str:
+    return column.SYMBOLS[column.ALL if report.passed else column.BAD]
+
+
+def _clauses(verdicts: Sequence[ClauseVerdict], report: Report) -> list[str]:
+    rows = []
+    for verdict in verdicts:
+        kind = column.kind(verdict)
+        share = "" if verdict.share is None else words.share(verdict.share)
+        note = _text("; ".join(findings.notes(verdict, report)))
+        ran = f"{verdict.ran} of {verdict.cases}"
+        rows.append(_row(_code(verdict.id), f"{column.SYMBOLS[kind]} {verdict.verdict}", ran, share, note))
+    head = _row("clause", "verdict", "cases run", "worst error / budget", "")
+    return [head, _row(":--", ":--", "--:", "--:", ":--"), *rows]
+
+
+def _failures(report: Report) -> Iterator[list[str]]:
+    shown = findings.telling(report)
+    for result in shown:
+        case, dtype = result.case, result.dtype
+        first = next(words.found(result))
+        yield _folded(f"<code>{html.escape(case.id)}</code> in {dtype}: {html.escape(first)}", _failure(report, result))
+    if left := len(report.failures) - len(shown):
+        yield [f"And {left} more, one for each case and dtype."]
+
+
+def _failure(report: Report, result: Result) -> list[str]:
+    case = result.case
+    lines = [
+        *words.found(result),
+        f"hunts: {case.hunts}",
+        *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
+        *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
+        report.reproduce(case.id, result.dtype),
+    ]
+    longest = max((len(run) for run in re.findall("`+", "\n".join(lines))), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *lines, fence]
+
+
+def _folded(summary: str, lines: Sequence[str]) -> list[str]:
+    """Fold lines under a summary, which is HTML."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
+def _matrix(columns: Sequence[Column]) -> list[str]:
+    heads = [_code(each.name) + (f"<br>{_text(each.version)}" if each.version else "") for each in columns]
+    marks = [_mark(each.report) for each in columns if each.report]
+    lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**overall**", *marks)]
+    rows = column.rows(columns)
+    return lines + [_row(_code(row), *(_cell(each.verdict(row)) for each in columns)) for row in rows]
+
+
+def _cell(verdict: ClauseVerdict | None) -> str:
+    if verdict is None:
+        return ""
+    share = "" if verdict.share is None or verdict.verdict == UNSUPPORTED else words.share(verdict.share)
+    return f"{column.SYMBOLS[column.kind(verdict)]} {share}".rstrip()
+
+
+def _answers(columns: Sequence[Column]) -> list[str]:
+    lines = [_row("question", *(_code(each.name) for each in columns)), _row(":--", *[":--"] * len(columns))]
+    rows = column.questions(columns)
+    return lines + [_row(_text(row), *(_text(each.answers.get(row, "")) for each in columns)) for row in rows]
+
+
+def _subject(each: Column) -> str:
+    name = f"- {_code(each.name)}" + (f", {_text(each.what)}" if each.what else "")
+    if not each.report:
+        return f"{name}: {_text(each.trouble)}" + "".join(f"\n  - {_code(line)}" for line in each.lines)
+    version = f" {_text(each.version)}" if each.version else ""
+    return f"{name}:{version} {_text(findings.headline(each.report))}; {_text(next(findings.summary(each.report)))}"
+
+
+def _failing(each: Column) -> Iterator[list[str]]:
+    yield [f"### {_text(each.name)}"]
+    if each.report:
+        yield from _failures(each.report)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _text(text: str) -> str:
+    """Give plain text whose characters mean nothing to Markdown."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Give text as code; a bar would end the cell of a table."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    inner = text.replace("|", r"\|")
+    return f"{fence}{pad}{inner}{pad}{fence}" if text else ""

@@ -1,0 +1,175 @@
+"""`attention-ref peers`: every peer in a process of its own, also one that crashes, hangs or is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attention_ref import backends, cli, subjects
+from attention_ref.commands import peers
+from attention_ref.conformance.peers import PEERS
+from attention_ref.conformance.reports import column
+
+DOUBLES = """
+import os, signal, subprocess, sys, time
+
+def wrong(query, key, value):
+    print("a line on stdout")
+    return value
+
+def crashing(query, key, value):
+    print("the last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def leaving(query, key, value):
+    os._exit(7)
+
+def hanging(query, key, value):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open("pids", "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    print("still thinking", file=sys.stderr, flush=True)
+    time.sleep(600)
+"""
+PLAIN = ("--profile", "core", "--dtype", "float32")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "doubles.py").write_text(DOUBLES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parent.parent))
+    return tmp_path
+
+
+def test_one_that_crashes_or_is_wrong_keeps_no_other_from_its_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["numpy", "doubles:crashing", "doubles:leaving", "doubles:wrong", "doubles:missing"]
+    files = {kind: str(folder / kind) for kind in ("html", "markdown", "json")}
+    options = [word for kind, path in files.items() for word in (f"--{kind}", path)]
+    assert cli.main(["peers", *names, *PLAIN, *options, "--date", "1 May"]) == cli.CONFORMS
+    captured = capsys.readouterr()
+    assert [line.split()[0] for line in captured.out.splitlines()] == names
+    assert "a line on stdout" not in captured.out
+    assert "5/5" in captured.err
+    data = json.loads((folder / "json").read_text())
+    assert data["facts"]["date"] == "1 May"
+    found = {each.name: each for each in column.read(data)}
+    assert found["numpy"].report is not None
+    assert found["numpy"].report.passed
+    assert found["doubles:wrong"].report is not None
+    assert not found["doubles:wrong"].report.passed
+    assert found["doubles:crashing"].trouble == "crashed: SIGSEGV"
+    assert found["doubles:crashing"].lines[-1] == "the last words"
+    assert found["doubles:leaving"].trouble == "ended with exit code 7 and without a report"
+    assert found["doubles:missing"].trouble == "cannot be checked"
+    assert "there is no callable of doubles 'missing'" in "\n".join(found["doubles:missing"].lines)
+    for kind in ("html", "markdown"):
+        written = (folder / kind).read_text()
+        for words in ("crashed: SIGSEGV", "the last words", "1 May"):
+            assert words in written
+
+
+def test_one_that_hangs_is_stopped_with_all_that_it_has_started(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["peers", "doubles:hanging", *PLAIN, "--time-limit", "6", "--json", "found"]) == cli.CONFORMS
+    assert "stopped after 6 s" in capsys.readouterr().out
+    (found,) = json.loads((folder / "found").read_text())["peers"]
+    assert found["lines"] == ["still thinking"]
+    for pid in map(int, (folder / "pids").read_text().split()):
+        assert _ends(pid)
+
+
+def _ends(pid: int) -> bool:
+    """Wait until a process is gone, or dead and not yet buried by its new parent."""
+    for _ in range(100):
+        stat = Path(f"/proc/{pid}/stat")
+        try:
+            os.kill(pid, 0)
+            if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def _installed(*names: str) -> Callable[[str], object]:
+    return lambda name: name if name in names else None
+
+
+def test_everything_that_there_is_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subjects, "missing", lambda name: ("onnx",) if name == "onnx.reference" else ())
+    monkeypatch.setattr(peers, "find_spec", _installed("jax", "torch"))
+    plan = peers._plan([])
+    assert {run.subject for run in plan} == {*backends.ROOMS, *PEERS}
+    for name in subjects.KERAS_BASED:
+        assert [run.engine for run in plan if run.subject == name] == ["jax", "torch"]
+    assert [run.name for run in plan if run.lacks] == ["onnx.reference"]
+    assert len({run.name for run in plan}) == len(plan)
+
+
+@pytest.mark.parametrize(
+    ("missing", "engines", "lacks"),
+    [
+        (("keras", "tensorflow"), ("torch",), "not installed: needs keras"),
+        (("tensorflow",), (), "not installed: needs tensorflow or jax or torch"),
+    ],
+)
+def test_what_is_not_installed_is_listed(
+    missing: tuple[str, ...], engines: tuple[str, ...], lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subjects, "missing", lambda _: missing)
+    monkeypatch.setattr(peers, "find_spec", _installed(*engines))
+    assert [(run.name, run.lacks) for run in peers._plan(["keras"])] == [("keras", lacks)]
+
+
+def test_only_what_is_not_installed_makes_a_matrix_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subjects, "missing", lambda _: ("torch",))
+    assert cli.main(["peers", "torch.sdpa"]) == cli.CONFORMS
+    assert capsys.readouterr().out.split() == ["torch.sdpa", "-", "not", "installed:", "needs", "torch"]
+
+
+def test_answers_are_read_from_a_file(folder: Path) -> None:
+    answers = [{"peer": "numpy", "answers": {"an empty row gives": "0, exactly"}}]
+    (folder / "answers").write_text(json.dumps(answers))
+    arguments = ["peers", "numpy", *PLAIN, "--answers", "answers", "--markdown", "matrix"]
+    assert cli.main(arguments) == cli.CONFORMS
+    assert "| an empty row gives | 0, exactly |" in (folder / "matrix").read_text()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("numpi", "did you mean numpy"),
+        ("numpy --answers nowhere", "nowhere holds no answers"),
+        ("numpy --answers doubles.py", "doubles.py holds no answers"),
+        ("numpy --html no/where", "no/where cannot be written"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_runs(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["peers", *arguments.split()]) == cli.USAGE
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "1/1" not in captured.err
+
+
+@pytest.mark.parametrize("arguments", ["--jobs 0", "--jobs two", "--time-limit -1"])
+def test_a_number_that_makes_no_sense_exits_with_2(arguments: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["peers", *arguments.split()])
+    assert stopped.value.code == cli.USAGE
