@@ -19,6 +19,7 @@ import pytest
 
 from attention_ref import cli, conformance
 from attention_ref.conformance import Report, Subject, Unsupported, check_subject, reports
+from attention_ref.conformance.profiles import Reached
 from attention_ref.conformance.reports import column, html, junit, markdown, text
 from attention_ref.conformance.reports.column import Column
 from attention_ref.spec.clauses import clauses
@@ -340,12 +341,10 @@ def test_text_says_where_to_look_first() -> None:
 
 
 def test_a_level_is_shown_where_there_is_one() -> None:
-    level = type(
-        "Reached", (), {"number": 2, "name": "masks", "lacks": ("grad (3 of 9 cases)", "lse (1 of 2 cases)")}
-    )()
     reached = replace(report("mine"))
-    object.__setattr__(reached, "level", level)
-    words = "level 2, masks; the next lacks grad (3 of 9 cases) and lse (1 of 2 cases)"
+    lacks = ("grad (3 of 9 cases)", "lse (1 of 2 cases)")
+    object.__setattr__(reached, "level", Reached(2, "masks", lacks))
+    words = "level 2 of 5 (masks); for training it lacks grad (3 of 9 cases), lse (1 of 2 cases)"
     for write in (text.write, junit.write, html.write):
         assert words in write(reached)
 
