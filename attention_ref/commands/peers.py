@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends, subjects
-from attention_ref.commands.files import save
+from attention_ref.commands.command import CONFORMS, command, save
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
     from attention_ref.conformance.reports.column import Column
 
-DONE = 0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
@@ -39,7 +38,7 @@ class Run(NamedTuple):
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     text = "check every installed peer, each in a process of its own, and write the matrix of peers and clauses"
-    parser = commands.add_parser("peers", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser = command(commands, "peers", run, text)
     put = parser.add_argument
     put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
     put("--html", metavar="FILE", help="write the matrix with all that is behind it as one HTML file")
@@ -52,7 +51,6 @@ def add(commands: Any) -> None:
     put("--jobs", metavar="N", type=_positive(int), default=2, help="how many run at once; default: 2")
     put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds for each; default: 600")
     put("--date", metavar="TEXT", help="written into the files, which are the same every time without it")
-    parser.set_defaults(run=run)
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -76,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     columns = _columns(_plan(options.names), options, answers)
     _write(columns, _facts(options), options)
     print(text.matrix(columns), flush=True)
-    return DONE
+    return CONFORMS
 
 
 def _plan(names: Sequence[str]) -> list[Run]:

@@ -7,33 +7,29 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, takes_json
+
 if TYPE_CHECKING:
     from attention_ref.vectors.verify import Verification
-
-AS_WRITTEN, DIFFERS = 0, 1
 
 
 def add(commands: Any) -> None:
     """Add the command to a parser's commands."""
     text = "write the vectors to a folder for other languages, or verify such a folder"
-    actions = _parser(commands, "vectors", text).add_subparsers(metavar="ACTION", required=True)
+    actions = command(commands, "vectors", run, text).add_subparsers(metavar="ACTION", required=True)
 
     writing = _action(actions, "export", "write JSON, its schema, the clauses, a README and a manifest to a folder")
     writing.add_argument("--operation", metavar="OP", action="append", help="such as attention; may be given again")
     writing.add_argument("--profile", metavar="P", action="append", help="a group of cases, such as core; likewise")
-    writing.set_defaults(run=run, action=_export)
-    _action(actions, "verify", "say whether a folder holds what was written").set_defaults(run=run, action=_verify)
+    writing.set_defaults(action=_export)
+    _action(actions, "verify", "say whether a folder holds what was written").set_defaults(action=_verify)
 
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser = _parser(actions, name, text)
+    parser = command(actions, name, run, text)
     parser.add_argument("folder", metavar="DIR", type=Path)
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    takes_json(parser)
     return parser
-
-
-def _parser(parsers: Any, name: str, text: str) -> argparse.ArgumentParser:
-    return parsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +52,7 @@ def _export(options: argparse.Namespace) -> int:
     written = {"folder": str(options.folder), "files": len(files), "bytes": size}
     text = f"{len(files)} files, {size / 1e6:.1f} MB, in {options.folder}; README.md explains them"
     print(json.dumps(written) if options.json else text)
-    return AS_WRITTEN
+    return CONFORMS
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -64,7 +60,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = verify(options.folder)
     print(json.dumps(_data(found), indent=1) if options.json else _text(found))
-    return DIFFERS if found.problems else AS_WRITTEN
+    return DIFFERS if found.problems else CONFORMS
 
 
 def _data(found: Verification) -> dict[str, Any]:

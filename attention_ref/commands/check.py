@@ -1,0 +1,129 @@
+"""`attention-ref check`: check an implementation against the specification."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from attention_ref import backends, subjects
+from attention_ref.commands.command import CONFORMS, DIFFERS, PROGRAM, command, save, takes_json
+
+if TYPE_CHECKING:
+    from attention_ref.conformance import Report, Result, Subject
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
+FORMATS = ("text", "json", "junit", "markdown", "html")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser of `attention-ref`."""
+    parser = command(commands, "check", run, "check an implementation against the specification")
+    takes_json(parser)
+    add = parser.add_argument
+    text = "numpy, torch, keras, a peer (see list subjects), or module:callable"
+    add("subject", metavar="SUBJECT", nargs="?", help=text)
+    add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests in JSON line by line")
+    add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")
+    add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
+    add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
+    dtypes = ", ".join(DTYPES)
+    add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
+    add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
+    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
+    add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
+    add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
+    add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
+    add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check a subject and write the report."""
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(_stdout_for_reports())
+
+        def abandon(report: Report) -> None:
+            write(_written(report, options, colour))
+            stack.close()
+            os._exit(DIFFERS)  # a call that does not return would keep the process
+
+        report = _report(options, abandon)
+        write(_written(report, options, colour))
+    return CONFORMS if report.is_as_known else DIFFERS
+
+
+def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
+    """Write the report as it was asked for; one that goes to a file is text on stdout."""
+    from attention_ref.conformance import reports
+    from attention_ref.conformance.reports import text
+
+    format = "json" if options.json else options.format
+    if options.output:
+        save(options.output, reports.write(report, format))
+        format = "text"
+    return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
+
+
+def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
+    from attention_ref.conformance import check_subject, known
+
+    subject = subjects.chosen(options)
+    dtypes = options.dtype or ["float64", "float32"]
+    return check_subject(
+        subject,
+        operations=[options.operation] if options.operation else None,
+        profiles=options.profile,
+        dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
+        cases=options.case,
+        progress=_progress() if sys.stderr.isatty() else None,
+        reproduce=_reproduce(subject, options),
+        known=known.read(options.known_failures) if options.known_failures else None,
+        abandon=abandon,
+    )
+
+
+def _reproduce(subject: Subject, options: argparse.Namespace) -> Callable[[str, str], str]:
+    named = [f"--{way} {shlex.quote(value)}" for way in subjects.WAYS if (value := getattr(options, way))]
+    words = [f"{PROGRAM} check", *(named or [shlex.quote(options.subject)])]
+    is_own = named or ":" in options.subject
+    words += [f"--operation {options.operation}"] if options.operation and is_own else []
+    words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--engine {backends.engine()}"] if _chooses_engine(subject) else []
+    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
+
+
+def _chooses_engine(subject: Subject) -> bool:
+    return subject.arrays == "keras" and backends.engine() in backends.ENGINES
+
+
+def _progress() -> Callable[[int, int, Result], None]:
+    """Show a counter on stderr that is wiped at the end."""
+
+    def show(done: int, total: int, result: Result) -> None:
+        text = f"\r{done}/{total} {result.case.id}"
+        print(f"{text[:79]:79}", end="\r" + " " * 79 + "\r" if done == total else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+@contextlib.contextmanager
+def _stdout_for_reports() -> Iterator[Callable[[str], object]]:
+    """Send everything that is printed to stderr, by other languages too, and give a way to write to stdout."""
+    sys.stdout.flush()
+    stdout, kept = sys.stdout, os.dup(1)
+    texts: list[str] = []
+    os.dup2(2, 1)
+    try:
+        yield texts.append
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+    print("\n".join(texts), file=stdout, flush=True)

@@ -1,0 +1,46 @@
+"""What the commands share: their name, exit codes, parsers, and a way to write files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROGRAM = "attention-ref"
+CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""The exit codes: the subject conforms, and for every other command: done; it does not; the command makes no sense."""
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def command(commands: Any, name: str, run: Run | None, text: str) -> argparse.ArgumentParser:
+    """Add a command to a parser's commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+def takes_json(parser: argparse.ArgumentParser) -> None:
+    """Let a command write JSON."""
+    parser.add_argument("--json", action="store_true", help="write JSON")
+
+
+def show(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+def save(path: str, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        UsageError: when it cannot be written.
+    """
+    from attention_ref.conformance import UsageError
+
+    try:
+        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
