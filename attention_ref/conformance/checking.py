@@ -91,7 +91,9 @@ def check_subject(
     checks = select(operations or list(subject.operations), profiles, dtypes, cases)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     results = run(subject, checks, progress)
-    return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name), binds_optional)
+    remarks = getattr(getattr(subject, "dialect", None), "notes", {})
+    command = reproduce or _command(subject.name)
+    return Report(subject, tuple(dtypes), results, command, binds_optional, remarks=remarks)
 
 
 def _command(name: str) -> Callable[[str, str], str]:

@@ -115,15 +115,21 @@ def gaps(report: Report) -> list[Gap]:
     return gaps
 
 
+def is_known(result: Result) -> bool:
+    """Say whether a result is known to fail."""
+    return bool(getattr(result, "known", ""))
+
+
 def telling(report: Report) -> list[Result]:
     """Give the most telling failure of every failing clause, those with the fewest clauses first."""
-    ordered = sorted(report.failures, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
+    wrong = [result for result in report.failures if not is_known(result)]
+    ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
     chosen: dict[tuple[str, str], Result] = {}
     for clause in sorted(report.clauses, key=lambda each: bool(each.only_with)):
         own = [each for each in ordered if clause.is_optional == each.case.is_optional]
         stated = [each for each in own if clause.id in each.case.clauses]
         is_covered = any(clause.id in each.case.clauses for each in chosen.values() if each in own)
-        if clause.verdict == FAILS and not is_covered:
+        if own and clause.verdict == FAILS and not is_covered:
             result = (stated or own)[0]
             chosen[result.case.id, result.dtype] = result
     return sorted(chosen.values(), key=report.decides, reverse=True)
@@ -136,5 +142,7 @@ def notes(clause: ClauseVerdict, report: Report) -> Iterator[str]:
     if clause.verdict == FAILS:
         also = f", all of them cases of {listed(clause.only_with, 'or')} too" if clause.only_with else ""
         yield f"{clause.failed} failed{also}"
+        if clause.id in report.remarks:
+            yield report.remarks[clause.id]
     if clause.verdict == UNSUPPORTED:
         yield " | ".join(clause.reasons[:2]) + (" | ..." if len(clause.reasons) > 2 else "")

@@ -86,13 +86,14 @@ def _failures(report: Report) -> list[str]:
     shown = findings.telling(report)
     lines = ["Failures"] if shown else []
     for result in shown:
-        lines += [f"  {line}" for line in _failure(report, result)]
-    if left := len(report.failures) - len(shown):
+        lines += [f"  {line}" for line in failure(report, result)]
+    if left := sum(not findings.is_known(result) for result in report.failures) - len(shown):
         lines.append(f"  and {left} more, one for each case and dtype, in --json and report.failures")
     return lines
 
 
-def _failure(report: Report, result: Result) -> Iterator[str]:
+def failure(report: Report, result: Result) -> Iterator[str]:
+    """Write one failure: the case, what it hunts, what is wrong, how to run it again."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")

@@ -33,8 +33,7 @@ def found(result: Result) -> Iterator[str]:
     """Say in a few lines what is wrong with a result: the number that is furthest off, or the reason."""
     if result.mismatch is None:
         yield result.reason
-        if result.where:
-            yield f"    {result.where}"
+        yield from (f"    {line}" for line in result.where.splitlines())
     else:
         yield from _numbers(result.mismatch, DIGITS.get(result.dtype, 17))
 
