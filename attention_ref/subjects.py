@@ -57,6 +57,11 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
         os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 
+def kind(name: str) -> str:
+    """Give the kind of arrays of a named subject: what matters is whether it runs on Keras or JAX."""
+    return "keras" if name in KERAS_BASED else "jax" if name in JAX_BASED else name
+
+
 def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> Subject:
     """Make a subject.
 

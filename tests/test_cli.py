@@ -13,6 +13,7 @@ import pytest
 
 import attention_ref
 from attention_ref import backends, cli, subjects
+from attention_ref.commands import command
 from attention_ref.conformance import UsageError, check
 from attention_ref.conformance.reports import text
 
@@ -147,7 +148,7 @@ def test_a_command_that_makes_no_sense_says_what_would(
 ) -> None:
     (mine / "broken.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(mine)
-    assert cli.main(arguments.split()) == cli.USAGE
+    assert cli.main(arguments.split()) == command.USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
     assert words in captured.err
@@ -157,7 +158,7 @@ def test_a_command_that_makes_no_sense_says_what_would(
 def test_a_command_that_cannot_be_read_exits_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments.split())
-    assert stopped.value.code == cli.USAGE
+    assert stopped.value.code == command.USAGE
     assert "usage: attention-ref" in capsys.readouterr().err
 
 
@@ -180,14 +181,14 @@ def test_a_command_that_cannot_be_read_exits_with_2(arguments: str, capsys: pyte
 def test_a_command_prints_what_it_is_asked_for(
     arguments: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments.split()) == cli.CONFORMS
+    assert cli.main(arguments.split()) == command.CONFORMS
     printed = capsys.readouterr().out
     assert [word for word in words if word not in printed] == []
 
 
 @pytest.mark.parametrize("arguments", ["list", "list cases", "explain causal", f"explain {CASE}", "doctor"])
 def test_every_command_writes_json(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*arguments.split(), "--json"]) == cli.CONFORMS
+    assert cli.main([*arguments.split(), "--json"]) == command.CONFORMS
     assert json.loads(capsys.readouterr().out)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from attention_ref import cli
+from attention_ref.commands import command
 from attention_ref.conformance import Subject, UsageError, check_subject, known
 
 CASES, RIGHT, WRONG = (f"attention/core/single-{end}" for end in ("*", "key", "[qe]*"))
@@ -39,10 +40,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_known_failures_exit_with_0(run: Any) -> None:
-    assert run("")[0] == cli.DIFFERS
-    assert run(f'"{WRONG[:-5]}query" = "only one of the two"')[0] == cli.DIFFERS
+    assert run("")[0] == command.DIFFERS
+    assert run(f'"{WRONG[:-5]}query" = "only one of the two"')[0] == command.DIFFERS
     code, out, _ = run(f'"{WRONG}" = "one is added to\\n a single query, issue 7"')
-    assert code == cli.CONFORMS
+    assert code == command.CONFORMS
     assert out.startswith("mine_known:attention does not conform")
     assert "Known failures\n     2 cases: one is added to a single query, issue 7" in out
     assert "reproduce" not in out
@@ -50,18 +51,18 @@ def test_known_failures_exit_with_0(run: Any) -> None:
 
 def test_a_known_failure_that_passes_is_a_failure(run: Any) -> None:
     code, out, _ = run(f'"{WRONG}" = "a reason"\n"{RIGHT}" = "long repaired"')
-    assert code == cli.DIFFERS
+    assert code == command.DIFFERS
     assert f"Known to fail, but passing\n  {RIGHT} in float64: long repaired" in out
 
 
 def test_a_failure_may_be_known_in_one_dtype(run: Any) -> None:
     entry = f'"{WRONG}" = {{ reason = "r", dtypes = ["float32"%s] }}'
-    assert run(entry % "")[0] == cli.DIFFERS
-    assert run(entry % ', "float64"')[0] == cli.CONFORMS
+    assert run(entry % "")[0] == command.DIFFERS
+    assert run(entry % ', "float64"')[0] == command.CONFORMS
 
 
 def test_an_entry_may_speak_of_cases_that_are_not_chosen(run: Any) -> None:
-    assert run(f'"{WRONG}" = "a reason"\n"attention/window/*" = "another"', RIGHT)[0] == cli.CONFORMS
+    assert run(f'"{WRONG}" = "a reason"\n"attention/window/*" = "another"', RIGHT)[0] == command.CONFORMS
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_an_entry_may_speak_of_cases_that_are_not_chosen(run: Any) -> None:
 )
 def test_a_file_that_makes_no_sense_is_an_error_of_use(text: str, words: str, run: Any) -> None:
     code, _, err = run(text)
-    assert code == cli.USAGE
+    assert code == command.USAGE
     assert words in err
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from attention_ref import backends, cli, subjects
-from attention_ref.commands import peers
+from attention_ref.commands import command, peers
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.reports import column
 
@@ -54,7 +54,7 @@ def test_one_that_crashes_or_is_wrong_keeps_no_other_from_its_report(
     names = ["numpy", "doubles:crashing", "doubles:leaving", "doubles:wrong", "doubles:missing"]
     files = {kind: str(folder / kind) for kind in ("html", "markdown", "json")}
     options = [word for kind, path in files.items() for word in (f"--{kind}", path)]
-    assert cli.main(["peers", *names, *PLAIN, *options, "--date", "1 May"]) == cli.CONFORMS
+    assert cli.main(["peers", *names, *PLAIN, *options, "--date", "1 May"]) == command.CONFORMS
     captured = capsys.readouterr()
     assert [line.split()[0] for line in captured.out.splitlines()] == names
     assert "a line on stdout" not in captured.out
@@ -80,7 +80,7 @@ def test_one_that_crashes_or_is_wrong_keeps_no_other_from_its_report(
 def test_one_that_hangs_is_stopped_with_all_that_it_has_started(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["peers", "doubles:hanging", *PLAIN, "--time-limit", "6", "--json", "found"]) == cli.CONFORMS
+    assert cli.main(["peers", "doubles:hanging", *PLAIN, "--time-limit", "6", "--json", "found"]) == command.CONFORMS
     assert "stopped after 6 s" in capsys.readouterr().out
     (found,) = json.loads((folder / "found").read_text())["peers"]
     assert found["lines"] == ["still thinking"]
@@ -112,7 +112,9 @@ def test_everything_that_there_is_is_planned(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(peers, "find_spec", _installed("jax", "torch"))
     plan = peers._plan([])
     assert {run.subject for run in plan} == {*backends.ROOMS, *PEERS}
-    for name in subjects.KERAS_BASED:
+    on_keras = [name for name in subjects.names() if subjects.kind(name) == "keras"]
+    assert {"keras", "keras.ops"} <= set(on_keras)
+    for name in on_keras:
         assert [run.engine for run in plan if run.subject == name] == ["jax", "torch"]
     assert [run.name for run in plan if run.lacks] == ["onnx.reference"]
     assert len({run.name for run in plan}) == len(plan)
@@ -137,7 +139,7 @@ def test_only_what_is_not_installed_makes_a_matrix_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subjects, "missing", lambda _: ("torch",))
-    assert cli.main(["peers", "torch.sdpa"]) == cli.CONFORMS
+    assert cli.main(["peers", "torch.sdpa"]) == command.CONFORMS
     assert capsys.readouterr().out.split() == ["torch.sdpa", "-", "not", "installed:", "needs", "torch"]
 
 
@@ -145,7 +147,7 @@ def test_answers_are_read_from_a_file(folder: Path) -> None:
     answers = [{"peer": "numpy", "answers": {"an empty row gives": "0, exactly"}}]
     (folder / "answers").write_text(json.dumps(answers))
     arguments = ["peers", "numpy", *PLAIN, "--answers", "answers", "--markdown", "matrix"]
-    assert cli.main(arguments) == cli.CONFORMS
+    assert cli.main(arguments) == command.CONFORMS
     assert "| an empty row gives | 0, exactly |" in (folder / "matrix").read_text()
 
 
@@ -162,7 +164,7 @@ def test_answers_are_read_from_a_file(folder: Path) -> None:
 def test_what_makes_no_sense_is_said_before_anything_runs(
     arguments: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["peers", *arguments.split()]) == cli.USAGE
+    assert cli.main(["peers", *arguments.split()]) == command.USAGE
     captured = capsys.readouterr()
     assert words in captured.err
     assert "1/1" not in captured.err
@@ -172,4 +174,4 @@ def test_what_makes_no_sense_is_said_before_anything_runs(
 def test_a_number_that_makes_no_sense_exits_with_2(arguments: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["peers", *arguments.split()])
-    assert stopped.value.code == cli.USAGE
+    assert stopped.value.code == command.USAGE

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from attention_ref import cli, conformance
+from attention_ref.commands import command
 from attention_ref.conformance import Report, Subject, Unsupported, check_subject, reports
 from attention_ref.conformance.profiles import Reached
 from attention_ref.conformance.reports import column, html, junit, markdown, text
@@ -355,17 +356,17 @@ def test_a_level_is_shown_where_there_is_one() -> None:
 @pytest.mark.parametrize("name", reports.FORMATS)
 def test_check_writes_every_format(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["check", "numpy", "--case", "attention/core/plain"]
-    assert cli.main([*arguments, "--format", name]) == cli.CONFORMS
+    assert cli.main([*arguments, "--format", name]) == command.CONFORMS
     printed = capsys.readouterr().out
-    assert cli.main([*arguments, "--format", name, "--output", str(tmp_path / "report")]) == cli.CONFORMS
+    assert cli.main([*arguments, "--format", name, "--output", str(tmp_path / "report")]) == command.CONFORMS
     assert (tmp_path / "report").read_text() == f"{printed.rstrip()}\n"
     assert capsys.readouterr().out.startswith("numpy ")
     if name == "json":
-        assert cli.main([*arguments, "--json"]) == cli.CONFORMS
+        assert cli.main([*arguments, "--json"]) == command.CONFORMS
         assert capsys.readouterr().out == printed
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["check", "numpy", "--case", "attention/core/plain", "--output", str(tmp_path)]
-    assert cli.main(arguments) == cli.USAGE
+    assert cli.main(arguments) == command.USAGE
     assert "cannot be written" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def _plan(names: Sequence[str]) -> list[Run]:
 
 
 def _runs(name: str) -> list[Run]:
-    is_on_keras = name in subjects.KERAS_BASED
+    is_on_keras = subjects.kind(name) == "keras"
     lacks = () if ":" in name else subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
     engines = [engine for engine in backends.ENGINES if find_spec(engine)] if is_on_keras else []
@@ -122,7 +122,7 @@ def _columns(
 
 def _starts_late(run: Run) -> bool:
     """JAX, which compiles every shape anew, takes longest and starts first."""
-    return not (run.engine == "jax" or run.subject in subjects.JAX_BASED)
+    return "jax" not in (run.engine, subjects.kind(run.subject))
 
 
 def _arguments(run: Run, options: argparse.Namespace) -> list[str]:

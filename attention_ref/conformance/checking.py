@@ -117,10 +117,12 @@ def check_subject(
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
         known.require_matches(checks)
+    remarks = getattr(getattr(subject, "dialect", None), "notes", {})
 
     def report(results: list[Result]) -> Report:
         marked = known.marked(results) if known is not None else results
-        return Report(subject, tuple(dtypes), marked, reproduce or _command(subject), binds_optional)
+        command = reproduce or _command(subject)
+        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
 
     return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
 

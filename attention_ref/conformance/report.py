@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,7 @@ class Report:
         binds_optional: whether optional clauses decide conformance: for backends of this library, and where they were
             asked for.
         spec: the version of the specification.
+        remarks: what is known of the subject, by clause; shown where that clause fails.
     """
 
     subject: Subject
@@ -39,6 +40,7 @@ class Report:
     reproduce: Callable[[str, str], str]
     binds_optional: bool = False
     spec: str = VERSION
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:

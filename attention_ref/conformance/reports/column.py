@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when a program that reads matrices would have to change."""
 
+TITLE = "Attention: who conforms to what"
+
 ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails only with another", "unsupported"
 """What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
 wrong, and all of these are cases of another clause that fails more often; none ran."""

@@ -133,5 +133,7 @@ def notes(clause: ClauseVerdict, report: Report) -> Iterator[str]:
     if clause.verdict == FAILS:
         also = f", all of them cases of {listed(clause.only_with, 'or')} too" if clause.only_with else ""
         yield f"{clause.failed} failed{also}"
+        if clause.id in report.remarks:
+            yield report.remarks[clause.id]
     if clause.verdict == UNSUPPORTED:
         yield " | ".join(clause.reasons[:2]) + (" | ..." if len(clause.reasons) > 2 else "")

@@ -41,7 +41,7 @@ def _counts(report: Report) -> dict[str, int]:
 
 
 def _is_failure(report: Report, result: Result) -> bool:
-    return result.verdict == FAILED and report.decides(result)
+    return result.verdict == FAILED and report.decides(result) and not result.known
 
 
 def _properties(report: Report) -> dict[str, str]:
@@ -58,7 +58,8 @@ def _testcase(report: Report, result: Result) -> ElementTree.Element:
         failure = ElementTree.SubElement(element, "failure", _texts(message=_message(result), type=_type(result)))
         failure.text = _text("\n".join(_lines(report, result)))
     elif result.verdict == FAILED:
-        ElementTree.SubElement(element, "skipped", _texts(message=f"optional, not decisive: {_message(result)}"))
+        kind = "optional, not decisive" if not report.decides(result) else "known to fail"
+        ElementTree.SubElement(element, "skipped", _texts(message=f"{kind}: {_message(result)}"))
     elif result.verdict != PASSED:
         ElementTree.SubElement(element, "skipped", _texts(message=f"unsupported: {result.reason}"))
     return element

@@ -46,7 +46,8 @@ def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
     failing = [each for each in shown if each.report and each.report.failures]
     asked = [each for each in columns if each.answers]
     parts = [
-        [f"{_text(name)}: {_text(value)}  " for name, value in facts.items()],
+        [f"# {column.TITLE}"],
+        [f"- {_text(name)}: {_text(value)}" for name, value in facts.items()],
         ["## Clauses"],
         _matrix(shown),
         [f"- {symbol} {name}: {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],

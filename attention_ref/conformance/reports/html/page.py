@@ -16,7 +16,6 @@ from attention_ref.conformance.reports.words import count
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
 
-TITLE = "Attention: who conforms to what"
 _NO_FACTS: Mapping[str, str] = {}
 
 
@@ -25,7 +24,7 @@ def write(report: Report, facts: Mapping[str, str] = _NO_FACTS) -> str:
     return matrix([column.of(report)], facts, title=f"{report.subject.name}: conformance")
 
 
-def matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = TITLE) -> str:
+def matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = column.TITLE) -> str:
     """Write reports as a page: the matrix, what each computes, every subject, clause and case.
 
     Arguments:
