@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from attention_ref import cli
+from attention_ref.commands.command import DIFFERS
 from attention_ref.conformance import Report, UsageError, check_subject, exchange
 from attention_ref.conformance.arrays import numpy_dtype
 from attention_ref.conformance.case import Case, cases
@@ -169,9 +170,9 @@ def test_a_folder_that_makes_no_sense_is_an_error_of_use(files: list[str], words
 
 def test_the_command_takes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_npz(place(tmp_path, CASE, "float64"), {"output": truth(case_of(), "float64")["output"] + 1})
-    command = ["check", "--outputs", str(tmp_path)]
-    assert cli.main(command) == command.DIFFERS
+    words = ["check", "--outputs", str(tmp_path)]
+    assert cli.main(words) == DIFFERS
     line = f"attention-ref check --outputs {tmp_path} --case {CASE} --dtype float64"
     assert line in capsys.readouterr().out
-    assert cli.main([*command, "--profile", "causal"]) == command.DIFFERS  # nothing ran
+    assert cli.main([*words, "--profile", "causal"]) == DIFFERS  # nothing ran
     assert "nothing ran" in capsys.readouterr().out
