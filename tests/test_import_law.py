@@ -32,6 +32,7 @@ def room(framework: str, *more: str) -> Law:
 LAWS = {
     "": Law(DOOR, OURS),
     "spec": Law(),
+    "pytest_plugin.py": Law(DOOR | {"pytest"}, OURS),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),
