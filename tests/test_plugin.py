@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import metadata
 from typing import Any
 
 import pytest
+
+import attention_ref.conformance.known  # noqa: F401 - so that no run inside a test imports it, and the vectors, anew
 
 pytest_plugins = ["pytester"]
 
@@ -43,7 +44,6 @@ import mine
 def test_conforms(attention_ref_case):
     attention_ref_case.check(mine.FUNCTION)
 """
-IS_INSTALLED = any(each.value == "attention_ref.pytest_plugin" for each in metadata.entry_points(group="pytest11"))
 CASES = "attention/core/single-*"  # of the three, two have a single query
 
 
@@ -52,10 +52,11 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run pytest on the module `mine` with the plugin, in this process."""
     pytester.makepyfile(mine=MINE)
     monkeypatch.syspath_prepend(pytester.path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # no plugin but this one, installed or not
 
     def run(*arguments: str) -> pytest.RunResult:
-        plugin = () if IS_INSTALLED else ("-p", "attention_ref.pytest_plugin")
-        return pytester.runpytest_inprocess(*plugin, "-p", "no:cacheprovider", "-rsxf", *arguments)
+        plugin = ("-p", "attention_ref.pytest_plugin", "-p", "no:cacheprovider")
+        return pytester.runpytest_inprocess(*plugin, "-rsxf", *arguments)
 
     return run
 
