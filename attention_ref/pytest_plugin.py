@@ -102,7 +102,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def attention_ref_case(request: pytest.FixtureRequest) -> CaseCheck:
     """One case of the specification in one dtype: `attention_ref_case.check(my_attention)`."""
-    return CaseCheck(*request.param, request.node)
+    case, dtype, binds, known = request.param
+    return CaseCheck(case, dtype, binds, known, request.node)
 
 
 class SubjectNode(pytest.Collector):
