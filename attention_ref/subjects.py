@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 
 if TYPE_CHECKING:
-    import argparse
-
     from attention_ref.conformance import Subject
 
 KERAS_BASED = ("keras", "keras.ops")
@@ -90,7 +89,7 @@ def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> S
         raise UsageError(f"{name} cannot be imported: {error}") from error
 
 
-def chosen(options: argparse.Namespace) -> Subject:
+def chosen(options: Any) -> Subject:
     """Make the subject that a command names: by name, as a program, or as a folder of results.
 
     Raises:
@@ -113,7 +112,19 @@ def chosen(options: argparse.Namespace) -> Subject:
     return replace(found, timeout=options.timeout or None)
 
 
-def _elsewhere(options: argparse.Namespace) -> Subject:
+def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
+    """Give the command that checks a subject in one case and dtype, as a function of both."""
+    named = [f"--{way} {shlex.quote(value)}" for way in WAYS if (value := getattr(options, way))]
+    words = ["attention-ref check", *(named or [shlex.quote(options.subject)])]
+    is_own = bool(named) or ":" in options.subject
+    chooses_engine = subject.arrays == "keras" and backends.engine() in backends.ENGINES
+    words += [f"--operation {options.operation}"] if options.operation and is_own else []
+    words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--engine {backends.engine()}"] if chooses_engine else []
+    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
+
+
+def _elsewhere(options: Any) -> Subject:
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.operations import OPERATIONS
     from attention_ref.conformance.runner import reject

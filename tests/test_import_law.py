@@ -33,6 +33,7 @@ LAWS = {
     "": Law(DOOR | {"attention_ref.commands"}, OURS),
     "commands": Law(DOOR, OURS),
     "spec": Law(),
+    "pytest_plugin.py": Law(DOOR | {"pytest"}, OURS),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),

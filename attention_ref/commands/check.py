@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
-from attention_ref.commands.command import CONFORMS, DIFFERS, PROGRAM, command, save, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, takes_json
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report, Result, Subject
+    from attention_ref.conformance import Report, Result
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
@@ -83,24 +82,10 @@ def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) ->
         dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
         cases=options.case,
         progress=_progress() if sys.stderr.isatty() else None,
-        reproduce=_reproduce(subject, options),
+        reproduce=subjects.reproduce(subject, options),
         known=known.read(options.known_failures) if options.known_failures else None,
         abandon=abandon,
     )
-
-
-def _reproduce(subject: Subject, options: argparse.Namespace) -> Callable[[str, str], str]:
-    named = [f"--{way} {shlex.quote(value)}" for way in subjects.WAYS if (value := getattr(options, way))]
-    words = [f"{PROGRAM} check", *(named or [shlex.quote(options.subject)])]
-    is_own = named or ":" in options.subject
-    words += [f"--operation {options.operation}"] if options.operation and is_own else []
-    words += [f"--arrays {options.arrays}"] if options.arrays else []
-    words += [f"--engine {backends.engine()}"] if _chooses_engine(subject) else []
-    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
-
-
-def _chooses_engine(subject: Subject) -> bool:
-    return subject.arrays == "keras" and backends.engine() in backends.ENGINES
 
 
 def _progress() -> Callable[[int, int, Result], None]:

@@ -27,7 +27,10 @@ _TO_END = 1.0
 
 
 def program(
-    command: str | Sequence[str], operations: Sequence[str] = ("attention",), timeout: float | None = TIMEOUT
+    command: str | Sequence[str],
+    operations: Sequence[str] = ("attention",),
+    timeout: float | None = TIMEOUT,
+    name: str | None = None,
 ) -> Subject:
     """Give a program as a subject: it is asked as `exchange` says, line after line until its input ends.
 
@@ -35,10 +38,11 @@ def program(
         command: the program and its arguments; a string is split as a shell would, and no shell is run.
         operations: what it is asked for.
         timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
+        name: what the report calls it; by default the command.
     """
     words = _words(command) if isinstance(command, str) else list(command)
     asked = Program(words, timeout)
-    return Subject(shlex.join(words), "json", dict.fromkeys(operations, asked), timeout=timeout, ask=asked)
+    return Subject(name or shlex.join(words), "json", dict.fromkeys(operations, asked), timeout=timeout, ask=asked)
 
 
 def _words(command: str) -> list[str]:
