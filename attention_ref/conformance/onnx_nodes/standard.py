@@ -86,7 +86,7 @@ def _collected() -> list[Any]:
 
 
 def _operator(item: Any) -> str:
-    nodes = item.model.graph.node if item.model is not None else ()
+    nodes = list(item.model.graph.node) if item.model is not None else []
     return nodes[0].op_type if len(nodes) == 1 and nodes[0].op_type in OPERATORS else ""
 
 
