@@ -6,19 +6,18 @@ from types import ModuleType
 
 import pytest
 
-from attention_ref.conformance import ATTENTIONS, OPERATIONS, check_subject
+from attention_ref.conformance import OPERATIONS, check_subject
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.case import profiles
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-LAYER_DTYPES = ("float64", "float32")
 
 
-def _dtypes(room: ModuleType, operation: str) -> tuple[str, ...]:
+def _dtypes(room: ModuleType) -> tuple[str, ...]:
     """JAX compiles every operation anew for every shape and dtype; there float64, the sharpest, stands for all."""
     if room.__name__.endswith("keras") and keras_engine() == "jax":
         return ("float64",)
-    return DTYPES if operation in ATTENTIONS else LAYER_DTYPES
+    return DTYPES
 
 
 def _profiles(operation: str, dtypes: tuple[str, ...]) -> list[str] | None:
@@ -32,7 +31,7 @@ def keras_engine() -> str:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_room_conforms(operation: str, room: ModuleType) -> None:
-    dtypes = _dtypes(room, operation)
+    dtypes = _dtypes(room)
     if dtypes == ("float64",) and operation in ("MultiHeadAttention", "Transformer"):
         pytest.skip("JAX compiles every shape anew; test_one_file_in_every_room runs the models there")
     subject = subject_of(room, room.__name__.rpartition(".")[-1], "")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from attention_ref.spec.arrays import Array, as_array, indices
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.spec.errors import reject
-from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single
+from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 
 
 def sinusoidal_positions(
@@ -70,8 +70,8 @@ def _geometric(base: Number, count: int, steps: int, like: Number) -> list[Numbe
 
 
 def _sinusoid_row(position: Number, frequencies: Sequence[Number], config: Sinusoid) -> list[Number]:
-    sines = [rounded(sin(position * frequency)) for frequency in frequencies]
-    cosines = [rounded(cos(position * frequency)) for frequency in frequencies]
+    sines = [stored(rounded(sin(position * frequency))) for frequency in frequencies]
+    cosines = [stored(rounded(cos(position * frequency))) for frequency in frequencies]
     if config.variant == "interleaved":
         return [number for pair in zip(sines, cosines, strict=True) for number in pair]
     return sines + cosines
