@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import __version__, backends, subjects
+from attention_ref.commands import laws
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Result, Subject
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("what", nargs="?", choices=LISTS, metavar="WHAT", help=f"{', '.join(LISTS)}; all but cases")
     explaining = _command(commands, "explain", explain, "explain a clause or a case")
     explaining.add_argument("id", metavar="ID", help="such as attention.causal, or the id of a case")
+    laws.add(commands)
     _command(commands, "doctor", doctor, "show what is installed here and what can run")
     return parser
 

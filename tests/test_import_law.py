@@ -30,7 +30,7 @@ def room(framework: str, *more: str) -> Law:
 
 
 LAWS = {
-    "": Law(DOOR, OURS),
+    "": Law(DOOR | {"attention_ref.commands"}, OURS),
     "spec": Law(),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
@@ -38,7 +38,8 @@ LAWS = {
     "torch": room("torch"),
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
-    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS),
+    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | {"hypothesis"}),
+    "commands": Law(DOOR, OURS),
 }
 
 

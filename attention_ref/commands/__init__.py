@@ -1,0 +1,1 @@
+"""The commands of `attention-ref`, one file each."""
