@@ -40,7 +40,7 @@ LAWS = {
     "torch": room("torch"),
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
-    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS),
+    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | {"hypothesis"}),
 }
 
 

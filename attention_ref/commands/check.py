@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, takes_json
+from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report, Result
+    from attention_ref.conformance import Report
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
@@ -44,9 +44,9 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = colours()
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(_stdout_for_reports())
+        write = stack.enter_context(stdout_for_reports())
 
         def abandon(report: Report) -> None:
             write(_written(report, options, colour))
@@ -81,34 +81,8 @@ def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) ->
         profiles=options.profile,
         dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
         cases=options.case,
-        progress=_progress() if sys.stderr.isatty() else None,
+        progress=counter(lambda result: result.case.id),
         reproduce=subjects.reproduce(subject, options),
         known=known.read(options.known_failures) if options.known_failures else None,
         abandon=abandon,
     )
-
-
-def _progress() -> Callable[[int, int, Result], None]:
-    """Show a counter on stderr that is wiped at the end."""
-
-    def show(done: int, total: int, result: Result) -> None:
-        text = f"\r{done}/{total} {result.case.id}"
-        print(f"{text[:79]:79}", end="\r" + " " * 79 + "\r" if done == total else "", file=sys.stderr, flush=True)
-
-    return show
-
-
-@contextlib.contextmanager
-def _stdout_for_reports() -> Iterator[Callable[[str], object]]:
-    """Send everything that is printed to stderr, by other languages too, and give a way to write to stdout."""
-    sys.stdout.flush()
-    stdout, kept = sys.stdout, os.dup(1)
-    texts: list[str] = []
-    os.dup2(2, 1)
-    try:
-        yield texts.append
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-    print("\n".join(texts), file=stdout, flush=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from attention_ref.conformance.arrays import KINDS
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.checking import check, check_subject
+from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
 from attention_ref.conformance.report import ConformanceError, Report
 from attention_ref.conformance.runner import Mismatch, Result
@@ -21,10 +22,14 @@ from attention_ref.conformance.verdicts import ClauseVerdict
 __all__ = [
     "ATTENTIONS",
     "KINDS",
+    "LAWS",
     "OPERATIONS",
     "Case",
     "ClauseVerdict",
     "ConformanceError",
+    "Law",
+    "LawReport",
+    "LawResult",
     "Mismatch",
     "Report",
     "Result",
@@ -33,6 +38,8 @@ __all__ = [
     "UsageError",
     "cases",
     "check",
+    "check_laws",
     "check_subject",
+    "replay_law",
     "room",
 ]

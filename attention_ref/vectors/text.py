@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_ref.spec import Array
 from attention_ref.spec.trace import Rounding
-from attention_ref.vectors.truth import Result
+
+if TYPE_CHECKING:
+    from attention_ref.vectors.truth import Result  # it needs mpmath
 
 
 def input_array(array: Array) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""`attention-ref laws`: try laws on a subject, or a counterexample again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from attention_ref import backends, subjects
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, takes_json
+from attention_ref.commands.terminal import colours, counter, stdout_for_reports
+
+if TYPE_CHECKING:
+    from attention_ref.conformance import LawReport, Subject
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+_EPILOG = """\
+examples:
+  attention-ref laws numpy
+  attention-ref laws my_module:attention --arrays torch --law causal-is-a-mask --save broken
+  attention-ref laws my_module:attention --arrays torch --replay broken/causal-is-a-mask.attention.float64.json
+  attention-ref laws --list
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to those of `attention-ref`."""
+    text = "try laws on random calls: statements that need no expected values"
+    parser = command(commands, "laws", run, text)
+    parser.description = f"{parser.description} Needs hypothesis: pip install 'attention-ref[laws]'."
+    parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
+    takes_json(parser)
+    option = parser.add_argument
+    option("subject", metavar="SUBJECT", nargs="?", help="numpy, torch, keras, a peer, or module:callable")
+    option("--list", action="store_true", help="list the laws and what they say")
+    option("--operation", metavar="OP", help="such as attention or Transformer; default: all that have laws")
+    option("--law", metavar="ID", action="append", help="one law; may be given again")
+    option("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float64 and float32")
+    option("--examples", metavar="N", type=_count, help="how many calls each law is tried on; default: 50")
+    option("--seed", metavar="S", type=int, default=0, help="draws other calls; default: 0")
+    option("--save", metavar="DIR", help="write the counterexamples to a folder")
+    option("--replay", metavar="FILE", help="try the counterexample in a file again")
+    option("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    option("--arrays", metavar="KIND", help="what module:callable takes and returns; default: numpy")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Try the laws and write the report; give 0 where they hold and 1 where one is broken."""
+    if options.list:
+        return _list(options.json)
+    with stdout_for_reports() as write:
+        report = _report(options)
+        if options.json:
+            write(json.dumps(report.to_dict(), indent=1, allow_nan=False))
+        else:
+            from attention_ref.conformance.laws import text
+
+            write(text.write(report, colour=colours()))
+    return CONFORMS if report.passed else DIFFERS
+
+
+def _report(options: argparse.Namespace) -> LawReport:
+    from dataclasses import replace
+
+    from attention_ref.conformance import check_laws, replay_law
+
+    subject = _subject(options)
+    if options.replay:
+        dtype = options.dtype[0] if options.dtype else None
+        return replace(replay_law(subject, options.replay, dtype=dtype), command=_command(options))
+    dtypes = options.dtype or ["float64", "float32"]
+    report = check_laws(
+        subject,
+        options.operation,
+        laws=options.law,
+        dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
+        seed=options.seed,
+        progress=counter(lambda result: f"{result.operation}: {result.law.id}"),
+        **({"examples": options.examples} if options.examples else {}),
+    )
+    report = replace(report, command=_command(options))
+    for path in report.save(options.save) if options.save else ():
+        print(f"saved {path}", file=sys.stderr)
+    return report
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    from attention_ref.conformance import UsageError
+
+    if options.subject is None:
+        raise UsageError("laws of what? give a SUBJECT, or --list")
+    if options.arrays and ":" not in options.subject:
+        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
+    arrays, operation = options.arrays or "numpy", options.operation
+    if options.replay:
+        from attention_ref.conformance.laws.counterexample import read
+
+        operation = read(options.replay)["operation"]
+    subjects.choose_engine(options.subject, arrays, options.engine)
+    return subjects.subject(options.subject, arrays, operation or "attention")
+
+
+def _command(options: argparse.Namespace) -> str:
+    words = [shlex.quote(options.subject)]
+    words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--engine {options.engine}"] if options.engine else []
+    return " ".join(words)
+
+
+def _list(as_json: bool) -> int:
+    from attention_ref.conformance import LAWS
+
+    if as_json:
+        fields = ("id", "statement", "clauses", "operations", "needs")
+        print(json.dumps([{name: getattr(law, name) for name in fields} for law in LAWS], indent=1))
+        return CONFORMS
+    for law in LAWS:
+        needs = f"; needs {', '.join(law.needs)}" if law.needs else ""
+        print(f"{law.id}\n  {law.statement}\n  of {', '.join(law.operations)}{needs}\n  {', '.join(law.clauses)}")
+    return CONFORMS
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count

@@ -1,0 +1,173 @@
+"""Counterexamples as data: the smallest calls that break a law, with everything that is needed to try them again.
+
+- `format`, `spec`, `subject`, `law`, `statement`, `clauses`, `operation`, `dtype`.
+- `calls`: what is given in each, `inputs` (arrays as in the vectors), `options` and, of a layer, `config`, `parameters`
+  and `chunks`; `returns`, the names of what it returns, in order; `came`, what came.
+- `demands`: `left` and `right`, lists of terms `{call, result, places, factors}`; `relation`, `=` or `<=`; `constants`
+  and `budgets`. For every i,
+
+      sum over left of factors[i] * result[places[i]]
+          relation  sum over right of factors[i] * result[places[i]] + constants[i]
+
+  must hold up to `budgets[i]`. Calls count from 0, places in row-major order. NaN meets nothing.
+- `failure`: what was wrong, `demand`, `number` (an i of it), `left` and `right`; or `call` and `reason`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.laws.calls import Call
+from attention_ref.conformance.laws.judging import Outcome, allowed
+from attention_ref.conformance.laws.law import Demand, Term, Trial
+from attention_ref.conformance.operations import OPERATIONS, configuration
+from attention_ref.conformance.subject import UsageError
+from attention_ref.spec import VERSION
+from attention_ref.spec.records import to_json
+
+FORMAT = 1
+_DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
+_KINDS = {"f": "real", "b": "bool", "i": "integer"}
+_FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands")
+
+
+def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a broken trial as data for JSON.
+
+    Arguments:
+        outcome: of the trial.
+        about: `subject`, `law`, `statement`, `clauses`, `operation` and `dtype`.
+    """
+    trial, dtype = outcome.trial, about["dtype"]
+    answers = [*outcome.answers, *({} for _ in trial.calls)]
+    return {
+        "format": FORMAT,
+        "spec": VERSION,
+        **about,
+        "calls": [_call(each, answer) for each, answer in zip(trial.calls, answers, strict=False)],
+        "demands": [_demand(each, allowed(trial, each, dtype)) for each in trial.demands],
+        "failure": failure(outcome),
+    }
+
+
+def failure(outcome: Outcome) -> dict[str, Any]:
+    """Say what was wrong."""
+    if outcome.fault is not None:
+        return {"call": len(outcome.answers), "reason": outcome.fault.reason, "where": outcome.fault.where}
+    if outcome.broken is None:
+        return {}
+    found = outcome.judgements[outcome.broken]
+    number = int(np.argmax(found.share))
+    sides = {name: _number(getattr(found, name)[number]) for name in ("left", "right", "error", "budget", "share")}
+    return {"demand": outcome.broken, "number": number, **sides}
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a file of a counterexample.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict) or (missing := [name for name in _FIELDS if name not in data]):
+        lacking = "" if not isinstance(data, dict) else f": it lacks {', '.join(missing)}"
+        raise UsageError(f"{path} is no counterexample of a law{lacking}")
+    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in FORMATS:
+        raise UsageError(f"{path} is a counterexample of another format or version")
+    return data
+
+
+def trial_of(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
+    """Give the calls and demands of a counterexample, and the budgets of each demand."""
+    operation = data["operation"]
+    calls = tuple(_read_call(operation, each) for each in data["calls"])
+    demands = tuple(
+        Demand(_terms(each["left"]), _terms(each["right"]), each["relation"], _reals(each["constants"]))
+        for each in data["demands"]
+    )
+    return Trial(calls, demands), [_reals(each["budgets"]) for each in data["demands"]]
+
+
+def _call(call: Call, answer: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    parameters = {name: array_text(array) for name, array in call.parameters.items()}
+    return {
+        "inputs": {name: array_text(array) for name, array in call.inputs.items()},
+        "options": {name: list(value) if isinstance(value, tuple) else value for name, value in call.options.items()},
+        **({"config": to_json(call.config), "parameters": parameters} if call.config is not None else {}),
+        **({"chunks": call.chunks} if call.chunks else {}),
+        "returns": list(call.results),
+        "came": {name: array_text(array) for name, array in answer.items()},
+    }
+
+
+def _read_call(operation: str, data: Mapping[str, Any]) -> Call:
+    return Call(
+        operation,
+        inputs={name: _read_array(array) for name, array in data["inputs"].items()},
+        options={name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()},
+        config=configuration(operation, data.get("config")),
+        parameters={name: _read_array(array) for name, array in data.get("parameters", {}).items()},
+        chunks=tuple(map(tuple, data.get("chunks", ()))),
+    )
+
+
+def _demand(demand: Demand, budgets: np.ndarray) -> dict[str, Any]:
+    constants = np.broadcast_to(np.ravel(demand.constant).astype(np.float64), (demand.size,))
+    return {
+        "left": [_term(each) for each in demand.left],
+        "relation": demand.relation,
+        "right": [_term(each) for each in demand.right],
+        "constants": _numbers(constants),
+        "budgets": _numbers(budgets),
+    }
+
+
+def _term(term: Term) -> dict[str, Any]:
+    factors = np.broadcast_to(np.asarray(term.factor, np.float64), term.places.shape)
+    return {
+        "call": term.call,
+        "result": term.result,
+        "places": term.places.ravel().tolist(),
+        "factors": _numbers(factors),
+    }
+
+
+def _terms(data: Sequence[Mapping[str, Any]]) -> tuple[Term, ...]:
+    return tuple(
+        Term(each["call"], each["result"], np.array(each["places"], np.int64), _reals(each["factors"])) for each in data
+    )
+
+
+def array_text(array: np.ndarray) -> dict[str, Any]:
+    """Describe an array as the vectors do."""
+    values = _numbers(array) if array.dtype.kind == "f" else array.ravel().tolist()
+    return {"shape": list(array.shape), "dtype": _KINDS[array.dtype.kind], "values": values}
+
+
+def _read_array(data: Mapping[str, Any]) -> np.ndarray:
+    return np.array(data["values"], _DTYPES[data["dtype"]]).reshape(data["shape"])
+
+
+def _reals(values: Sequence[Any]) -> np.ndarray:
+    return np.array(values, np.float64)
+
+
+def _numbers(array: np.ndarray) -> list[Any]:
+    return [_number(value) for value in array.ravel().tolist()]
+
+
+def _number(value: Any) -> float | str:
+    number = float(value)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

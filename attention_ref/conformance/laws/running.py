@@ -1,0 +1,206 @@
+"""Trying laws: hypothesis draws calls, and makes a broken one as small as it can."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import SkipTest
+
+from attention_ref import spec
+from attention_ref.conformance.laws.calls import Call
+from attention_ref.conformance.laws.drawing import Draw, Rejected
+from attention_ref.conformance.laws.judging import Outcome, tried
+from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.subject import Subject, Unsupported, UsageError, options_of, signed
+
+HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
+_MOST_REFUSALS = 40
+"""After so many calls of which the subject has offered none, a law is unsupported."""
+
+
+@dataclass(frozen=True, eq=False)
+class LawResult:
+    """What came of one law in one dtype.
+
+    Arguments:
+        law, operation, dtype: what was tried.
+        verdict: `"holds"`, `"fails"` or `"unsupported"`.
+        examples: how many drawn calls were tried until it was known.
+        share: the worst error over its budget, where the law holds.
+        reason: why it is unsupported, or what hypothesis found strange.
+        outcome: the smallest calls that break the law, with what came.
+    """
+
+    law: Law
+    operation: str
+    dtype: str
+    verdict: str
+    examples: int = 0
+    share: float | None = None
+    reason: str = ""
+    outcome: Outcome | None = None
+
+
+@dataclass
+class _Record:
+    """What was seen while a law was tried."""
+
+    examples: int = 0
+    share: float = 0.0
+    reasons: dict[str, int] = field(default_factory=dict)
+    broken: Outcome | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        self.examples += self.broken is None  # what comes later makes the broken one smaller
+        if outcome.holds:
+            self.share = max(self.share, outcome.share)
+        else:
+            self.broken = outcome
+
+    def refuse(self, reason: str) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if not self.examples and sum(self.reasons.values()) == _MOST_REFUSALS:
+            raise SkipTest("nothing that is drawn is offered")
+
+
+class _Raises(Exception):  # noqa: N818 - how hypothesis is told, never seen by others
+    """A call of the subject failed."""
+
+
+class _Differs(Exception):  # noqa: N818
+    """A demand is not met."""
+
+
+def run_law(
+    subject: Subject,
+    law: Law,
+    operation: str,
+    dtype: str,
+    *,
+    examples: int,
+    seed: int,
+    drawn: Container[str] | None = None,
+) -> LawResult:
+    """Try a law on calls that hypothesis draws.
+
+    Arguments:
+        subject: what is called.
+        law: what must hold.
+        operation: which of the subject's operations is tried.
+        dtype: of its arrays.
+        examples: how many calls are drawn; more where a law breaks, to make the call smaller.
+        seed: the same seed draws the same calls.
+        drawn: what the calls may have beside what the law needs; everything that the subject has when None.
+
+    Raises:
+        UsageError: without hypothesis.
+    """
+    offered = offers(subject, operation)
+    if missing := [name for name in law.needs if name not in offered]:
+        return LawResult(law, operation, dtype, UNSUPPORTED, reason=f"no argument {', '.join(missing)}")
+    record, allowed = _Record(), offered | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
+
+    def attempt(draw: Callable[..., Any]) -> None:
+        hypothesis = import_module("hypothesis")
+        integers = hypothesis.strategies.integers
+
+        def pick(items: Sequence[Any]) -> Any:
+            return items[draw(integers(0, len(items) - 1))] if len(items) > 1 else items[0]
+
+        try:
+            trial = law.trial(Draw(pick, operation, allowed))
+            if EMPTY_ROWS not in allowed and law.about != EMPTY_ROWS and any(map(_has_empty_rows, trial.calls)):
+                raise Rejected
+            outcome = tried(subject, trial, dtype)
+        except Rejected:
+            hypothesis.reject()
+        except Unsupported as reason:
+            record.refuse(str(reason) or "without a reason")
+            hypothesis.reject()
+        record.note(outcome)
+        if outcome.fault is not None:
+            raise _Raises
+        if not outcome.holds:
+            raise _Differs
+
+    note = _search(attempt, examples, zlib.crc32(f"{seed}/{operation}/{law.id}".encode()))
+    return _result(law, operation, dtype, record, note)
+
+
+def offers(subject: Subject, operation: str) -> frozenset[str]:
+    """Give the options that the specification knows and the subject has.
+
+    A layer has its options when it is built; what it lacks shows when it is called.
+    """
+    arguments = OPERATIONS[operation].arguments
+    if OPERATIONS[operation].is_layer:
+        return frozenset()
+    known = options_of(getattr(spec, operation), len(arguments)) or frozenset()
+    accepted = options_of(signed(subject.operations[operation]), len(arguments))
+    return known if accepted is None else known & accepted
+
+
+def _has_empty_rows(call: Call) -> bool:
+    return call.config is None and not call.visible().any(axis=-1).all()
+
+
+def _result(law: Law, operation: str, dtype: str, record: _Record, note: str) -> LawResult:
+    if record.broken is not None:
+        return LawResult(law, operation, dtype, FAILS, record.examples, reason=note, outcome=record.broken)
+    if not record.examples:
+        reasons = sorted(record.reasons, key=lambda reason: -record.reasons[reason])
+        return LawResult(law, operation, dtype, UNSUPPORTED, reason=next(iter(reasons), "nothing could be drawn"))
+    return LawResult(law, operation, dtype, HOLDS, record.examples, record.share)
+
+
+def _search(attempt: Callable[[Callable[..., Any]], None], examples: int, seed: int) -> str:
+    """Let hypothesis draw and shrink; give what it found strange, such as a subject that does not repeat itself."""
+    if find_spec("hypothesis") is None:
+        raise UsageError("laws need hypothesis, which is not installed: pip install 'attention-ref[laws]'")
+    hypothesis = import_module("hypothesis")
+    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
+    settings = hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        print_blob=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+
+    def test(data: Any) -> None:
+        attempt(data.draw)
+
+    test = hypothesis.given(hypothesis.strategies.data())(test)
+    with _without_traces():
+        try:
+            hypothesis.seed(seed)(settings(test))()
+        except (_Raises, _Differs):
+            return ""
+        except (hypothesis.errors.Unsatisfiable, SkipTest):
+            return ""
+        except hypothesis.errors.Flaky:
+            return "the same call did not give the same result twice"
+    return ""
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Let hypothesis keep its files in a folder that is deleted, not in the working directory."""
+    configuration = import_module("hypothesis.configuration")
+    before = vars(configuration).get("__hypothesis_home_directory")
+    with TemporaryDirectory() as folder:
+        configuration.set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            configuration.set_hypothesis_home_dir(before)
