@@ -6,9 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.dialect import Dialect
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
@@ -33,6 +36,7 @@ class Subject:
             and so is what it raises `Unsupported` for.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
+        dialect: that its attention was adapted from; what it says of a clause is shown where that clause fails.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Subject:
     operations: Mapping[str, Callable[..., Any]]
     version: str = ""
     is_room: bool = False
+    dialect: Dialect | None = None
 
 
 def room(module: ModuleType, arrays: str, version: str) -> Subject:

@@ -1,4 +1,4 @@
-"""PyTorch's `flex_attention`, whose callbacks say what is visible (`mask_mod`) and change the scores (`score_mod`)."""
+"""PyTorch's functions where a dialect alone cannot say it: an aligned causal mask, and flex_attention's callbacks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,28 @@ from typing import Any
 
 from attention_ref.conformance.subject import Unsupported
 
-ARRAYS = "torch"
+
+def sdpa(query: Any, key: Any, value: Any, *, query_offset: Any = 0, is_causal: bool = False, **options: Any) -> Any:
+    """`scaled_dot_product_attention`; its causal mask has two alignments, the second a bias of its own."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if is_causal and not (isinstance(query_offset, int) and query_offset == 0):
+        options["attn_mask"] = _lower_right(query_offset, query.shape[-2], key.shape[-2])
+        is_causal = False
+    return scaled_dot_product_attention(query, key, value, is_causal=is_causal, **options)
 
 
-def attention(
+def _lower_right(query_offset: Any, query_length: int, key_length: int) -> Any:
+    from torch.nn.attention.bias import causal_lower_right
+
+    if not isinstance(query_offset, int) or query_offset != key_length - query_length:
+        raise Unsupported("a causal mask is aligned at the upper left (offset 0) or the lower right (offset k - q)")
+    if query_offset < 0:
+        raise Unsupported("causal_lower_right warns of NaN where q > k")
+    return causal_lower_right(query_length, key_length)
+
+
+def flex(
     query: Any,
     key: Any,
     value: Any,
@@ -26,17 +44,14 @@ def attention(
     softcap: float | None = None,
     return_log_sum_exp: bool = False,
 ) -> Any:
-    """Mask, causality, window and lengths are a `mask_mod` each; softcap and bias are one `score_mod`."""
+    """`flex_attention`: mask, causality, window and lengths are a `mask_mod` each; softcap and bias one `score_mod`."""
     from torch.nn.attention import flex_attention as flex
 
-    if query.ndim != 4:
-        raise Unsupported("arrays of rank 4 only")
     shape = (*query.shape[:3], key.shape[-2])
     offset, lengths = (_of_rows(number, shape[0]) for number in (query_offset, key_lengths))
-    mask, bias = (array if array is None else array.expand(shape) for array in (mask, bias))
     mods = _mask_mods(mask, causal, offset, window, lengths)
-    if shape[3] == 0 or (shape[2] == 0 and (mods or return_log_sum_exp)):
-        raise Unsupported("no keys, or no queries with a mask or for log-sum-exp, where it is not compiled")
+    if shape[2] == 0 and (mods or return_log_sum_exp):
+        raise Unsupported("no queries with a mask or for log-sum-exp, where it is not compiled")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
         output, auxiliary = flex.flex_attention(
