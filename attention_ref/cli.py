@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attention_ref.conformance import Report, Result, Subject
 
 PROGRAM = "attention-ref"
-LISTS = ("subjects", "profiles", "clauses", "cases")
+LISTS = ("subjects", "dialects", "profiles", "clauses", "cases")
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -88,6 +88,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    add(
+        "--dialect", metavar="D", help="that module:callable speaks: such as torch.sdpa (list dialects), or a TOML file"
+    )
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
 
 
@@ -106,14 +109,17 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> Report:
-    from attention_ref.conformance import UsageError, check_subject
+    from attention_ref.conformance import Dialect, UsageError, check_subject
+    from attention_ref.conformance.dialects import resolve
 
     is_own = ":" in options.subject
-    if options.arrays and not is_own:
-        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
-    subjects.choose_engine(options.subject, options.arrays or "numpy", options.engine)
+    for name in ("arrays", "dialect"):
+        if getattr(options, name) and not is_own:
+            raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
+    dialect = resolve(options.dialect) if options.dialect else Dialect()
+    subjects.choose_engine(options.subject, options.arrays or dialect.arrays, options.engine)
     operation = options.operation or "attention"
-    subject = subjects.subject(options.subject, options.arrays or "numpy", operation)
+    subject = subjects.subject(options.subject, options.arrays, operation, dialect if options.dialect else None)
     dtypes = options.dtype or ["float64", "float32"]
     return check_subject(
         subject,
@@ -130,6 +136,7 @@ def _reproduce(subject: Subject, options: argparse.Namespace) -> Callable[[str, 
     words = [f"{PROGRAM} check {shlex.quote(options.subject)}"]
     words += [f"--operation {options.operation}"] if options.operation and ":" in options.subject else []
     words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
     words += [f"--engine {backends.engine()}"] if _chooses_engine(subject) else []
     return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
 
@@ -166,10 +173,11 @@ def _stdout_for_reports() -> Iterator[Callable[[str], object]]:
 
 def list_(options: argparse.Namespace) -> int:
     """List subjects, profiles, clauses or cases."""
-    from attention_ref.conformance import catalogue
+    from attention_ref.conformance import catalogue, dialects
 
     tables = {
         "subjects": subjects.names,
+        "dialects": dialects.listed,
         "profiles": catalogue.listed_profiles,
         "clauses": catalogue.listed_clauses,
         "cases": catalogue.listed_cases,

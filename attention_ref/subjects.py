@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Subject
-
-KERAS_BASED = ("keras", "keras.ops")
-JAX_BASED = ("jax.sdpa",)
+    from attention_ref.conformance import Dialect, Subject
+    from attention_ref.conformance.peers import Peer
 
 
 def names() -> Mapping[str, str]:
     """Give every named subject and what it is."""
     rooms = {name: f"this library's implementation on {name}" for name in backends.ROOMS}
-    return {**rooms, **{name: description for name, (_, description) in _peers().items()}}
+    return {**rooms, **{name: peer.description for name, peer in _peers().items()}}
 
 
 def missing(name: str) -> tuple[str, ...]:
     """Give the packages that a named subject needs and that are not installed."""
     if name in backends.ROOMS:
         return backends.missing(name)
-    needs = ("onnx", "onnxruntime") if name == "onnxruntime" else (_peers()[name][0],)
-    return tuple(package for package in needs if find_spec(package) is None)
+    return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
 def choose_engine(name: str, arrays: str, engine: str | None) -> None:
@@ -40,34 +37,45 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
     """
     from attention_ref.conformance.subject import UsageError
 
-    runs_on_keras = name in KERAS_BASED or (":" in name and arrays == "keras")
+    kind = arrays if ":" in name else _kind(name)
     if engine is not None:
-        if not runs_on_keras:
-            kinds = f"{', '.join(KERAS_BASED)}, and module:callable with --arrays keras"
+        if kind != "keras":
+            based = ["keras", *(peer for peer in _peers() if _kind(peer) == "keras")]
+            kinds = f"{', '.join(based)}, and module:callable with --arrays keras"
             raise UsageError(f"--engine says what Keras runs on, and {name} does not run on Keras; it is for {kinds}")
         if find_spec(engine) is None:
             raise UsageError(f"--engine {engine}: {engine} is not installed")
         os.environ["KERAS_BACKEND"] = engine
-    if runs_on_keras or name in JAX_BASED or (":" in name and arrays == "jax"):
+    if kind in ("keras", "jax"):
         os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 
-def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> Subject:
+def _kind(name: str) -> str:
+    """Give the kind of arrays of a named subject; a name that does not exist has none."""
+    peers = _peers()
+    return peers[name].runs_on if name in peers else name
+
+
+def subject(
+    name: str, arrays: str | None = None, operation: str = "attention", dialect: Dialect | str | None = None
+) -> Subject:
     """Make a subject.
 
     Arguments:
         name: a key of `names()`, or `module:callable`, the module importable from the working directory too.
         arrays: what a callable of the user's takes and returns.
         operation: what it is to be.
+        dialect: that the callable speaks.
 
     Raises:
         UsageError: when there is no such subject, or it cannot be imported.
     """
-    from attention_ref.conformance import Subject, UsageError, room
+    from attention_ref.conformance import UsageError, room
+    from attention_ref.conformance.checking import subject_of
     from attention_ref.conformance.runner import reject
 
     if ":" in name:
-        return Subject(name, arrays, {operation: _callable(name)})
+        return subject_of(_callable(name), name, operation, arrays, dialect)
     if name not in names():
         reject("subject", name, [*names(), "module:callable"])
     if packages := missing(name):
@@ -80,7 +88,7 @@ def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> S
         raise UsageError(f"{name} cannot be imported: {error}") from error
 
 
-def _peers() -> Mapping[str, tuple[str, str]]:
+def _peers() -> Mapping[str, Peer]:
     from attention_ref.conformance.peers import PEERS
 
     return PEERS

@@ -9,9 +9,11 @@ The command `attention-ref check` is the same kit.
 
 from __future__ import annotations
 
+from attention_ref.conformance.adapter import adapted
 from attention_ref.conformance.arrays import KINDS
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.checking import check, check_subject
+from attention_ref.conformance.dialect import Dialect, Exclusion
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
 from attention_ref.conformance.report import ConformanceError, Report
 from attention_ref.conformance.runner import Mismatch, Result
@@ -25,12 +27,15 @@ __all__ = [
     "Case",
     "ClauseVerdict",
     "ConformanceError",
+    "Dialect",
+    "Exclusion",
     "Mismatch",
     "Report",
     "Result",
     "Subject",
     "Unsupported",
     "UsageError",
+    "adapted",
     "cases",
     "check",
     "check_subject",

@@ -39,9 +39,9 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
             raise TypeError(f"it has no way to say {', '.join(unknown)}")
         return _Call(function, dialect, words, _meaning(options)).of(query, key, value)
 
-    kinds = {name: inspect.Parameter.POSITIONAL_OR_KEYWORD for name in _TENSORS}
+    kinds = dict.fromkeys(_TENSORS, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     kinds |= dict.fromkeys(offered, inspect.Parameter.KEYWORD_ONLY)
-    parameters = [
+    items = [
         inspect.Parameter(n, k, default=None if n in offered else inspect.Parameter.empty) for n, k in kinds.items()
     ]
     operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]

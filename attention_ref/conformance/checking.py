@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attention_ref.conformance.adapter import adapted
 from attention_ref.conformance.arrays import arrays_of
+from attention_ref.conformance.dialect import Dialect
+from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.runner import Progress, reject, run, select
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.subject import Subject, UsageError
 
 DTYPES = ("float64", "float32")
 """The dtypes that a check runs in unless it is told otherwise."""
@@ -19,7 +22,8 @@ def check(
     function: Callable[..., Any],
     op: str = "attention",
     *,
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    dialect: Dialect | str | None = None,
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
@@ -42,7 +46,10 @@ def check(
     Arguments:
         function: what is checked.
         op: the operation that it is to be: a key of `conformance.OPERATIONS`.
-        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`.
+        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
+            what the dialect says, or NumPy's.
+        dialect: in which words and conventions it speaks, where they are not the specification's: a `Dialect`, the name
+            of one that comes with the kit, or a TOML file. Of attention only.
         profiles: groups of cases, such as `("core", "causal")`; all when None.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
@@ -59,14 +66,32 @@ def check(
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
     called = str(getattr(function, "__name__", type(function).__name__))
-    chosen = {"op": (op, "attention"), "arrays": (arrays, "numpy")}
-    given = "".join(f", {key}={value!r}" for key, (value, default) in chosen.items() if value != default)
+    chosen = {"op": (op, "attention"), "arrays": (arrays, None), "dialect": (dialect, None)}
+    given = "".join(
+        f", {key}={_shown(value)}" for key, (value, default) in chosen.items() if value not in (default, "numpy")
+    )
 
     def reproduce(case: str, dtype: str) -> str:
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
 
-    subject = Subject(name or called, arrays, {op: function})
+    subject = subject_of(function, name or called, op, arrays, dialect)
     return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
+
+
+def subject_of(
+    function: Callable[..., Any], name: str, op: str, arrays: str | None, dialect: Dialect | str | None
+) -> Subject:
+    """Make a subject of a function, in whatever dialect."""
+    if dialect is None:
+        return Subject(name, arrays or "numpy", {op: function})
+    if op != "attention":
+        raise UsageError(f"a dialect is one of attention; {op} has none")
+    found = resolve(dialect)
+    return Subject(name, arrays or found.arrays, {op: adapted(function, found)}, dialect=found)
+
+
+def _shown(value: Any) -> str:
+    return "..." if isinstance(value, Dialect) else repr(value)
 
 
 def check_subject(

@@ -71,7 +71,7 @@ def _table(report: Report, paint: Paint) -> list[str]:
     for verdict in sorted(report.clauses, key=lambda each: each.is_optional):
         word = paint(f"{verdict.verdict:11}", verdict.verdict)
         share = "" if verdict.share is None else _share(verdict.share)
-        note = "; ".join(_notes(verdict, report.binds_optional))
+        note = "; ".join(_notes(verdict, report))
         lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {share:8}  {note}".rstrip())
     return lines
 
@@ -80,13 +80,15 @@ def _ran(verdict: ClauseVerdict) -> str:
     return str(verdict.ran) if verdict.ran == verdict.cases else f"{verdict.ran} of {verdict.cases}"
 
 
-def _notes(verdict: ClauseVerdict, binds_optional: bool) -> Iterator[str]:
+def _notes(verdict: ClauseVerdict, report: Report) -> Iterator[str]:
     if verdict.is_optional:
-        yield "optional" if not binds_optional else "optional, decisive here"
+        yield "optional" if not report.binds_optional else "optional, decisive here"
     if verdict.verdict == FAILS:
         yield f"{verdict.failed} failed"
     if verdict.only_with and verdict.verdict == FAILS:
         yield f"only together with {' or '.join(verdict.only_with)}"
+    if verdict.verdict == FAILS and report.subject.dialect and (note := report.subject.dialect.note(verdict.id)):
+        yield f"its dialect says: {note}"
     if verdict.verdict == UNSUPPORTED:
         yield " | ".join(verdict.reasons[:2]) + (" | ..." if len(verdict.reasons) > 2 else "")
 

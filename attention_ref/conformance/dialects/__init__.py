@@ -22,6 +22,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
+def listed() -> dict[str, str]:
+    """Give what each of them is of, by its name: the first line of its file."""
+    files = {name: _FOLDER / f"{name}.toml" for name in names()}
+    return {name: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for name, path in files.items()}
+
+
 @cache
 def named(name: str) -> Dialect:
     """Give a dialect that comes with the kit.

@@ -15,7 +15,7 @@ from importlib import import_module, metadata, util
 from typing import Any
 
 from attention_ref.conformance.adapter import adapted, parameters
-from attention_ref.conformance.dialect import Dialect
+from attention_ref.conformance.dialect import Dialect, Exclusion
 from attention_ref.conformance.dialects import named
 from attention_ref.conformance.subject import Subject
 from attention_ref.conformance.versions import is_within
@@ -28,9 +28,10 @@ class Peer:
     Arguments:
         description: what it is.
         dialect: the name of the one that it speaks.
-        attention: `module:function`, the module in this folder; empty where it has no such operation.
+        attention: `module:function`; a module of this folder begins with a dot. Empty where it has no such operation.
         modules: what must be installed.
         layers: `module:function` that builds a layer, by operation.
+        changes: fields of the dialect that are others here.
     """
 
     description: str
@@ -38,6 +39,7 @@ class Peer:
     attention: str
     modules: tuple[str, ...]
     layers: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def runs_on(self) -> str:
@@ -54,54 +56,69 @@ _FLAX = partial(Peer, modules=("jax", "flax"))
 _TRANSFORMERS = partial(Peer, modules=("torch", "transformers"))
 _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
+_EXCLUDED = tuple(Exclusion(("causal", name), "causal_lower_right is a mask itself") for name in ("mask", "bias"))
+_NAN = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
+
 PEERS: Mapping[str, Peer] = {
-    "torch.sdpa": _TORCH("torch.nn.functional.scaled_dot_product_attention", "torch.sdpa", "torch_functions:sdpa"),
-    "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", "torch_functions:flex"),
-    "torch.mha": _TORCH("torch.nn.MultiheadAttention in training", "torch.mha", "torch_layers:trained"),
-    "torch.mha.weights": _TORCH("the same, asked for its weights", "torch.mha", "torch_layers:trained_with_weights"),
+    "torch.sdpa": _TORCH(
+        "torch.nn.functional.scaled_dot_product_attention",
+        "torch.sdpa",
+        "torch.nn.functional:scaled_dot_product_attention",
+    ),
+    "torch.sdpa.lower_right": _TORCH(
+        "the same, with causal_lower_right for is_causal",
+        "torch.sdpa",
+        ".torch_functions:lower_right",
+        changes={"causal_alignment": "bottom right", "exclusions": (*_EXCLUDED, _NAN)},
+    ),
+    "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", ".torch_functions:flex"),
+    "torch.mha": _TORCH("torch.nn.MultiheadAttention in training", "torch.mha", ".torch_layers:trained"),
+    "torch.mha.weights": _TORCH("the same, asked for its weights", "torch.mha", ".torch_layers:trained_with_weights"),
     "torch.mha.eval": _TORCH(
-        "torch.nn.MultiheadAttention in evaluation, on its fast path", "torch.mha", "torch_layers:evaluated"
+        "torch.nn.MultiheadAttention in evaluation, on its fast path", "torch.mha", ".torch_layers:evaluated"
     ),
     "torch.mha.eval.weights": _TORCH(
-        "the same, asked for its weights", "torch.mha", "torch_layers:evaluated_with_weights"
+        "the same, asked for its weights", "torch.mha", ".torch_layers:evaluated_with_weights"
     ),
     "keras.ops": _KERAS(
         "keras.ops.dot_product_attention on the running engine", "keras.ops", "keras.ops:dot_product_attention"
     ),
-    "keras.mha": _KERAS("keras.layers.MultiHeadAttention, fused", "keras.mha", "keras_layers:mha"),
-    "keras.mha.scores": _KERAS("the same, asked for its scores", "keras.mha", "keras_layers:mha_with_scores"),
-    "keras.gqa": _KERAS("keras.layers.GroupQueryAttention, fused", "keras.gqa", "keras_layers:gqa"),
-    "keras.gqa.scores": _KERAS("the same, asked for its scores", "keras.gqa", "keras_layers:gqa_with_scores"),
-    "keras.attention": _KERAS("keras.layers.Attention", "keras.attention", "keras_layers:attention"),
-    "jax.sdpa": _JAX("jax.nn.dot_product_attention", "jax.sdpa", "jax_functions:sdpa"),
-    "flax.linen": _FLAX("flax.linen.dot_product_attention", "flax.linen", "jax_functions:linen"),
-    "flax.nnx": _FLAX("flax.nnx.dot_product_attention", "flax.nnx", "jax_functions:nnx"),
+    "keras.mha": _KERAS("keras.layers.MultiHeadAttention, fused", "keras.mha", ".keras_layers:mha"),
+    "keras.mha.scores": _KERAS("the same, asked for its scores", "keras.mha", ".keras_layers:mha_with_scores"),
+    "keras.gqa": _KERAS("keras.layers.GroupQueryAttention, fused", "keras.gqa", ".keras_layers:gqa"),
+    "keras.gqa.scores": _KERAS("the same, asked for its scores", "keras.gqa", ".keras_layers:gqa_with_scores"),
+    "keras.attention": _KERAS("keras.layers.Attention", "keras.attention", ".keras_layers:attention"),
+    "jax.sdpa": _JAX("jax.nn.dot_product_attention", "jax.sdpa", ".jax_functions:sdpa"),
+    "flax.linen": _FLAX("flax.linen.dot_product_attention", "flax.linen", ".jax_functions:linen"),
+    "flax.nnx": _FLAX("flax.nnx.dot_product_attention", "flax.nnx", ".jax_functions:nnx"),
     "onnx.reference": Peer(
         "the ONNX operator Attention (opset 23 to 25), by onnx.reference",
         "onnx.reference",
-        "onnx_reference:attention",
+        ".onnx_reference:attention",
         ("onnx",),
     ),
     "onnxruntime": Peer(
         "the ONNX operator Attention (opset 23 and 24), by onnxruntime on the CPU",
         "onnxruntime",
-        "onnxruntime:attention",
+        ".onnxruntime:attention",
         ("onnx", "onnxruntime"),
     ),
     "transformers.eager": _TRANSFORMERS(
-        "eager_attention_forward of transformers' Llama", "transformers.eager", "transformers_functions:llama"
+        "eager_attention_forward of transformers' Llama", "transformers.eager", ".transformers_functions:llama"
     ),
     "transformers.eager.gemma2": _TRANSFORMERS(
-        "eager_attention_forward of transformers' Gemma 2", "transformers.eager", "transformers_functions:gemma2"
+        "eager_attention_forward of transformers' Gemma 2", "transformers.eager", ".transformers_functions:gemma2"
     ),
     "transformers.eager.gpt_oss": _TRANSFORMERS(
-        "eager_attention_forward of transformers' GPT-OSS", "transformers.eager", "transformers_functions:gpt_oss"
+        "eager_attention_forward of transformers' GPT-OSS", "transformers.eager", ".transformers_functions:gpt_oss"
     ),
     "transformers.sdpa": _TRANSFORMERS(
-        "sdpa_attention_forward of transformers", "transformers.sdpa", "transformers_functions:sdpa"
+        "sdpa_attention_forward of transformers", "transformers.sdpa", ".transformers_functions:sdpa"
     ),
-    "x_transformers": _X_TRANSFORMERS("x_transformers.attend.Attend", "x_transformers", "x_transformers_layer:eager"),
-    "x_transformers.flash": _X_TRANSFORMERS("the same with flash=True", "x_transformers", "x_transformers_layer:flash"),
+    "x_transformers": _X_TRANSFORMERS("x_transformers.attend.Attend", "x_transformers", ".x_transformers_layer:eager"),
+    "x_transformers.flash": _X_TRANSFORMERS(
+        "the same with flash=True", "x_transformers", ".x_transformers_layer:flash"
+    ),
 }
 """Every peer by its name."""
 
@@ -121,7 +138,7 @@ def peer(name: str) -> Subject:
     known = PEERS[name]
     if missing := [module for module in known.modules if util.find_spec(module) is None]:
         raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
-    dialect = named(known.dialect)
+    dialect = replace(named(known.dialect), **known.changes)
     operations = {operation: _function(path) for operation, path in known.layers.items()}
     if known.attention:
         function = _function(known.attention)
@@ -139,8 +156,7 @@ def _spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
 
 def _function(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
-    inside = f"{__name__}.{module}"
-    return getattr(import_module(inside if util.find_spec(inside) else module), name)
+    return getattr(import_module(module, __name__), name)
 
 
 def _version(dialect: Dialect) -> str:

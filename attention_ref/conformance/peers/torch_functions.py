@@ -1,4 +1,4 @@
-"""PyTorch's functions where a dialect alone cannot say it: an aligned causal mask, and flex_attention's callbacks."""
+"""PyTorch's functions where a dialect cannot say it: the other causal mask, and the callbacks of flex_attention."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from typing import Any
 from attention_ref.conformance.subject import Unsupported
 
 
-def sdpa(query: Any, key: Any, value: Any, *, query_offset: Any = 0, is_causal: bool = False, **options: Any) -> Any:
-    """`scaled_dot_product_attention`; its causal mask has two alignments, the second a bias of its own."""
+def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **options: Any) -> Any:
+    """`scaled_dot_product_attention`, whose other alignment of a causal mask is a bias of its own."""
+    from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 
-    if is_causal and not (isinstance(query_offset, int) and query_offset == 0):
-        options["attn_mask"] = _lower_right(query_offset, query.shape[-2], key.shape[-2])
-        is_causal = False
-    return scaled_dot_product_attention(query, key, value, is_causal=is_causal, **options)
-
-
-def _lower_right(query_offset: Any, query_length: int, key_length: int) -> Any:
-    from torch.nn.attention.bias import causal_lower_right
-
-    if not isinstance(query_offset, int) or query_offset != key_length - query_length:
-        raise Unsupported("a causal mask is aligned at the upper left (offset 0) or the lower right (offset k - q)")
-    if query_offset < 0:
-        raise Unsupported("causal_lower_right warns of NaN where q > k")
-    return causal_lower_right(query_length, key_length)
+    if is_causal:
+        options["attn_mask"] = causal_lower_right(query.shape[-2], key.shape[-2])
+    return scaled_dot_product_attention(query, key, value, **options)
 
 
 def flex(

@@ -6,6 +6,8 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+from attention_ref.conformance.subject import Unsupported
+
 
 def llama(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, dropout: float = 0.0) -> Any:
     """`eager_attention_forward` of Llama, which most models copy."""
@@ -19,8 +21,10 @@ def gemma2(
     return _eager("gemma2", query, key, value, attention_mask=attention_mask, scaling=scaling, softcap=softcap)
 
 
-def gpt_oss(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, sinks: Any) -> Any:
+def gpt_oss(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, sinks: Any = None) -> Any:
     """`eager_attention_forward` of GPT-OSS, with sinks in every call."""
+    if sinks is None:
+        raise Unsupported("its heads always have a sink")
     return _eager("gpt_oss", query, key, value, attention_mask=attention_mask, scaling=scaling, sinks=sinks)
 
 
