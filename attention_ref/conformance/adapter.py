@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attention_ref.conformance import axes, rules
@@ -72,6 +72,16 @@ def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
         return None
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found)
     return {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}, is_open
+
+
+def spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
+    """Leave out the words that one of several functions of a dialect lacks."""
+    there = parameters(function)
+    if there is None or there[1]:
+        return dialect
+    return replace(
+        dialect, arguments={name: word for name, word in dialect.arguments.items() if not word or word in there[0]}
+    )
 
 
 def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:

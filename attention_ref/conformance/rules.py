@@ -211,7 +211,7 @@ def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | N
     if order is not None and len(shape) > 2 and shape[-3] > 1:
         array = native.take(array, order, len(shape) - 3)
     if dialect.mask_layout == "broadcast":
-        missing = dialect.mask_rank - len(shape)
+        missing = min(dialect.mask_rank, len(sizes.batch) + 3) - len(shape)
         return native.reshape(array, (1,) * missing + shape) if missing > 0 else array
     behind = sizes.behind(axes.SCORES)
     full = [size for name in axes.SCORES for size in behind[name]]

@@ -14,9 +14,10 @@ from functools import partial
 from importlib import import_module, metadata, util
 from typing import Any
 
-from attention_ref.conformance.adapter import adapted, parameters
+from attention_ref.conformance.adapter import adapted, spoken
 from attention_ref.conformance.dialect import Dialect, Exclusion
 from attention_ref.conformance.dialects import named
+from attention_ref.conformance.questions import ask
 from attention_ref.conformance.subject import Subject
 from attention_ref.conformance.versions import is_within
 
@@ -40,6 +41,15 @@ class Peer:
     modules: tuple[str, ...]
     layers: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spoken(self) -> Dialect:
+        """The dialect that it speaks."""
+        return replace(named(self.dialect), **self.changes)
+
+    def answer(self, question: str) -> str:
+        """Ask it something, see `attention_ref.conformance.questions.ask`."""
+        return ask(found(self.attention), self.spoken, question)
 
     @property
     def runs_on(self) -> str:
@@ -117,7 +127,7 @@ PEERS: Mapping[str, Peer] = {
     ),
     "x_transformers": _X_TRANSFORMERS("x_transformers.attend.Attend", "x_transformers", ".x_transformers_layer:eager"),
     "x_transformers.flash": _X_TRANSFORMERS(
-        "the same with flash=True", "x_transformers", ".x_transformers_layer:flash"
+        "the same with flash=True", "x_transformers", ".x_transformers_layer:flash", changes={"dtypes": ()}
     ),
 }
 """Every peer by its name."""
@@ -138,23 +148,16 @@ def peer(name: str) -> Subject:
     known = PEERS[name]
     if missing := [module for module in known.modules if util.find_spec(module) is None]:
         raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
-    dialect = replace(named(known.dialect), **known.changes)
-    operations = {operation: _function(path) for operation, path in known.layers.items()}
+    dialect = known.spoken
+    operations = {operation: found(path) for operation, path in known.layers.items()}
     if known.attention:
-        function = _function(known.attention)
-        operations["attention"] = adapted(function, _spoken(dialect, function))
+        function = found(known.attention)
+        operations["attention"] = adapted(function, spoken(dialect, function))
     return Subject(name, dialect.arrays, operations, _version(dialect), dialect=dialect)
 
 
-def _spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
-    """Leave out the words that one of several functions of a dialect lacks."""
-    there = parameters(function)
-    if there is None or there[1]:
-        return dialect
-    return replace(dialect, arguments={name: word for name, word in dialect.arguments.items() if word in there[0]})
-
-
-def _function(path: str) -> Callable[..., Any]:
+def found(path: str) -> Callable[..., Any]:
+    """Import `module:function`; a module of this folder begins with a dot."""
     module, _, name = path.partition(":")
     return getattr(import_module(module, __name__), name)
 

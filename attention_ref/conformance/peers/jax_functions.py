@@ -26,7 +26,9 @@ def sdpa(
     lengths = key_value_seq_lengths
     if lengths is not None:
         lengths = jnp.broadcast_to(jnp.asarray(lengths, "int32"), query.shape[:-3] or (1,))
-    function = _compiled(jax.nn.dot_product_attention, ("scale", "is_causal", "local_window_size", "return_residual"))
+    function = _compiled(
+        jax.nn.dot_product_attention, query, "scale", "is_causal", "local_window_size", "return_residual"
+    )
     return function(
         query,
         key,
@@ -45,20 +47,25 @@ def linen(query: Any, key: Any, value: Any, *, mask: Any = None, bias: Any = Non
     """`flax.linen.dot_product_attention`."""
     from flax.linen import dot_product_attention
 
-    return _compiled(dot_product_attention)(query, key, value, bias=bias, mask=mask)
+    return _compiled(dot_product_attention, query)(query, key, value, bias=bias, mask=mask)
 
 
 def nnx(query: Any, key: Any, value: Any, *, mask: Any = None, bias: Any = None, is_causal: bool = False) -> Any:
     """`flax.nnx.dot_product_attention`."""
     from flax.nnx import dot_product_attention
 
-    return _compiled(dot_product_attention, ("is_causal",))(
+    return _compiled(dot_product_attention, query, "is_causal")(
         query, key, value, bias=bias, mask=mask, is_causal=is_causal
     )
 
 
+def _compiled(function: Any, query: Any, *static: str) -> Any:
+    """Compile a function, but not for float16: then the CPU has no such product."""
+    return function if query.dtype == "float16" else _jitted(function, static)
+
+
 @cache
-def _compiled(function: Any, static: tuple[str, ...] = ()) -> Any:
+def _jitted(function: Any, static: tuple[str, ...]) -> Any:
     import jax
 
     return jax.jit(function, static_argnames=static)

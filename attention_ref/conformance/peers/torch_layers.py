@@ -56,6 +56,7 @@ def _slow(
 ) -> Any:
     import torch
 
+    _check(query, value)
     layer = _layer(query.shape[-1], heads, query.dtype)
     layer.dropout = dropout
     eye = torch.eye(query.shape[-1], dtype=query.dtype)
@@ -89,6 +90,7 @@ def _fast(
 ) -> Any:
     import torch
 
+    _check(query, value)
     _check_fast(query, key, heads, attn_mask)
     queries, size = query.shape[1], query.shape[-1] // heads
     query = _lengthened(query, key.shape[1], 1)
@@ -127,6 +129,13 @@ def _lengthened(array: Any, length: int, axis: int) -> Any:
     missing = list(array.shape)
     missing[axis] = length - missing[axis]
     return torch.cat([array, torch.zeros(missing, dtype=array.dtype)], axis)
+
+
+def _check(query: Any, value: Any) -> None:
+    if query.shape[-1] != value.shape[-1]:
+        raise Unsupported("a head of the values has the size of a head of the queries")
+    if not query.is_floating_point():
+        raise Unsupported("its parameters are numbers with a fraction")
 
 
 def _check_fast(query: Any, key: Any, heads: int, attn_mask: Any) -> None:

@@ -18,10 +18,11 @@ def eager(
     scale: float | None = None,
     logit_softclamp_value: float | None = None,
     head_attn_sink: Any = None,
+    dropout: float = 0.0,
     return_weights: bool = False,
 ) -> Any:
     """The path that computes its own softmax."""
-    options = {"causal": causal, "scale": scale, "heads": query.shape[1]}
+    options = {"causal": causal, "scale": scale, "heads": query.shape[1], "dropout": dropout}
     if logit_softclamp_value is not None:
         options |= {"softclamp_logits": True, "logit_softclamp_value": logit_softclamp_value}
     attend = _built(head_learned_sink=head_attn_sink is not None, **options)
@@ -52,4 +53,4 @@ def flash(
 def _built(**options: Any) -> Any:
     from x_transformers.attend import Attend
 
-    return Attend(**options).eval()
+    return Attend(**options).train(options.get("dropout", 0) > 0)
