@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check
-from attention_ref.conformance.dialects import names, named, read
+from attention_ref.conformance.dialects import named, names, read
 from attention_ref.conformance.versions import is_within
 from attention_ref.numpy import attention
 
@@ -63,6 +63,7 @@ def renamed(query: Array, key: Array, value: Array, *, attn_mask: Any = None, ca
 
 
 def strict(query: Array, key: Array, value: Array, mask: Any = None, *, training: bool) -> Any:
+    assert not training
     return attention(query, key, value, mask=mask)
 
 
@@ -170,7 +171,7 @@ def four_axes(query: Array, key: Array, value: Array) -> Any:
 
 
 class Trial(NamedTuple):
-    """A function, the fields of its dialect, others under which it is wrong, where that shows, and where it is tried."""
+    """A function, the fields of its dialect, others under which it is wrong, where that shows, and the profiles."""
 
     function: Callable[..., Any]
     fields: Mapping[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from attention_ref.conformance import axes, rules
@@ -39,11 +40,8 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
             raise TypeError(f"it has no way to say {', '.join(unknown)}")
         return _Call(function, dialect, words, _meaning(options)).of(query, key, value)
 
-    kinds = dict.fromkeys(_TENSORS, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    kinds |= dict.fromkeys(offered, inspect.Parameter.KEYWORD_ONLY)
-    items = [
-        inspect.Parameter(n, k, default=None if n in offered else inspect.Parameter.empty) for n, k in kinds.items()
-    ]
+    items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _TENSORS]
+    items += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]
     operation.__name__ = str(getattr(function, "__name__", type(function).__name__))
     return operation
@@ -146,9 +144,7 @@ class _Call:
             raise Unsupported("as many key/value heads as query heads only")
         holds = {*self.options, dtype, *sizes.conditions()}
         if self.dialect.arrays == "keras":
-            from attention_ref.backends import engine
-
-            holds.add(f"engine {engine()}")
+            holds.add(f"engine {import_module('keras').backend.backend()}")
         excluded = {name for exclusion in self.dialect.exclusions for name in exclusion.when}
         if "non-finite" in excluded and rules.is_non_finite(query, key, value, self.options):
             holds.add("non-finite")

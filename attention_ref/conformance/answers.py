@@ -42,15 +42,15 @@ class Probe:
         batch, queries, keys, size = (there[name] for name in ("batch", "queries", "keys", "size"))
         heads, groups = there["heads"], there.get("groups", there["heads"]) if "heads" not in sizes else sizes["groups"]
         random = np.random.default_rng(7)
-        shapes = ((batch, heads, queries, size), (batch, groups, keys, size))
-        shapes += ((batch, groups, keys, there.get("value_size", size)),)
+        value_size = there.get("value_size", size)
+        shapes = [(batch, heads, queries, size), (batch, groups, keys, size), (batch, groups, keys, value_size)]
         clean = [random.integers(-128, 129, shape) / 64 for shape in shapes]
         if fill is not None:
             clean[:2] = [np.full_like(array, fill) for array in clean[:2]]
         given = [array.copy() for array in clean]
         if poison:
             given[("query", "key", "value").index(poison["array"])][..., poison["key"], :] = poison["number"]
-        return cls(*given, clean=(clean[0], clean[1], clean[2]))
+        return cls(given[0], given[1], given[2], (clean[0], clean[1], clean[2]))
 
 
 def match(found: Found, question: Question, probe: Probe) -> str | None:
@@ -64,7 +64,7 @@ def match(found: Found, question: Question, probe: Probe) -> str | None:
         got = found.values
         if question.at is not None:
             expected, got = expected[..., question.at, :], got[..., question.at, :]
-        close = _CLOSE[question.dtype] if question.dtype in _CLOSE else 0.0
+        close = _CLOSE.get(question.dtype, 0.0)
         if expected.shape == got.shape and np.allclose(got, expected, rtol=close, atol=close, equal_nan=True):
             return name
     return None

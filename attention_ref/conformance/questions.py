@@ -108,7 +108,9 @@ def _set_aside(question: Question) -> set[str]:
 
 def _plain(dialect: Dialect, question: Question) -> Dialect:
     """Set aside what a dialect says of the matter, so that the function is called with what is asked."""
-    reading = {name: tuple(value) if isinstance(value, list) else value for name, value in question.reading.items()}
+    reading: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in question.reading.items()
+    }
     reading["arguments"] = {**dialect.arguments, **question.reading.get("arguments", {})}
     if dialect.window != "count":
         reading.pop("window", None)
@@ -130,7 +132,7 @@ def _called(operation: Callable[..., Any], dialect: Dialect, question: Question,
 
 def _made(arrays: Any, option: Any, dtype: str) -> Any:
     """Make an array of a nested list: truth values, integers or numbers as they are written."""
-    if not isinstance(option, list) or isinstance(option[0], int) and not isinstance(option[0], bool):
+    if not isinstance(option, list) or (isinstance(option[0], int) and not isinstance(option[0], bool)):
         return tuple(option) if isinstance(option, list) else option  # a window is no array
     values = np.array(option)
     return arrays.make(values, {"b": "bool", "i": "int32", "f": dtype}[values.dtype.kind])

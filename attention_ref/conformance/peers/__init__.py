@@ -37,8 +37,8 @@ class Peer:
 
     description: str
     dialect: str
-    attention: str
-    modules: tuple[str, ...]
+    attention: str = ""
+    modules: tuple[str, ...] = ()
     layers: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,6 +90,14 @@ PEERS: Mapping[str, Peer] = {
     "torch.mha.eval.weights": _TORCH(
         "the same, asked for its weights", "torch.mha", ".torch_layers:evaluated_with_weights"
     ),
+    "torch.encoder_layer": _TORCH(
+        "torch.nn.TransformerEncoderLayer, and DecoderLayer, in training",
+        "torch.encoder_layer",
+        layers={"Block": ".torch_block:trained"},
+    ),
+    "torch.encoder_layer.eval": _TORCH(
+        "the same in evaluation, on its fast path", "torch.encoder_layer", layers={"Block": ".torch_block:evaluated"}
+    ),
     "keras.ops": _KERAS(
         "keras.ops.dot_product_attention on the running engine", "keras.ops", "keras.ops:dot_product_attention"
     ),
@@ -98,6 +106,12 @@ PEERS: Mapping[str, Peer] = {
     "keras.gqa": _KERAS("keras.layers.GroupQueryAttention, fused", "keras.gqa", ".keras_layers:gqa"),
     "keras.gqa.scores": _KERAS("the same, asked for its scores", "keras.gqa", ".keras_layers:gqa_with_scores"),
     "keras.attention": _KERAS("keras.layers.Attention", "keras.attention", ".keras_layers:attention"),
+    "keras_hub": Peer(
+        "keras_hub.layers.TransformerEncoder and TransformerDecoder",
+        "keras_hub",
+        modules=("keras", "keras_hub"),
+        layers={"Block": ".keras_hub_block:block"},
+    ),
     "jax.sdpa": _JAX("jax.nn.dot_product_attention", "jax.sdpa", ".jax_functions:sdpa"),
     "flax.linen": _FLAX("flax.linen.dot_product_attention", "flax.linen", ".jax_functions:linen"),
     "flax.nnx": _FLAX("flax.nnx.dot_product_attention", "flax.nnx", ".jax_functions:nnx"),
