@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Subject
+    from attention_ref.conformance import Dialect, Subject
+    from attention_ref.conformance.peers import Peer
 
-KERAS_BASED = ("keras", "keras.ops")
-JAX_BASED = ("jax.sdpa",)
 WAYS = ("exec", "outputs")
 """The options that name a subject which does not run in this process."""
 
@@ -26,15 +25,14 @@ WAYS = ("exec", "outputs")
 def names() -> Mapping[str, str]:
     """Give every named subject and what it is."""
     rooms = {name: f"this library's implementation on {name}" for name in backends.ROOMS}
-    return {**rooms, **{name: description for name, (_, description) in _peers().items()}}
+    return {**rooms, **{name: peer.description for name, peer in _peers().items()}}
 
 
 def missing(name: str) -> tuple[str, ...]:
     """Give the packages that a named subject needs and that are not installed."""
     if name in backends.ROOMS:
         return backends.missing(name)
-    needs = ("onnx", "onnxruntime") if name == "onnxruntime" else (_peers()[name][0],)
-    return tuple(package for package in needs if find_spec(package) is None)
+    return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
 def choose_engine(name: str, arrays: str, engine: str | None) -> None:
@@ -44,39 +42,45 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
     """
     from attention_ref.conformance.subject import UsageError
 
-    runs_on_keras = name in KERAS_BASED or (":" in name and arrays == "keras")
+    runs_on = arrays if ":" in name else kind(name)
     if engine is not None:
-        if not runs_on_keras:
-            kinds = f"{', '.join(KERAS_BASED)}, and module:callable with --arrays keras"
+        if runs_on != "keras":
+            based = ["keras", *(peer for peer in _peers() if kind(peer) == "keras")]
+            kinds = f"{', '.join(based)}, and module:callable with --arrays keras"
             raise UsageError(f"--engine says what Keras runs on, and {name} does not run on Keras; it is for {kinds}")
         if find_spec(engine) is None:
             raise UsageError(f"--engine {engine}: {engine} is not installed")
         os.environ["KERAS_BACKEND"] = engine
-    if runs_on_keras or name in JAX_BASED or (":" in name and arrays == "jax"):
+    if runs_on in ("keras", "jax"):
         os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 
 def kind(name: str) -> str:
     """Give the kind of arrays of a named subject: what matters is whether it runs on Keras or JAX."""
-    return "keras" if name in KERAS_BASED else "jax" if name in JAX_BASED else name
+    peers = _peers()
+    return peers[name].runs_on if name in peers else name
 
 
-def subject(name: str, arrays: str = "numpy", operation: str = "attention") -> Subject:
+def subject(
+    name: str, arrays: str | None = None, operation: str = "attention", dialect: Dialect | str | None = None
+) -> Subject:
     """Make a subject.
 
     Arguments:
         name: a key of `names()`, or `module:callable`, the module importable from the working directory too.
         arrays: what a callable of the user's takes and returns.
         operation: what it is to be.
+        dialect: that the callable speaks.
 
     Raises:
         UsageError: when there is no such subject, or it cannot be imported.
     """
-    from attention_ref.conformance import Subject, UsageError, room
+    from attention_ref.conformance import UsageError, room
+    from attention_ref.conformance.checking import subject_of
     from attention_ref.conformance.runner import reject
 
     if ":" in name:
-        return Subject(name, arrays, {operation: _callable(name)})
+        return subject_of(_callable(name), name, operation, arrays, dialect)
     if name not in names():
         reject("subject", name, [*names(), "module:callable"])
     if packages := missing(name):
@@ -96,6 +100,7 @@ def chosen(options: Any) -> Subject:
         UsageError: when it names none, or more than one, or an option that is for others.
     """
     from attention_ref.conformance import UsageError
+    from attention_ref.conformance.dialects import resolve
 
     ways = [f"--{way}" for way in WAYS if getattr(options, way)] + ["SUBJECT"] * bool(options.subject)
     if len(ways) != 1:
@@ -104,11 +109,12 @@ def chosen(options: Any) -> Subject:
         raise UsageError(f"--timeout must be a number of seconds, or 0, not {options.timeout:g}")
     if not options.subject:
         return _elsewhere(options)
-    if options.arrays and ":" not in options.subject:
-        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
-    arrays = options.arrays or "numpy"
-    choose_engine(options.subject, arrays, options.engine)
-    found = subject(options.subject, arrays, options.operation or "attention")
+    for name in ("arrays", "dialect"):
+        if getattr(options, name) and ":" not in options.subject:
+            raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
+    dialect = resolve(options.dialect) if options.dialect else None
+    choose_engine(options.subject, options.arrays or (dialect.arrays if dialect else "numpy"), options.engine)
+    found = subject(options.subject, options.arrays, options.operation or "attention", dialect)
     return replace(found, timeout=options.timeout or None)
 
 
@@ -120,6 +126,7 @@ def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
     chooses_engine = subject.arrays == "keras" and backends.engine() in backends.ENGINES
     words += [f"--operation {options.operation}"] if options.operation and is_own else []
     words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
     words += [f"--engine {backends.engine()}"] if chooses_engine else []
     return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
 
@@ -129,7 +136,7 @@ def _elsewhere(options: Any) -> Subject:
     from attention_ref.conformance.operations import OPERATIONS
     from attention_ref.conformance.runner import reject
 
-    for name in ("arrays", "engine"):
+    for name in ("arrays", "dialect", "engine"):
         if getattr(options, name):
             raise UsageError(f"--{name} is for what runs in this process, not for --exec and --outputs")
     if options.operation and options.operation not in OPERATIONS:
@@ -144,7 +151,7 @@ def _elsewhere(options: Any) -> Subject:
     return folder(options.outputs, operations)
 
 
-def _peers() -> Mapping[str, tuple[str, str]]:
+def _peers() -> Mapping[str, Peer]:
     from attention_ref.conformance.peers import PEERS
 
     return PEERS

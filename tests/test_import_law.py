@@ -13,7 +13,8 @@ import pytest
 import attention_ref
 
 PACKAGE = Path(attention_ref.__file__).parent
-FRAMEWORKS = {"jax", "keras", "ml_dtypes", "onnx", "onnxruntime", "tensorflow", "torch"}
+FRAMEWORKS = {"flax", "jax", "keras", "ml_dtypes", "onnx", "onnxruntime", "tensorflow", "torch"}
+PEERS = {"keras_hub", "transformers", "x_transformers"}
 DOOR = {"attention_ref", "attention_ref.__version__", *(f"attention_ref.{path.stem}" for path in PACKAGE.glob("*.py"))}
 OURS = {f"attention_ref.{path.name}" for path in PACKAGE.iterdir() if path.is_dir()}
 
@@ -40,7 +41,7 @@ LAWS = {
     "torch": room("torch"),
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
-    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | {"hypothesis"}),
+    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | PEERS | {"hypothesis"}),
 }
 
 

@@ -1,25 +1,29 @@
 """What the kit says of released libraries is what was measured of them by other means.
 
-Measured with torch 2.13.0 on the CPU, keras 3.15.1, jax 0.10.2, onnx 1.23.2 and onnxruntime 1.31.1.
+Measured with torch 2.13.0 on the CPU, keras 3.15.1, keras-hub 0.32.0, jax 0.10.2, flax 0.12.8, onnx 1.23.2,
+onnxruntime 1.31.1, transformers 5.23.0 and x-transformers 2.31.10.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from attention_ref import vectors
+from attention_ref.backends import engine
 from attention_ref.conformance import check_subject
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.peers import PEERS, onnx_model, peer
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself
 LEAKS = "0 times the NaN of a padded value"
 MEAN = "hidden keys get a large negative score, so that an empty row is the mean of the values"
 SWALLOWS = "with few keys the CPU kernel gives 0 for a query that is NaN"
-PART = ("mask", "lse", "padding", "window")  # of the profiles, for libraries that are slow to start on every shape
+SOFTMAX_OF_NOTHING = "the softmax of -inf alone"
+PART = ("lse", "padding", "window")  # of the profiles, for libraries that are slow to start on every shape
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Measured:
 
     fails: dict[str, str]
     lacks: frozenset[str]
-    dtypes: tuple[str, ...] = ("float64", "float32")
+    dtypes: tuple[str, ...] = ("float32",)
     profiles: tuple[str, ...] | None = None
 
 
@@ -36,53 +40,97 @@ def clause_ids(names):
     return frozenset(f"attention.{name}" for name in names.split())
 
 
-OF_ANY_ENGINE = "query-offset window key-lengths softcap sinks dropout weights log-sum-exp"
-KERAS = {
-    "tensorflow": Measured({"attention.empty-row": MEAN}, clause_ids(OF_ANY_ENGINE), ("float32",)),
-    "jax": Measured({"attention.empty-row": MEAN}, clause_ids(OF_ANY_ENGINE + " value-size"), ("float32",), PART),
-    "torch": Measured(
-        {"attention.empty-row": MEAN, "attention.non-finite": SWALLOWS}, clause_ids(OF_ANY_ENGINE), ("float32",)
-    ),
-}
+def measured_as(lacks, *, dtypes=("float32",), profiles=None, **fails):
+    named = {f"attention.{name.replace('_', '-')}": reason for name, reason in fails.items()}
+    return Measured(named, clause_ids(lacks), dtypes, profiles)
+
+
+BOTH = ("float64", "float32")
+NUMBERS = "softcap sinks dropout weights log-sum-exp"
+LAYER = "softcap order sinks dropout log-sum-exp non-finite"
+FAST = "value-size bias finite-bias exclusion heads " + LAYER
+KERAS_LAYER = "bias finite-bias exclusion query-offset " + LAYER
+KERAS_OPS = "query-offset window key-lengths " + NUMBERS
 MEASURED = {
-    "torch.sdpa": Measured(
-        {"attention.non-finite": SWALLOWS},
-        clause_ids("window key-lengths softcap sinks dropout weights log-sum-exp"),
+    "torch.sdpa": measured_as("query-offset window key-lengths " + NUMBERS, dtypes=BOTH, non_finite=SWALLOWS),
+    "torch.sdpa.lower_right": measured_as("window key-lengths " + NUMBERS, non_finite=SWALLOWS),
+    "torch.flex": measured_as("sinks dropout weights", profiles=PART, key_lengths=LEAKS),
+    "torch.mha": measured_as(
+        "value-size heads weights " + LAYER, key_lengths=LEAKS, empty_axis="an error for no keys beside a mask"
     ),
-    "torch.flex": Measured({"attention.key-lengths": LEAKS}, clause_ids("sinks dropout weights"), ("float32",), PART),
-    "jax.sdpa": Measured(
-        {"attention.empty-row": MEAN, "attention.key-lengths": LEAKS},
-        clause_ids("value-size query-offset softcap sinks dropout weights"),
-        ("float32",),
-        PART,
+    "torch.mha.weights": measured_as(
+        "value-size heads " + LAYER, dtypes=BOTH, key_lengths=LEAKS, empty_row=SOFTMAX_OF_NOTHING
     ),
-    "onnx.reference": Measured(
-        {
-            "attention.scale": "its root is taken, in float32: NaN below 0",
-            "attention.precision": "the root of the scale multiplies query and key",
-            "attention.key-lengths": LEAKS,
-            "attention.visibility": "causality of a mask with one row for all queries is that of the first query",
-        },
-        clause_ids("batch sinks dropout log-sum-exp"),
+    "torch.mha.eval": measured_as("weights " + FAST, key_lengths=LEAKS, empty_row=SOFTMAX_OF_NOTHING),
+    "torch.mha.eval.weights": measured_as(FAST, key_lengths=LEAKS, empty_row=SOFTMAX_OF_NOTHING),
+    "keras.ops": measured_as(KERAS_OPS, empty_row=MEAN),
+    "keras.mha": measured_as("heads weights " + KERAS_LAYER, empty_row=MEAN, key_lengths=LEAKS),
+    "keras.mha.scores": measured_as("heads " + KERAS_LAYER, key_lengths=LEAKS),
+    "keras.gqa": measured_as("value-size weights " + KERAS_LAYER, empty_row=MEAN, key_lengths=LEAKS),
+    "keras.gqa.scores": measured_as("value-size " + KERAS_LAYER, key_lengths=LEAKS),
+    "keras.attention": measured_as(
+        "bias finite-bias exclusion query-offset window heads softcap order sinks dropout log-sum-exp",
+        empty_row=MEAN,
+        key_lengths="padded keys lose 1e9, which is little beside infinity",
     ),
-    "onnxruntime": Measured(
-        {"attention.key-lengths": LEAKS},
-        clause_ids("batch window empty-axis sinks dropout log-sum-exp"),
+    "jax.sdpa": measured_as("value-size query-offset sinks", profiles=PART, empty_row=MEAN, key_lengths=LEAKS),
+    "flax.linen": measured_as("sinks log-sum-exp", profiles=PART[1:], empty_row=MEAN, key_lengths=LEAKS),
+    "flax.nnx": measured_as("value-size sinks log-sum-exp", profiles=PART[1:], empty_row=MEAN, key_lengths=LEAKS),
+    "onnx.reference": measured_as(
+        "batch sinks dropout log-sum-exp",
+        dtypes=BOTH,
+        scale="its root is taken, in float32: NaN below 0",
+        precision="the root of the scale multiplies query and key",
+        key_lengths=LEAKS,
+        visibility="causality of a mask with one row for all queries is that of the first query",
+    ),
+    "onnxruntime": measured_as("batch window empty-axis sinks dropout log-sum-exp", key_lengths=LEAKS),
+    "transformers.eager": measured_as("softcap sinks dropout log-sum-exp", empty_row=MEAN, key_lengths=LEAKS),
+    "transformers.eager.gemma2": measured_as("sinks dropout log-sum-exp", empty_row=MEAN, key_lengths=LEAKS),
+    "transformers.eager.gpt_oss": measured_as(
+        "batch value-size finite-bias empty-axis softcap dropout log-sum-exp precision hygiene"
+    ),
+    "transformers.sdpa": measured_as(
+        NUMBERS,
+        dtypes=BOTH,
+        causal="a single query sees every key",
+        batch="an error for no batch rows with grouped heads",
+        empty_axis="an error for no queries",
+        empty_row="beside a bias, hidden keys get the lowest finite score",
+        key_lengths=LEAKS,
+        non_finite=SWALLOWS,
+    ),
+    "x_transformers": measured_as(
+        "dropout log-sum-exp",
+        order="the bias comes before softcap",
+        exclusion="a row of -inf is NaN",
+        empty_row="the mean of the values where a window or a length empties a row together with -inf",
+        key_lengths=LEAKS,
+    ),
+    "x_transformers.flash": measured_as(
+        NUMBERS,
+        dtypes=BOTH,
+        key_lengths=LEAKS,
+        exclusion="-inf and the lowest number together are NaN",
+        non_finite=SWALLOWS,
     ),
 }
-
-
-ALL = [pytest.param(name, marks=pytest.mark.engine) if name == "keras.ops" else name for name in PEERS]
+NOT_ON = {  # what an engine of Keras does otherwise
+    ("keras.ops", "jax"): measured_as("value-size", empty_row=MEAN),
+}
+ATTENTIONS = [name for name, known in PEERS.items() if known.attention]
+ALL = [pytest.param(n, marks=pytest.mark.engine) if PEERS[n].runs_on == "keras" else n for n in ATTENTIONS]
 
 
 def measured(name):
-    if name == "keras.ops":
-        return KERAS[pytest.importorskip("keras").backend.backend()]
-    return MEASURED[name]
+    if PEERS[name].runs_on != "keras":
+        return MEASURED[name]
+    found = NOT_ON.get((name, engine()), MEASURED[name])
+    return replace(found, profiles=("mask", "padding")) if engine() == "jax" else found
 
 
 def subject(name):
-    for module in {PEERS[name][0], *(["onnx"] if name == "onnxruntime" else [])}:
+    for module in PEERS[name].modules:
         pytest.importorskip(module, reason=f"the peer {name} needs {module}")
     return peer(name)
 

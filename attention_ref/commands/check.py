@@ -36,6 +36,8 @@ def add(commands: Any) -> None:
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
+    text = "that module:callable speaks: such as torch.sdpa (list dialects), or a TOML file"
+    add("--dialect", metavar="D", help=text)
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
     add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
     add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")

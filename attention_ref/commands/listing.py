@@ -9,7 +9,7 @@ from typing import Any
 from attention_ref import subjects
 from attention_ref.commands.command import CONFORMS, command, show, takes_json
 
-LISTS = ("subjects", "profiles", "clauses", "cases")
+LISTS = ("subjects", "dialects", "profiles", "clauses", "cases")
 
 
 def add(commands: Any) -> None:
@@ -21,10 +21,11 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List subjects, profiles, clauses or cases."""
-    from attention_ref.conformance import catalogue
+    from attention_ref.conformance import catalogue, dialects
 
     tables = {
         "subjects": subjects.names,
+        "dialects": dialects.listed,
         "profiles": catalogue.listed_profiles,
         "clauses": catalogue.listed_clauses,
         "cases": catalogue.listed_cases,

@@ -144,6 +144,10 @@ def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: A
 
 
 def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
+    accepted = options_of(signed(function), len(case.positional))
+    if accepted is not None and case.operation != "Transformer" and "cache" not in accepted:
+        raise Lacking(("cache",))
+
     def read(item: Any, shape: tuple[int, ...]) -> np.ndarray:
         return _read(arrays, "output", item, dtype, shape)
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from attention_ref.conformance.adapter import adapted
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.dialect import Dialect
+from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.known import KnownFailures
 from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.runner import Progress, Result, reject, run, select
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.subject import Subject, UsageError
+from attention_ref.spec.clauses import clauses
 
 DTYPES = ("float64", "float32")
 """The dtypes that a check runs in unless it is told otherwise."""
@@ -24,7 +29,8 @@ def check(
     function: Callable[..., Any],
     op: str = "attention",
     *,
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    dialect: Dialect | str | None = None,
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
@@ -50,7 +56,10 @@ def check(
     Arguments:
         function: what is checked.
         op: the operation that it is to be: a key of `conformance.OPERATIONS`.
-        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`.
+        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
+            what the dialect says, or NumPy's.
+        dialect: in which words and conventions it speaks, where they are not the specification's: a `Dialect`, the name
+            of one that comes with the kit, or a TOML file. Of attention only.
         profiles: groups of cases, such as `("core", "causal")`; all when None. `"grad"` are those that ask for
             gradients, `"model"` those that build a layer; a dtype among them is run instead of `dtypes`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
@@ -74,15 +83,37 @@ def check(
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
     called = str(getattr(function, "__name__", type(function).__name__))
-    chosen = {"op": (op, "attention"), "arrays": (arrays, "numpy")}
-    given = "".join(f", {key}={value!r}" for key, (value, default) in chosen.items() if value != default)
+    chosen = {"op": (op, "attention"), "arrays": (arrays, None), "dialect": (dialect, None)}
+    given = "".join(
+        f", {key}={_shown(value)}" for key, (value, default) in chosen.items() if value not in (default, "numpy")
+    )
 
     def reproduce(case: str, dtype: str) -> str:
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
 
-    gradients = {op: gradient} if gradient is not None else {}
-    subject = Subject(name or called, arrays, {op: function}, gradients, tuple(claims), timeout=timeout)
+    subject = replace(
+        subject_of(function, name or called, op, arrays, dialect),
+        gradients={op: gradient} if gradient is not None else {},
+        claims=tuple(claims),
+        timeout=timeout,
+    )
     return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
+
+
+def subject_of(
+    function: Callable[..., Any], name: str, op: str, arrays: str | None, dialect: Dialect | str | None
+) -> Subject:
+    """Make a subject of a function, in whatever dialect."""
+    if dialect is None:
+        return Subject(name, arrays or "numpy", {op: function})
+    if op != "attention":
+        raise UsageError(f"a dialect is one of attention; {op} has none")
+    found = resolve(dialect)
+    return Subject(name, arrays or found.arrays, {op: adapted(function, found)}, dialect=found)
+
+
+def _shown(value: Any) -> str:
+    return "..." if isinstance(value, Dialect) else repr(value)
 
 
 def check_subject(
@@ -117,7 +148,7 @@ def check_subject(
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
         known.require_matches(checks)
-    remarks = getattr(getattr(subject, "dialect", None), "notes", {})
+    remarks = _remarks(subject)
 
     def report(results: list[Result]) -> Report:
         marked = known.marked(results) if known is not None else results
@@ -125,6 +156,14 @@ def check_subject(
         return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
 
     return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
+
+
+def _remarks(subject: Subject) -> dict[str, str]:
+    """Give what the subject's dialect says of each clause."""
+    if subject.dialect is None:
+        return {}
+    told = {clause: subject.dialect.note(clause) for clause in clauses()}
+    return {clause: f"its dialect says: {note}" for clause, note in told.items() if note}
 
 
 def _profiles(subject: Subject) -> list[str]:

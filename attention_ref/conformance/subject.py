@@ -15,6 +15,7 @@ from attention_ref.conformance.operations import OPERATIONS
 if TYPE_CHECKING:
     from attention_ref.conformance.call import Answer
     from attention_ref.conformance.case import Case
+    from attention_ref.conformance.dialect import Dialect
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
@@ -43,6 +44,7 @@ class Subject:
         claims: profiles that it says it supports: what is unsupported in them is a failure.
         version: of the library that it belongs to.
         is_room: whether it is a backend of this library, which optional clauses bind too.
+        dialect: that its attention was adapted from; what it says of a clause is shown where that clause fails.
         timeout: how many seconds a call may take; None: as long as it takes.
         ask: gives the answer to a case in a dtype, for what is not called in this process; then `arrays` only says how
             the arrays come, and of `operations` only the names are read.
@@ -55,6 +57,7 @@ class Subject:
     claims: tuple[str, ...] = ()
     version: str = ""
     is_room: bool = False
+    dialect: Dialect | None = None
     timeout: float | None = TIMEOUT
     ask: Callable[[Case, str], Answer] | None = None
 

@@ -15,14 +15,12 @@ Run = Callable[[bytes, Arrays], Sequence[np.ndarray]]
 
 INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
 OUTPUTS = ("Y", "present_key", "present_value", "qk_matmul_output")
-OPEN = -1
-"""A side of a window without a bound."""
 WEIGHTS = 3
 """The `qk_matmul_output_mode` that gives the weights."""
 
 
 def adapter(run: Run) -> Callable[..., Any]:
-    """Give our `attention` by the ONNX operator.
+    """Give the ONNX operator as a function with its own names, see `dialects/onnx.toml`.
 
     Arguments:
         run: runs a serialized model on named inputs and gives its outputs.
@@ -33,47 +31,30 @@ def adapter(run: Run) -> Callable[..., Any]:
         key: np.ndarray,
         value: np.ndarray,
         *,
-        mask: np.ndarray | None = None,
-        bias: np.ndarray | None = None,
-        causal: bool = False,
+        attn_mask: np.ndarray | None = None,
         query_offset: Any = 0,
-        window: tuple[int | None, int | None] | None = None,
-        key_lengths: Any = None,
-        scale: float | None = None,
-        softcap: float | None = None,
+        nonpad_kv_seqlen: Any = None,
         return_weights: bool = False,
+        **attributes: Any,
     ) -> Any:
-        """A mask and a bias together are one float mask; the offset of the queries is the length of the cache."""
-        if query.ndim != 4:
-            raise Unsupported("arrays of rank 4 only")
-        inputs = {"Q": query, "K": key, "V": value} | _attn_mask(mask, bias, key.shape[2])
-        if key_lengths is not None:
-            inputs["nonpad_kv_seqlen"] = np.broadcast_to(np.asarray(key_lengths, np.int64), query.shape[:1])
-        if causal or window is not None:
+        """The offset of the queries is the length of the cache."""
+        inputs = {"Q": query, "K": key, "V": value}
+        if attn_mask is not None:
+            if attn_mask.shape[-1] != key.shape[2]:
+                raise Unsupported("the last axis of a mask is not broadcast: what it lacks is hidden")
+            inputs["attn_mask"] = attn_mask
+        if nonpad_kv_seqlen is not None:
+            inputs["nonpad_kv_seqlen"] = np.broadcast_to(np.asarray(nonpad_kv_seqlen, np.int64), query.shape[:1])
+        has_window = "left_window_size" in attributes
+        if has_window or attributes.get("is_causal"):
             inputs |= _cache(inputs, np.asarray(query_offset))
-        attributes: dict[str, Any] = {"is_causal": int(causal), "scale": scale, "softcap": softcap}
-        if window is not None:
-            left, right = (OPEN if side is None else side for side in window)
-            attributes |= {"left_window_size": left, "right_window_size": right}
+        attributes |= {"is_causal": int(attributes.get("is_causal", False))}
         attributes |= {"qk_matmul_output_mode": WEIGHTS} if return_weights else {}
-        opset = 25 if window is not None else 24 if key_lengths is not None else 23
+        opset = 25 if has_window else 24 if nonpad_kv_seqlen is not None else 23
         results = run(_describe(opset, attributes, inputs), inputs)
         return tuple(results) if return_weights else results[0]
 
     return attention
-
-
-def _attn_mask(mask: np.ndarray | None, bias: np.ndarray | None, key_length: int) -> Arrays:
-    attend = mask if bias is None else bias
-    if attend is None:
-        return {}
-    if mask is not None and bias is not None:
-        attend = np.where(mask, bias, bias.dtype.type(-np.inf))
-    if attend.ndim == 0:
-        raise Unsupported("a mask has at least one axis")
-    if attend.shape[-1] != key_length:
-        raise Unsupported("the last axis of a mask is not broadcast: what it lacks is hidden")
-    return {"attn_mask": attend}
 
 
 def _cache(inputs: Arrays, offset: np.ndarray) -> Arrays:

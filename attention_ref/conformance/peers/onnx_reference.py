@@ -11,8 +11,6 @@ import numpy as np
 from attention_ref.conformance.peers import onnx_model
 from attention_ref.conformance.subject import Unsupported
 
-ARRAYS = "numpy"
-
 
 def _run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:
     if 0 in inputs["K"].shape:

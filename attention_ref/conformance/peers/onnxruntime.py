@@ -12,7 +12,6 @@ import numpy as np
 from attention_ref.conformance.peers import onnx_model
 from attention_ref.conformance.subject import Unsupported
 
-ARRAYS = "numpy"
 SILENT = 4
 
 

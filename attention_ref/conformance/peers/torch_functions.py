@@ -1,4 +1,4 @@
-"""PyTorch's `flex_attention`, whose callbacks say what is visible (`mask_mod`) and change the scores (`score_mod`)."""
+"""PyTorch's functions where a dialect cannot say it: the other causal mask, and the callbacks of flex_attention."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import Any
 
 from attention_ref.conformance.subject import Unsupported
 
-ARRAYS = "torch"
+
+def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **options: Any) -> Any:
+    """`scaled_dot_product_attention`, whose other alignment of a causal mask is a bias of its own."""
+    from torch.nn.attention.bias import causal_lower_right
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if is_causal:
+        options["attn_mask"] = causal_lower_right(query.shape[-2], key.shape[-2])
+    return scaled_dot_product_attention(query, key, value, **options)
 
 
-def attention(
+def flex(
     query: Any,
     key: Any,
     value: Any,
@@ -26,17 +34,14 @@ def attention(
     softcap: float | None = None,
     return_log_sum_exp: bool = False,
 ) -> Any:
-    """Mask, causality, window and lengths are a `mask_mod` each; softcap and bias are one `score_mod`."""
+    """`flex_attention`: mask, causality, window and lengths are a `mask_mod` each; softcap and bias one `score_mod`."""
     from torch.nn.attention import flex_attention as flex
 
-    if query.ndim != 4:
-        raise Unsupported("arrays of rank 4 only")
     shape = (*query.shape[:3], key.shape[-2])
     offset, lengths = (_of_rows(number, shape[0]) for number in (query_offset, key_lengths))
-    mask, bias = (array if array is None else array.expand(shape) for array in (mask, bias))
     mods = _mask_mods(mask, causal, offset, window, lengths)
-    if shape[3] == 0 or (shape[2] == 0 and (mods or return_log_sum_exp)):
-        raise Unsupported("no keys, or no queries with a mask or for log-sum-exp, where it is not compiled")
+    if shape[2] == 0 and (mods or return_log_sum_exp):
+        raise Unsupported("no queries with a mask or for log-sum-exp, where it is not compiled")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
         output, auxiliary = flex.flex_attention(

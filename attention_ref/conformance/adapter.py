@@ -1,0 +1,193 @@
+"""From the specification's call of attention to a dialect's, and its results back. Nothing is computed on the way."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from attention_ref.conformance import axes, rules
+from attention_ref.conformance.call import Fault
+from attention_ref.conformance.dialect import EXTRAS, OPTIONS, Dialect
+from attention_ref.conformance.native import dtype_of, native_of
+from attention_ref.conformance.rules import Sizes
+from attention_ref.conformance.subject import Unsupported, UsageError, signed
+
+_TENSORS = ("query", "key", "value")
+_ASKED = {"return_weights": "weights", "return_log_sum_exp": "log_sum_exp"}
+
+
+def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any]:
+    """Give a function of a dialect the signature and the conventions of `attention_ref.spec.attention`.
+
+    What is given has those options in its signature that the dialect can say, and raises `Unsupported` where it cannot
+    say one of their values.
+
+    Arguments:
+        function: what speaks the dialect.
+        dialect: says how.
+
+    Raises:
+        UsageError: when the dialect gives an argument a name that the function's signature lacks.
+    """
+    words = _words(function, dialect)
+    offered = _offered(words, dialect)
+
+    def operation(query: Any, key: Any, value: Any, **options: Any) -> Any:
+        if unknown := sorted(set(options) - set(offered)):
+            raise TypeError(f"it has no way to say {', '.join(unknown)}")
+        return _Call(function, dialect, words, _meaning(options)).of(query, key, value)
+
+    items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _TENSORS]
+    items += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
+    operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]
+    operation.__name__ = str(getattr(function, "__name__", type(function).__name__))
+    return operation
+
+
+def _words(function: Callable[..., Any], dialect: Dialect) -> dict[str, str]:
+    """Give its name for everything that it can be told."""
+    there = parameters(function)
+    words = {name: word for name, word in dialect.arguments.items() if word}
+    if there is None:
+        return words
+    if missing := sorted(set(words.values()) - there[0]) if not there[1] else []:
+        raise UsageError(
+            f"the dialect says {', '.join(missing)}, which is no argument of "
+            f"{getattr(function, '__name__', function)}; it has {', '.join(sorted(there[0]))}"
+        )
+    kept = [name for name in (*OPTIONS, *EXTRAS) if name not in (*_TENSORS, "grouped")]
+    return words | {name: name for name in kept if name not in dialect.arguments and name in there[0]}
+
+
+def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
+    """Give the names of a function's arguments and whether it takes any other; None when that cannot be read."""
+    try:
+        found = inspect.signature(signed(function)).parameters.values()
+    except (TypeError, ValueError):  # written in C, without a signature
+        return None
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found)
+    return {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}, is_open
+
+
+def spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
+    """Leave out the words that one of several functions of a dialect lacks."""
+    there = parameters(function)
+    if there is None or there[1]:
+        return dialect
+    return replace(
+        dialect, arguments={name: word for name, word in dialect.arguments.items() if not word or word in there[0]}
+    )
+
+
+def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
+    """Give the options of the specification that a dialect can say."""
+    can = {name for name in OPTIONS if name in words}
+    has_mask = "mask" in words
+    if has_mask and "added" in dialect.mask_kind:
+        can.add("bias")
+    if has_mask:
+        can |= set(dialect.by_mask)
+    if {"window_left", "window_right"} <= set(words):
+        can.add("window")
+    can -= {"query_offset"} if dialect.causal_alignment == "top left" else set()
+    if dialect.causal_alignment == "bottom right" or {"causal", "window"} & set(dialect.by_mask):
+        can |= {"query_offset"} if {"causal", "window"} & can else set()
+    can |= {asked for asked, result in _ASKED.items() if result in dialect.returns}
+    return [name for name in OPTIONS if name in can]
+
+
+def _meaning(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing."""
+    given = {name: option for name, option in options.items() if option is not None and option is not False}
+    if not {"causal", "window"} & set(given) or (
+        isinstance(given.get("query_offset"), int) and not given["query_offset"]
+    ):
+        given.pop("query_offset", None)
+    if given.get("dropout") == 0:
+        given.pop("dropout")
+    return given
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call: what is called, in which dialect, with which words, and the options that say something."""
+
+    function: Callable[..., Any]
+    dialect: Dialect
+    words: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    def of(self, query: Any, key: Any, value: Any) -> Any:
+        sizes = Sizes.of(query, key, value)
+        self._check(sizes, query, key, value)
+        order = sizes.tiled() if self.dialect.heads == "tiled" and sizes.heads != sizes.groups else None
+        layout = axes.parse(self.dialect.layout)
+        given = [query if order is None else native_of(query).take(query, order, -3 % len(query.shape)), key, value]
+        tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
+        said = rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
+        arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
+        named = {self.words[n]: tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n in self.words}
+        positional = [tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n not in self.words]
+        return self._read(self.function(*positional, **named, **arguments), sizes, order)
+
+    def _check(self, sizes: Sizes, query: Any, key: Any, value: Any) -> None:
+        """Raise `Unsupported` for what the dialect excludes."""
+        dtype, rank = dtype_of(query), len(query.shape)
+        if self.dialect.ranks and rank not in self.dialect.ranks:
+            raise Unsupported(f"arrays of rank {' or '.join(map(str, self.dialect.ranks))} only")
+        if self.dialect.dtypes and dtype not in self.dialect.dtypes:
+            raise Unsupported(f"{dtype}: it takes {', '.join(self.dialect.dtypes)}")
+        if self.dialect.heads == "equal" and sizes.heads != sizes.groups:
+            raise Unsupported("as many key/value heads as query heads only")
+        holds = {*self.options, dtype, *sizes.conditions()}
+        if self.dialect.arrays == "keras":
+            holds.add(f"engine {import_module('keras').backend.backend()}")
+        excluded = {name for exclusion in self.dialect.exclusions for name in exclusion.when}
+        if "non-finite" in excluded and rules.is_non_finite(query, key, value, self.options):
+            holds.add("non-finite")
+        for exclusion in self.dialect.exclusions:
+            if holds.issuperset(exclusion.when):
+                raise Unsupported(exclusion.reason)
+
+    def _asked(self, sizes: Sizes) -> dict[str, bool]:
+        """Give the arguments that ask for results."""
+        if "return_weights" in self.options:
+            if self.dialect.weights == "averaged" and sizes.heads > 1:
+                raise Unsupported("its weights are averaged over the heads")
+            if self.dialect.weights == "after dropout" and "dropout" in self.options:
+                raise Unsupported("its weights are those after dropout")
+        return {name: True for name in _ASKED if name in self.options and name in self.words}
+
+    def _read(self, returned: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
+        """Find the results that were asked for in what came back, in the specification's order of axes."""
+        wanted = ["output", *(result for asked, result in _ASKED.items() if asked in self.options)]
+        names = list(self.dialect.returns) or wanted
+        items = returned if isinstance(returned, (tuple, list)) else [returned]
+        if len(items) != len(names):
+            raise Fault(f"it returns {len(items)} values instead of {', '.join(names)}")
+        found = dict(zip(names, items, strict=True))
+        results = [self._restored(name, found[name], sizes, order) for name in wanted]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _restored(self, name: str, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
+        if not hasattr(array, "shape"):
+            return array
+        dialect = self.dialect
+        text, names = {
+            "output": (dialect.output_layout or dialect.layout, axes.TENSOR),
+            "weights": (dialect.weights_layout, axes.SCORES),
+            "log_sum_exp": (dialect.log_sum_exp_layout, axes.ROWS),
+        }[name]
+        phrase, behind = axes.parse(text), sizes.behind(names)
+        if tuple(array.shape) != axes.shape_in(phrase, behind):
+            raise Fault(
+                f"{name} has the shape {tuple(array.shape)} instead of {axes.shape_in(phrase, behind)} ({text})"
+            )
+        array = axes.restore(array, phrase, names, behind)
+        if order is None:
+            return array
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return native_of(array).take(array, back, len(sizes.batch))

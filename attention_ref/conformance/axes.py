@@ -1,0 +1,86 @@
+"""Orders of axes, written as phrases: `"batch length heads size"`, and `"batch length heads*size"` for folded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attention_ref.conformance.native import native_of
+
+TENSOR = ("batch", "heads", "length", "size")
+"""The axes of query, key, value and output, in the order of the specification."""
+SCORES = ("batch", "heads", "queries", "keys")
+"""The axes of masks and weights."""
+ROWS = ("batch", "heads", "queries")
+"""The axes of log-sum-exp."""
+
+Phrase = tuple[tuple[str, ...], ...]
+
+
+def parse(text: str) -> Phrase:
+    """Read a phrase: its axes, each a tuple of the axes that are folded into it, outermost first."""
+    return tuple(tuple(axis.split("*")) for axis in text.split())
+
+
+def flat(phrase: Phrase) -> list[str]:
+    """Give the names in a phrase in order."""
+    return [name for axis in phrase for name in axis]
+
+
+def arrange(array: Any, phrase: Phrase, names: Sequence[str]) -> Any:
+    """Bring an array from the specification's order into a phrase's.
+
+    Arguments:
+        array: its axes are `names`, the first of which may be any number of axes.
+        phrase: has each of the names once.
+        names: such as `TENSOR`.
+    """
+    if _is_same(phrase, names):
+        return array
+    native, places = native_of(array), _places(names, len(array.shape))
+    order = [place for name in flat(phrase) for place in places[name]]
+    sizes = {name: [int(array.shape[place]) for place in places[name]] for name in names}
+    return native.reshape(native.transpose(array, order), shape_in(phrase, sizes))
+
+
+def restore(array: Any, phrase: Phrase, names: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Any:
+    """Bring an array from a phrase's order into the specification's.
+
+    Arguments:
+        array: its shape is `shape_in(phrase, sizes)`.
+        sizes: those behind each name: any number for the first, one for the others.
+    """
+    if _is_same(phrase, names):
+        return array
+    native, order = native_of(array), flat(phrase)
+    unfolded = native.reshape(array, [size for name in order for size in sizes[name]])
+    counts = {name: len(sizes[name]) for name in names}
+    starts = {name: sum(counts[earlier] for earlier in order[: order.index(name)]) for name in names}
+    return native.transpose(unfolded, [starts[name] + i for name in names for i in range(counts[name])])
+
+
+def shape_in(phrase: Phrase, sizes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """Give the shape of an array in a phrase's order."""
+    shape: list[int] = []
+    for axis in phrase:
+        if len(axis) == 1:
+            shape += sizes[axis[0]]
+        else:
+            shape.append(_product([size for name in axis for size in sizes[name]]))
+    return tuple(shape)
+
+
+def _places(names: Sequence[str], rank: int) -> dict[str, list[int]]:
+    first = rank - (len(names) - 1)
+    return {names[0]: list(range(first)), **{name: [first + i] for i, name in enumerate(names[1:])}}
+
+
+def _is_same(phrase: Phrase, names: Sequence[str]) -> bool:
+    return phrase == tuple((name,) for name in names)
+
+
+def _product(sizes: Sequence[int]) -> int:
+    product = 1
+    for size in sizes:
+        product *= size
+    return product

@@ -1,0 +1,84 @@
+"""The dialects of released libraries, one TOML file each, and how such a file is read."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from attention_ref.conformance.dialect import FIELDS, Dialect, Exclusion
+from attention_ref.conformance.runner import reject
+from attention_ref.conformance.subject import UsageError
+
+_FOLDER = Path(__file__).parent
+_LISTS = ("by_mask", "returns", "dtypes", "ranks", "exclusions")
+_TABLES = ("arguments", "constants", "notes")
+
+
+def names() -> tuple[str, ...]:
+    """Give the names of the dialects that come with the kit."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+def listed() -> dict[str, str]:
+    """Give what each of them is of, by its name: the first line of its file."""
+    files = {name: _FOLDER / f"{name}.toml" for name in names()}
+    return {name: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for name, path in files.items()}
+
+
+@cache
+def named(name: str) -> Dialect:
+    """Give a dialect that comes with the kit.
+
+    Raises:
+        UsageError: for a name that does not exist.
+    """
+    if name not in names():
+        reject("dialect", name, names())
+    return read(_FOLDER / f"{name}.toml")
+
+
+def resolve(dialect: Dialect | str | Path) -> Dialect:
+    """Give a dialect itself, by its name, or from a file whose name ends in `.toml`."""
+    if isinstance(dialect, Dialect):
+        return dialect
+    return read(Path(dialect)) if str(dialect).endswith(".toml") else named(str(dialect))
+
+
+def read(path: Path) -> Dialect:
+    """Read a dialect from a TOML file.
+
+    Raises:
+        UsageError: when it cannot be read, or says what a dialect does not have; the message names the file.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _dialect(data)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{path.name}: {error}") from error
+
+
+def _dialect(data: Mapping[str, Any]) -> Dialect:
+    for name, value in data.items():
+        if name not in FIELDS:
+            reject("field of a dialect", name, FIELDS)
+        wanted: type = list if name in _LISTS else dict if name in _TABLES else int if name == "mask_rank" else str
+        if type(value) is not wanted:
+            raise UsageError(f"{name} is {value!r}; it must be a {_KINDS[wanted]}")
+    exclusions = tuple(map(_exclusion, data.get("exclusions", ())))
+    return Dialect(**{**data, "exclusions": exclusions})
+
+
+_KINDS = {list: "list", dict: "table", int: "whole number", str: "string"}
+
+
+def _exclusion(item: Any) -> Exclusion:
+    if not isinstance(item, dict) or set(item) != {"when", "reason"} or not isinstance(item["when"], list):
+        raise UsageError(f"an exclusion has a list `when` and a `reason`, got {item!r}")
+    return Exclusion(tuple(item["when"]), str(item["reason"]))

@@ -1,0 +1,56 @@
+"""The `Attend` of x-transformers, built for every call: its options are those of the layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attention_ref.conformance.subject import Unsupported
+
+
+def eager(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mask: Any = None,
+    attn_bias: Any = None,
+    causal: bool = False,
+    scale: float | None = None,
+    logit_softclamp_value: float | None = None,
+    head_attn_sink: Any = None,
+    dropout: float = 0.0,
+    return_weights: bool = False,
+) -> Any:
+    """The path that computes its own softmax."""
+    options = {"causal": causal, "scale": scale, "heads": query.shape[1], "dropout": dropout}
+    if logit_softclamp_value is not None:
+        options |= {"softclamp_logits": True, "logit_softclamp_value": logit_softclamp_value}
+    attend = _built(head_learned_sink=head_attn_sink is not None, **options)
+    if head_attn_sink is not None:
+        attend.head_attn_sink.data = head_attn_sink
+    output, intermediates = attend(query, key, value, mask=mask, attn_bias=attn_bias)
+    if not return_weights:
+        return output
+    if head_attn_sink is not None:
+        raise Unsupported("its weights have the sink among the keys")
+    return output, intermediates.post_softmax_attn
+
+
+def flash(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mask: Any = None,
+    attn_bias: Any = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """The path that calls `scaled_dot_product_attention`."""
+    return _built(causal=causal, scale=scale, flash=True)(query, key, value, mask=mask, attn_bias=attn_bias)[0]
+
+
+def _built(**options: Any) -> Any:
+    from x_transformers.attend import Attend
+
+    return Attend(**options).train(options.get("dropout", 0) > 0)
