@@ -15,13 +15,13 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from attention_ref.numpy import Transformer
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.records import from_json, to_json
 from tests.families import FAMILIES
 from tests.families.family import Family, translate
 from tests.families.inputs import Inputs, random_inputs
 from tests.families.peer import Peer
+from tests.families.rooms import in_room
 from tests.families.specification import Specification
 
 Build = Callable[[Any, dict[str, np.ndarray]], Any]
@@ -34,10 +34,26 @@ DECODERS = [
 ]
 
 
-@pytest.fixture(params=[Specification, Transformer], ids=["spec", "numpy"])
+ROOMS = ("numpy", "torch", "keras")
+BUILDERS = [
+    "spec",
+    "numpy",
+    pytest.param("torch", marks=pytest.mark.room),
+    pytest.param("keras", marks=[pytest.mark.room, pytest.mark.engine]),
+]
+
+
+@pytest.fixture(params=BUILDERS)
 def build(request: pytest.FixtureRequest) -> Build:
-    """What makes a model of a configuration and parameters."""
-    return request.param
+    """What makes a model of a configuration and parameters: the specification, or a room."""
+    if request.param == "spec":
+        return Specification
+    asked = request.config.getoption("--rooms") or ",".join(ROOMS)
+    if request.param not in asked.split(",") and request.param != "numpy":  # NumPy is beside every framework
+        pytest.skip(f"--rooms does not name {request.param}")
+    if request.param == "keras" and pytest.importorskip("keras").backend.backend() == "jax":
+        pytest.skip("JAX compiles every shape anew; the other engines run the families")
+    return in_room(request.param)
 
 
 class Case(NamedTuple):

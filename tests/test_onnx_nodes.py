@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -108,3 +109,12 @@ def test_the_page_says_what_is_so() -> None:
     if f"onnx {onnx.__version__}," not in text:
         pytest.skip(f"the page is of another version than onnx {onnx.__version__}")
     assert tables.page(text) == text
+
+
+def test_the_program_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(program, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(onnx_nodes.node_tests())
+    assert all(" passed " in line for line in lines)

@@ -99,6 +99,30 @@ def _mean_square(x):
     return (x * x).mean(-1, keepdims=True)
 
 
+def _linear_in_its_dtype(array, kernel, bias=None, *, inputs=1):
+    leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
+    rows = array.reshape(*leading, -1)
+    matrix = kernel.reshape(rows.shape[-1], -1)
+    product = sum(rows[..., i, None] * matrix[i] for i in range(rows.shape[-1])).reshape(*leading, *outputs)
+    return product if bias is None else product + bias
+
+
+def _over_root(array, eps):
+    with np.errstate(over="ignore"):
+        mean_square = sum(np.moveaxis(array * array, -1, 0))[..., None] / array.dtype.type(array.shape[-1])
+    return array / np.sqrt(mean_square + array.dtype.type(eps))
+
+
+def _layer_norm_in_its_dtype(array, gain, bias=None, *, eps, gain_offset=0.0):
+    mean = array.astype(np.float32).mean(axis=-1, keepdims=True).astype(array.dtype)
+    scaled = _over_root(array - mean, eps) * (gain + array.dtype.type(gain_offset))
+    return scaled if bias is None else scaled + bias
+
+
+def _rms_norm_in_its_dtype(array, gain, *, eps, gain_offset=0.0):
+    return _over_root(array, eps) * (gain + array.dtype.type(gain_offset))
+
+
 def _layer_norm_not_centred(array, gain, bias=None, *, eps, gain_offset=0.0):
     return _normalised(array, gain, bias, np.sqrt(_mean_square(array) + eps), gain_offset)
 
@@ -197,6 +221,13 @@ MISTAKES = (
     WrongLayer("The offset is ignored", "positions.offset", ALIBI, _alibi_from_0),
     WrongLayer("Distances turned round", "positions.relative", "relative_bias", _relative_turned_round),
     WrongLayer("A decoder with both directions", "positions.relative-one-sided", "relative_bias", _relative_both_ways),
+    WrongLayer(
+        "Sums in the inputs' dtype", "linear.precision", "linear", _linear_in_its_dtype, ("float16", "bfloat16"), True
+    ),
+    WrongLayer(
+        "Squares in the inputs' dtype", "norms.precision", "layer_norm", _layer_norm_in_its_dtype, ("float16",), True
+    ),
+    WrongLayer("Squares in the inputs' dtype", "norms.precision", "rms_norm", _rms_norm_in_its_dtype, ("float16",)),
     WrongLayer("Kernels output-first", "linear.formula", "linear", _output_first, pervasive=True),
     WrongLayer("The mean is kept", "norms.layer", "layer_norm", _layer_norm_not_centred),
     WrongLayer("Variance over m - 1", "norms.variance", "layer_norm", _layer_norm_unbiased),

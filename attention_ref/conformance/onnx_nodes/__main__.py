@@ -20,7 +20,7 @@ BEGIN, END = "<!-- tables: python -m attention_ref.conformance.onnx_nodes -->", 
 ABOUT = {
     "attention": ("attention.",),
     "rotary positions": ("positions.rotary", "positions.angles"),
-    "RMS normalisation": ("norms.rms", "norms.eps", "norms.gain"),
+    "RMS normalisation": ("norms.rms", "norms.eps", "norms.precision", "norms.gain"),
 }
 """The clauses that the three operators could support, by what their ids begin with."""
 

@@ -1,0 +1,48 @@
+"""Our side: the models of a room, taking and giving NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance import room as subject_of
+from attention_ref.conformance.arrays import Arrays, arrays_of
+
+KINDS = {"b": "bool", "i": "int64", "f": "float64"}
+
+
+def in_room(name: str) -> Callable[[Any, Mapping[str, np.ndarray]], InRoom]:
+    """Give what makes a room's model of a configuration and parameters."""
+    build = subject_of(import_module(f"attention_ref.{name}"), name, "").operations["Transformer"]
+    arrays = arrays_of(name)
+    return lambda config, parameters: InRoom(build(config, _made(dict(parameters), arrays)), arrays)
+
+
+class InRoom:
+    """A model of a room whose calls and methods take and give NumPy arrays; a cache is handed on as it is."""
+
+    def __init__(self, model: Any, arrays: Arrays) -> None:
+        self._model = model
+        self._arrays = arrays
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        return self._call(self._model, given, options)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given, **options: self._call(getattr(self._model, name), given, options)
+
+    def _call(self, method: Callable[..., Any], given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        returned = method(*(_made(item, self._arrays) for item in given), **_made(options, self._arrays))
+        if options.get("return_cache"):
+            array, cache = returned
+            return self._arrays.read(array), cache
+        return self._arrays.read(returned)
+
+
+def _made(item: Any, arrays: Arrays) -> Any:
+    if isinstance(item, dict):
+        return {name: _made(value, arrays) for name, value in item.items()}
+    return arrays.make(item, KINDS[item.dtype.kind]) if isinstance(item, np.ndarray) else item
