@@ -174,9 +174,7 @@ BLOCKS = {  # the clause that every failure lists
 )
 def test_blocks_are_those_of_the_paper(name):
     report = check_subject(subject(name), operations=["Block"])
-    assert {BLOCKS[name]} - {None} == {each for result in report.failures for each in result.case.clauses} & {
-        BLOCKS[name]
-    }
+    assert bool(report.failures) == (BLOCKS[name] is not None)
     assert [each.case.id for each in report.failures if BLOCKS[name] not in each.case.clauses] == []
     passed = {each.case.id.rpartition("/")[2] for each in report.results if each.verdict == "passed"}
     assert passed >= {"post", "post-dropout", "post-cross", "pre", "key-lengths", "memory-rules"}
