@@ -14,6 +14,7 @@ import pytest
 from attention_ref.backends import engine
 from attention_ref.conformance import Dialect, UsageError
 from attention_ref.conformance.peers import PEERS
+from attention_ref.conformance.peers.defaults import DEFAULTS, default
 from attention_ref.conformance.questions import SOMETHING_ELSE, ask, questions
 from attention_ref.numpy import attention
 
@@ -261,3 +262,31 @@ def test_what_cannot_be_asked_says_why() -> None:
 def test_unknown_question_is_named() -> None:
     with pytest.raises(UsageError, match=r"there is no question 'empty-rwo'; did you mean empty-row"):
         ask(attention, Dialect(), "empty-rwo")
+
+
+BY_DEFAULT = {
+    "torch.nn.GELU": "exact",
+    "keras.activations.gelu": "exact",
+    "keras.ops.gelu": "by tanh",
+    "jax.nn.gelu": "by tanh",
+    "flax.nnx.gelu": "by tanh",
+    "torch.nn.LayerNorm": "1e-5",
+    "keras.layers.LayerNormalization": "1e-3",
+    "flax.nnx.LayerNorm": "1e-6",
+    "torch.nn.RMSNorm": "the unit roundoff of the dtype, doubled",
+    "keras.layers.RMSNormalization": "1e-6",
+    "flax.nnx.RMSNorm": "1e-6",
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        pytest.param(question, name, marks=[pytest.mark.engine] if asked.arrays == "keras" else [], id=name)
+        for question, names in DEFAULTS.items()
+        for name, asked in names.items()
+    ],
+)
+def test_defaults(question: str, name: str) -> None:
+    pytest.importorskip(DEFAULTS[question][name].module)
+    assert default(question, name) == BY_DEFAULT[name]
