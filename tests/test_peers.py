@@ -117,6 +117,7 @@ MEASURED = {
 }
 NOT_ON = {  # what an engine of Keras does otherwise
     ("keras.ops", "jax"): measured_as("value-size", empty_row=MEAN),
+    ("keras.ops", "torch"): measured_as(KERAS_OPS, empty_row=MEAN, non_finite=SWALLOWS),
 }
 ATTENTIONS = [name for name, known in PEERS.items() if known.attention]
 ALL = [pytest.param(n, marks=pytest.mark.engine) if PEERS[n].runs_on == "keras" else n for n in ATTENTIONS]
@@ -178,6 +179,33 @@ def test_torch_sdpa_loses_accuracy_backwards_where_scores_are_large():
 def test_torch_flex_has_no_backward_pass_on_the_cpu():
     report = check_subject(subject("torch.flex"), profiles=["grad"], cases="attention/grad/core/plain")
     assert all("does not support backward on CPU" in each.reason for each in report.results)
+
+
+BLOCKS = {  # the clause that every failure lists
+    "torch.encoder_layer": None,
+    "torch.encoder_layer.eval": "attention.bias",  # the fast path gives NaN for a mask of finite numbers
+    "keras_hub": None,
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.engine) if PEERS[n].runs_on == "keras" else n for n in BLOCKS]
+)
+def test_blocks_are_those_of_the_paper(name):
+    report = check_subject(subject(name), operations=["Block"])
+    assert bool(report.failures) == (BLOCKS[name] is not None)
+    assert [each.case.id for each in report.failures if BLOCKS[name] not in each.case.clauses] == []
+    passed = {each.case.id.rpartition("/")[2] for each in report.results if each.verdict == "passed"}
+    assert passed >= {"post", "post-dropout", "post-cross", "pre", "key-lengths", "memory-rules"}
+
+
+def test_an_encoder_layer_of_torch_gives_nan_for_a_mask_of_numbers_in_evaluation():
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True)
+    array, mask = torch.ones(2, 3, 8), torch.ones(3, 3)
+    assert layer.train()(array, src_mask=mask).isfinite().all()
+    with torch.no_grad():
+        assert layer.eval()(array, src_mask=mask).isnan().any()
 
 
 def worst(name, case):

@@ -108,10 +108,8 @@ def _set_aside(question: Question) -> set[str]:
 
 def _plain(dialect: Dialect, question: Question) -> Dialect:
     """Set aside what a dialect says of the matter, so that the function is called with what is asked."""
-    reading: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in question.reading.items()
-    }
-    reading["arguments"] = {**dialect.arguments, **question.reading.get("arguments", {})}
+    reading = dict(question.reading)
+    reading["arguments"] = {**dialect.arguments, **reading.get("arguments", {})}
     if dialect.window != "count":
         reading.pop("window", None)
     if dialect.heads == "equal":
