@@ -19,7 +19,6 @@ release = __version__
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "_generate"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 nitpicky = True
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3

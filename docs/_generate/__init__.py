@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from _generate import pages
+
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
-GENERATORS: dict[str, Callable[..., str]] = {}
+GENERATORS: dict[str, Callable[..., str]] = {"toctree": pages.toctree}
 
 
 def fill(text: str) -> str:
