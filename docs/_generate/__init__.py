@@ -10,11 +10,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from _generate import pages
+from _generate import clauses, docstrings, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
-GENERATORS: dict[str, Callable[..., str]] = {"toctree": pages.toctree}
+GENERATORS: dict[str, Callable[..., str]] = {
+    "clauses": clauses.full,
+    "clause-links": clauses.links,
+    "clause-count": clauses.count,
+    "decisions": clauses.decisions,
+    "module": docstrings.module,
+    "rooms": rooms.tabs,
+    "toctree": pages.toctree,
+}
 
 
 def fill(text: str) -> str:
