@@ -10,15 +10,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from _generate import clauses, docstrings, pages, rooms
+from _generate import backends, clauses, docstrings, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
 GENERATORS: dict[str, Callable[..., str]] = {
+    "backends": backends.table,
+    "verified": backends.verified,
     "clauses": clauses.full,
     "clause-links": clauses.links,
     "clause-count": clauses.count,
     "decisions": clauses.decisions,
+    "legend": pages.legend,
+    "import-law": pages.import_law,
     "module": docstrings.module,
     "rooms": rooms.tabs,
     "toctree": pages.toctree,

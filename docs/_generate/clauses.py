@@ -29,11 +29,12 @@ def links(*patterns: str) -> str:
     return "\n".join(f"- {clause_link(clause.id)}: {prose(clause.title)}" for clause in chosen(*patterns))
 
 
-def decisions(*patterns: str) -> str:
-    """Write a table: what is decided here, and how others differ."""
-    rows = [[clause_link(clause.id), _decision(clause), prose(clause.differ)] for clause in chosen(*patterns)]
-    lines = [line for row in rows for line in _row(row)]
-    return "\n".join(["::::{list-table}", ":header-rows: 1", ":class: stacked", "", *_row(HEADS), *lines, "::::"])
+def decisions() -> str:
+    """Write a table for each group of clauses: what is decided here, and how others differ."""
+    groups: dict[str, list[Clause]] = {}
+    for clause in clauses().values():
+        groups.setdefault(clause.id.partition(".")[0], []).append(clause)
+    return "\n\n".join(f"## {capital(group)}\n\n{_table(found)}" for group, found in groups.items())
 
 
 def count() -> str:
@@ -42,11 +43,13 @@ def count() -> str:
     return f"{len(clauses())} clauses ({optional} of them optional), {len(list(all_cases()))} cases."
 
 
-HEADS = ["Clause", "Here", "Elsewhere"]
+HEADS = ["Decision", "How others differ"]
 
 
-def _decision(clause: Clause) -> str:
-    return f"**{capital(prose(clause.title))}.** {prose(clause.reason)}"
+def _table(found: list[Clause]) -> str:
+    rows = [[f"{clause_link(clause.id)} {capital(prose(clause.title))}.", prose(clause.differ)] for clause in found]
+    lines = [line for row in [HEADS, *rows] for line in _row(row)]
+    return "\n".join(["::::{list-table}", ":header-rows: 1", ":widths: 2 3", ":class: decisions", "", *lines, "::::"])
 
 
 def _row(cells: list[str]) -> list[str]:

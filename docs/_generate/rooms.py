@@ -5,7 +5,7 @@ from __future__ import annotations
 from _generate.pages import DOCS
 from _generate.text import fence
 
-ROOMS = {"numpy": "NumPy", "torch": "PyTorch", "keras": "Keras", "spec": "Specification"}
+ROOMS = {"numpy": "NumPy", "torch": "PyTorch", "keras": "Keras", "spec": "Spec"}
 
 
 def tabs(name: str) -> str:
