@@ -35,7 +35,6 @@ nb_execution_show_tb = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # the frameworks' notices about processors
 nb_ipywidgets_js = {}  # would be fetched from elsewhere
-nb_render_image_options = {"width": "100%"}
 
 html_theme = "furo"
 html_title = f"attention_ref {release}"

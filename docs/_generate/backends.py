@@ -54,7 +54,7 @@ def _lines() -> list[str]:
 
 def _table(rows: list[list[str]]) -> str:
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+    return "\n".join(["{.fitted}", head, "|" + "---|" * len(rows[0]), *body])
 
 
 def _code(text: str) -> str:

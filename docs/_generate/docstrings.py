@@ -36,7 +36,8 @@ def source(name: str) -> Path:
 def markdown(text: str) -> str:
     """Turn a docstring into Markdown: its sections become lists of terms, its formulas code blocks."""
     text = SECTION.sub(_section, text + "\n")
-    return docstring(_fenced(text)).strip() + "\n"
+    text = re.sub(r"(?m)^(Source|How others differ): ", r"**\1:** ", _fenced(text))
+    return docstring(text).strip() + "\n"
 
 
 def _members(name: str, tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ def import_law() -> str:
     """List what each part may import, as the test has it."""
     from tests.test_import_law import LAWS
 
-    rows = ["| Part | At once | Later |", "|---|---|---|"]
+    rows = ["{.fitted}", "| Part | At once | Later |", "|---|---|---|"]
     for part, law in LAWS.items():
         if part:
             rows.append(f"| `{part}` | {_names(law.at_once)} | {_names(law.later)} |")
