@@ -146,7 +146,7 @@ def _grid(count: int, columns: int, cells: tuple[int, int], width: float = _PANE
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     height = _PANEL * min(max(cells[0] / cells[1], 0.4), 2.0) + 0.4
-    figure = Figure(figsize=(width * columns + 0.6, height * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns + 0.6, height * rows), layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in grid[count:]:
         unused.remove()

@@ -37,6 +37,7 @@ nb_output_stderr = "remove"  # the frameworks' notices about processors
 nb_ipywidgets_js = {}  # would be fetched from elsewhere
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"attention_ref {release}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]

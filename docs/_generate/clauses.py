@@ -78,8 +78,12 @@ def _kind(clause: Clause) -> str:
 
 
 def _cases(clause: Clause) -> str:
-    found = [] if clause.foundation else cases_of(clause)
+    """List the cases; those that check the gradients of another one are counted, not listed again."""
+    every = [] if clause.foundation else cases_of(clause)
+    derived = [case for case in every if case.profile == "grad"]
+    found = [case for case in every if case.profile != "grad"] or derived
     title = f"{len(found)} case{'s' * (len(found) != 1)}"
+    title += f", {len(derived)} of them with gradients" if derived else ""
     return fence(f"dropdown {title}", "\n".join(map(_case, found))) if found else ""
 
 
