@@ -10,7 +10,7 @@ nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typecheck", "build", "bare", "rooms"]
+nox.options.sessions = ["lint", "typecheck", "build", "bare", "rooms", "docs"]
 
 GROUPS = nox.project.dependency_groups
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -70,3 +70,11 @@ def rooms(session: nox.Session) -> None:
     pytest(session, "--rooms", "torch,keras", KERAS_BACKEND=ENGINES[0])
     for engine in ENGINES[1:]:
         pytest(session, "--rooms", "keras", "-m", "engine", KERAS_BACKEND=engine)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/html: every cell of every page runs, and warnings are errors."""
+    install(session, "--editable", ".[all]", groups=("test", "docs"))
+    options = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--builder", "html")
+    session.run("python", "-m", "sphinx", *options, *session.posargs, "docs", "docs/_build/html", env=QUIET)

@@ -15,7 +15,7 @@ from attention_ref.backends import available, backend
 
 __version__ = "0.1.0"
 
-_PARTS = ("spec", "weights", "generation", "vectors", "conformance", "numpy", "torch", "keras")
+_PARTS = ("spec", "weights", "generation", "vectors", "conformance", "plot", "numpy", "torch", "keras")
 
 __all__ = ["__version__", "available", "backend", *_PARTS]
 

@@ -36,6 +36,7 @@ LAWS = {
     "spec": Law(),
     "pytest_plugin.py": Law(DOOR | {"pytest"}, OURS),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
+    "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),
     "torch": room("torch"),
@@ -114,6 +115,8 @@ def test_a_file_imports_what_its_folder_may(path: Path) -> None:
         ("conformance", "def f():\n    import attention_ref.torch"),
         ("conformance", "import attention_ref"),
         ("", "import numpy"),
+        ("plot.py", "import matplotlib"),
+        ("plot.py", "def f():\n    import matplotlib.pyplot, torch"),
         ("", "class C:\n    from attention_ref import conformance"),
     ],
 )

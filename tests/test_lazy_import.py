@@ -23,6 +23,7 @@ def loaded(statement: str) -> set[str]:
     [
         ("import attention_ref", FRAMEWORKS),
         ("import attention_ref.cli", FRAMEWORKS),
+        ("import attention_ref.plot", (*FRAMEWORKS, "matplotlib")),
         ("import attention_ref.spec", FRAMEWORKS),
         ("import attention_ref.vectors", (*FRAMEWORKS, "mpmath")),
         ("import attention_ref.conformance", (*FRAMEWORKS[1:], "mpmath")),

@@ -1,0 +1,186 @@
+"""Pictures of weights, positional codes and visibility, from the arrays of any backend.
+
+Every function returns a `matplotlib.figure.Figure`, which `figure.savefig("weights.png")` writes and a notebook shows
+after `%matplotlib inline`. Nothing is shown and no state of `matplotlib.pyplot` is touched. Needs matplotlib:
+`python -m pip install "attention-ref[plot]"`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attention_ref.spec.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WEIGHT_COLOURS = "cividis"
+"""From dark blue, 0, to yellow, 1: the same order of lightness for every eye."""
+
+CODE_COLOURS = "PuOr"
+"""Orange below 0, purple above: told apart by every eye."""
+
+VISIBLE_COLOURS = ("#d9d9d9", "#0b4f8a")
+"""Hidden, light, and visible, dark, which carries a dot too."""
+
+_PANEL = 3.2  # inches
+_LARGEST_WITH_NUMBERS = 12  # cells in a row
+_ROOM_FOR_LABELS = 16  # cells in a row
+
+
+def weights(
+    weights: Any, *, query_tokens: Sequence[str] = (), key_tokens: Sequence[str] = (), columns: int = 2
+) -> Figure:
+    """Draw attention weights as heat maps, one for each head of each batch row, with their values where they fit.
+
+    A weight that is exactly 0 is written `0`, a small one `0.00`.
+
+    Arguments:
+        weights: `(...,q,k)`, from 0 to 1, of any backend.
+        query_tokens: the words of the rows, q of them; positions when empty.
+        key_tokens: the words of the columns, k of them; positions when empty.
+        columns: how many heat maps stand side by side.
+
+    Returns:
+        The figure. Its axes are in the order of the heads; a colour bar comes last.
+
+    Raises:
+        ValueError: for an array without the axes q and k, or words that are not as many as queries or keys.
+    """
+    panels = list(_panels(_numbers(weights)))
+    figure, axes = _grid(len(panels), columns, panels[0][1].shape)
+    for each, (title, values) in zip(axes, panels, strict=True):
+        image = _cells(each, values, title, vmin=0.0, vmax=1.0, cmap=WEIGHT_COLOURS)
+        _name_places(each, query_tokens, key_tokens, values.shape)
+        if max(values.shape) <= _LARGEST_WITH_NUMBERS:
+            _write(each, values, _weight_text, dark=lambda weight: weight > 0.45)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    return figure
+
+
+def visibility(visible: Any, *, columns: int = 2) -> Figure:
+    """Draw which key a query may attend to: a dark cell with a dot where it may.
+
+    Arguments:
+        visible: boolean `(...,q,k)` of any backend, or several by name: a mapping of titles to such arrays.
+        columns: how many pictures stand side by side.
+
+    Returns:
+        The figure, with axes for each name, batch row and head, in that order.
+
+    Raises:
+        ValueError: for an array without the axes q and k.
+    """
+    from matplotlib.colors import ListedColormap
+
+    named = visible if isinstance(visible, Mapping) else {"": visible}
+    panels = [panel for name, array in named.items() for panel in _panels(_numbers(array), name)]
+    figure, axes = _grid(len(panels), columns, panels[0][1].shape)
+    for each, (title, values) in zip(axes, panels, strict=True):
+        _cells(each, values, title, vmin=0.0, vmax=1.0, cmap=ListedColormap(VISIBLE_COLOURS, name="visible"))
+        _name_places(each, (), (), values.shape)
+        if max(values.shape) <= _ROOM_FOR_LABELS:
+            _write(each, values, lambda is_visible: "•" if is_visible else "", dark=lambda _: False)
+    return figure
+
+
+def positions(codes: Any) -> Figure:
+    """Draw a positional code: a row for every position, a column for every component.
+
+    Arguments:
+        codes: `(l,m)` of any backend, such as `sinusoidal_positions` gives.
+
+    Returns:
+        The figure; its axes are the picture and the colour bar.
+
+    Raises:
+        ValueError: for an array of another rank.
+    """
+    values = _numbers(codes)
+    if values.ndim != 2:
+        raise ValueError(f"codes must be (l,m), received {values.shape}")
+    figure, (axes,) = _grid(1, 1, values.shape, width=6.4)
+    largest = float(abs(values).max(initial=0.0)) or 1.0
+    image = _cells(axes, values, "", vmin=-largest, vmax=largest, cmap=CODE_COLOURS)
+    axes.set(xlabel="component", ylabel="position", aspect="auto")
+    figure.colorbar(image, ax=axes, label="value")
+    return figure
+
+
+def _numbers(given: Any) -> Any:
+    """Read any backend's array as float64."""
+    import numpy as np
+
+    if isinstance(given, Array):
+        return np.array([float(number) for number in given.values]).reshape(given.shape)
+    if hasattr(given, "detach"):  # a tensor of PyTorch, which NumPy does not read with gradients, on a GPU, in bfloat16
+        given = given.detach().cpu().double()
+    return np.asarray(given).astype(np.float64)
+
+
+def _panels(array: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Cut `(...,q,k)` into `(q,k)` with titles; an axis of size 1 has no name."""
+    if array.ndim < 2 or 0 in array.shape:
+        raise ValueError(f"an array (...,q,k) that is not empty is needed, received {array.shape}")
+    leading = array.shape[:-2]
+    for index in itertools.product(*map(range, leading)):
+        words = [
+            f"{'head' if axis == len(leading) - 1 else 'row'} {at}"
+            for axis, at in enumerate(index)
+            if leading[axis] > 1
+        ]
+        yield ", ".join([name] * bool(name) + words), array[index]
+
+
+def _grid(count: int, columns: int, cells: tuple[int, int], width: float = _PANEL) -> tuple[Figure, list[Axes]]:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'pictures need matplotlib, which is not installed: python -m pip install "attention-ref[plot]"'
+        ) from error
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    height = _PANEL * min(max(cells[0] / cells[1], 0.4), 2.0) + 0.4
+    figure = Figure(figsize=(width * columns + 0.6, height * rows), layout="compressed")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return figure, list(grid[:count])
+
+
+def _cells(axes: Axes, values: Any, title: str, **colours: Any) -> Any:
+    image = axes.imshow(values, interpolation="nearest", **colours)
+    axes.set(title=title, xlabel="key", ylabel="query")
+    return image
+
+
+def _name_places(axes: Axes, rows: Sequence[str], columns: Sequence[str], shape: tuple[int, int]) -> None:
+    """Put words, or every position that there is room for, at rows and columns, and lines between them."""
+    for axis, words, count in ((axes.yaxis, rows, shape[0]), (axes.xaxis, columns, shape[1])):
+        if words and len(words) != count:
+            raise ValueError(f"{count} {'queries' if axis is axes.yaxis else 'keys'} have {len(words)} words")
+        if words or count <= _ROOM_FOR_LABELS:
+            axis.set_ticks(range(count), labels=list(words) or [str(place) for place in range(count)])
+        axis.set_ticks([place - 0.5 for place in range(1, count)], minor=True)
+    if max(map(len, columns), default=0) > 3:
+        axes.tick_params(axis="x", labelrotation=60)
+    if max(shape) <= _ROOM_FOR_LABELS:
+        axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+
+
+def _weight_text(weight: float) -> str:
+    return "0" if weight == 0 else f"{weight:.2f}"
+
+
+def _write(axes: Axes, values: Any, text: Any, *, dark: Any) -> None:
+    """Write something into every cell, dark or light as the cell's colour asks for."""
+    size = min(10.0, 72 * _PANEL * 0.7 / max(values.shape) / 2.6)
+    for (row, column), value in ((index, values[index]) for index in itertools.product(*map(range, values.shape))):
+        colour = "black" if dark(value) else "white"
+        axes.text(column, row, text(value), ha="center", va="center", color=colour, fontsize=size)

@@ -1,0 +1,50 @@
+"""What the site shows of the library's own data.
+
+A page asks for it by a line that holds nothing but, say, `{{ clauses attention.* }}`. When Sphinx reads the page, the
+line is replaced by Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from _generate import backends, clauses, docstrings, pages, rooms
+
+LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
+
+GENERATORS: dict[str, Callable[..., str]] = {
+    "backends": backends.table,
+    "verified": backends.verified,
+    "clauses": clauses.full,
+    "clause-links": clauses.links,
+    "clause-count": clauses.count,
+    "decisions": clauses.decisions,
+    "legend": pages.legend,
+    "import-law": pages.import_law,
+    "module": docstrings.module,
+    "rooms": rooms.tabs,
+    "toctree": pages.toctree,
+}
+
+
+def fill(text: str) -> str:
+    """Replace every such line of a page."""
+    return LINE.sub(lambda line: GENERATORS[line[1]](*line[2].split()), text)
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Tell Sphinx."""
+    app.connect("source-read", _on_source_read)
+    app.connect("html-page-context", _on_page_context)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _on_source_read(app: Any, page: str, source: list[str]) -> None:  # noqa: ARG001
+    source[0] = fill(source[0])
+
+
+def _on_page_context(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:  # noqa: ARG001
+    """Let the front matter of a page say its language, such as `language: zh`."""
+    context["language"] = (context.get("meta") or {}).get("language", "en")

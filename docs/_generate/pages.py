@@ -1,0 +1,39 @@
+"""Tables of contents of what is there: a folder may be empty, which Sphinx's own globs take for a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from attention_ref.spec.shapes import LEGEND
+
+DOCS = Path(__file__).parent.parent
+
+
+def toctree(*patterns: str) -> str:
+    """List the pages that match, in alphabetical order, without the index of a folder."""
+    found = sorted(path.relative_to(DOCS) for pattern in patterns for path in DOCS.glob(f"{pattern}.md"))
+    names = [f"/{path.with_suffix('').as_posix()}" for path in found if path.stem != "index"]
+    return "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"]) if names else ""
+
+
+def legend() -> str:
+    """List the letters of shapes."""
+    return "\n".join(
+        ["| Letter | Size |", "|---|---|", *(f"| `{letter}` | {size} |" for letter, size in LEGEND.items())]
+    )
+
+
+def import_law() -> str:
+    """List what each part may import, as the test has it."""
+    from tests.test_import_law import LAWS
+
+    rows = ["{.fitted}", "| Part | At once | Later |", "|---|---|---|"]
+    for part, law in LAWS.items():
+        if part:
+            rows.append(f"| `{part}` | {_names(law.at_once)} | {_names(law.later)} |")
+    return "\n".join(rows)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
