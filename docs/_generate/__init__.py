@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from _generate import backends, clauses, docstrings, pages, rooms
+from _generate import backends, clauses, docstrings, gallery, mistakes, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
@@ -23,6 +23,11 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "decisions": clauses.decisions,
     "legend": pages.legend,
     "import-law": pages.import_law,
+    "gallery": gallery.entries,
+    "gallery-count": gallery.count,
+    "gallery-index": gallery.index,
+    "mistake": mistakes.one,
+    "mistakes": mistakes.table,
     "module": docstrings.module,
     "rooms": rooms.tabs,
     "toctree": pages.toctree,
