@@ -46,7 +46,9 @@ def fill_toctrees(source: str) -> str:
 
 def body(source: str) -> str:
     """Give a page without its code."""
-    return re.sub(r"^(`{3,})(?!\{).*?^\1$|^(`{3,})\{code-cell\}.*?^\2$|`[^`\n]*`", "", source, flags=re.M | re.S)
+    return re.sub(
+        r"^(`{3,})(?!\{).*?^\1$|^(`{3,})\{code-cell\}.*?^\2$|`[^`\n]*`", "", source, flags=re.MULTILINE | re.DOTALL
+    )
 
 
 def test_every_page_is_reached_from_the_index() -> None:

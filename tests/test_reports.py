@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +18,6 @@ import pytest
 from attention_ref import cli, conformance
 from attention_ref.commands import command
 from attention_ref.conformance import Report, Subject, Unsupported, check_subject, reports
-from attention_ref.conformance.profiles import Reached
 from attention_ref.conformance.reports import column, html, junit, markdown, text
 from attention_ref.conformance.reports.column import Column
 from attention_ref.spec.clauses import clauses
@@ -86,8 +83,7 @@ def test_every_format_is_written_and_is_the_same_every_time(name: str) -> None:
 def validators() -> dict[str, Any]:
     jsonschema = pytest.importorskip("jsonschema")
     registry = pytest.importorskip("referencing").Registry()
-    folder = resources.files(reports).joinpath("schema")
-    schemas = {name: json.loads(folder.joinpath(f"{name}.json").read_text()) for name in ("report", "peers")}
+    schemas = {name: reports.schema(name) for name in ("report", "peers")}
     for name, schema in schemas.items():
         jsonschema.Draft202012Validator.check_schema(schema)
         registry = registry.with_contents([(f"{name}.json", schema)])
@@ -341,13 +337,31 @@ def test_text_says_where_to_look_first() -> None:
     assert ", all of them cases of " in written
 
 
-def test_a_level_is_shown_where_there_is_one() -> None:
-    reached = replace(report("mine"))
-    lacks = ("grad (3 of 9 cases)", "lse (1 of 2 cases)")
-    object.__setattr__(reached, "level", Reached(2, "masks", lacks))
-    words = "level 2 of 5 (masks); for training it lacks grad (3 of 9 cases), lse (1 of 2 cases)"
-    for write in (text.write, junit.write, html.write):
-        assert words in write(reached)
+def test_text_blames_the_formula_alone_where_everything_fails() -> None:
+    written = text.write(conformance.check(lambda query, key, value: value + 1, profiles=("core",)))
+    line = next(line for line in written.splitlines() if "look first at" in line)
+    assert re.findall(r"attention\.[a-z-]+", line) == ["attention.formula"]
+
+
+def test_a_cell_has_the_number_that_its_sign_is_about() -> None:
+    for clause in report().clauses:
+        number = column.number(clause)
+        if clause.verdict == "unsupported":
+            assert number == ""
+        elif clause.verdict == "conforms":
+            assert float(number) <= 1
+        else:
+            assert number in ("", "∞") or float(number) > 1
+
+
+@pytest.mark.parametrize(("profiles", "is_enough"), [(None, True), (("causal",), False)], ids=["all", "one"])
+def test_a_level_is_shown_where_enough_was_run(
+    profiles: tuple[str, ...] | None, is_enough: bool, validators: dict[str, Any]
+) -> None:
+    found = conformance.check(attention, dtypes=("float32",), profiles=profiles)
+    validators["report"].validate(found.to_dict())
+    for name in set(reports.FORMATS) - {"json"}:
+        assert ("level 0 of 5 (none); for formula it lacks core (" in reports.write(found, name)) == is_enough
 
 
 # the command

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from attention_ref.conformance.reports.column import Column
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+_CACHE_EVERYTHING = ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES")
 
 
 class Run(NamedTuple):
@@ -114,8 +116,9 @@ def _columns(
         text = f"{len(done):{len(str(len(ready)))}}/{len(ready)}  {ready[index].name}: {end} ({seconds:.0f} s)"
         print(text, file=sys.stderr, flush=True)
 
-    checks = [(_arguments(run, options), _environment(run, options.jobs)) for run in ready]
-    endings = check_all(checks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
+    with tempfile.TemporaryDirectory() as cache:
+        checks = [(_arguments(run, options), _environment(run, options.jobs, cache)) for run in ready]
+        endings = check_all(checks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
     by_run = dict(zip(ready, endings, strict=True))
     return [_column(run, by_run.get(run), answers) for run in plan]
 
@@ -132,10 +135,14 @@ def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
     return words + [word for dtype in options.dtype or () for word in ("--dtype", dtype)]
 
 
-def _environment(run: Run, jobs: int) -> dict[str, str]:
-    """Give every process its share of the processors, and JAX float64; what is set already stays."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    wanted = dict.fromkeys(_THREADS, threads) | {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
+    """Give every process its share of the processors, JAX float64, and what other processes had JAX compile.
+
+    What is set already stays.
+    """
+    wanted = dict.fromkeys(_THREADS, str(max(1, (os.cpu_count() or 1) // jobs)))
+    wanted |= {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    wanted |= {"JAX_COMPILATION_CACHE_DIR": cache, **dict.fromkeys(_CACHE_EVERYTHING, "-1")}
     engine = {"KERAS_BACKEND": run.engine} if run.engine else {}
     return {name: value for name, value in wanted.items() if name not in os.environ} | engine
 

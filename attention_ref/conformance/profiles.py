@@ -66,10 +66,6 @@ class Reached:
     name: str
     lacks: tuple[str, ...]
 
-    def __str__(self) -> str:
-        lacks = f"; for {LEVELS[self.number].name} it lacks {', '.join(self.lacks)}" if self.lacks else ""
-        return f"{self.number} of {len(LEVELS)} ({self.name}){lacks}"
-
 
 def known_profiles(operations: Iterable[str], groups: Iterable[str]) -> list[str]:
     """Give every profile that a check of operations with these groups of cases can choose."""

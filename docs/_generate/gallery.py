@@ -159,7 +159,11 @@ def _parsed(module: ModuleType) -> tuple[str, dict[str, Any], list[Any]]:
     definitions: dict[str, Any] = {each.name: each for each in body if isinstance(each, ast.FunctionDef)}
     assigned = {each.targets[0].id: each for each in body if isinstance(each, ast.Assign) and _is_name(each.targets[0])}
     mistakes = assigned.pop("MISTAKES")
-    return text, definitions | {name: each for name, each in assigned.items() if name.startswith("_")}, mistakes.value.elts
+    return (
+        text,
+        definitions | {name: each for name, each in assigned.items() if name.startswith("_")},
+        mistakes.value.elts,
+    )
 
 
 def _is_name(node: Any) -> bool:

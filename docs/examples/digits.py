@@ -27,9 +27,7 @@ SEGMENTS = {  # of a seven-segment display: rows and columns of a stroke, in a b
 LIT = ["1110111", "0010010", "1011101", "1011011", "0111010", "1101011", "1101111", "1010010", "1111111", "1111011"]
 
 PATCHES = Patches(size=4, height=SIDE, width=SIDE, channels=1)
-_STACK = ModelConfig.encoder(
-    vocab=1, model=32, heads=4, layers=2, feedforward=64, order="post"
-).encoder_stack
+_STACK = ModelConfig.encoder(vocab=1, model=32, heads=4, layers=2, feedforward=64, order="post").encoder_stack
 CONFIG = ModelConfig(
     encoder_stack=replace(_STACK, embedding=EmbeddingConfig(patches=PATCHES, positions=Learned(length=PATCHES.length))),
     head=HeadConfig(kind="classifier", size=10, bias=True),

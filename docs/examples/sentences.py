@@ -13,7 +13,7 @@ from attention_ref.torch import Transformer
 
 PADDING, CLASS, NOT, GOOD, BAD = range(5)
 NAMES = {NOT: "not", GOOD: "good", BAD: "bad"}
-FILLERS = "the a soup was we had some tea here".split()
+FILLERS = ["the", "a", "soup", "was", "we", "had", "some", "tea", "here"]
 WORDS = 5 + len(FILLERS)
 LONGEST = 10
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib import import_module, resources
+from json import loads
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
 
 FORMATS = ("text", "json", "junit", "markdown", "html")
 """What a report can be written as: a module of this package each, with a function `write(report)`."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Read a JSON Schema: `"report"`, or `"peers"` for a matrix, which refers to `report.json` for its reports."""
+    path = resources.files(__name__).joinpath("schema", f"{name}.json")
+    return dict(loads(path.read_text(encoding="utf-8")))
 
 
 def write(report: Report, format: str = "text") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from attention_ref.conformance.reports import words
 from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict
 from attention_ref.spec.clauses import clauses
 
@@ -79,11 +80,24 @@ def kind(verdict: ClauseVerdict) -> str:
     return NONE
 
 
+def number(verdict: ClauseVerdict) -> str:
+    """Give the number of a cell: the worst share, unless nothing ran or what fails is no number."""
+    if verdict.share is None or kind(verdict) == NONE or (verdict.verdict == FAILS and verdict.share <= 1):
+        return ""
+    return words.short_share(verdict.share)
+
+
 def rows(columns: Sequence[Column]) -> list[str]:
     """Give the clauses of a matrix, in the order of the specification, the optional ones last."""
     checked = {verdict.id: verdict for column in columns if column.report for verdict in column.report.clauses}
     order = [*clauses(), *checked]
     return sorted(checked, key=lambda name: (checked[name].is_optional, order.index(name)))
+
+
+def told(columns: Sequence[Column], facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Give what stands at the top of a matrix: the version of the specification, and the facts."""
+    specs = sorted({each.report.spec for each in columns if each.report})
+    return [("specification", ", ".join(specs)), *facts.items()]
 
 
 def questions(columns: Sequence[Column]) -> list[str]:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attention_ref.conformance.profiles import LEVELS
 from attention_ref.conformance.reports.words import count, listed, share
 from attention_ref.conformance.runner import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.verdicts import FAILS, ClauseVerdict, verdicts_of_cases
+from attention_ref.spec.clauses import clauses
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -71,8 +73,12 @@ def summary(report: Report) -> Iterator[str]:
 
 
 def level(report: Report) -> str:
-    """Say which level was reached and what the next one lacks; nothing where no level was tried."""
-    return f"level {report.level}" if report.level else ""
+    """Say which level was reached and what the next one lacks; nothing where too little was run."""
+    found = report.level
+    if found is None:
+        return ""
+    lacks = f"; for {LEVELS[found.number].name} it lacks {listed(found.lacks)}" if found.lacks else ""
+    return f"level {found.number} of {len(LEVELS)} ({found.name}){lacks}"
 
 
 def _blamed(clause: ClauseVerdict) -> str:
@@ -80,9 +86,18 @@ def _blamed(clause: ClauseVerdict) -> str:
 
 
 def culprits(report: Report) -> list[ClauseVerdict]:
-    """Give the clauses that fail and decide and whose failures are not all cases of others that fail more often."""
+    """Give the clauses that fail and decide and whose failures are not all cases of others that fail more often.
+
+    Those with the most failures come first. Where a foundation fails, nothing else is told from it.
+    """
     deciding = [clause for clause in report.clauses if report.binds_optional or not clause.is_optional]
-    return [clause for clause in deciding if clause.verdict == FAILS and not clause.only_with]
+    blamed = [clause for clause in deciding if clause.verdict == FAILS and not clause.only_with]
+    blamed = [clause for clause in blamed if _is_foundation(clause)] or blamed
+    return sorted(blamed, key=lambda clause: -clause.failed)
+
+
+def _is_foundation(clause: ClauseVerdict) -> bool:
+    return clause.id in clauses() and clauses()[clause.id].foundation
 
 
 def counts(results: Sequence[Result]) -> str:

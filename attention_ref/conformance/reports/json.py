@@ -62,14 +62,13 @@ def read(found: Mapping[str, Any]) -> Report:
     if found.get("format") != FORMAT:
         raise ValueError(f"this is format {found.get('format')!r} of reports; format {FORMAT} is read")
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
+    subject = {name: found[name] for name in ("arrays", "version", "is_room")}
     return Report(
-        Subject(found["subject"], found["arrays"], {}, version=found["version"], is_room=found["is_room"]),
+        Subject(name=found["subject"], operations={}, **subject),
         tuple(found["dtypes"]),
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
-        found["binds_optional"],
-        found["spec"],
-        found["remarks"],
+        **{name: found[name] for name in ("binds_optional", "spec", "remarks")},
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attention_ref.conformance.reports import column, findings, words
 from attention_ref.conformance.reports.column import Column
-from attention_ref.conformance.runner import UNSUPPORTED, Result
+from attention_ref.conformance.runner import Result
 from attention_ref.conformance.verdicts import FAILS, ClauseVerdict
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
     asked = [each for each in columns if each.answers]
     parts = [
         [f"# {column.TITLE}"],
-        [f"- {_text(name)}: {_text(value)}" for name, value in facts.items()],
+        [f"- {_text(name)}: {_text(value)}" for name, value in column.told(columns, facts)],
         ["## Clauses"],
         _matrix(shown),
         [f"- {symbol} {name}: {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],
@@ -124,8 +124,7 @@ def _matrix(columns: Sequence[Column]) -> list[str]:
 def _cell(verdict: ClauseVerdict | None) -> str:
     if verdict is None:
         return ""
-    share = "" if verdict.share is None or verdict.verdict == UNSUPPORTED else words.share(verdict.share)
-    return f"{column.SYMBOLS[column.kind(verdict)]} {share}".rstrip()
+    return f"{column.SYMBOLS[column.kind(verdict)]} {column.number(verdict)}".rstrip()
 
 
 def _answers(columns: Sequence[Column]) -> list[str]:

@@ -18,6 +18,13 @@ def share(error: float) -> str:
     return f"{error:.2f}" if error < 1000 else f"{error:.1e}"
 
 
+def short_share(error: float) -> str:
+    """Write an error over its budget in five characters at most."""
+    if math.isinf(error):
+        return "∞"
+    return share(error) if error < 100 else f"{error:.0f}" if error < 1000 else f"{error:.0e}".replace("e+0", "e")
+
+
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: 1 case, 2 cases."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

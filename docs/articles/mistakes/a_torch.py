@@ -59,13 +59,17 @@ def two_linear_layers(x, first, second):
 def one_sequence(x, query, key, value, output):
     """Heads are cut from one sequence: there is no axis for a batch."""
     length, _ = x.shape
-    q, k, v = ((x @ kernel.flatten(1)).view(length, *kernel.shape[1:]).transpose(0, 1) for kernel in (query, key, value))
+    q, k, v = (
+        (x @ kernel.flatten(1)).view(length, *kernel.shape[1:]).transpose(0, 1) for kernel in (query, key, value)
+    )
     weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
     return (weights @ v).transpose(0, 1).reshape(length, -1) @ output.flatten(0, 1)
 
 
 def batch_of_sequences(x, query, key, value, output):
     """Heads are cut from the last axis, and moved before the length, whatever stands in front."""
-    q, k, v = ((x @ kernel.flatten(1)).unflatten(-1, kernel.shape[1:]).transpose(-3, -2) for kernel in (query, key, value))
+    q, k, v = (
+        (x @ kernel.flatten(1)).unflatten(-1, kernel.shape[1:]).transpose(-3, -2) for kernel in (query, key, value)
+    )
     weights = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
     return (weights @ v).transpose(-3, -2).flatten(-2) @ output.flatten(0, 1)

@@ -93,9 +93,7 @@ def mask_for_each_layer(parts, source, target):
 
 def two_results(parts, source, target):
     """The module returns one tensor."""
-    hidden, _ = parts.transformer(
-        parts.embed_source(source), parts.embed_target(target), tgt_mask=parts.causal(target)
-    )
+    hidden, _ = parts.transformer(parts.embed_source(source), parts.embed_target(target), tgt_mask=parts.causal(target))
     return parts.project(hidden)
 
 

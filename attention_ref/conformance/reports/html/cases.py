@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,16 +59,12 @@ def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
         ("exact in", ", ".join(case.dtypes)),
         ("inputs", ", ".join(arrays)),
         ("options", ", ".join(options)),
-        ("parameters", ", ".join(_parameters(case))),
+        ("cotangents", ", ".join(_shape(name, array) for name, array in case.cotangents.items())),
+        ("parameters", ", ".join(_shape(name, array) for name, array in case.parameters.items())),
         ("expected", ", ".join(results)),
         ("fails in", links),
     ]
     return element("article", element("h4", code(case.id)), terms(told), class_="case", id=anchor("case", case.id))
-
-
-def _parameters(case: Case) -> Iterator[str]:
-    for name, array in case.parameters.items():
-        yield _shape(name, array)
 
 
 def _shape(name: str, array: np.ndarray[Any, Any]) -> str:

@@ -61,15 +61,15 @@ def terms(pairs: Iterable[tuple[Content, Content]], **attributes: str | None) ->
     return element("dl", rows, **attributes)
 
 
-def table(head: Iterable[Content], rows: Iterable[Content], **attributes: str | None) -> Markup:
+def table(label: str, head: Iterable[Content], rows: Iterable[Content], **attributes: str | None) -> Markup:
     """Make a table that scrolls in a box of its own; `rows` are elements `tr`."""
     top = element("thead", element("tr", (element("th", cell, scope="col") for cell in head)))
-    return boxed(element("table", top, element("tbody", rows), **attributes))
+    return boxed(element("table", top, element("tbody", rows), **attributes), label)
 
 
-def boxed(content: Content) -> Markup:
-    """Put a wide thing in a box that scrolls; it can be reached by the keyboard."""
-    return element("div", content, class_="box", tabindex="0")
+def boxed(content: Content, label: str) -> Markup:
+    """Put a wide thing in a box that scrolls, which the keyboard reaches and readers of the screen announce."""
+    return element("div", content, class_="box", tabindex="0", role="region", aria_label=label)
 
 
 def anchor(*words: str) -> str:

@@ -60,9 +60,9 @@ def _head(title: str) -> Markup:
 
 
 def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> Markup:
-    specs = sorted({each.report.spec for each in columns if each.report})
-    told = [("specification", ", ".join(specs)), *facts.items()]
-    return element("header", element("h1", title), terms(told, class_="facts"), _contents(columns))
+    return element(
+        "header", element("h1", title), terms(column.told(columns, facts), class_="facts"), _contents(columns)
+    )
 
 
 def _contents(columns: Sequence[Column]) -> Markup:

@@ -108,7 +108,7 @@ def _numbers(result: Result) -> list[tuple[str, Content]]:
 def _list(each: Column, report: Report, results: Sequence[Result]) -> Markup:
     """List failures, one line each."""
     head = ("case", "dtype", "expected", "got", "error / budget", "reproduce")
-    return table(head, (_line(each, report, result) for result in results), class_="lines")
+    return table(f"Failures of {each.name}", head, (_line(each, report, result) for result in results), class_="lines")
 
 
 def _line(each: Column, report: Report, result: Result) -> Markup:
@@ -124,7 +124,9 @@ def _line(each: Column, report: Report, result: Result) -> Markup:
 def _clauses(each: Column, report: Report) -> Markup:
     ordered = sorted(report.clauses, key=lambda verdict: verdict.is_optional)
     head = ("clause", "verdict", "cases run", "worst error / budget", "")
-    return table(head, (_clause(each, report, verdict) for verdict in ordered), class_="lines")
+    return table(
+        f"Clauses of {each.name}", head, (_clause(each, report, verdict) for verdict in ordered), class_="lines"
+    )
 
 
 def _clause(each: Column, report: Report, verdict: ClauseVerdict) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from attention_ref.conformance.reports import column, findings, words
@@ -19,7 +18,6 @@ from attention_ref.conformance.reports.html.elements import (
     link,
     terms,
 )
-from attention_ref.conformance.verdicts import ClauseVerdict
 from attention_ref.spec.clauses import clauses
 
 _FEW = 6
@@ -47,7 +45,9 @@ def _table(columns: Sequence[Column]) -> Markup:
     shared = _shared(names)
     rows = (_row(name, name.removeprefix(shared), columns, with_title=not is_wide) for name in names)
     body = (element("tbody", overall, class_="overall"), element("tbody", rows))
-    return boxed(element("table", element("thead", head), body, class_="matrix wide" if is_wide else "matrix"))
+    return boxed(
+        element("table", element("thead", head), body, class_="matrix wide" if is_wide else "matrix"), "Matrix"
+    )
 
 
 def _name(each: Column) -> Markup:
@@ -82,7 +82,7 @@ def _cell(each: Column, clause: str) -> Markup:
     if verdict is None:
         return element("td", _aside("not checked"))
     kind = column.kind(verdict)
-    number = element("small", _share(verdict)) if verdict.share is not None and kind != column.NONE else None
+    number = element("small", column.number(verdict)) if column.number(verdict) else None
     also = f" ({words.listed(verdict.only_with, 'or')})" if kind == column.BESIDE else ""
     told = f"{each.name}, {clause}: {kind}{also}; {verdict.ran} of {verdict.cases} cases ran, {verdict.failed} failed"
     text = link(subjects.place(each, clause), column.SYMBOLS[kind], _aside(kind), number, title=told)
@@ -97,14 +97,6 @@ CLASSES = {
     column.NONE: "none",
 }
 """The look of a kind of cell."""
-
-
-def _share(verdict: ClauseVerdict) -> str:
-    """Write a share in five characters at most."""
-    share = verdict.share or 0.0
-    if math.isinf(share):
-        return "∞"
-    return words.share(share) if share < 100 else f"{share:.0f}" if share < 1000 else f"{share:.0e}".replace("e+0", "e")
 
 
 def _aside(text: str) -> Markup:
@@ -139,7 +131,7 @@ def answers(columns: Sequence[Column]) -> Markup | None:
     head = element("tr", element("th", "question", scope="col"), (_name(each) for each in asked))
     rows = (_answer_row(question, asked) for question in column.questions(asked))
     table = element("table", element("thead", head), element("tbody", rows), class_="answers")
-    return element("section", element("h2", "What each computes"), boxed(table), id="answers")
+    return element("section", element("h2", "What each computes"), boxed(table, "What each computes"), id="answers")
 
 
 def _answer_row(question: str, columns: Sequence[Column]) -> Markup:
