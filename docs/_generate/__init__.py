@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from _generate import backends, clauses, docstrings, gallery, mistakes, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
+
+LOADS = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//|<link\b[^>]*\bhref=\"(?:https?:)?//")
 
 GENERATORS: dict[str, Callable[..., str]] = {
     "backends": backends.table,
@@ -43,6 +46,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Tell Sphinx."""
     app.connect("source-read", _on_source_read)
     app.connect("html-page-context", _on_page_context)
+    app.connect("build-finished", _on_build_finished)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -53,3 +57,12 @@ def _on_source_read(app: Any, page: str, source: list[str]) -> None:  # noqa: AR
 def _on_page_context(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:  # noqa: ARG001
     """Let the front matter of a page say its language, such as `language: zh`."""
     context["language"] = (context.get("meta") or {}).get("language", "en")
+
+
+def _on_build_finished(app: Any, exception: Exception | None) -> None:
+    """See that no page loads anything from elsewhere: the site is read without a network too."""
+    found = [] if exception else [page for page in Path(app.outdir).rglob("*.html") if LOADS.search(page.read_text())]
+    if found:
+        from sphinx.errors import ExtensionError
+
+        raise ExtensionError(f"pages that load something from elsewhere: {', '.join(map(str, found))}")
