@@ -111,6 +111,11 @@ def values_of(array: Any) -> np.ndarray:
     return np.asarray(array.double() if array.is_floating_point() else array)
 
 
+def is_traced(array: Any) -> bool:
+    """Say whether there are no numbers to look at: JAX differentiates and compiles without them."""
+    return "Tracer" in type(array).__name__
+
+
 def dtype_of(array: Any) -> str:
     """Give the name of an array's dtype, such as `bfloat16`."""
     return str(getattr(array.dtype, "name", array.dtype)).removeprefix("torch.")

@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_ref.conformance import axes
 from attention_ref.conformance.dialect import Dialect
-from attention_ref.conformance.native import dtype_of, native_of, values_of
+from attention_ref.conformance.native import dtype_of, is_traced, native_of, values_of
 from attention_ref.conformance.subject import Unsupported
 
 _LOWEST = {"float64": -1.7976931348623157e308, "float32": -(2.0**128 - 2.0**104), "float16": -65504.0}
@@ -95,7 +95,7 @@ def said(
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
     """Say whether there is a NaN or an infinity that nothing hides."""
     arrays = [query] if {"mask", "causal", "window", "key_lengths"} & set(options) else [query, key, value]
-    numbers = [np.asarray(values_of(array), np.float64) for array in arrays]
+    numbers = [np.asarray(values_of(array), np.float64) for array in arrays if not is_traced(array)]
     if "bias" in options:
         bias = np.asarray(values_of(options["bias"]), np.float64)
         numbers.append(np.where(bias == -np.inf, 0, bias))

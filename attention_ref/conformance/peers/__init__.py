@@ -18,7 +18,7 @@ from attention_ref.conformance.adapter import adapted, spoken
 from attention_ref.conformance.dialect import Dialect, Exclusion
 from attention_ref.conformance.dialects import named
 from attention_ref.conformance.questions import ask
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.subject import Subject, UsageError
 from attention_ref.conformance.versions import is_within
 
 
@@ -48,7 +48,9 @@ class Peer:
         return replace(named(self.dialect), **self.changes)
 
     def answer(self, question: str) -> str:
-        """Ask it something, see `attention_ref.conformance.questions.ask`."""
+        """Ask its attention something, see `attention_ref.conformance.questions.ask`."""
+        if not self.attention:
+            raise UsageError(f"{self.description} has no attention to be asked")
         return ask(found(self.attention), self.spoken, question)
 
     @property
