@@ -89,6 +89,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     dtypes = ", ".join(DTYPES)
     add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
+    add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
 
@@ -123,6 +124,7 @@ def _report(options: argparse.Namespace) -> Report:
         profiles=options.profile,
         dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
         cases=options.case,
+        seed=options.seed,
         progress=_progress() if sys.stderr.isatty() else None,
         reproduce=_reproduce(subject, options),
     )
@@ -133,7 +135,8 @@ def _reproduce(subject: Subject, options: argparse.Namespace) -> Callable[[str, 
     words += [f"--operation {options.operation}"] if options.operation and ":" in options.subject else []
     words += [f"--arrays {options.arrays}"] if options.arrays else []
     words += [f"--engine {backends.engine()}"] if _chooses_engine(subject) else []
-    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
+    ends = [f"--seed {options.seed}"] if options.seed else []
+    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}", *ends])
 
 
 def _chooses_engine(subject: Subject) -> bool:

@@ -85,7 +85,7 @@ class Case:
 def cases(operation: str, profile: str) -> tuple[Case, ...]:
     """Give the cases of a profile."""
     document = vectors.load(operation, profile)
-    return tuple(_case(operation, profile, item) for item in document["cases"])
+    return tuple(case_of(operation, profile, item) for item in document["cases"])
 
 
 def foundations(operation: str) -> list[Clause]:
@@ -94,7 +94,8 @@ def foundations(operation: str) -> list[Clause]:
     return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
 
-def _case(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
+def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
+    """Read a case as the vectors hold it."""
     return Case(
         id=item["id"],
         operation=operation,

@@ -23,6 +23,7 @@ def check(
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
+    seed: int = 0,
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -46,6 +47,8 @@ def check(
         profiles: groups of cases, such as `("core", "causal")`; all when None.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
+        seed: gives the cases other numbers, with their truth computed at once, which needs mpmath; 0 is the seed of the
+            vectors. Gradients are checked with that one only.
         name: what the report calls the function; by default its own name.
         progress: called after every case with the number done, the number to do, and the last result.
 
@@ -63,10 +66,13 @@ def check(
     given = "".join(f", {key}={value!r}" for key, (value, default) in chosen.items() if value != default)
 
     def reproduce(case: str, dtype: str) -> str:
-        return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
+        seeded = f", seed={seed}" if seed else ""
+        return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",){seeded})'
 
     subject = Subject(name or called, arrays, {op: function})
-    return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
+    return check_subject(
+        subject, profiles=profiles, dtypes=dtypes, cases=cases, seed=seed, progress=progress, reproduce=reproduce
+    )
 
 
 def check_subject(
@@ -76,6 +82,7 @@ def check_subject(
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
+    seed: int = 0,
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
 ) -> Report:
@@ -88,11 +95,12 @@ def check_subject(
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
     arrays_of(subject.arrays)
-    checks = select(operations or list(subject.operations), profiles, dtypes, cases)
+    checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     results = run(subject, checks, progress)
-    return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name), binds_optional)
+    return Report(subject, tuple(dtypes), results, reproduce or _command(subject.name, seed), binds_optional)
 
 
-def _command(name: str) -> Callable[[str, str], str]:
-    return lambda case, dtype: f"attention-ref check {name} --case {case} --dtype {dtype}"
+def _command(name: str, seed: int) -> Callable[[str, str], str]:
+    seeded = f" --seed {seed}" if seed else ""
+    return lambda case, dtype: f"attention-ref check {name} --case {case} --dtype {dtype}{seeded}"
