@@ -128,7 +128,8 @@ def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
     words += [f"--arrays {options.arrays}"] if options.arrays else []
     words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
     words += [f"--engine {backends.engine()}"] if chooses_engine else []
-    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}"])
+    seeded = [f"--seed {options.seed}"] if options.seed else []
+    return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}", *seeded])
 
 
 def _elsewhere(options: Any) -> Subject:
@@ -148,6 +149,8 @@ def _elsewhere(options: Any) -> Subject:
         return program(options.exec, operations or ["attention"], options.timeout or None)
     from attention_ref.conformance.outputs import folder
 
+    if options.seed:
+        raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")
     return folder(options.outputs, operations)
 
 

@@ -1,4 +1,4 @@
-"""The pages on the five articles: every mistake is shown in both languages, fails its case, and is right when corrected."""
+"""The pages on the five articles: every mistake fails its case in both languages, and is right when corrected."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def test_both_languages_run_the_same_cells(article):
 def test_the_list_is_whole():
     ids = [entry["id"] for entry in tomllib.loads((FOLDER.parent / "mistakes.toml").read_text())["mistake"]]
     assert len(ids) == len(set(ids))
-    shown = {id for article in "abcde" for id in re.findall(r"^\{\{ mistake (\S+) \}\}$", page(article, "en"), re.M)}
+    shown = {
+        id for article in "abcde" for id in re.findall(r"^\{\{ mistake (\S+) \}\}$", page(article, "en"), re.MULTILINE)
+    }
     assert shown == set(ids)
 
 
@@ -69,7 +71,7 @@ def test_the_gallery_shows_every_wrong_implementation(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     gallery = importlib.import_module("_generate.gallery")
     pages = "\n".join(path.read_text() for path in (DOCS / "gallery").glob("*.md"))
-    patterns = [word for line in re.findall(r"^\{\{ gallery (.*) \}\}$", pages, re.M) for word in line.split()]
+    patterns = [word for line in re.findall(r"^\{\{ gallery (.*) \}\}$", pages, re.MULTILINE) for word in line.split()]
     shown = gallery.entries(*patterns)
     everything = [*ATTENTIONS, *LAYERS]
     assert [wrong for wrong in everything if shown.count(f"({gallery.anchor(wrong)})=\n") != 1] == []

@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
     dtypes = ", ".join(DTYPES)
     add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
+    add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
     text = "that module:callable speaks: such as torch.sdpa (list dialects), or a TOML file"
@@ -83,6 +84,7 @@ def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) ->
         profiles=options.profile,
         dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
         cases=options.case,
+        seed=options.seed,
         progress=counter(lambda result: result.case.id),
         reproduce=subjects.reproduce(subject, options),
         known=known.read(options.known_failures) if options.known_failures else None,

@@ -100,7 +100,7 @@ def cases(operation: str, profile: str) -> tuple[Case, ...]:
         every = (case for name in vectors.profiles(operation) for case in cases(operation, name))
         return tuple(_differentiated(case) for case in every if case.gradient is not None)
     document = vectors.load(operation, profile)
-    return tuple(_case(operation, profile, item) for item in document["cases"])
+    return tuple(case_of(operation, profile, item) for item in document["cases"])
 
 
 def foundations(operation: str) -> list[Clause]:
@@ -109,7 +109,8 @@ def foundations(operation: str) -> list[Clause]:
     return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
 
-def _case(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
+def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
+    """Read a case as the vectors hold it."""
     return Case(
         id=item["id"],
         operation=operation,

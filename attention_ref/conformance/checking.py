@@ -34,6 +34,7 @@ def check(
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
+    seed: int = 0,
     name: str | None = None,
     gradient: Callable[..., Any] | None = None,
     claims: Sequence[str] = (),
@@ -64,6 +65,8 @@ def check(
             gradients, `"model"` those that build a layer; a dtype among them is run instead of `dtypes`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
+        seed: gives the cases other numbers, with their truth computed at once, which needs mpmath; 0 is the seed of the
+            vectors. Gradients are checked with that one only.
         name: what the report calls the function; by default its own name.
         gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
             `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
@@ -89,7 +92,8 @@ def check(
     )
 
     def reproduce(case: str, dtype: str) -> str:
-        return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",))'
+        seeded = f", seed={seed}" if seed else ""
+        return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",){seeded})'
 
     subject = replace(
         subject_of(function, name or called, op, arrays, dialect),
@@ -97,7 +101,9 @@ def check(
         claims=tuple(claims),
         timeout=timeout,
     )
-    return check_subject(subject, profiles=profiles, dtypes=dtypes, cases=cases, progress=progress, reproduce=reproduce)
+    return check_subject(
+        subject, profiles=profiles, dtypes=dtypes, cases=cases, seed=seed, progress=progress, reproduce=reproduce
+    )
 
 
 def subject_of(
@@ -123,6 +129,7 @@ def check_subject(
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
+    seed: int = 0,
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
@@ -144,7 +151,7 @@ def check_subject(
     for claim in subject.claims:
         if claim not in (profiles_known := _profiles(subject)):
             reject("profile to claim", claim, profiles_known)
-    checks = select(operations or list(subject.operations), profiles, dtypes, cases)
+    checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
         known.require_matches(checks)
@@ -152,7 +159,7 @@ def check_subject(
 
     def report(results: list[Result]) -> Report:
         marked = known.marked(results) if known is not None else results
-        command = reproduce or _command(subject)
+        command = reproduce or _command(subject, seed)
         return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
 
     return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
@@ -170,6 +177,7 @@ def _profiles(subject: Subject) -> list[str]:
     return known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
 
 
-def _command(subject: Subject) -> Callable[[str, str], str]:
+def _command(subject: Subject, seed: int) -> Callable[[str, str], str]:
     way = {"json": "--exec ", "files": "--outputs "}.get(subject.arrays, "")
-    return lambda case, dtype: f"attention-ref check {way}{shlex.quote(subject.name)} --case {case} --dtype {dtype}"
+    called, seeded = f"attention-ref check {way}{shlex.quote(subject.name)}", f" --seed {seed}" if seed else ""
+    return lambda case, dtype: f"{called} --case {case} --dtype {dtype}{seeded}"

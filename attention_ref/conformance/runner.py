@@ -18,6 +18,7 @@ from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.limit import watched
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
+from attention_ref.conformance.seeded import with_seed
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
@@ -155,6 +156,7 @@ def select(
     profiles: Sequence[str] | None = None,
     dtypes: Sequence[str] = ("float64", "float32"),
     pattern: str = "*",
+    seed: int = 0,
 ) -> list[tuple[Case, str]]:
     """Choose cases and the dtypes to run them in.
 
@@ -163,6 +165,7 @@ def select(
         profiles: groups of cases; all when None. Dtypes among them are run instead of `dtypes`.
         dtypes: a case runs in those of them that hold its inputs exactly.
         pattern: of the cases' ids, as in a shell.
+        seed: gives the cases other numbers; 0 is that of the vectors.
 
     Raises:
         UsageError: for a name that does not exist, and when nothing is chosen.
@@ -180,6 +183,7 @@ def select(
     chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
     if not chosen:
         reject("case", pattern, [case.id for case in offered])
+    chosen = with_seed(chosen, seed)
     checks = [(case, dtype) for case in chosen for dtype in dtypes if dtype in case.dtypes]
     if not checks:
         exact = sorted({dtype for case in chosen for dtype in case.dtypes})

@@ -24,7 +24,7 @@ from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record
 from attention_ref.vectors import recipe as recipes
 from attention_ref.vectors.configuration import configured
-from attention_ref.vectors.fill import filled
+from attention_ref.vectors.fill import filled, seeded
 
 _SHAPES = {
     "sinusoidal_positions": {"positions": "l"},
@@ -49,12 +49,15 @@ _BOOLEANS = ("mask", "memory_mask")
 _AMPLITUDES = {"kernel": 0.5, "bias": 1, "embedding": 1, "table": 2, "logit": 2}
 
 
-def recipe(operation: str, case_id: str, document: Mapping[str, Any], table: Mapping[str, Any]) -> recipes.Recipe:
-    """Make the recipe of a case."""
+def recipe(
+    operation: str, case_id: str, document: Mapping[str, Any], table: Mapping[str, Any], seed: int = 0
+) -> recipes.Recipe:
+    """Make the recipe of a case; the seed 0 is that of the vectors."""
+    hashed = seeded(case_id, seed)
     config = configured(operation, document.get("config", {}), table.get("config", {}))
     sizes = {**_sizes(config), **document["sizes"], **table.get("sizes", {})}
     inputs = {
-        name: filled(case_id, name, shape, dtype, inner)
+        name: filled(hashed, name, shape, dtype, inner)
         for name, shape, dtype, inner in _arrays(operation, config, sizes, table)
     }
     return recipes.Recipe(
@@ -62,7 +65,7 @@ def recipe(operation: str, case_id: str, document: Mapping[str, Any], table: Map
         inputs=inputs,
         gradient=False,
         config=config,
-        parameters=dict(_parameters(case_id, config, table.get("parameters", {}))),
+        parameters=dict(_parameters(hashed, config, table.get("parameters", {}))),
         chunks=tuple(tuple(chunk) for chunk in table.get("chunks", ())),
     )
 

@@ -20,6 +20,11 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 AMPLITUDE = 2
 
 
+def seeded(case_id: str, seed: int) -> str:
+    """Give the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
+    return f"{case_id}#{seed}" if seed else case_id
+
+
 def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
     """Give `count` integers of 64 bits."""
     seed = 0xCBF29CE484222325

@@ -24,7 +24,7 @@ from typing import Any
 
 from attention_ref.spec import Array
 from attention_ref.spec.records import Record
-from attention_ref.vectors.fill import filled
+from attention_ref.vectors.fill import filled, seeded
 
 _ARRAYS = {
     "attention": {"query": "bhqd", "key": "bgkd", "value": "bgkv"},
@@ -74,26 +74,28 @@ def load(operation: str, profile: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def cases(operation: str, profile: str) -> Iterator[Recipe]:
-    """Give the cases of a recipe file with their inputs filled."""
+def cases(operation: str, profile: str, seed: int = 0) -> Iterator[Recipe]:
+    """Give the cases of a recipe file with their inputs filled; the seed 0 is that of the vectors."""
     from attention_ref.vectors import configured  # it makes recipes, so it needs this module
 
     document = load(operation, profile)
     for table in document["case"]:
         case_id = f"{operation}/{profile}/{table['name']}"
         if operation in _ARRAYS:
-            yield _recipe(operation, case_id, document["sizes"], table)
+            yield _recipe(operation, case_id, document["sizes"], table, seed)
         else:
-            yield configured.recipe(operation, case_id, document, table)
+            yield configured.recipe(operation, case_id, document, table, seed)
 
 
-def _recipe(operation: str, case_id: str, shared_sizes: Mapping[str, Any], table: Mapping[str, Any]) -> Recipe:
+def _recipe(
+    operation: str, case_id: str, shared_sizes: Mapping[str, Any], table: Mapping[str, Any], seed: int
+) -> Recipe:
     sizes = {**shared_sizes, **table.get("sizes", {})}
     shapes = {**_ARRAYS[operation]}
     given = [name for name in (*_OPTIONAL, *_KERNELS) if name in table and name not in shapes]
     shapes |= {name: table[name].get("shape", _SHAPES.get(name)) for name in given}
     inputs = {
-        name: filled(case_id, name, sized(letters, sizes), _DTYPES.get(name, "real"), table.get(name, {}))
+        name: filled(seeded(case_id, seed), name, sized(letters, sizes), _DTYPES.get(name, "real"), table.get(name, {}))
         for name, letters in shapes.items()
     }
     return Recipe(

@@ -1,7 +1,7 @@
 """Attention over the patches of an image (article A): which digit is it? The digits are drawn, not downloaded.
 
-An image of 12 by 12 pixels is cut into nine squares of 4 by 4. Each square is a token: projected to the model size, with
-a learned position; a trained class token stands in front and is what the classifier reads.
+An image of 12 by 12 pixels is cut into nine squares of 4 by 4. Each square is a token: projected to the model size,
+with a learned position; a trained class token stands in front and is what the classifier reads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A classifier of sentences (article E): is it praise? A word of praise or blame may have a "not" before it.
 
-A bag of words cannot do it: "not bad but slow" and "bad but not slow" have the same words. An encoder with positions can.
+A bag of words cannot do it: "not bad but slow" and "bad but not slow" have the same words. Positions tell them apart.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record
 
 LAYER, MODEL = "MultiHeadAttention", "Transformer"
-_VOCAB, _LENGTH = 3, 3
+_VOCAB, _LENGTH, _SIZE = 3, 3, 2
 _WEIGHTS = numbers(1, 8)
 _NORMS = (Norm("rms", eps=1e-3), Norm("layer", eps=1e-5))
 _ROTARY = (Rotary(), Rotary(interleaved=True), Rotary(base=100.0))
@@ -32,7 +32,7 @@ def _layer(draw: Draw, **given: Any) -> AttentionConfig:
         "query_bias": draw.maybe(),
         "output_bias": draw.maybe(),
     }
-    return AttentionConfig(model=4, heads=2, **{**options, **given})
+    return AttentionConfig(model=_SIZE, heads=2, head_size=2, **{**options, **given})
 
 
 def _model(draw: Draw) -> ModelConfig:
@@ -48,12 +48,12 @@ def _model(draw: Draw) -> ModelConfig:
         activation=draw.pick(("relu", "gelu", "gelu_tanh", "silu", "quick_gelu")),
         gated=draw.maybe(),
         bias=draw.maybe(),
-        positions=draw.pick((Sinusoid(), Learned(length=_LENGTH), *_ROTARY)),
+        positions=draw.pick((Sinusoid(), Learned(length=2 * _LENGTH), *_ROTARY)),
         tied=draw.maybe(),
     )
 
 
-def _call(draw: Draw, config: Record | None = None, batch: int = 0) -> Call:
+def layer_call(draw: Draw, config: Record | None = None, batch: int = 0) -> Call:
     """Draw a call of the operation: self-attention, or a decoder of tokens."""
     batch = batch or draw.integer(1, 2)
     if draw.operation == MODEL:
@@ -62,7 +62,7 @@ def _call(draw: Draw, config: Record | None = None, batch: int = 0) -> Call:
         inputs = {"source": np.array(drawn, np.int64).reshape(batch, _LENGTH)}
     else:
         config = config or _layer(draw)
-        inputs = {"query": draw.reals(batch, _LENGTH, 4)}
+        inputs = {"query": draw.reals(batch, _LENGTH, _SIZE)}
     shapes = {name: (parameter.shape, parameter.start) for name, parameter in tree(config).items()}  # type: ignore[arg-type]
     parameters = {name: start + draw.reals(*shape, among=_WEIGHTS) for name, (shape, start) in shapes.items()}
     return Call(draw.operation, inputs, config=config, parameters=parameters)
@@ -81,7 +81,7 @@ def _other(draw: Draw, values: np.ndarray) -> np.ndarray:
 
 
 def _future(draw: Draw) -> Trial:
-    call = _call(draw, None if draw.operation == MODEL else _layer(draw, causal=True))
+    call = layer_call(draw, None if draw.operation == MODEL else _layer(draw, causal=True))
     name, values = _first(call)
     place, changed = draw.integer(1, _LENGTH - 1), values.copy()
     changed[:, place:] = _other(draw, values[:, place:])
@@ -90,7 +90,7 @@ def _future(draw: Draw) -> Trial:
 
 
 def _padding(draw: Draw) -> Trial:
-    call = _call(draw)
+    call = layer_call(draw)
     name, values = _first(call)
     lengths = np.array([draw.integer(1, _LENGTH) for _ in values], np.int64)
     is_real = np.arange(_LENGTH) < lengths[:, None]  # (b,l)
@@ -105,7 +105,7 @@ def _padding(draw: Draw) -> Trial:
 
 
 def _batch(draw: Draw) -> Trial:
-    call = _call(draw, batch=draw.integer(1, 3))
+    call = layer_call(draw, batch=draw.integer(1, 3))
     name, values = _first(call)
     rows = draw.some(len(values))
     calls = (call, call.changed(**{name: values[rows]}))
@@ -113,7 +113,7 @@ def _batch(draw: Draw) -> Trial:
 
 
 def _cache(draw: Draw) -> Trial:
-    call = _call(draw, None if draw.operation == MODEL else _layer(draw, causal=True))
+    call = layer_call(draw, None if draw.operation == MODEL else _layer(draw, causal=True))
     _, values = _first(call)
     chunks: list[tuple[int, ...]] = []
     while (done := np.sum(chunks, axis=0, dtype=int) if chunks else np.zeros(len(values), int)).min() < _LENGTH:
@@ -123,7 +123,7 @@ def _cache(draw: Draw) -> Trial:
 
 
 def _rotary_offset(draw: Draw) -> Trial:
-    call = _call(draw, _layer(draw, rotary=draw.pick(_ROTARY)))
+    call = layer_call(draw, _layer(draw, rotary=draw.pick(_ROTARY)))
     places = np.arange(_LENGTH) * draw.integer(1, 2)
     shift = draw.pick((1, 2, 100, 4096))
     calls = (call.changed(positions=places), call.changed(positions=places + shift))
@@ -131,14 +131,14 @@ def _rotary_offset(draw: Draw) -> Trial:
 
 
 def _place_permutation(draw: Draw) -> Trial:
-    call = _call(draw, _layer(draw, causal=False, rotary=None))
+    call = layer_call(draw, _layer(draw, causal=False, rotary=None))
     order = draw.order(_LENGTH)
     calls = (call, call.changed(query=call.inputs["query"][:, order]))
     return Trial(calls, agreement(calls, first_view=lambda _, at: at[:, order]))
 
 
 def _head_permutation(draw: Draw) -> Trial:
-    call = _call(draw, _layer(draw, kv_heads=None))
+    call = layer_call(draw, _layer(draw, kv_heads=None))
     order = draw.order(2)
     inner = ("query", "key", "value")
     axes = {"output.kernel": 0, **{f"{name}.kernel": 1 for name in inner}, **{f"{name}.bias": 0 for name in inner}}

@@ -1,24 +1,20 @@
-"""Trying laws: hypothesis draws calls, and makes a broken one as small as it can."""
+"""Trying a law on a subject: draw, call, compare, and keep the smallest calls that break it."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
-from tempfile import TemporaryDirectory
-from typing import Any
 from unittest import SkipTest
 
 from attention_ref import spec
 from attention_ref.conformance.laws.calls import Call
-from attention_ref.conformance.laws.drawing import Draw, Rejected
+from attention_ref.conformance.laws.drawing import Draw, Pick, Rejected
 from attention_ref.conformance.laws.judging import Outcome, tried
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
+from attention_ref.conformance.laws.search import Broken, search
 from attention_ref.conformance.operations import OPERATIONS
-from attention_ref.conformance.subject import Subject, Unsupported, UsageError, options_of, signed
+from attention_ref.conformance.subject import Subject, options_of, signed
 
 HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
 _MOST_REFUSALS = 40
@@ -70,11 +66,11 @@ class _Record:
             raise SkipTest("nothing that is drawn is offered")
 
 
-class _Raises(Exception):  # noqa: N818 - how hypothesis is told, never seen by others
+class _Raises(Broken):
     """A call of the subject failed."""
 
 
-class _Differs(Exception):  # noqa: N818
+class _Differs(Broken):
     """A demand is not met."""
 
 
@@ -102,36 +98,28 @@ def run_law(
     Raises:
         UsageError: without hypothesis.
     """
-    offered = offers(subject, operation)
-    if missing := [name for name in law.needs if name not in offered]:
+    there = offers(subject, operation)
+    if missing := [name for name in law.needs if name not in there]:
         return LawResult(law, operation, dtype, UNSUPPORTED, reason=f"no argument {', '.join(missing)}")
-    record, allowed = _Record(), offered | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
+    record, allowed = _Record(), there | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
 
-    def attempt(draw: Callable[..., Any]) -> None:
-        hypothesis = import_module("hypothesis")
-        integers = hypothesis.strategies.integers
-
-        def pick(items: Sequence[Any]) -> Any:
-            return items[draw(integers(0, len(items) - 1))] if len(items) > 1 else items[0]
-
-        try:
-            trial = law.trial(Draw(pick, operation, allowed))
-            if EMPTY_ROWS not in allowed and law.about != EMPTY_ROWS and any(map(_has_empty_rows, trial.calls)):
-                raise Rejected
-            outcome = tried(subject, trial, dtype)
-        except Rejected:
-            hypothesis.reject()
-        except Unsupported as reason:
-            record.refuse(str(reason) or "without a reason")
-            hypothesis.reject()
+    def attempt(pick: Pick) -> None:
+        outcome = tried(subject, _trial(law, Draw(pick, operation, allowed)), dtype)
         record.note(outcome)
         if outcome.fault is not None:
             raise _Raises
         if not outcome.holds:
             raise _Differs
 
-    note = _search(attempt, examples, zlib.crc32(f"{seed}/{operation}/{law.id}".encode()))
+    note = search(attempt, record.refuse, examples, zlib.crc32(f"{seed}/{operation}/{law.id}".encode()))
     return _result(law, operation, dtype, record, note)
+
+
+def _trial(law: Law, draw: Draw) -> Trial:
+    trial = law.trial(draw)
+    if EMPTY_ROWS not in draw.offered and law.about != EMPTY_ROWS and any(map(_has_empty_rows, trial.calls)):
+        raise Rejected
+    return trial
 
 
 def offers(subject: Subject, operation: str) -> frozenset[str]:
@@ -158,49 +146,3 @@ def _result(law: Law, operation: str, dtype: str, record: _Record, note: str) ->
         reasons = sorted(record.reasons, key=lambda reason: -record.reasons[reason])
         return LawResult(law, operation, dtype, UNSUPPORTED, reason=next(iter(reasons), "nothing could be drawn"))
     return LawResult(law, operation, dtype, HOLDS, record.examples, record.share)
-
-
-def _search(attempt: Callable[[Callable[..., Any]], None], examples: int, seed: int) -> str:
-    """Let hypothesis draw and shrink; give what it found strange, such as a subject that does not repeat itself."""
-    if find_spec("hypothesis") is None:
-        raise UsageError("laws need hypothesis, which is not installed: pip install 'attention-ref[laws]'")
-    hypothesis = import_module("hypothesis")
-    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
-    settings = hypothesis.settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        phases=phases,
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-
-    def test(data: Any) -> None:
-        attempt(data.draw)
-
-    test = hypothesis.given(hypothesis.strategies.data())(test)
-    with _without_traces():
-        try:
-            hypothesis.seed(seed)(settings(test))()
-        except (_Raises, _Differs):
-            return ""
-        except (hypothesis.errors.Unsatisfiable, SkipTest):
-            return ""
-        except hypothesis.errors.Flaky:
-            return "the same call did not give the same result twice"
-    return ""
-
-
-@contextmanager
-def _without_traces() -> Iterator[None]:
-    """Let hypothesis keep its files in a folder that is deleted, not in the working directory."""
-    configuration = import_module("hypothesis.configuration")
-    before = vars(configuration).get("__hypothesis_home_directory")
-    with TemporaryDirectory() as folder:
-        configuration.set_hypothesis_home_dir(folder)
-        try:
-            yield
-        finally:
-            configuration.set_hypothesis_home_dir(before)
