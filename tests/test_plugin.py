@@ -55,6 +55,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run pytest on the module `mine` with the plugin, in this process."""
     pytester.makepyfile(mine=MINE)
     monkeypatch.syspath_prepend(pytester.path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of another test
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # no plugin but this one, installed or not
 
     def run(*arguments: str) -> pytest.RunResult:
