@@ -17,7 +17,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 ENGINES = ("tensorflow", "jax", "torch")
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-LIMITS = dict.fromkeys(THREADS, "2") | {"TF_NUM_INTEROP_THREADS": "1"}
+LIMITS = dict.fromkeys((*THREADS, "TF_NUM_INTEROP_THREADS"), "1")
+PROCESSES = ("--numprocesses", "2", "--dist", "worksteal")
 
 
 def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = ()) -> None:
@@ -26,9 +27,9 @@ def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = 
 
 
 def pytest(session: nox.Session, *arguments: str, **environment: str) -> None:
-    """Run pytest with the caller's arguments, on two threads."""
+    """Run pytest with the caller's arguments, in two processes of one thread each."""
     env = QUIET | LIMITS | environment
-    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *PROCESSES, *arguments, *session.posargs, env=env)
 
 
 @nox.session

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from attention_ref.conformance.known import KnownFailures
 
 PREFIX = "attention_ref_"
+SUBJECT = ("subject", "exec", "outputs", "arrays", "dialect", "claim", "timeout")
+CHOICE = ("operation", "profile", "dtype", "case", "known_failures")
 DTYPES = ("float64", "float32")
 MARKER = (
     "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; given to a test function, the "
@@ -44,9 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("outputs", "test a folder of results, DIR/<case id>.<dtype>.npz", metavar="DIR")
     add("operation", "such as attention, layer_norm or Block", metavar="OP")
     add("profile", "a group of cases; may be given again", metavar="P", action="append")
+    add("claim", "a profile that it supports; may be given again", metavar="P", action="append")
     add("dtype", "default: float64 and float32; may be given again", metavar="D", action="append")
     add("case", "only cases whose id matches; default: all", metavar="GLOB", default="*")
     add("arrays", "what module:callable takes and returns; default: numpy", metavar="KIND")
+    add("dialect", "that module:callable speaks: its name, or a TOML file", metavar="D")
     add("timeout", "seconds that a call may take; 0: any; default: 60", metavar="S", type=float, default=60.0)
     add("known-failures", "TOML: which cases fail, and why", metavar="FILE")
 
@@ -63,10 +67,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not any((options.subject, options.exec, options.outputs)):
         return
     from attention_ref.conformance import UsageError
+    from attention_ref.conformance.checking import require_claims
     from attention_ref.conformance.runner import select
 
     try:
         subject = subjects.chosen(options)
+        require_claims(subject)
         operations = [options.operation] if options.operation else list(subject.operations)
         checks = select(operations, options.profile, options.dtype or DTYPES, options.case)
         known = _known(options.known_failures, checks)
@@ -203,9 +209,8 @@ def _settle(result: Result, report: Report) -> None:
 
 
 def _options(config: pytest.Config) -> SimpleNamespace:
-    names = ("subject", "exec", "outputs", "operation", "profile", "dtype", "case", "arrays", "timeout")
-    given = {name: config.getoption(PREFIX + name) for name in (*names, "known_failures")}
-    return SimpleNamespace(**given, engine=None)
+    given = {name: config.getoption(PREFIX + name) for name in (*SUBJECT, *CHOICE)}
+    return SimpleNamespace(**given, engine=None, seed=0)
 
 
 def _marked(node: pytest.Item) -> dict[str, Any]:

@@ -107,15 +107,16 @@ def chosen(options: Any) -> Subject:
         raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
     if options.timeout < 0:
         raise UsageError(f"--timeout must be a number of seconds, or 0, not {options.timeout:g}")
+    claims = tuple(options.claim or ())
     if not options.subject:
-        return _elsewhere(options)
+        return replace(_elsewhere(options), claims=claims)
     for name in ("arrays", "dialect"):
         if getattr(options, name) and ":" not in options.subject:
             raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
     dialect = resolve(options.dialect) if options.dialect else None
     choose_engine(options.subject, options.arrays or (dialect.arrays if dialect else "numpy"), options.engine)
     found = subject(options.subject, options.arrays, options.operation or "attention", dialect)
-    return replace(found, timeout=options.timeout or None)
+    return replace(found, timeout=options.timeout or None, claims=claims)
 
 
 def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
@@ -128,6 +129,7 @@ def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
     words += [f"--arrays {options.arrays}"] if options.arrays else []
     words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
     words += [f"--engine {backends.engine()}"] if chooses_engine else []
+    words += [f"--claim {claim}" for claim in options.claim or ()]
     seeded = [f"--seed {options.seed}"] if options.seed else []
     return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}", *seeded])
 

@@ -127,6 +127,8 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         ("check --exec ./program --operation convolution", "there is no operation 'convolution'"),
         ("check --outputs no/such/folder", "there is no folder no/such/folder"),
         ("check numpy --timeout -1", "--timeout must be a number of seconds, or 0, not -1"),
+        ("check numpy --claim cor", "there is no profile to claim 'cor'; did you mean core"),
+        ("check --outputs . --seed 3", "--seed is for what can be asked"),
         ("check numpy --known-failures no-such.toml", "no-such.toml cannot be read"),
         ("check numpi", "did you mean numpy?"),
         ("check nowhere:function", "nowhere cannot be imported: ModuleNotFoundError"),

@@ -25,6 +25,9 @@ def right(query, key, value):
 def wrong(query, key, value):
     return right(query, key, value) + (query.shape[-2] == 1)
 
+def heads_last(query, key, value):
+    return np.swapaxes(right(*(np.swapaxes(array, 1, 2) for array in (query, key, value))), 1, 2)
+
 def narrow(query, key, value):
     if query.dtype != np.float64:
         raise Unsupported("only in double precision")
@@ -63,6 +66,17 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def subject(name: str, *more: str) -> tuple[str, ...]:
     return ("--attention-ref-subject", name, "--attention-ref-case", CASES, *more)
+
+
+def test_a_subject_speaks_its_dialect_and_keeps_what_it_claims(run: Any, pytester: pytest.Pytester) -> None:
+    window = ("--attention-ref-case", "attention/window/itself", "--attention-ref-dtype", "float64")
+    run("--attention-ref-subject", "mine:right", *window).assert_outcomes(skipped=1)
+    claimed = run("--attention-ref-subject", "mine:right", "--attention-ref-claim", "window", *window)
+    claimed.assert_outcomes(failed=1)
+    claimed.stdout.fnmatch_lines(["*it claims window, but this is unsupported*"])
+    dialect = ("--attention-ref-dialect", str(pytester.makefile(".toml", dialect='layout = "batch length heads size"')))
+    run(*subject("mine:heads_last", *dialect)).assert_outcomes(passed=6)
+    run(*subject("mine:right", *dialect)).assert_outcomes(failed=6)
 
 
 def test_there_is_one_test_for_each_case_and_dtype(run: Any) -> None:

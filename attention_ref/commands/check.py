@@ -32,6 +32,8 @@ def add(commands: Any) -> None:
     add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
     add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
     dtypes = ", ".join(DTYPES)
+    text = "a profile that it supports: what is unsupported in it is a failure; may be given again"
+    add("--claim", metavar="P", action="append", help=text)
     add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")

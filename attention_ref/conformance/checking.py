@@ -148,9 +148,7 @@ def check_subject(
             reject(f"operation of {subject.name}", operation, subject.operations)
     if subject.ask is None:
         arrays_of(subject.arrays)
-    for claim in subject.claims:
-        if claim not in (profiles_known := _profiles(subject)):
-            reject("profile to claim", claim, profiles_known)
+    require_claims(subject)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
@@ -173,8 +171,16 @@ def _remarks(subject: Subject) -> dict[str, str]:
     return {clause: f"its dialect says: {note}" for clause, note in told.items() if note}
 
 
-def _profiles(subject: Subject) -> list[str]:
-    return known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
+def require_claims(subject: Subject) -> None:
+    """Reject a claim to a profile that there is not.
+
+    Raises:
+        UsageError: for the first one.
+    """
+    there = known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
+    for claim in subject.claims:
+        if claim not in there:
+            reject("profile to claim", claim, there)
 
 
 def _command(subject: Subject, seed: int) -> Callable[[str, str], str]:
