@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -26,9 +29,11 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 
-nb_execution_mode = "force"
+# Every build runs every cell, but those of a page and of its translation, which are the same, only once.
+nb_execution_mode = "cache"
+nb_execution_cache_path = tempfile.mkdtemp(prefix="attention_ref-")
+atexit.register(shutil.rmtree, nb_execution_cache_path, ignore_errors=True)
 nb_execution_timeout = 240
-nb_execution_cache_path = str(DOCS / "_build" / "jupyter")
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # a failing cell is a warning, and warnings are errors: all of them are shown
 nb_execution_show_tb = True

@@ -79,8 +79,9 @@ def _failure(subject: Subject, case: Case, dtypes: tuple[str, ...]) -> Result | 
 
 
 def _subject(wrong: Wrong) -> Subject:
-    function = wrong.subject if isinstance(wrong, WrongLayer) else wrong.function()
-    return Subject(anchor(wrong), "numpy", {wrong.operation: function})
+    if isinstance(wrong, WrongLayer):
+        return Subject(anchor(wrong), "numpy", {wrong.operation: wrong.subject})
+    return Subject(anchor(wrong), "numpy", {wrong.operation: wrong.function()}, wrong.gradients())
 
 
 def _clause(clause: Clause) -> Iterator[str]:
