@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -16,6 +19,9 @@ author = "the authors of attention_ref"
 project_copyright = "2026, the authors of attention_ref; Apache-2.0"
 release = __version__
 
+SCRATCH = Path(tempfile.mkdtemp(prefix="attention_ref-"))
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+
 extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "_generate"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 nitpicky = True
@@ -26,14 +32,16 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 
-nb_execution_mode = "force"
+# Every build runs every cell, but those of a page and of its translation, which are the same, only once.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(SCRATCH / "cache")
 nb_execution_timeout = 240
-nb_execution_cache_path = str(DOCS / "_build" / "jupyter")
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # a failing cell is a warning, and warnings are errors: all of them are shown
 nb_execution_show_tb = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # the frameworks' notices about processors
+nb_render_error_lexer = "text"
 nb_ipywidgets_js = {}  # would be fetched from elsewhere
 
 html_theme = "furo"
@@ -45,6 +53,12 @@ html_copy_source = False
 html_show_sphinx = False
 templates_path: list[str] = []
 copybutton_exclude = ".linenos, .gp, .go"
+
+# An error is shown by what it says, without the frames of a framework.
+PROFILE = SCRATCH / "ipython" / "profile_default" / "ipython_config.py"
+PROFILE.parent.mkdir(parents=True)
+PROFILE.write_text('c.InteractiveShell.xmode = "Minimal"\n')
+os.environ["IPYTHONDIR"] = str(SCRATCH / "ipython")
 
 # What the cells run with: this checkout, tests/ included; one thread, the fastest for models of this size.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS.parent), str(DOCS), os.environ.get("PYTHONPATH", "")]).rstrip(":")

@@ -118,6 +118,10 @@ def test_every_file_of_the_rooms_and_the_spec_has_a_page() -> None:
     assert modules - documented == {"attention_ref.spec.clauses"}
 
 
+def test_lines_of_chinese_are_joined_and_others_are_not() -> None:
+    assert fill("注意力，\n三种\nSoftmax\nand a\nmask") == "注意力，三种\nSoftmax\nand a\nmask"
+
+
 @pytest.mark.parametrize(
     ("plain", "markdown"),
     [

@@ -15,6 +15,8 @@ from _generate import backends, clauses, docstrings, gallery, mistakes, pages, r
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
+WRITTEN_WITHOUT_SPACES = "\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"  # Chinese, and its punctuation
+BROKEN_LINE = re.compile(f"(?<=[{WRITTEN_WITHOUT_SPACES}])\n(?=[{WRITTEN_WITHOUT_SPACES}])")
 LOADS = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//|<link\b[^>]*\bhref=\"(?:https?:)?//")
 
 GENERATORS: dict[str, Callable[..., str]] = {
@@ -38,8 +40,8 @@ GENERATORS: dict[str, Callable[..., str]] = {
 
 
 def fill(text: str) -> str:
-    """Replace every such line of a page."""
-    return LINE.sub(lambda line: GENERATORS[line[1]](*line[2].split()), text)
+    """Replace every such line of a page, and join lines of Chinese, between which a browser would write a space."""
+    return LINE.sub(lambda line: GENERATORS[line[1]](*line[2].split()), BROKEN_LINE.sub("", text))
 
 
 def setup(app: Any) -> dict[str, Any]:
