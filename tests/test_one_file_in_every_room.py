@@ -28,13 +28,15 @@ def room_model(room: ModuleType, config: spec.ModelConfig, params: dict[str, Any
 KINDS = {"b": "bool", "i": "int64"}
 MODELS = [case for profile in vectors.profiles("Transformer") for case in cases("Transformer", profile)]
 WHOLE = [case for case in MODELS if not case.chunks and not case.is_optional]
+STACKS = ("encoder_stack", "decoder_stack")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.id)
 def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Arrays, tmp_path) -> None:
-    if dtype == "float32" and room.__name__.endswith("keras") and os.environ.get("KERAS_BACKEND") == "jax":
-        pytest.skip("JAX compiles every shape anew for every dtype; float64 is the sharper one")
+    on_jax = room.__name__.endswith("keras") and os.environ.get("KERAS_BACKEND") == "jax"
+    if on_jax and dtype == "float32" and not case.id.endswith("four-layers"):
+        pytest.skip("JAX compiles every shape anew for every dtype; there the deepest models stand for all in float32")
     path = tmp_path / "model.safetensors"
     weights.save(path, case.config, {name: array.astype(dtype) for name, array in case.parameters.items()})
     config, params = weights.load(path)
@@ -48,6 +50,12 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Ar
     for got, expected in [(output, case.expected["output"]), *((told[n], e) for n, e in case.taps.items())]:
         shares = compare(room_arrays.read(got), expected.values, budget(expected.roundings, dtype)).share
         assert shares.max(initial=0) <= 1
+
+
+def test_every_kind_of_model_has_one_to_four_layers() -> None:
+    stacks = [[getattr(case.config, name) for name in STACKS] for case in WHOLE]
+    depths = {tuple(len(stack.blocks) if stack else 0 for stack in pair) for pair in stacks}
+    assert depths >= {kind for n in (1, 2, 3, 4) for kind in ((n, 0), (0, n), (n, n))}
 
 
 CONFIGS = {

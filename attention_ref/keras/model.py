@@ -86,10 +86,10 @@ class Stack(Configured):
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)
-        bias = self._bias(ops.shape(array)[1], cache, offsets)
+        bias = self._bias(array, cache, offsets)
         caches = []
         for i, block in enumerate(self.blocks):
-            array, block_cache = block(
+            result = block(
                 array,
                 memory,
                 mask=mask,
@@ -99,19 +99,21 @@ class Stack(Configured):
                 memory_mask=memory_mask,
                 memory_lengths=memory_lengths,
                 cache=cache[i] if cache is not None else None,
-                return_cache=True,
+                return_cache=return_cache,
                 tap=scoped(tap, f"blocks.{i}"),
                 training=training,
             )
-            caches.append(block_cache)
+            array, *block_cache = result if return_cache else (result,)
+            caches += block_cache
         if self.config.norm is not None:
             array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.tensors, "norm"))
         return (array, tuple(caches)) if return_cache else array
 
-    def _bias(self, length: Any, cache: StackCache | None, offsets: Any) -> Array | None:
+    def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:
         """The bias of distance that all blocks share."""
         if self.config.relative_bias is None:
             return None
+        length = ops.shape(array)[1]
         past = ops.shape(cache[0].self_attention.key)[2] if cache is not None else 0
         table = self.tensors["relative_bias"]
         return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
@@ -142,8 +144,8 @@ class Transformer(Configured, keras.Model):
         super().__init__(**options)
         parameters = given_or_drawn("Transformer", config, parameters)
         self.config = config
-        self.encoder = self._stack(config.encoder_stack, "encoder", parameters)
-        self.decoder = self._stack(config.decoder_stack, "decoder", parameters)
+        self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
+        self.decoder = self._stack(config.decoder_stack, parameters, "decoder")
         self.head = None
         if config.head is not None:
             last = self.encoder if self.decoder is None else self.decoder
@@ -242,10 +244,10 @@ class Transformer(Configured, keras.Model):
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 
-    def _stack(self, config: StackConfig | None, scope: str, parameters: Mapping[str, Any]) -> Stack | None:
+    def _stack(self, config: StackConfig | None, parameters: Mapping[str, Any], name: str) -> Stack | None:
         if config is None:
             return None
-        if scope == "decoder" and self.config.shared_embedding:
+        if name == "decoder" and self.config.shared_embedding:
             token = self.encoder.embedding.tensors.variables["token"]
             parameters = {**parameters, "decoder.embedding.token": token}
-        return self.part(Stack, scope, config, parameters)
+        return self.part(Stack, name, config, parameters)

@@ -71,24 +71,24 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
     if scaling.kind == "llama3":
         kept = _llama3_shares(frequencies, scaling)
     else:
-        kept = _yarn_shares(dimension, config.base, scaling)
+        kept = _yarn_shares(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
 def _llama3_shares(frequencies: Constant, scaling: RotaryScaling) -> Constant:
-    turns = scaling.original_length * frequencies / (2 * np.pi)
+    turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return np.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> Constant:
+def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotaryScaling) -> Constant:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
     first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
     last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
-    return 1 - np.clip((np.arange(dimension // 2) - first) / width, 0, 1)
+    return 1 - np.clip((pairs - first) / width, 0, 1)
 
 
 def rotary_amplitude(config: Rotary) -> float:
@@ -119,7 +119,8 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
         `(b,h,l,d)`.
     """
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    cosine, sine = _turns(positions, rotary_frequencies(dimension, config), config)  # (l,n/2) or (b,l,n/2)
+    frequencies = rotary_frequencies(dimension, config)
+    cosine, sine = _turns(positions, frequencies, config)  # (l,n/2) or (b,l,n/2)
     if len(cosine.shape) == 3:
         cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     cosine = ops.cast(cosine * rotary_amplitude(config), x.dtype)
@@ -171,9 +172,9 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
-    slopes = ops.convert_to_tensor(-alibi_slopes(heads)[:, None, None])  # (h,1,1)
     distances = ops.abs(_distances(query_length, key_length, query_offset))  # (q,k) or (b,q,k)
-    return ops.cast(slopes * ops.cast(distances, slopes.dtype)[..., None, :, :], like.dtype)
+    slopes = ops.convert_to_tensor(alibi_slopes(heads)[:, None, None])  # (h,1,1)
+    return ops.cast(-slopes * ops.cast(distances, slopes.dtype)[..., None, :, :], like.dtype)
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
@@ -224,7 +225,8 @@ def relative_bias(
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
-    buckets = relative_bucket(_distances(query_length, key_length, query_offset), config)  # (q,k) or (b,q,k)
+    distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
+    buckets = relative_bucket(distances, config)
     return ops.moveaxis(ops.take(table, buckets, axis=0), -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

@@ -72,10 +72,10 @@ class Stack:
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))
-        bias = self._bias(array.shape[1], cache, offsets)
+        bias = self._bias(array, cache, offsets)
         caches = []
         for i, block in enumerate(self.blocks):
-            array, block_cache = block(
+            result = block(
                 array,
                 memory,
                 mask=mask,
@@ -85,18 +85,20 @@ class Stack:
                 memory_mask=memory_mask,
                 memory_lengths=memory_lengths,
                 cache=cache[i] if cache is not None else None,
-                return_cache=True,
+                return_cache=return_cache,
                 tap=scoped(tap, f"blocks.{i}"),
             )
-            caches.append(block_cache)
+            array, *block_cache = result if return_cache else (result,)
+            caches += block_cache
         if self.config.norm is not None:
             array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.parameters, "norm"))
         return (array, tuple(caches)) if return_cache else array
 
-    def _bias(self, length: int, cache: StackCache | None, offsets: Any) -> Array | None:
+    def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:
         """The bias of distance that all blocks share."""
         if self.config.relative_bias is None:
             return None
+        length = array.shape[1]
         past = cache[0].self_attention.key.shape[2] if cache is not None else 0
         table = self.parameters["relative_bias"]
         return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)

@@ -141,10 +141,11 @@ class MultiHeadAttention:
         """
         batch, length, _ = key.shape
         places = np.arange(length) if positions is None else np.asarray(positions)
+        all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
             value=self._linear(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=np.full(batch, length) if key_lengths is None else np.asarray(key_lengths),
+            lengths=all_real if key_lengths is None else np.asarray(key_lengths),
         )
 
     def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:

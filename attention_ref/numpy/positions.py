@@ -67,24 +67,24 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Array:
     if scaling.kind == "llama3":
         kept = _llama3_shares(frequencies, scaling)
     else:
-        kept = _yarn_shares(dimension, config.base, scaling)
+        kept = _yarn_shares(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
 def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
-    turns = scaling.original_length * frequencies / (2 * np.pi)
+    turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return np.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> Array:
+def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
     first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
     last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
-    return 1 - np.clip((np.arange(dimension // 2) - first) / width, 0, 1)
+    return 1 - np.clip((pairs - first) / width, 0, 1)
 
 
 def rotary_amplitude(config: Rotary) -> float:
@@ -114,14 +114,14 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     Returns:
         `(b,h,l,d)`.
     """
-    dimension = config.dimension or array.shape[-1]
-    angles = _angles(np.asarray(positions), rotary_frequencies(dimension, config), config)  # (l,n/2) or (b,l,n/2)
+    dimension, x = config.dimension or array.shape[-1], widen(array)
+    frequencies = rotary_frequencies(dimension, config)
+    angles = _angles(np.asarray(positions), frequencies, config)  # (l,n/2) or (b,l,n/2)
     if angles.ndim == 3:
         angles = angles[:, None]  # (b,1,l,n/2)
-    wide = widen(array)
-    cosine = (np.cos(angles) * rotary_amplitude(config)).astype(wide.dtype)
-    sine = (np.sin(angles) * rotary_amplitude(config)).astype(wide.dtype)
-    rotated, kept = wide[..., :dimension], wide[..., dimension:]
+    cosine = (np.cos(angles) * rotary_amplitude(config)).astype(x.dtype)
+    sine = (np.sin(angles) * rotary_amplitude(config)).astype(x.dtype)
+    rotated, kept = x[..., :dimension], x[..., dimension:]
     if config.interleaved:
         first, second = rotated[..., 0::2], rotated[..., 1::2]  # (b,h,l,n/2) each
     else:
@@ -168,7 +168,8 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
     distances = np.abs(_distances(query_length, key_length, query_offset))  # (q,k) or (b,q,k)
-    return (-alibi_slopes(heads)[:, None, None] * distances[..., None, :, :]).astype(like.dtype)
+    slopes = alibi_slopes(heads)[:, None, None]  # (h,1,1)
+    return (-slopes * distances[..., None, :, :]).astype(like.dtype)
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
@@ -213,7 +214,8 @@ def relative_bias(
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
-    buckets = relative_bucket(_distances(query_length, key_length, query_offset), config)  # (q,k) or (b,q,k)
+    distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
+    buckets = relative_bucket(distances, config)
     return np.moveaxis(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

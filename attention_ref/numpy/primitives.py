@@ -1,4 +1,4 @@
-"""The steps that layers are made of: softmax, linear maps, normalisations, activations."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations, dropout."""
 
 from __future__ import annotations
 

@@ -148,5 +148,6 @@ class Block(nn.Module):
         return told(tap, name, self.get_submodule(name)(array))
 
     def _dropped(self, branch: Array) -> Array:
+        """Apply dropout to what a sublayer adds."""
         rate = self.config.dropout if self.training else 0.0
         return primitives.dropout(branch, primitives.draw_dropout_mask(branch.shape, rate, branch.device), rate)

@@ -109,7 +109,8 @@ class Stack(nn.Module):
         """The bias of distance that all blocks share."""
         if self.config.relative_bias is None:
             return None
-        past, length = cache[0].self_attention.key.shape[2] if cache is not None else 0, array.shape[1]
+        length = array.shape[1]
+        past = cache[0].self_attention.key.shape[2] if cache is not None else 0
         table = self.relative_bias.to(array.dtype)
         return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
 

@@ -158,14 +158,12 @@ class MultiHeadAttention(nn.Module):
             What `forward` takes as `memory` or `cache`.
         """
         batch, length, _ = key.shape
-        if positions is None:
-            positions = torch.arange(length, device=key.device)
-        if key_lengths is None:
-            key_lengths = torch.full((batch,), length, device=key.device)
+        places = torch.arange(length, device=key.device) if positions is None else as_array(positions, key.device)
+        all_real = torch.full((batch,), length, device=key.device)
         return Cache(
-            key=self._heads(key, "key", as_array(positions, key.device)),
+            key=self._heads(key, "key", places),
             value=self.value(key if value is None else value).transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=as_array(key_lengths, key.device),
+            lengths=all_real if key_lengths is None else as_array(key_lengths, key.device),
         )
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:

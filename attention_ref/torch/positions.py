@@ -89,7 +89,7 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: `0.1 log(factor) + 1` for yarn unless it is configured, else 1."""
+    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -216,7 +216,8 @@ def relative_bias(
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
     distances = _distances(query_length, key_length, query_offset, table.device)  # (q,k) or (b,q,k)
-    return torch.movedim(table[relative_bucket(distances, config)], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
+    buckets = relative_bucket(distances, config)
+    return torch.movedim(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 
 def _count(length: int, device: torch.device | None) -> Array:

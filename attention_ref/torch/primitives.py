@@ -1,4 +1,4 @@
-"""The steps that layers are made of: softmax, linear maps, normalisations, activations."""
+"""The steps that layers are made of: softmax, linear maps, normalisations, activations, dropout."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
     Arguments:
         scores: float `(...,k)`.
         visible: boolean, broadcasts to `scores`; True where a key may be attended to. None is everywhere.
-        sinks: of the dtype of `scores`, broadcasts to it without its last axis; a logit that joins the denominator and
-            has no weight of its own.
+        sinks: of the dtype of `scores`, broadcasts to them without their last axis; a logit that joins the denominator
+            and has no weight of its own.
 
     Returns:
         The weights `(...,k)` in the dtype of `scores`; float16 and bfloat16 are computed in float32. A row without
