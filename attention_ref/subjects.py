@@ -35,6 +35,14 @@ def missing(name: str) -> tuple[str, ...]:
     return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
+def operations(name: str) -> tuple[str, ...] | None:
+    """Give the operations that a named peer has; None for what has to be looked at."""
+    if name not in _peers():
+        return None
+    peer = _peers()[name]
+    return (*(["attention"] if peer.attention else []), *peer.layers)
+
+
 def choose_engine(name: str, arrays: str, engine: str | None) -> None:
     """Prepare this process for a subject: the engine that Keras runs on, and JAX's 64-bit mode where JAX is checked.
 

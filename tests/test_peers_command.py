@@ -37,6 +37,14 @@ def hanging(query, key, value):
     print("still thinking", file=sys.stderr, flush=True)
     time.sleep(600)
 """
+FRAGILE = """
+import os
+
+def attention(query, key, value):
+    if query.dtype == "int32":
+        os._exit(7)
+    return value
+"""
 PLAIN = ("--profile", "core", "--dtype", "float32")
 
 
@@ -115,8 +123,10 @@ def test_everything_that_there_is_is_planned(monkeypatch: pytest.MonkeyPatch) ->
     on_keras = [name for name in subjects.names() if subjects.kind(name) == "keras"]
     assert {"keras", "keras.ops"} <= set(on_keras)
     for name in on_keras:
-        assert [run.engine for run in plan if run.subject == name] == ["jax", "torch"]
-    assert [run.name for run in plan if run.lacks] == ["onnx.reference"]
+        engines = ["jax", "torch"] if name != "keras_hub" else [None]
+        assert [run.engine for run in plan if run.subject == name] == engines
+    without = [name for name, peer in PEERS.items() if not peer.attention]
+    assert {run.name for run in plan if run.lacks} == {"onnx.reference", *without}
     assert len({run.name for run in plan}) == len(plan)
 
 
@@ -143,12 +153,38 @@ def test_only_what_is_not_installed_makes_a_matrix_too(
     assert capsys.readouterr().out.split() == ["torch.sdpa", "-", "not", "installed:", "needs", "torch"]
 
 
-def test_answers_are_read_from_a_file(folder: Path) -> None:
-    answers = [{"peer": "numpy", "answers": {"an empty row gives": "0, exactly"}}]
-    (folder / "answers").write_text(json.dumps(answers))
-    arguments = ["peers", "numpy", *PLAIN, "--answers", "answers", "--markdown", "matrix"]
+def test_everybody_is_asked_what_it_computes(folder: Path) -> None:
+    pytest.importorskip("onnx")
+    arguments = ["peers", "numpy", "onnx.reference", "doubles:wrong", *PLAIN, "--json", "found", "--markdown", "matrix"]
     assert cli.main(arguments) == command.CONFORMS
-    assert "| an empty row gives | 0, exactly |" in (folder / "matrix").read_text()
+    answers = {each.name: each.answers for each in column.read(json.loads((folder / "found").read_text()))}
+    assert answers["numpy"]["a scale below 0"] == "multiplies"
+    assert answers["onnx.reference"]["a scale below 0"] == "NaN"
+    assert answers["doubles:wrong"]["a scale below 0"] == "cannot be asked: it has no scale"
+    assert (
+        "| a scale below 0 | multiplies | NaN | cannot be asked: it has no scale |" in (folder / "matrix").read_text()
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_questions_and_gradients_are_asked_as_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, gradients, asked in (("--no-questions", False, False), ("--gradients", True, True)):
+        arguments = ["peers", "doubles:wrong", "--dtype", "float32", "--json", "found", words]
+        assert cli.main(arguments) == command.CONFORMS
+        (found,) = column.read(json.loads(Path("found").read_text()))
+        assert found.report is not None
+        assert any(result.case.cotangents for result in found.report.results) == gradients
+        assert bool(found.answers) == asked
+    assert "1/1" in capsys.readouterr().err
+
+
+def test_a_question_that_ends_the_process_costs_the_answers_after_it(folder: Path) -> None:
+    (folder / "fragile.py").write_text(FRAGILE)
+    assert cli.main(["peers", "fragile:attention", *PLAIN, "--json", "found"]) == command.CONFORMS
+    (found,) = column.read(json.loads((folder / "found").read_text()))
+    assert found.report is not None
+    assert found.answers
+    assert "query, key and value of integers" not in found.answers
 
 
 @pytest.mark.usefixtures("folder")
@@ -156,8 +192,6 @@ def test_answers_are_read_from_a_file(folder: Path) -> None:
     ("arguments", "words"),
     [
         ("numpi", "did you mean numpy"),
-        ("numpy --answers nowhere", "nowhere holds no answers"),
-        ("numpy --answers doubles.py", "doubles.py holds no answers"),
         ("numpy --html no/where", "no/where cannot be written"),
     ],
 )

@@ -20,10 +20,11 @@ from attention_ref.numpy import attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself
 
-SDPA = "torch.sdpa torch.flex transformers.sdpa"
+SDPA = "torch.sdpa torch.sdpa.math torch.flex transformers.sdpa"
 MHA = "torch.mha torch.mha.weights torch.mha.eval torch.mha.eval.weights"
 FUSED, SCORES = "keras.mha keras.gqa", "keras.mha.scores keras.gqa.scores"
 KERAS = f"keras.ops {FUSED} {SCORES}"
+KERAS_LAYERS = f"{FUSED} {SCORES} keras.attention"
 JAX = "jax.sdpa flax.nnx"
 FLAX = "flax.linen flax.nnx"
 ONNX = "onnx.reference onnxruntime"
@@ -39,9 +40,13 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "error: RuntimeError: Need attn_mask": "torch.mha torch.mha.weights",
     },
     "causal-and-mask": {
-        "both hold": f"torch.sdpa torch.flex {KERAS} keras.attention {JAX} onnxruntime {X}",
+        "both hold": f"torch.sdpa torch.flex {KERAS} {JAX} {ONNX} {X}",
         "the mask alone": "transformers.sdpa",
-        SOMETHING_ELSE: "onnx.reference",
+        "error: RuntimeError": "torch.sdpa.math",
+    },
+    "causal-and-mask-of-one-row": {
+        "both hold": f"torch.sdpa {KERAS} keras.attention {JAX} {X}",
+        "only the first key": "onnx.reference",
     },
     "mask-true": {
         "attends": f"{SDPA} {KERAS} keras.attention {JAX} flax.linen {ONNX} {X}",
@@ -64,10 +69,32 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "cannot be asked: inconsistent q_sequence_length": "onnxruntime",
     },
     "mask-of-one-axis": {
-        "taken": f"{JAX} onnx.reference x_transformers",
+        "taken": f"{JAX} onnx.reference x_transformers torch.sdpa.math",
         "error: IndexError": "torch.sdpa",
         "error: ValueError": f"{FUSED} {SCORES}",
         "cannot be asked: attn_mask must be 2D or 3D or 4D": "onnxruntime",
+    },
+    "mask-of-three-axes": {
+        "heads": f"torch.sdpa keras.ops {JAX} flax.linen {ONNX}",
+        "batch rows": f"{FUSED} {SCORES}",
+        "error: RuntimeError: The shape of the 3D attn_mask": "torch.mha torch.mha.weights",
+    },
+    "mask-of-batch-rows": {
+        "taken": f"torch.sdpa transformers.sdpa {KERAS} {JAX} flax.linen onnx.reference {EAGER} {X}",
+        "cannot be asked: inconsistent q_sequence_length": "onnxruntime",
+        "error: AssertionError": "torch.mha torch.mha.weights",
+    },
+    "bias-and-mask": {
+        "both hold": f"{SDPA} torch.mha torch.mha.weights {JAX} flax.linen {ONNX} {EAGER} {X}",
+        "cannot be asked: it has no bias": f"{FUSED} {SCORES} keras.attention",
+    },
+    "bias-of-float64": {
+        "error: RuntimeError": f"torch.sdpa torch.mha transformers.sdpa {X}",
+        "added": f"torch.flex {JAX} flax.linen {EAGER}",
+    },
+    "bias-of-float32": {
+        "added": f"{SDPA} torch.mha {JAX} flax.linen {EAGER}",
+        "error: RuntimeError": "torch.mha.weights x_transformers",
     },
     "empty-row": {
         "zero": f"{SDPA} torch.mha {SCORES} {ONNX} {X}",
@@ -87,6 +114,27 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "the mean of the values": f"{SDPA} torch.mha torch.mha.weights {JAX} flax.linen onnx.reference {EAGER} {X}",
         "zero": "onnxruntime",
     },
+    "lowest-row-float16": {
+        "the mean of the values": f"{SDPA} jax.sdpa keras.ops x_transformers.flash",
+        "NaN": f"{EAGER} onnx.reference x_transformers",
+    },
+    "no-length": {
+        "zero": f"torch.flex transformers.sdpa torch.mha {SCORES} {ONNX} {X}",
+        "the mean of the values": f"{FUSED} keras.attention {JAX} flax.linen {EAGER}",
+        "NaN": "torch.mha.weights torch.mha.eval",
+    },
+    "nan-in-future-value": {"reaches the output": f"{SDPA} {KERAS} keras.attention {JAX} {ONNX} {X}"},
+    "nan-in-future-key": {
+        "stays hidden": f"torch.sdpa torch.flex transformers.sdpa {KERAS} {JAX} {X}",
+        "reaches the output": f"torch.sdpa.math keras.attention {ONNX}",
+    },
+    "nan-in-padded-value": {
+        "reaches the output": f"torch.flex torch.mha transformers.sdpa {KERAS_LAYERS} {JAX} {ONNX} {X}"
+    },
+    "nan-in-padded-key": {
+        "reaches the output": f"torch.mha transformers.sdpa keras.attention onnx.reference {EAGER} {X.split()[1]}",
+        "stays hidden": f"torch.flex {SCORES} {JAX} flax.linen onnxruntime x_transformers",
+    },
     "nan-in-hidden-value": {
         "reaches the output": f"{SDPA} {MHA} {KERAS} keras.attention {JAX} flax.linen {ONNX} {EAGER} {X}"
     },
@@ -95,7 +143,7 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "stays hidden": f"torch.flex {SCORES} {JAX} flax.linen x_transformers",
     },
     "huge-hidden-key": {
-        "reaches the output": "torch.sdpa torch.mha",
+        "reaches the output": "torch.sdpa torch.sdpa.math torch.mha",
         "stays hidden": f"torch.flex {JAX} x_transformers",
     },
     "large-hidden-key": {"wins": "keras.attention", "stays hidden": f"{SDPA} {MHA} {KERAS} {JAX} {ONNX} {EAGER} {X}"},
@@ -103,6 +151,10 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "grouped": f"{SDPA} keras.ops keras.gqa keras.gqa.scores {JAX} {ONNX} {EAGER}",
         "tiled": X,
         "cannot be asked: as many key/value heads": f"{MHA} keras.mha keras.attention flax.linen",
+    },
+    "uneven-heads": {
+        "error: ": f"{SDPA} keras.ops keras.gqa keras.gqa.scores {JAX} onnx.reference {EAGER} {X}",
+        "cannot be asked: q_num_heads must be a multiple": "onnxruntime",
     },
     "default-scale": {
         "1/sqrt(size)": f"{SDPA} {MHA} {KERAS} {JAX} flax.linen {ONNX} {X}",
@@ -146,6 +198,10 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
         "error: RuntimeError": f"torch.sdpa transformers.sdpa {X}",
         "zeros": f"torch.flex jax.sdpa onnx.reference {EAGER}",
     },
+    "mixed-dtypes": {
+        "error: ": f"torch.sdpa torch.mha transformers.sdpa jax.sdpa {EAGER} {X}",
+        "taken": f"torch.flex {KERAS} keras.attention flax.linen onnx.reference",
+    },
     "weights": {
         "before dropout": f"{SCORES} x_transformers",
         "after dropout": "torch.mha.weights transformers.eager keras.attention",
@@ -153,6 +209,9 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
 }
 ON_AN_ENGINE = {  # of Keras
     "tensorflow": {
+        "bias-and-mask": {"both hold": "keras.ops"},
+        "huge-hidden-key": {"stays hidden": f"keras.ops {FUSED}"},
+        "mask-of-integers": {"truth values": "keras.ops"},
         "mask-of-numbers": {"error: InvalidArgumentError": "keras.ops"},
         "empty-row-float16": {"the mean of the values": f"keras.ops {FUSED}"},
         "excluded-row": {"NaN": "keras.ops"},
@@ -164,6 +223,9 @@ ON_AN_ENGINE = {  # of Keras
         "integers": {"zeros": "keras.ops"},
     },
     "jax": {
+        "bias-and-mask": {"both hold": "keras.ops"},
+        "huge-hidden-key": {"stays hidden": f"keras.ops {FUSED}"},
+        "mask-of-integers": {"truth values": "keras.ops"},
         "mask-of-numbers": {"truth values: the mask is inverted": "keras.ops"},
         "empty-row-float16": {"the mean of the values": f"keras.ops {FUSED}"},
         "excluded-row": {"NaN": "keras.ops"},
@@ -174,6 +236,9 @@ ON_AN_ENGINE = {  # of Keras
         "integers": {"zeros": "keras.ops"},
     },
     "torch": {
+        "bias-and-mask": {"error: ValueError: Only one of": "keras.ops"},
+        "huge-hidden-key": {"reaches the output": f"keras.ops {FUSED}"},
+        "mask-of-integers": {"truth values": "keras.ops"},
         "mask-of-numbers": {"truth values: the mask is inverted": "keras.ops"},
         "empty-row-float16": {"as if nothing were hidden": f"keras.ops {FUSED}"},
         "excluded-row": {"zero": "keras.ops"},

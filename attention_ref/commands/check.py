@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
@@ -13,7 +15,7 @@ from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, tak
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report
+    from attention_ref.conformance import Report, Subject
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
@@ -31,6 +33,7 @@ def add(commands: Any) -> None:
     add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")
     add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
     add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
+    add("--no-gradients", action="store_true", help="leave out the cases that ask for gradients")
     dtypes = ", ".join(DTYPES)
     text = "a profile that it supports: what is unsupported in it is a failure; may be given again"
     add("--claim", metavar="P", action="append", help=text)
@@ -45,11 +48,13 @@ def add(commands: Any) -> None:
     add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
     add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
     add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
+    add("--answers", metavar="FILE", help="then ask its attention what it computes; one line of JSON for each question")
 
 
 def run(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
-    colour = colours()
+    colour, subject = colours(), subjects.chosen(options)
+    answers = _answers(subject, options.answers) if options.answers else None
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(stdout_for_reports())
 
@@ -58,8 +63,10 @@ def run(options: argparse.Namespace) -> int:
             stack.close()
             os._exit(DIFFERS)  # a call that does not return would keep the process
 
-        report = _report(options, abandon)
+        report = _report(subject, options, abandon)
         write(_written(report, options, colour))
+        if answers is not None:
+            _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
 
 
@@ -75,10 +82,24 @@ def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
     return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
 
 
-def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
+def _answers(subject: Subject, path: str) -> Iterator[tuple[str, str]]:
+    """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
+    from attention_ref.conformance.peers.answering import answers
+
+    save(path, "")
+    return answers(subject)
+
+
+def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
+    """Write every answer at once: the process may not live to give the next one."""
+    with Path(path).open("w", encoding="utf-8") as file:
+        for question, answer in answers:
+            print(json.dumps([question, answer]), file=file, flush=True)
+
+
+def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
     from attention_ref.conformance import check_subject, known
 
-    subject = subjects.chosen(options)
     dtypes = options.dtype or ["float64", "float32"]
     return check_subject(
         subject,
@@ -87,6 +108,7 @@ def _report(options: argparse.Namespace, abandon: Callable[[Report], object]) ->
         dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
         cases=options.case,
         seed=options.seed,
+        gradients=not options.no_gradients,
         progress=counter(lambda result: result.case.id),
         reproduce=subjects.reproduce(subject, options),
         known=known.read(options.known_failures) if options.known_failures else None,

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,16 +22,18 @@ _USAGE = 2
 
 @dataclass(frozen=True)
 class Ending:
-    """How a check ended: its report as data, or what went wrong and the last lines that it wrote."""
+    """How a check ended: its report as data and its answers, or what went wrong and the last lines that it wrote."""
 
     report: Mapping[str, Any] | None
     trouble: str = ""
     lines: tuple[str, ...] = ()
+    answers: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_all(
     checks: Sequence[tuple[Sequence[str], Mapping[str, str]]],
     *,
+    asks: bool,
     jobs: int,
     time_limit: float,
     tell: Callable[[int, Ending, float], None],
@@ -40,6 +42,7 @@ def check_all(
 
     Arguments:
         checks: for each its arguments and what is to be added to the environment.
+        asks: whether they ask what is computed, too.
         jobs: how many run at once.
         time_limit: after so many seconds one is stopped.
         tell: called with the index, the ending and the seconds of each that has ended.
@@ -52,7 +55,7 @@ def check_all(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     index, (arguments, environment) = waiting.pop(0)
-                    running[index] = _Child(arguments, environment, Path(folder, f"{index}.json"))
+                    running[index] = _Child(arguments, environment, Path(folder, str(index)), asks)
                 for index, child in list(running.items()):
                     if (ending := child.ending(time_limit)) is not None:
                         endings[index] = ending
@@ -68,13 +71,15 @@ def check_all(
 class _Child:
     """A process that checks; what it prints is kept in a file, which never makes it wait."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path, asks: bool) -> None:
+        self._report, self._answers = (output.with_suffix(suffix) for suffix in (".json", ".jsonl"))
         command = [sys.executable, "-m", "attention_ref", "check", *arguments]
-        self._output = output
+        command += ["--format", "json", "--output", str(self._report)]
+        command += ["--answers", str(self._answers)] if asks else []
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._started = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - it is this program
-            [*command, "--format", "json", "--output", str(output)],
+            command,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -92,12 +97,18 @@ class _Child:
         code = self._process.poll()
         if code is None and self.seconds < time_limit:
             return None
-        if code is None:
-            return Ending(None, f"stopped after {time_limit:g} s", self._last_lines())
         try:
-            return Ending(json.loads(self._output.read_text(encoding="utf-8")))
+            return Ending(json.loads(self._report.read_text(encoding="utf-8")), answers=dict(self._answered()))
         except (OSError, ValueError):
-            return Ending(None, _cause(code), self._last_lines())
+            trouble = f"stopped after {time_limit:g} s" if code is None else _cause(code)
+            return Ending(None, trouble, self._last_lines())
+
+    def _answered(self) -> Iterator[tuple[str, str]]:
+        """Give the answers; it may have ended while it wrote one."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._answers.read_text(encoding="utf-8").splitlines():
+                question, answer = json.loads(line)
+                yield question, answer
 
     def stop(self) -> None:
         """Kill it, where it still runs, with all that it has started."""

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends, subjects
@@ -46,9 +45,11 @@ def add(commands: Any) -> None:
     put("--html", metavar="FILE", help="write the matrix with all that is behind it as one HTML file")
     put("--markdown", metavar="FILE", help="write it as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
-    put("--answers", metavar="FILE", help='what each computes, for a second table: [{"peer": ..., "answers": {...}}]')
+    put("--no-questions", action="store_true", help="do not ask each what it computes, which is a second table")
     put("--operation", metavar="OP", default="attention", help="what is checked; default: attention")
-    put("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
+    text = "a group of cases, such as core or grad; may be given again; default: all but grad"
+    put("--profile", metavar="P", action="append", help=text)
+    put("--gradients", action="store_true", help="check gradients too, which takes several times as long")
     put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
     put("--jobs", metavar="N", type=_positive(int), default=2, help="how many run at once; default: 2")
     put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds for each; default: 600")
@@ -69,17 +70,16 @@ def run(options: argparse.Namespace) -> int:
     """Check the peers and write what was asked for."""
     from attention_ref.conformance.reports import text
 
-    answers = _answers(options.answers) if options.answers else {}
     files = [path for path in (options.html, options.markdown, options.json) if path]
     for path in files:
         save(path, "")
-    columns = _columns(_plan(options.names), options, answers)
+    columns = _columns(_plan(options.names, options.operation), options)
     _write(columns, _facts(options), options)
     print(text.matrix(columns), flush=True)
     return CONFORMS
 
 
-def _plan(names: Sequence[str]) -> list[Run]:
+def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
     """Give what is to run: those that run on Keras once on each installed engine."""
     from attention_ref.conformance.runner import reject
 
@@ -87,10 +87,13 @@ def _plan(names: Sequence[str]) -> list[Run]:
     for name in names:
         if ":" not in name and name not in known:
             reject("peer", name, [*known, "module:callable"])
-    return [run for name in dict.fromkeys(names or known) for run in _runs(name)]
+    return [run for name in dict.fromkeys(names or known) for run in _runs(name, operation)]
 
 
-def _runs(name: str) -> list[Run]:
+def _runs(name: str, operation: str) -> list[Run]:
+    offered = subjects.operations(name)
+    if offered is not None and operation not in offered:
+        return [Run(name, lacks=f"has no {operation}; see --operation {' or '.join(offered)}")]
     is_on_keras = subjects.kind(name) == "keras"
     lacks = () if ":" in name else subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
@@ -102,9 +105,7 @@ def _runs(name: str) -> list[Run]:
     return [Run(name, engine) for engine in engines] or [Run(name)]
 
 
-def _columns(
-    plan: Sequence[Run], options: argparse.Namespace, answers: Mapping[str, Mapping[str, str]]
-) -> list[Column]:
+def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
     from attention_ref.commands.children import check_all
 
     ready = sorted((run for run in plan if not run.lacks), key=_starts_late)
@@ -118,9 +119,10 @@ def _columns(
 
     with tempfile.TemporaryDirectory() as cache:
         checks = [(_arguments(run, options), _environment(run, options.jobs, cache)) for run in ready]
-        endings = check_all(checks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
+        asks = options.operation == "attention" and not options.no_questions
+        endings = check_all(checks, asks=asks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
     by_run = dict(zip(ready, endings, strict=True))
-    return [_column(run, by_run.get(run), answers) for run in plan]
+    return [_column(run, by_run.get(run)) for run in plan]
 
 
 def _starts_late(run: Run) -> bool:
@@ -132,6 +134,7 @@ def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
     words = [run.subject, "--operation", options.operation]
     words += ["--engine", run.engine] if run.engine else []
     words += [word for profile in options.profile or () for word in ("--profile", profile)]
+    words += [] if options.profile or options.gradients else ["--no-gradients"]
     return words + [word for dtype in options.dtype or () for word in ("--dtype", dtype)]
 
 
@@ -147,27 +150,19 @@ def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ} | engine
 
 
-def _column(run: Run, ending: Ending | None, answers: Mapping[str, Mapping[str, str]]) -> Column:
+def _column(run: Run, ending: Ending | None) -> Column:
     from attention_ref.conformance import Report
     from attention_ref.conformance.reports.column import Column
 
     report = Report.from_dict(ending.report) if ending and ending.report else None
-    trouble, lines = (ending.trouble, ending.lines) if ending else (run.lacks, ())
-    return Column(run.name, report, subjects.names().get(run.subject, ""), trouble, lines, answers.get(run.name, {}))
-
-
-def _answers(path: str) -> dict[str, dict[str, str]]:
-    from attention_ref.conformance import UsageError
-
-    try:
-        return {item["peer"]: dict(item["answers"]) for item in json.loads(Path(path).read_text(encoding="utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} holds no answers: {error}") from error
+    trouble, lines, answers = (ending.trouble, ending.lines, ending.answers) if ending else (run.lacks, (), {})
+    return Column(run.name, report, subjects.names().get(run.subject, ""), trouble, lines, answers)
 
 
 def _facts(options: argparse.Namespace) -> dict[str, str]:
     found = {"attention_ref": __version__, "Python": platform.python_version(), "operation": options.operation}
-    found |= {"profiles": ", ".join(options.profile)} if options.profile else {}
+    every = "all" if options.gradients else "all but grad"
+    found |= {"profiles": ", ".join(options.profile or [every])}
     return found | ({"date": options.date} if options.date else {})
 
 

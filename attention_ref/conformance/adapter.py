@@ -43,6 +43,7 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
     items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _TENSORS]
     items += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]
+    operation.__wrapped__ = function  # type: ignore[attr-defined]
     operation.__name__ = str(getattr(function, "__name__", type(function).__name__))
     return operation
 

@@ -130,6 +130,7 @@ def check_subject(
     dtypes: Sequence[str] = DTYPES,
     cases: str = "*",
     seed: int = 0,
+    gradients: bool = True,
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
@@ -137,8 +138,9 @@ def check_subject(
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
 
-    `known` are failures that are no surprise. `abandon` is told the report, in a thread of its own, when a call does
-    not return although its time is over.
+    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `abandon`
+    is told the report, in a thread of its own, when a call does not return
+    although its time is over.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -150,6 +152,7 @@ def check_subject(
         arrays_of(subject.arrays)
     require_claims(subject)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
+    checks = [(case, dtype) for case, dtype in checks if gradients or not case.cotangents]
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
         known.require_matches(checks)

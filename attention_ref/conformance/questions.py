@@ -6,7 +6,9 @@ the specification, and the one that the function computes is its answer.
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -25,6 +27,7 @@ from attention_ref.conformance.runner import reject
 from attention_ref.conformance.subject import Unsupported, options_of
 
 _LONGEST = 100
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SOMETHING_ELSE = "something else"
 
 
@@ -38,6 +41,7 @@ class Question:
         call: the options of the call.
         reading: the fields of the dialect that are set aside.
         sizes, fill, poison, dtype: of the inputs.
+        dtypes: of those whose dtype is another, by name.
         at: the query that is compared; all when None.
         measure: `"numbers"`, `"precision"` or `"dropout"`.
         of: the dialects that are asked; all when empty.
@@ -52,6 +56,7 @@ class Question:
     fill: float | None = None
     poison: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     at: int | None = None
     measure: str = "numbers"
     of: tuple[str, ...] = ()
@@ -97,7 +102,7 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
     except Fault as fault:
         return f"error: {fault.reason}"
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
-        return f"error: {type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST]
+        return f"error: {type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"[:_LONGEST]
     return answers.match(found, question, probe) or SOMETHING_ELSE
 
 
@@ -119,8 +124,10 @@ def _plain(dialect: Dialect, question: Question) -> Dialect:
 
 def _called(operation: Callable[..., Any], dialect: Dialect, question: Question, probe: Probe) -> Any:
     arrays = arrays_of(dialect.arrays)
-    tensors = [arrays.make(array, question.dtype) for array in (probe.query, probe.key, probe.value)]
-    options = {name: _made(arrays, option, question.dtype) for name, option in question.call.items()}
+    dtypes = defaultdict(lambda: question.dtype, question.dtypes)
+    given = {"query": probe.query, "key": probe.key, "value": probe.value}
+    tensors = [arrays.make(array, dtypes[name]) for name, array in given.items()]
+    options = {name: _made(arrays, option, dtypes[name]) for name, option in question.call.items()}
     with np.errstate(all="ignore"):
         returned = operation(*tensors, **options)
     result = returned[1] if question.measure == "dropout" else returned

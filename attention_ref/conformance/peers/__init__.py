@@ -27,10 +27,7 @@ _FLAX = partial(Peer, modules=("jax", "flax"))
 _TRANSFORMERS = partial(Peer, modules=("torch", "transformers"))
 _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
-_LOWER_RIGHT = (
-    *(Exclusion(("causal", name), "causal_lower_right is a mask itself") for name in ("mask", "bias")),
-    Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k"),
-)
+_LOWER_RIGHT = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
 _FUSED = Exclusion(("float64",), "float64: the fused attention computes a part of it in float32")
 _FUSED_ON_JAX = Exclusion(("engine jax", "value size"), "the jax engine takes a value of the key's shape only")
 _SOFTMAX = Exclusion(("float64",), "float64: the softmax is computed in float32")
@@ -41,11 +38,14 @@ PEERS: Mapping[str, Peer] = {
         "torch.sdpa",
         "torch.nn.functional:scaled_dot_product_attention",
     ),
+    "torch.sdpa.math": _TORCH(
+        "torch.nn.functional.scaled_dot_product_attention by its backend MATH", "torch.sdpa", ".torch_functions:math"
+    ),
     "torch.sdpa.lower_right": _TORCH(
         "torch.nn.functional.scaled_dot_product_attention, with causal_lower_right for is_causal",
         "torch.sdpa",
         ".torch_functions:lower_right",
-        excludes=_LOWER_RIGHT,
+        excludes=(_LOWER_RIGHT,),
         changes={"causal_alignment": "bottom right"},
     ),
     "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", ".torch_functions:flex"),

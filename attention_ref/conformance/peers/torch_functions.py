@@ -14,9 +14,20 @@ def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **
     from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 
+    if is_causal and "attn_mask" in options:
+        raise Unsupported("causal_lower_right is a mask itself")
     if is_causal:
         options["attn_mask"] = causal_lower_right(query.shape[-2], key.shape[-2])
     return scaled_dot_product_attention(query, key, value, **options)
+
+
+def math(query: Any, key: Any, value: Any, **options: Any) -> Any:
+    """`scaled_dot_product_attention` by its backend MATH, a few operations instead of a fused kernel."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention
+
+    with sdpa_kernel(SDPBackend.MATH):
+        return scaled_dot_product_attention(query, key, value, **options)
 
 
 def flex(
