@@ -49,16 +49,11 @@ def test_a_seed_changes_what_is_hashed_and_nothing_else() -> None:
 
 def test_every_recipe_can_be_solved_with_another_seed() -> None:
     pytest.importorskip("mpmath")
-    quick = [
-        "attention",
-        "additive_attention",
-        "multiplicative_attention",
-        "rotate",
-        "layer_norm",
-        "MultiHeadAttention",
-    ]
+    quick = ["additive_attention", "multiplicative_attention", "rotate", "layer_norm", "MultiHeadAttention"]
     shipped, other = (select(quick, None, ("float64",), "*", seed) for seed in (0, 1))
-    assert [case.id for case, _ in shipped] == [case.id for case, _ in other]
+    own = [case.id for case, _ in shipped if case.profile != "grad"]  # a seed has no gradients
+    assert own == [case.id for case, _ in other]
+    assert len(own) > 100
 
 
 def test_a_seed_is_part_of_the_line_that_reproduces() -> None:

@@ -13,6 +13,7 @@ from attention_ref.conformance.case import Case, Expected
 from attention_ref.spec import Array
 from attention_ref.spec.masks import visible_keys
 from attention_ref.spec.records import Record
+from attention_ref.vectors.features import is_exact
 
 _AXES = {"query": "bhqd", "key": "bgkd", "value": "bgkv", "sinks": "h", "key_lengths": "b", "query_offset": "b"}
 _AXES |= dict.fromkeys(("mask", "bias", "dropout_mask"), "bhqk")
@@ -90,6 +91,12 @@ class Call:
         given = {**self.inputs, **self.options}
         rules = {name: given[name] for name in _RULES if name in given}
         return array_of(visible_keys(shape, **{name: spec_array(value) for name, value in rules.items()}), bool)
+
+    def is_exact_in(self, dtype: str) -> bool:
+        """Say whether a dtype holds every real number of the inputs and parameters; if not, it is another call."""
+        arrays = (*self.inputs.values(), *self.parameters.values())
+        numbers = {number for array in arrays if array.dtype.kind == "f" for number in array.ravel().tolist()}
+        return dtype == "float64" or all(is_exact(number, dtype) for number in numbers)
 
     def case(self, name: str) -> Case:
         """Give the call as a case without truth."""

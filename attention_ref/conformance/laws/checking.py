@@ -81,7 +81,7 @@ def check_laws(
                     progress(len(results), len(chosen) * len(dtypes), result)
     places = {pair: place for place, pair in enumerate(chosen)}
     results.sort(key=lambda result: places[result.law, result.operation])
-    report = LawReport(subject, tuple(dtypes), tuple(results), seed)
+    report = LawReport(subject, tuple(dtypes), tuple(results), seed, examples=examples if examples != EXAMPLES else 0)
     if save is not None:
         report.save(save)
     return report

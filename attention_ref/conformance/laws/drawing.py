@@ -6,7 +6,7 @@ broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +31,9 @@ COARSE = numbers(1, 4)
 GARBAGE = (1.0, -1.0, 0.0, 2.0, -2.0, 128.0, -128.0)
 
 _HEADS = ((1, 1), (2, 2), (2, 1), (4, 2))
+FEW = {"h": 2, "b": 1, "q": 1, "k": 2, "d": 1, "v": 1, "a": 1}
+MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
+"""The largest sizes of small calls, and of all, by their letters in the shape legend."""
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
 RULES = ("mask", "bias", "causal", "window", "key_lengths")
 EVERYTHING = (*RULES, "scale", "softcap", "sinks", "dropout")
@@ -49,12 +52,14 @@ class Draw:
         pick: chooses an item of a sequence.
         operation: what is called.
         offered: the options that are drawn where they are not needed, `GROUPS` and `EMPTY_ROWS` among them.
+        limits: the largest sizes of a call of attention.
     """
 
-    def __init__(self, pick: Pick, operation: str, offered: Container[str]) -> None:
+    def __init__(self, pick: Pick, operation: str, offered: Container[str], limits: Mapping[str, int] = MANY) -> None:
         self.pick = pick
         self.operation = operation
         self.offered = offered
+        self.limits = limits
 
     def integer(self, low: int, high: int) -> int:
         """Draw an integer; low ones are simpler."""
@@ -84,7 +89,7 @@ class Draw:
 
     def heads(self, at_least: int = 1) -> tuple[int, int]:
         """Draw the numbers of query heads and of key/value heads."""
-        among = [(h, g) for h, g in _HEADS if h >= at_least and (h == g or GROUPS in self.offered)]
+        among = [(h, g) for h, g in _HEADS if at_least <= h <= self.limits["h"] and (h == g or GROUPS in self.offered)]
         return tuple(self.pick(among))
 
     def call(self, *extras: str, among: Sequence[float] = REALS, **given: Any) -> Call:
@@ -110,8 +115,7 @@ class Draw:
 
     def _sizes(self, given: dict[str, Any]) -> dict[str, int]:
         heads, groups = given.get("heads") or self.heads()
-        limits = {"b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
-        sizes = {letter: given.get(letter) or self.integer(1, limit) for letter, limit in limits.items()}
+        sizes = {letter: given.get(letter) or self.integer(1, self.limits[letter]) for letter in "bqkdva"}
         return {**sizes, "h": heads, "g": groups, "e": sizes["d"]}
 
     def _kernels(self, sizes: dict[str, int], given: dict[str, Any]) -> dict[str, np.ndarray]:

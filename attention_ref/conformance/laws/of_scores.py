@@ -16,6 +16,8 @@ _SMALL = (0.0, 1.0, -1.0, 2.0)
 
 def _constant_shift(draw: Draw) -> Trial:
     call = draw.call(*RULES, "scale", "softcap", "sinks", "dropout")
+    whole = {name: np.rint(call.inputs[name]) for name in ("bias", "sinks") if name in call.inputs}
+    call = call.changed(**whole)  # so that few of the sums are too long for a narrow dtype
     sizes = tuple(call.size(letter) for letter in "bhq")
     bias = call.inputs.get("bias", np.zeros((1, 1)))
     if "sinks" in call.inputs:  # they move too, and are one for each head

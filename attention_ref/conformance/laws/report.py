@@ -29,6 +29,7 @@ class LawReport:
         seed: what the calls were drawn with.
         replayed: the file of the counterexample that was tried again, or nothing.
         command: how the subject is named on the command line.
+        examples: how many calls each law was tried on, where that is not the usual number.
     """
 
     subject: Subject
@@ -37,6 +38,7 @@ class LawReport:
     seed: int = 0
     replayed: str = ""
     command: str = ""
+    examples: int = 0
 
     @property
     def passed(self) -> bool:
@@ -86,8 +88,9 @@ class LawReport:
         words = f"attention-ref laws {self.command or shlex.quote(self.subject.name)}"
         if self.replayed:
             return f"{words} --replay {shlex.quote(self.replayed)}"
-        seed = f" --seed {self.seed}" if self.seed else ""
-        return f"{words} --operation {result.operation} --law {result.law.id} --dtype {result.dtype}{seed} --save ."
+        words += f" --operation {result.operation} --law {result.law.id} --dtype {result.dtype}"
+        words += f" --examples {self.examples}" if self.examples else ""
+        return words + (f" --seed {self.seed}" if self.seed else "") + " --save ."
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as data for JSON."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import partial
 from unittest import SkipTest
 
 from attention_ref import spec
 from attention_ref.conformance.laws.calls import Call
-from attention_ref.conformance.laws.drawing import Draw, Pick, Rejected
+from attention_ref.conformance.laws.drawing import FEW, MANY, Draw, Pick, Rejected
 from attention_ref.conformance.laws.judging import Outcome, tried
 from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
 from attention_ref.conformance.laws.search import Broken, search
@@ -19,6 +20,9 @@ from attention_ref.conformance.subject import Subject, options_of, signed
 HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
 _MOST_REFUSALS = 40
 """After so many calls of which the subject has offered none, a law is unsupported."""
+
+
+Attempt = Callable[[Pick], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,7 @@ class _Record:
 
     def refuse(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if not self.examples and sum(self.reasons.values()) == _MOST_REFUSALS:
+        if not self.examples and sum(self.reasons.values()) >= _MOST_REFUSALS:
             raise SkipTest("nothing that is drawn is offered")
 
 
@@ -91,7 +95,7 @@ def run_law(
         law: what must hold.
         operation: which of the subject's operations is tried.
         dtype: of its arrays.
-        examples: how many calls are drawn; more where a law breaks, to make the call smaller.
+        examples: how many calls are drawn, half of them small; more where a law breaks, to make the call smaller.
         seed: the same seed draws the same calls.
         drawn: what the calls may have beside what the law needs; everything that the subject has when None.
 
@@ -101,18 +105,31 @@ def run_law(
     there = offers(subject, operation)
     if missing := [name for name in law.needs if name not in there]:
         return LawResult(law, operation, dtype, UNSUPPORTED, reason=f"no argument {', '.join(missing)}")
-    record, allowed = _Record(), there | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
+    record, note, half = _Record(), "", examples // 2
+    allowed = there | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
+    for count, limits in (examples - half, FEW), (half, MANY):  # what breaks on a small call is shown on a small one
+        if count and record.broken is None:
+            number = zlib.crc32(f"{seed}/{operation}/{law.id}/{limits['k']}".encode())
+            draws = partial(Draw, operation=operation, offered=allowed, limits=limits)
+            note = search(_attempt(subject, law, dtype, draws, record), record.refuse, count, number)
+    return _result(law, operation, dtype, record, note)
+
+
+def _attempt(subject: Subject, law: Law, dtype: str, draws: Callable[[Pick], Draw], record: _Record) -> Attempt:
+    """Give what tries a law once, notes the outcome, and raises where the law is broken."""
 
     def attempt(pick: Pick) -> None:
-        outcome = tried(subject, _trial(law, Draw(pick, operation, allowed)), dtype)
+        trial = _trial(law, draws(pick))
+        if not all(each.is_exact_in(dtype) for each in trial.calls):
+            raise Rejected
+        outcome = tried(subject, trial, dtype)
         record.note(outcome)
         if outcome.fault is not None:
             raise _Raises
         if not outcome.holds:
             raise _Differs
 
-    note = search(attempt, record.refuse, examples, zlib.crc32(f"{seed}/{operation}/{law.id}".encode()))
-    return _result(law, operation, dtype, record, note)
+    return attempt
 
 
 def _trial(law: Law, draw: Draw) -> Trial:
