@@ -6,13 +6,12 @@ Exit codes: 0 the subject conforms (and for every other command: done), 1 it doe
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from attention_ref import __version__
 from attention_ref.commands import check, doctor, explain, laws, listing, peers, vectors
-from attention_ref.commands.command import CONFORMS, INTERRUPTED, PROGRAM, USAGE
+from attention_ref.commands.command import INTERRUPTED, PROGRAM, USAGE
 
 EXAMPLES = """\
 examples:
@@ -29,9 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CONFORMS
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

@@ -16,7 +16,7 @@ from attention_ref import backends
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Dialect, Subject
-    from attention_ref.conformance.peers import Peer
+    from attention_ref.conformance.peers.known import Peer
 
 WAYS = ("exec", "outputs")
 """The options that name a subject which does not run in this process."""

@@ -95,6 +95,7 @@ def main() -> int:
     for name in arguments.subject:
         subjects.choose_engine(name, "numpy", None)
     checked = [subjects.subject(name) for name in arguments.subject]
+    checked = [each for each in checked if operations_of(each, arguments.operation)]
     options = {"dtypes": arguments.dtypes.split(","), "pattern": arguments.case}
     columns = ("passed", "failed", "unsupported", "new failures", "false alarms", "worst")
     print(f"{'subject':16}{'seed':>5}" + "".join(f"{column:>14}" for column in columns), flush=True)

@@ -110,11 +110,15 @@ def test_json_is_not_disturbed_by_what_is_printed(mine: Path) -> None:
     assert "C prints" in done.stderr
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [("list cases", 0), (f"check mine:right --case {CASE}", 0), ("check mine:wrong", 1)]
+)
+def test_a_reader_that_has_seen_enough_changes_nothing(mine: Path, arguments: str, exit_code: int) -> None:
     code = "import subprocess, sys\n"
-    code += "p = subprocess.Popen([sys.executable, '-m', 'attention_ref', 'list', 'cases'], stdout=subprocess.PIPE)\n"
-    done = run(code=code + "p.stdout.close(); print(p.wait())")
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    code += f"words = [sys.executable, '-m', 'attention_ref', *{arguments.split()}]\n"
+    code += "p = subprocess.Popen(words, stdout=subprocess.PIPE)\n"
+    done = run(code=code + "p.stdout.close(); print(p.wait())", cwd=mine)
+    assert (done.stdout, done.stderr) == (f"{exit_code}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 def listed(page: Path) -> set[Path]:
     """Give the pages that a page's tables of contents name."""
     rows = [row for block in TOCTREE.findall(fill_toctrees(SOURCES[page])) for row in block.splitlines()]
-    names = [row.strip() for row in rows if row.strip() and not row.startswith(":")]
+    names = [re.sub(r".*<(.*)>", r"\1", row.strip()) for row in rows if row.strip() and not row.startswith(":")]
     folders = [DOCS if name.startswith("/") else page.parent for name in names]
     found: set[Path] = set()
     for folder, name in zip(folders, names, strict=True):

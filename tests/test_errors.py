@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from attention_ref import spec
+from attention_ref import spec, weights
 from attention_ref.conformance.arrays import Arrays
 from attention_ref.spec import shapes
 from attention_ref.spec.shapes import Described
@@ -229,6 +229,25 @@ def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arr
     with pytest.raises(spec.SpecificationError) as error:
         room.length_mask(room_arrays.make(array(lengths), lengths.dtype), K)
     assert str(error.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("lengths", [[5, 3], [4, 6], [4]], ids=str)
+def test_a_model_refuses_lengths_in_the_words_of_the_spec(
+    room: ModuleType, room_arrays: Arrays, lengths: list[int]
+) -> None:
+    """Padding may stand past the end of learned positions, a real token may not."""
+    config = spec.ModelConfig.decoder(
+        vocab=3, model=4, heads=1, layers=1, feedforward=4, positions=spec.Learned(length=4)
+    )
+    params, tokens = weights.init(config), np.zeros((2, 5), np.int64)
+    specified = spec.Transformer(config, {name: spec.as_array(array.tolist()) for name, array in params.items()})
+    with pytest.raises(spec.SpecificationError) as expected:
+        specified(tokens.tolist(), lengths=lengths)
+    model = room.Transformer(config, params)
+    with pytest.raises(spec.SpecificationError) as error:
+        model(room_arrays.make(tokens, "int64"), lengths=room_arrays.make(np.array(lengths), "int64"))
+    assert str(expected.value) in str(error.value)  # Keras writes around it
+    model(room_arrays.make(tokens, "int64"), lengths=room_arrays.make(np.array([4, 3]), "int64"))
 
 
 @pytest.mark.parametrize("name", ["query", "key", "value", "bias"])

@@ -58,6 +58,22 @@ CASES: dict[str, dict[str, Any]] = {
     | {"causal": True, "query_offset": np.array([0, 1]), "window": (2, None)},
 }
 
+SEEN = np.ones((Q, K), bool)
+SEEN[0], SEEN[:, -1] = False, False
+POISON_BEHIND_MASK = {
+    "mask": SEEN,
+    "query": np.where(SEEN.any(axis=1)[:, None], QUERY, np.nan),
+    "key": np.where(SEEN.any(axis=0)[:, None], KEY, [np.nan, np.inf, -np.inf, 1]),
+    "value": np.where(SEEN.any(axis=0)[:, None], VALUE, [np.nan, np.inf, 1]),
+}
+KERNELS = {"query_kernel": numbers(D, 6) / 4, "key_kernel": numbers(D, 6) / 4, "score_kernel": numbers(6)}
+OTHER_SCORES: dict[str, tuple[str, dict[str, Any]]] = {
+    "additive": ("additive_attention", KERNELS),
+    "additive without kernels": ("additive_attention", {"score_kernel": numbers(D)}),
+    "general": ("multiplicative_attention", {"score_kernel": numbers(D, D)}),
+    "dot": ("multiplicative_attention", {}),
+}
+
 
 def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Give the inputs that have gradients, and the other arguments."""
@@ -73,12 +89,14 @@ def as_spec(item: Any) -> Any:
     return spec.Array(item.shape, item.ravel().tolist(), {"f": "real", "b": "bool", "i": "integer"}[item.dtype.kind])
 
 
-def truth(case: Mapping[str, Any], results: int) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+def truth(
+    case: Mapping[str, Any], results: int, operation: str = "attention"
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Give the specification's gradients of the first results, and the cotangents that they are for."""
     inputs, options = split(case)
     traced = {name: as_spec(x).map(Traced) for name, x in inputs.items()}
     options = {name: as_spec(x) for name, x in options.items()}
-    outputs = spec.attention(**traced, **options, return_weights=True, return_log_sum_exp=True)[:results]
+    outputs = getattr(spec, operation)(**traced, **options, return_weights=True, return_log_sum_exp=True)[:results]
     generator = np.random.default_rng(7)
     cotangents = [generator.integers(-64, 65, size=output.shape) / 32 for output in outputs]
     pairs = [
@@ -96,11 +114,17 @@ def truth(case: Mapping[str, Any], results: int) -> tuple[dict[str, np.ndarray],
 Arguments = dict[str, Any]
 
 
-def autograd(room: ModuleType, arrays: Arrays, case: Mapping[str, Any], cotangents: list[np.ndarray]) -> Arguments:
+def autograd(
+    room: ModuleType,
+    arrays: Arrays,
+    case: Mapping[str, Any],
+    cotangents: list[np.ndarray],
+    operation: str = "attention",
+) -> Arguments:
     inputs, options = ({n: make(arrays, x) for n, x in part.items()} for part in split(case))
 
     def function(inputs: Arguments) -> list[Any]:
-        outputs = room.attention(**inputs, **options, return_weights=True, return_log_sum_exp=True)
+        outputs = getattr(room, operation)(**inputs, **options, return_weights=True, return_log_sum_exp=True)
         return list(outputs[: len(cotangents)])
 
     kind = room.__name__.rpartition(".")[-1]
@@ -154,6 +178,19 @@ def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_array
         pytest.skip("NumPy has the gradients of the output alone")
     expected, cotangents = truth(CASES[name], results=3)
     check(autograd(room, room_arrays, CASES[name], cotangents), expected, room_arrays, CASES[name])
+
+
+@pytest.mark.parametrize("hidden_by", [{"key_lengths": LENGTHS, **POISON}, POISON_BEHIND_MASK], ids=", ".join)
+@pytest.mark.parametrize("name", OTHER_SCORES)
+def test_what_is_hidden_reaches_no_gradient_of_other_scores(
+    room: ModuleType, room_arrays: Arrays, name: str, hidden_by: dict[str, Any]
+) -> None:
+    if room.__name__.endswith("numpy"):
+        pytest.skip("NumPy has the gradients of attention alone")
+    operation, kernels = OTHER_SCORES[name]
+    case = kernels | hidden_by
+    expected, cotangents = truth(case, 3, operation)
+    check(autograd(room, room_arrays, case, cotangents, operation), expected, room_arrays, case)
 
 
 def test_the_cases_have_rows_and_keys_that_nothing_depends_on() -> None:

@@ -164,6 +164,13 @@ def test_what_a_library_lacks_is_unsupported(name):
         assert unsupported == expected.lacks
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_no_peer_is_blamed_for_a_precision_that_it_does_not_have(name):
+    report = check_subject(subject(name), operations=["attention"], dtypes=BOTH, cases="attention/core/[lv]a*")
+    assert [f"{each.case.id} in {each.dtype}" for each in report.failures] == []
+    assert {each.verdict for each in report.results} >= {"passed"} or name == "transformers.eager.gpt_oss"
+
+
 def test_torch_sdpa_loses_accuracy_backwards_where_scores_are_large():
     report = check_subject(subject("torch.sdpa"), profiles=["grad"], dtypes=["float64"])
     failed = {each.case.id for each in report.failures if not each.case.is_optional}
@@ -282,6 +289,61 @@ def test_jax_spoils_float64():
 
     assert output.dtype == np.float64
     assert np.abs(output - truth(*arrays())).max() > 1e-10
+
+
+def keras_layers():
+    """Give the output of Keras' layers in float64, and what it should be, by the layer and its path."""
+    keras = pytest.importorskip("keras", reason="the peers keras.* need keras")
+    query, key, value = (keras.ops.convert_to_tensor(array[:, 0, :, :3], "float64") for array in arrays())
+    options = {"use_bias": False, "dtype": "float64"}
+    layers = {
+        "mha": keras.layers.MultiHeadAttention(1, 3, **options),
+        "gqa": keras.layers.GroupQueryAttention(3, 1, 1, **options),
+    }
+    for name, layer in layers.items():
+        layer.build(*[(1, None, 3)] * 3)
+        layer.set_weights([np.eye(3).reshape(weight.shape) for weight in layer.weights])
+        yield f"{name} fused", layer(query, value, key)
+        yield f"{name} scores", layer(query, value, key, return_attention_scores=True)[0]
+    yield "attention", keras.layers.Attention(dtype="float64")([query * 3**-0.5, value, key])
+
+
+@pytest.mark.engine
+def test_keras_layers_spoil_float64_on_these_paths():
+    own, expected = arrays_of("keras"), truth(*(array[:, 0, :, :3] for array in arrays()))
+    found = {name: np.abs(own.read(output) - expected).max() > 1e-10 for name, output in keras_layers()}
+    scores, attention = engine() == "tensorflow", engine() == "torch"
+    assert found == {
+        "mha fused": True,
+        "gqa fused": True,
+        "mha scores": scores,
+        "gqa scores": scores,
+        "attention": attention,
+    }
+
+
+@pytest.mark.engine
+def test_keras_mha_refuses_values_of_another_size_on_jax():
+    keras = pytest.importorskip("keras", reason="the peer keras.mha needs keras")
+    query, key, _ = (keras.ops.convert_to_tensor(array[:, 0], "float32") for array in arrays())
+    layer = keras.layers.MultiHeadAttention(2, 4, value_dim=3)
+    if engine() != "jax":
+        assert layer(query, key).shape == (1, 3, 8)
+        return
+    with pytest.raises(TypeError, match="cannot reshape"):
+        layer(query, key)
+
+
+@pytest.mark.engine
+def test_keras_refuses_a_mask_of_one_axis_on_torch():
+    keras = pytest.importorskip("keras", reason="the peer keras.ops needs keras")
+    given = [keras.ops.convert_to_tensor(np.swapaxes(array, 1, 2), "float32") for array in arrays()]
+    mask = keras.ops.convert_to_tensor(np.ones(4, bool))
+    if engine() != "torch":
+        assert keras.ops.dot_product_attention(*given, mask=mask).shape == (1, 3, 2, 8)
+        return
+    with pytest.raises(IndexError):
+        keras.ops.dot_product_attention(*given, mask=mask)
 
 
 def test_keras_spoils_float64():

@@ -55,6 +55,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run pytest on the module `mine` with the plugin, in this process."""
     pytester.makepyfile(mine=MINE)
     monkeypatch.syspath_prepend(pytester.path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of another test
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # no plugin but this one, installed or not
 
     def run(*arguments: str) -> pytest.RunResult:
@@ -76,7 +77,7 @@ def test_a_subject_speaks_its_dialect_and_keeps_what_it_claims(run: Any, pyteste
     claimed.stdout.fnmatch_lines(["*it claims window, but this is unsupported*"])
     dialect = ("--attention-ref-dialect", str(pytester.makefile(".toml", dialect='layout = "batch length heads size"')))
     run(*subject("mine:heads_last", *dialect)).assert_outcomes(passed=6)
-    run(*subject("mine:right", *dialect)).assert_outcomes(failed=6)
+    run(*subject("mine:right", *dialect)).assert_outcomes(failed=4, passed=2)  # one key and one query: no order
 
 
 def test_there_is_one_test_for_each_case_and_dtype(run: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -27,9 +29,13 @@ def takes_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON")
 
 
-def show(text: str) -> None:
-    """Print at once."""
-    print(text, flush=True)
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print at once, to stdout by default, and no more once the reader, such as `head`, has seen enough."""
+    file = file or sys.stdout
+    try:
+        print(text, file=file, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def save(path: str, text: str) -> None:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from attention_ref.commands.command import show
+
 _WIDTH = 79
 
 
@@ -46,4 +48,4 @@ def stdout_for_reports() -> Iterator[Callable[[str], object]]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
-    print("\n".join(texts), file=stdout, flush=True)
+    show("\n".join(texts), stdout)

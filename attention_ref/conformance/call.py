@@ -112,9 +112,7 @@ def _called(
 ) -> Any:
     """Call, with a tap where the signature names one, and with `like` where the operation has it."""
     everything = {**given, **case.options, "config": case.config}
-    accepted = options_of(signed(function), len(case.positional))
-    if lacking := tuple(name for name in case.arguments if accepted is not None and name not in accepted):
-        raise Lacking(lacking)
+    accepted = _accepted(function, case)
     options = {name: everything[name] for name in case.arguments}
     if OPERATIONS[case.operation].takes_like and (accepted is None or "like" in accepted):
         options["like"] = arrays.make(np.zeros(1), dtype)
@@ -124,6 +122,14 @@ def _called(
         return function(*(everything[name] for name in case.positional), **options)
 
 
+def _accepted(function: Callable[..., Any], case: Case) -> frozenset[str] | None:
+    """Give the options of a signature, None for all, or raise `Lacking`."""
+    accepted = options_of(signed(function), len(case.positional))
+    if lacking := tuple(name for name in case.arguments if accepted is not None and name not in accepted):
+        raise Lacking(lacking)
+    return accepted
+
+
 def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: Arrays, dtype: str) -> tuple[Any, ...]:
     """Ask the subject for the gradients of its inputs, or differentiate through what it does."""
     cotangents = [_made(arrays, values, dtype) for values in case.cotangents.values()]
@@ -131,9 +137,11 @@ def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: A
     if closed_form := subject.gradients.get(case.operation):
         found = _called(partial(closed_form, cotangent=cotangents[0]), case, given, {}, arrays, dtype)
     else:
+        operation = subject.operations[case.operation]
+        _accepted(operation, case)
 
         def function(leaves: Mapping[str, Any]) -> list[Any]:
-            return [_called(subject.operations[case.operation], case, {**given, **leaves}, {}, arrays, dtype)]
+            return [_called(operation, case, {**given, **leaves}, {}, arrays, dtype)]
 
         with _blamed():
             found = differentiate(subject.arrays, function, inputs, cotangents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from attention_ref.spec.clauses import clauses
 
 CONFORMS, FAILS = "conforms", "fails"
 _MOST_CULPRITS = 3
+_MOST_NAMES = 4
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,13 @@ def _verdict(clause: str, results: Sequence[Result], rates: Mapping[str, float])
 
 
 def _reasons(unsupported: Sequence[Result]) -> tuple[str, ...]:
-    """Give why cases did not run: the arguments that all of them miss, or else every reason."""
-    shared = set.intersection(*(set(result.lacking) for result in unsupported)) if unsupported else set()
-    if shared:
-        return (f"no argument {', '.join(sorted(shared))}",)
-    return tuple(dict.fromkeys(result.reason for result in unsupported))
+    """Give why cases did not run: the arguments that all of them lack, or else one or another, and other reasons."""
+    others = tuple(dict.fromkeys(result.reason for result in unsupported if not result.lacking))
+    lacking = [result.lacking for result in unsupported if result.lacking]
+    counts = Counter(name for names in lacking for name in names)
+    shared = sorted(name for name, count in counts.items() if count == len(lacking))
+    missing = ", ".join(shared) or " or ".join(name for name, _ in counts.most_common(_MOST_NAMES))
+    return (f"no argument {missing}", *others) if missing else others
 
 
 def _only_with(failures: Sequence[Result], clause: str, rates: Mapping[str, float]) -> tuple[str, ...]:

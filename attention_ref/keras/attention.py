@@ -146,7 +146,9 @@ def additive_attention(
 
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
-    scores = (tanh(left + right) @ arrays["score_kernel"][:, None])[..., 0]  # (b,h,q,k)
+    sums = left + right  # (b,h,q,k,a)
+    sums = ops.where(ops.isnan(sums), ops.stop_gradient(sums), sums)  # tanh would give it to the gradients of every row
+    scores = _products(tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
@@ -201,7 +203,7 @@ def multiplicative_attention(
 
 def _project(rows: Array, kernel: Array | None) -> Array:
     """Multiply rows by a kernel; without a kernel they stay as they are."""
-    return rows if kernel is None else rows @ kernel
+    return rows if kernel is None else _products(rows, ops.swapaxes(kernel, -1, -2))
 
 
 def _products(query: Array, key: Array) -> Array:

@@ -14,6 +14,7 @@ from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.shapes import Shape, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 
 
@@ -43,6 +44,7 @@ class Embedding(Holder):
         *,
         positions: Any = None,
         types: Any = None,
+        lengths: Any = None,
         offsets: Any = 0,
         tap: Tap | None = None,
         training: bool | None = None,
@@ -54,6 +56,8 @@ class Embedding(Holder):
                 or vectors `(b,l,m)`.
             positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
             types: integers `(b,l)`; 0 everywhere when None.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
+                the end of learned positions.
             offsets: the position of the first place, an integer or one for each batch row.
             tap: is told of `output`.
             training: apply dropout; as Keras is set when None.
@@ -65,7 +69,7 @@ class Embedding(Holder):
         vectors = self._vectors(source)
         if config.positions is not None:
             places = self._places(source, positions, offsets, ops.shape(vectors)[1])
-            vectors = vectors + self._codes(places, vectors)
+            vectors = vectors + self._codes(places, lengths, vectors)
         if config.types:
             kinds = ops.zeros(ops.shape(vectors)[:2], dtype="int32") if types is None else integers(types)
             vectors = vectors + _rows(self.tensors["token_type"], kinds)
@@ -114,11 +118,14 @@ class Embedding(Holder):
             return count_without(source, self.config.positions_skip, starts)
         return starts[..., None] + ops.arange(length, dtype="int32")  # (l,) or (b,l)
 
-    def _codes(self, places: Array, vectors: Array) -> Array:
+    def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
         """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
         config = self.config.positions
         if isinstance(config, Learned):
-            return _rows(self.tensors["position"], places + config.offset)
+            table, rows = self.tensors["position"], places + config.offset
+            if lengths is not None:
+                rows = _within(rows, integers(lengths), vectors.shape[:1], table.shape[0])
+            return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
 
@@ -127,6 +134,14 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     counted = tokens != skipped  # (b,l)
     places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)
+
+
+def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    length = ops.shape(rows)[-1]
+    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
+    is_real = ops.arange(length, dtype="int32") < lengths[..., None]  # (b,l)
+    return ops.where(is_real, rows, ops.clip(rows, 0, count - 1))
 
 
 def _rows(table: Array, places: Array) -> Array:

@@ -84,7 +84,7 @@ class Stack(Configured):
             `(b,l,m)`, followed by the cache where asked for.
         """
         offsets = cache[0].self_attention.lengths if cache is not None else 0
-        places = {"positions": positions, "types": types, "offsets": offsets}
+        places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)
         bias = self._bias(ops.shape(array)[1], cache, offsets)
         caches = []

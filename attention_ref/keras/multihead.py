@@ -210,11 +210,11 @@ def extend(cache: Cache, new: Cache) -> Cache:
 def _behind(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = ops.shape(old)[2], ops.shape(new)[2]
-    from_new = ops.arange(past + added, dtype="int32") - lengths[:, None]  # (b,p+t), what place of `new` goes there
-    padded = ops.concatenate([old, ops.zeros_like(new)], axis=2)
-    place = from_new[:, None, :, None]  # (b,1,p+t,1)
-    moved = ops.take_along_axis(new, ops.clip(place, 0, added - 1), axis=2)
-    return ops.where(place < 0, padded, ops.where(place < added, moved, 0))
+    count, filled = ops.arange(past + added, dtype="int32"), lengths[:, None]
+    source = ops.where(count < filled, count, ops.minimum(count - filled + past, past + added - 1))  # (b,p+t)
+    moved = ops.take_along_axis(ops.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
+    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
+    return ops.where(is_filled, moved, 0)
 
 
 def _count_from(offsets: Array, length: Any) -> Array:

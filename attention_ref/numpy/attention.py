@@ -145,7 +145,8 @@ def additive_attention(
 
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
-    scores = np.tanh(left + right) @ arrays["score_kernel"]  # (b,h,q,k)
+    sums = left + right  # (b,h,q,k,a)
+    scores = np.tanh(sums) @ arrays["score_kernel"]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 

@@ -13,6 +13,7 @@ from attention_ref.numpy._arrays import Array, describe, values
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.shapes import Shape, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 
 
@@ -38,6 +39,7 @@ class Embedding:
         *,
         positions: Any = None,
         types: Any = None,
+        lengths: Any = None,
         offsets: Any = 0,
         tap: Tap | None = None,
     ) -> Array:
@@ -48,6 +50,8 @@ class Embedding:
                 or vectors `(b,l,m)`.
             positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
             types: integers `(b,l)`; 0 everywhere when None.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
+                the end of learned positions.
             offsets: the position of the first place, an integer or one for each batch row.
             tap: is told of `output`.
 
@@ -57,7 +61,8 @@ class Embedding:
         config, source = self.config, np.asarray(source)
         vectors = self._vectors(source)
         if config.positions is not None:
-            vectors = vectors + self._codes(self._places(source, positions, offsets, vectors.shape[1]), vectors)
+            places = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = vectors + self._codes(places, lengths, vectors)
         if config.types:
             kinds = np.zeros(vectors.shape[:2], np.int64) if types is None else np.asarray(types)
             vectors = vectors + _rows(self.parameters["token_type"], kinds)
@@ -102,11 +107,14 @@ class Embedding:
             return count_without(source, self.config.positions_skip, starts)
         return starts[..., None] + np.arange(length)  # (l,) or (b,l)
 
-    def _codes(self, places: Array, vectors: Array) -> Array:
+    def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
         """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
         config = self.config.positions
         if isinstance(config, Learned):
-            return _rows(self.parameters["position"], places + config.offset)
+            table, rows = self.parameters["position"], places + config.offset
+            if lengths is not None:
+                rows = _within(rows, np.asarray(lengths), vectors.shape[:1], table.shape[0])
+            return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
 
@@ -114,6 +122,14 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
     counted = tokens != skipped  # (b,l)
     return np.where(counted, starts[..., None] + np.cumsum(counted, axis=1) - 1, -1)
+
+
+def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    length = rows.shape[-1]
+    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
+    is_real = np.arange(length) < lengths[..., None]  # (b,l)
+    return np.where(is_real, rows, np.clip(rows, 0, count - 1))
 
 
 def _rows(table: Array, places: Array) -> Array:

@@ -192,11 +192,11 @@ def extend(cache: Cache, new: Cache) -> Cache:
 def _behind(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
-    from_new = np.arange(past + added) - lengths[:, None]  # (b,p+t), what place of `new` goes there
-    padded = np.concatenate([old, np.zeros_like(new)], axis=2)
-    moved = np.take_along_axis(new, np.clip(from_new, 0, added - 1)[:, None, :, None], axis=2)
-    place = from_new[:, None, :, None]  # (b,1,p+t,1)
-    return np.where(place < 0, padded, np.where(place < added, moved, np.zeros_like(moved)))
+    count, filled = np.arange(past + added), lengths[:, None]
+    source = np.where(count < filled, count, np.minimum(count - filled + past, past + added - 1))  # (b,p+t)
+    moved = np.take_along_axis(np.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
+    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
+    return np.where(is_filled, moved, np.zeros_like(moved))
 
 
 def _count_from(offsets: Array, length: int) -> Array:

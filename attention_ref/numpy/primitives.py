@@ -103,8 +103,9 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
         `(..., *outputs)`.
     """
     leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
-    rows = widen(array).reshape(*leading, -1)  # (..., contracted)
-    matrix = widen(kernel).reshape(rows.shape[-1], -1)  # (contracted, outputs)
+    contracted = math.prod(kernel.shape[:inputs])
+    rows = widen(array).reshape(*leading, contracted)  # (..., contracted)
+    matrix = widen(kernel).reshape(contracted, math.prod(outputs))  # (contracted, outputs)
     product = (rows @ matrix).reshape(*leading, *outputs)
     return (product if bias is None else product + bias).astype(array.dtype)
 

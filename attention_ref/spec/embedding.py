@@ -13,6 +13,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
 from attention_ref.spec.config import Learned
 from attention_ref.spec.errors import reject
 from attention_ref.spec.numbers import constant, detached, stored
+from attention_ref.spec.shapes import Described, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 
 
@@ -40,6 +41,7 @@ class Embedding:
         *,
         positions: Any = None,
         types: Any = None,
+        lengths: Any = None,
         offsets: Any = 0,
         tap: Tap | None = None,
     ) -> Array:
@@ -50,6 +52,8 @@ class Embedding:
                 or vectors `(b,l,m)`.
             positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
             types: integers `(b,l)`; 0 everywhere when None.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
+                the end of learned positions.
             offsets: the position of the first place, an integer or one for each batch row.
             tap: is told of `output`.
 
@@ -60,7 +64,7 @@ class Embedding:
         vectors = self._vectors(source)
         if config.positions is not None:
             places = self._places(source, positions, offsets, vectors.shape[1])
-            vectors = primitives.added(vectors, self._codes(places, vectors))
+            vectors = primitives.added(vectors, self._codes(places, lengths, vectors))
         if config.types:
             first = Array(vectors.shape[:2], [0] * math.prod(vectors.shape[:2]), "integer")
             kinds = as_array(types) if types is not None else first
@@ -121,12 +125,15 @@ class Embedding:
         values = [start + i for start in starts.values for i in range(length)]
         return Array((*starts.shape, length), values, "integer")
 
-    def _codes(self, places: Array, vectors: Array) -> Array:
+    def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
         """Give the positional code of every place, `(b,l,m)`."""
         batch, _, model = vectors.shape
         if isinstance(self.config.positions, Learned):
-            offset = self.config.positions.offset
-            code = _rows(self.parameters["position"], places.map(lambda place: place + offset))
+            table, offset = self.parameters["position"], self.config.positions.offset
+            rows = places.map(lambda place: place + offset)
+            if lengths is not None:
+                rows = _within(rows, as_array(lengths), batch, table.shape[0])
+            code = _rows(table, rows)
         else:
             like = vectors.values[0] if vectors.values else 1.0
             sinusoid: Any = self.config.positions
@@ -160,6 +167,18 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
 def scaled(array: Array, scale: float) -> Array:
     """Multiply by a constant; 1 changes nothing."""
     return array if scale == 1.0 else array.map(lambda number: stored(number * constant(scale, number)))
+
+
+def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:
+    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    length = rows.shape[-1]
+    check_key_lengths("Embedding", Described(lengths.shape, lengths.dtype), lengths.values, length, (batch,))
+    values = []
+    for row, place in indices((batch, length)):
+        index = rows[broadcast_index((row, place), rows.shape)]
+        is_real = place < lengths[broadcast_index((row,), lengths.shape)]
+        values.append(index if is_real else min(max(index, 0), count - 1))
+    return Array((batch, length), values, "integer")
 
 
 def _rows(table: Array, places: Array) -> Array:

@@ -67,7 +67,8 @@ class Stack:
             `(b,l,m)`, followed by the cache where asked for.
         """
         offsets = cache[0].self_attention.lengths if cache is not None else 0
-        array = self.embedding(source, positions=positions, types=types, offsets=offsets, tap=scoped(tap, "embedding"))
+        places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
+        array = self.embedding(source, **places, tap=scoped(tap, "embedding"))
         bias = self._bias(array.shape[1], cache, offsets)
         caches = []
         for i, block in enumerate(self.blocks):

@@ -121,10 +121,12 @@ def check_multiplicative_attention(
     return sizes
 
 
-def check_key_lengths(operation: str, key_lengths: Described, values: Sequence[int] | None, key_length: int) -> None:
-    """Check the `key_lengths` of `length_mask`: integers and, where they can be read, their values."""
+def check_key_lengths(
+    operation: str, key_lengths: Described, values: Sequence[int] | None, key_length: int, batch: Shape | None = None
+) -> None:
+    """Check lengths alone: integers, one for each row of a batch and, where they can be read, their values."""
     call = _Call(operation, {"key_lengths": key_lengths})
-    call.check_per_row("key_lengths", key_lengths.shape)
+    call.check_per_row("key_lengths", key_lengths.shape if batch is None else batch)
     call.check_lengths(values, key_length)
 
 

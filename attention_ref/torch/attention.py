@@ -143,7 +143,9 @@ def additive_attention(
 
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
-    scores = torch.tanh(left + right) @ arrays["score_kernel"]  # (b,h,q,k)
+    sums = left + right  # (b,h,q,k,a)
+    sums = torch.where(torch.isnan(sums), sums.detach(), sums)  # tanh would give it to the gradients of every row
+    scores = _products(torch.tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
@@ -197,7 +199,7 @@ def multiplicative_attention(
 
 def _project(rows: Array, kernel: Array | None) -> Array:
     """Multiply rows by a kernel; without a kernel they stay as they are."""
-    return rows if kernel is None else rows @ kernel
+    return rows if kernel is None else _products(rows, kernel.mT)
 
 
 def _products(query: Array, key: Array) -> Array:

@@ -13,6 +13,7 @@ from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import Shape, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
@@ -52,6 +53,7 @@ class Embedding(nn.Module):
         *,
         positions: Any = None,
         types: Any = None,
+        lengths: Any = None,
         offsets: Any = 0,
         tap: Tap | None = None,
     ) -> Array:
@@ -62,6 +64,8 @@ class Embedding(nn.Module):
                 or vectors `(b,l,m)`.
             positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
             types: integers `(b,l)`; 0 everywhere when None.
+            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
+                the end of learned positions.
             offsets: the position of the first place, an integer or one for each batch row.
             tap: is told of `output`.
 
@@ -71,7 +75,8 @@ class Embedding(nn.Module):
         config, source = self.config, as_array(source, self._device())
         vectors = self._vectors(source)
         if config.positions is not None:
-            vectors = vectors + self._codes(self._places(source, positions, offsets, vectors.shape[1]), vectors)
+            places = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = vectors + self._codes(places, lengths, vectors)
         if config.types:
             if types is None:
                 types = torch.zeros(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
@@ -122,11 +127,14 @@ class Embedding(nn.Module):
             return count_without(source, self.config.positions_skip, starts)
         return starts[..., None] + torch.arange(length, device=source.device)  # (l,) or (b,l)
 
-    def _codes(self, places: Array, vectors: Array) -> Array:
+    def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
         """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
         config = self.config.positions
         if isinstance(config, Learned):
-            return _rows(self.position, places + config.offset)
+            table, rows = self.position, places + config.offset
+            if lengths is not None:
+                rows = _within(rows, as_array(lengths, rows.device), vectors.shape[:1], table.shape[0])
+            return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
     def _device(self) -> torch.device | None:
@@ -140,6 +148,14 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
     counted = tokens != skipped  # (b,l)
     return torch.where(counted, starts[..., None] + torch.cumsum(counted, dim=1) - 1, -1)
+
+
+def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    length = rows.shape[-1]
+    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
+    is_real = torch.arange(length, device=rows.device) < lengths[..., None]  # (b,l)
+    return torch.where(is_real, rows, rows.clamp(0, count - 1))
 
 
 def _rows(table: Array, places: Array) -> Array:

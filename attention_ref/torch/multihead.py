@@ -209,12 +209,11 @@ def extend(cache: Cache, new: Cache) -> Cache:
 def _behind(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
-    count = torch.arange(past + added, device=new.device)
-    from_new = count - lengths[:, None]  # (b,p+t), what place of `new` goes there
-    padded = torch.cat([old, torch.zeros_like(new)], dim=2)
-    place = from_new[:, None, :, None]  # (b,1,p+t,1)
-    moved = torch.take_along_dim(new, place.clamp(0, added - 1), dim=2)
-    return torch.where(place < 0, padded, torch.where(place < added, moved, 0))
+    count, filled = torch.arange(past + added, device=new.device), lengths[:, None]
+    source = torch.where(count < filled, count, (count - filled + past).clamp(max=past + added - 1))  # (b,p+t)
+    moved = torch.take_along_dim(torch.cat([old, new], dim=2), source[:, None, :, None], dim=2)
+    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
+    return torch.where(is_filled, moved, 0)
 
 
 def _count_from(offsets: Array, length: int) -> Array:

@@ -38,9 +38,9 @@ def _embedded_backwards(self, source, **options):
     return _EMBED(self, source, **options)[:, ::-1]
 
 
-def _codes_from_row_0(self, places, vectors):
+def _codes_from_row_0(self, places, lengths, vectors):
     if isinstance(self.config.positions, Learned):
-        return self.parameters["position"][np.maximum(places, 0)]
+        return self.parameters["position"][np.clip(places, 0, self.config.positions.length - 1)]
     return right.sinusoidal_positions(places, vectors.shape[-1], self.config.positions, like=vectors)
 
 

@@ -8,56 +8,15 @@ never makes up for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module, metadata, util
-from typing import Any
 
 from attention_ref.conformance.adapter import adapted, spoken
 from attention_ref.conformance.dialect import Dialect, Exclusion
-from attention_ref.conformance.dialects import named
-from attention_ref.conformance.questions import ask
-from attention_ref.conformance.subject import Subject, UsageError
+from attention_ref.conformance.peers.known import Peer, found
+from attention_ref.conformance.subject import Subject
 from attention_ref.conformance.versions import is_within
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A released attention.
-
-    Arguments:
-        description: what it is.
-        dialect: the name of the one that it speaks.
-        attention: `module:function`; a module of this folder begins with a dot. Empty where it has no such operation.
-        modules: what must be installed.
-        layers: `module:function` that builds a layer, by operation.
-        changes: fields of the dialect that are others here.
-    """
-
-    description: str
-    dialect: str
-    attention: str = ""
-    modules: tuple[str, ...] = ()
-    layers: Mapping[str, str] = field(default_factory=dict)
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def spoken(self) -> Dialect:
-        """The dialect that it speaks."""
-        return replace(named(self.dialect), **self.changes)
-
-    def answer(self, question: str) -> str:
-        """Ask its attention something, see `attention_ref.conformance.questions.ask`."""
-        if not self.attention:
-            raise UsageError(f"{self.description} has no attention to be asked")
-        return ask(found(self.attention), self.spoken, question)
-
-    @property
-    def runs_on(self) -> str:
-        """The kind of its arrays."""
-        return named(self.dialect).arrays
-
 
 _TORCH, _KERAS, _JAX = (
     partial(Peer, modules=("torch",)),
@@ -68,8 +27,13 @@ _FLAX = partial(Peer, modules=("jax", "flax"))
 _TRANSFORMERS = partial(Peer, modules=("torch", "transformers"))
 _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
-_EXCLUDED = tuple(Exclusion(("causal", name), "causal_lower_right is a mask itself") for name in ("mask", "bias"))
-_NAN = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
+_LOWER_RIGHT = (
+    *(Exclusion(("causal", name), "causal_lower_right is a mask itself") for name in ("mask", "bias")),
+    Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k"),
+)
+_FUSED = Exclusion(("float64",), "float64: the fused attention computes a part of it in float32")
+_FUSED_ON_JAX = Exclusion(("engine jax", "value size"), "the jax engine takes a value of the key's shape only")
+_SOFTMAX = Exclusion(("float64",), "float64: the softmax is computed in float32")
 
 PEERS: Mapping[str, Peer] = {
     "torch.sdpa": _TORCH(
@@ -78,19 +42,26 @@ PEERS: Mapping[str, Peer] = {
         "torch.nn.functional:scaled_dot_product_attention",
     ),
     "torch.sdpa.lower_right": _TORCH(
-        "the same, with causal_lower_right for is_causal",
+        "torch.nn.functional.scaled_dot_product_attention, with causal_lower_right for is_causal",
         "torch.sdpa",
         ".torch_functions:lower_right",
-        changes={"causal_alignment": "bottom right", "exclusions": (*_EXCLUDED, _NAN)},
+        excludes=_LOWER_RIGHT,
+        changes={"causal_alignment": "bottom right"},
     ),
     "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", ".torch_functions:flex"),
     "torch.mha": _TORCH("torch.nn.MultiheadAttention in training", "torch.mha", ".torch_layers:trained"),
-    "torch.mha.weights": _TORCH("the same, asked for its weights", "torch.mha", ".torch_layers:trained_with_weights"),
+    "torch.mha.weights": _TORCH(
+        "torch.nn.MultiheadAttention in training, asked for its weights",
+        "torch.mha",
+        ".torch_layers:trained_with_weights",
+    ),
     "torch.mha.eval": _TORCH(
         "torch.nn.MultiheadAttention in evaluation, on its fast path", "torch.mha", ".torch_layers:evaluated"
     ),
     "torch.mha.eval.weights": _TORCH(
-        "the same, asked for its weights", "torch.mha", ".torch_layers:evaluated_with_weights"
+        "torch.nn.MultiheadAttention in evaluation, on its fast path, asked for its weights",
+        "torch.mha",
+        ".torch_layers:evaluated_with_weights",
     ),
     "torch.encoder_layer": _TORCH(
         "torch.nn.TransformerEncoderLayer, and DecoderLayer, in training",
@@ -98,15 +69,28 @@ PEERS: Mapping[str, Peer] = {
         layers={"Block": ".torch_block:trained"},
     ),
     "torch.encoder_layer.eval": _TORCH(
-        "the same in evaluation, on its fast path", "torch.encoder_layer", layers={"Block": ".torch_block:evaluated"}
+        "torch.nn.TransformerEncoderLayer in evaluation, on its fast path, and DecoderLayer",
+        "torch.encoder_layer",
+        layers={"Block": ".torch_block:evaluated"},
     ),
     "keras.ops": _KERAS(
         "keras.ops.dot_product_attention on the running engine", "keras.ops", "keras.ops:dot_product_attention"
     ),
-    "keras.mha": _KERAS("keras.layers.MultiHeadAttention, fused", "keras.mha", ".keras_layers:mha"),
-    "keras.mha.scores": _KERAS("the same, asked for its scores", "keras.mha", ".keras_layers:mha_with_scores"),
-    "keras.gqa": _KERAS("keras.layers.GroupQueryAttention, fused", "keras.gqa", ".keras_layers:gqa"),
-    "keras.gqa.scores": _KERAS("the same, asked for its scores", "keras.gqa", ".keras_layers:gqa_with_scores"),
+    "keras.mha": _KERAS(
+        "keras.layers.MultiHeadAttention on its fused path",
+        "keras.mha",
+        ".keras_layers:mha",
+        excludes=(_FUSED, _FUSED_ON_JAX),
+    ),
+    "keras.mha.scores": _KERAS(
+        "keras.layers.MultiHeadAttention, asked for its scores", "keras.mha", ".keras_layers:mha_with_scores"
+    ),
+    "keras.gqa": _KERAS(
+        "keras.layers.GroupQueryAttention on its fused path", "keras.gqa", ".keras_layers:gqa", excludes=(_FUSED,)
+    ),
+    "keras.gqa.scores": _KERAS(
+        "keras.layers.GroupQueryAttention, asked for its scores", "keras.gqa", ".keras_layers:gqa_with_scores"
+    ),
     "keras.attention": _KERAS("keras.layers.Attention", "keras.attention", ".keras_layers:attention"),
     "keras_hub": Peer(
         "keras_hub.layers.TransformerEncoder and TransformerDecoder",
@@ -141,9 +125,11 @@ PEERS: Mapping[str, Peer] = {
     "transformers.sdpa": _TRANSFORMERS(
         "sdpa_attention_forward of transformers", "transformers.sdpa", ".transformers_functions:sdpa"
     ),
-    "x_transformers": _X_TRANSFORMERS("x_transformers.attend.Attend", "x_transformers", ".x_transformers_layer:eager"),
+    "x_transformers": _X_TRANSFORMERS(
+        "x_transformers.attend.Attend", "x_transformers", ".x_transformers_layer:eager", excludes=(_SOFTMAX,)
+    ),
     "x_transformers.flash": _X_TRANSFORMERS(
-        "the same with flash=True", "x_transformers", ".x_transformers_layer:flash", changes={"dtypes": ()}
+        "x_transformers.attend.Attend with flash=True", "x_transformers", ".x_transformers_layer:flash"
     ),
 }
 """Every peer by its name."""
@@ -170,12 +156,6 @@ def peer(name: str) -> Subject:
         function = found(known.attention)
         operations["attention"] = adapted(function, spoken(dialect, function))
     return Subject(name, dialect.arrays, operations, version=_version(dialect), dialect=dialect)
-
-
-def found(path: str) -> Callable[..., Any]:
-    """Import `module:function`; a module of this folder begins with a dot."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module, __name__), name)
 
 
 def _version(dialect: Dialect) -> str:
