@@ -53,7 +53,11 @@ KERAS_LAYER = "bias finite-bias exclusion query-offset " + LAYER
 KERAS_OPS = "query-offset window key-lengths " + NUMBERS
 MEASURED = {
     "torch.sdpa": measured_as("query-offset window key-lengths " + NUMBERS, dtypes=BOTH, non_finite=SWALLOWS),
-    "torch.sdpa.math": measured_as("query-offset window key-lengths " + NUMBERS, dtypes=BOTH),
+    "torch.sdpa.math": measured_as(
+        "query-offset window key-lengths " + NUMBERS,
+        dtypes=BOTH,
+        precision="the root of the scale multiplies query and key",
+    ),
     "torch.sdpa.lower_right": measured_as("window key-lengths " + NUMBERS, non_finite=SWALLOWS),
     "torch.flex": measured_as("sinks dropout weights", profiles=PART, key_lengths=LEAKS),
     "torch.mha": measured_as(

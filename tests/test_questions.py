@@ -211,7 +211,7 @@ ON_AN_ENGINE = {  # of Keras
     "tensorflow": {
         "bias-and-mask": {"both hold": "keras.ops"},
         "huge-hidden-key": {"stays hidden": f"keras.ops {FUSED}"},
-        "mask-of-integers": {"truth values": "keras.ops"},
+        "mask-of-integers": {"error: InvalidArgumentError": "keras.ops"},
         "mask-of-numbers": {"error: InvalidArgumentError": "keras.ops"},
         "empty-row-float16": {"the mean of the values": f"keras.ops {FUSED}"},
         "excluded-row": {"NaN": "keras.ops"},

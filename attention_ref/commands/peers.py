@@ -126,8 +126,8 @@ def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
 
 
 def _starts_late(run: Run) -> bool:
-    """JAX, which compiles every shape anew, takes longest and starts first."""
-    return "jax" not in (run.engine, subjects.kind(run.subject))
+    """JAX and flex_attention, which compile or trace every shape anew, take longest and start first."""
+    return "jax" not in (run.engine, subjects.kind(run.subject)) and run.subject != "torch.flex"
 
 
 def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
