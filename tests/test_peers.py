@@ -315,6 +315,7 @@ def keras_layers():
 
 @pytest.mark.engine
 def test_keras_layers_spoil_float64_on_these_paths():
+    pytest.importorskip("keras", reason="the layers are those of Keras")
     own, expected = arrays_of("keras"), truth(*(array[:, 0, :, :3] for array in arrays()))
     found = {name: np.abs(own.read(output) - expected).max() > 1e-10 for name, output in keras_layers()}
     scores, attention = engine() == "tensorflow", engine() == "torch"
