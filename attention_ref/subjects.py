@@ -154,10 +154,10 @@ def _elsewhere(options: Any) -> Subject:
         reject("operation", options.operation, OPERATIONS)
     operations = [options.operation] if options.operation else None
     if options.exec:
-        from attention_ref.conformance.process import program
+        from attention_ref.conformance.ways.process import program
 
         return program(options.exec, operations or ["attention"], options.timeout or None)
-    from attention_ref.conformance.outputs import folder
+    from attention_ref.conformance.ways.outputs import folder
 
     if options.seed:
         raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")

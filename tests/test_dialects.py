@@ -13,7 +13,7 @@ import pytest
 
 from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check
 from attention_ref.conformance.dialects import named, names, read
-from attention_ref.conformance.versions import is_within
+from attention_ref.conformance.peers.versions import is_within
 from attention_ref.numpy import attention
 
 Array = np.ndarray

@@ -18,11 +18,12 @@ import pytest
 
 import attention_ref
 from attention_ref import vectors
-from attention_ref.conformance import Report, UsageError, check_subject, exchange
+from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.call import Fault
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.process import Program, program
 from attention_ref.conformance.runner import select
+from attention_ref.conformance.ways import exchange
+from attention_ref.conformance.ways.process import Program, program
 
 CASE = "attention/core/plain"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "kit"

@@ -12,10 +12,11 @@ import pytest
 
 from attention_ref import cli
 from attention_ref.commands.command import DIFFERS
-from attention_ref.conformance import Report, UsageError, check_subject, exchange
+from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.arrays import numpy_dtype
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.outputs import folder
+from attention_ref.conformance.ways import exchange
+from attention_ref.conformance.ways.outputs import folder
 
 CASE = "attention/core/plain"
 DTYPES = ("float64", "float32", "float16", "bfloat16")

@@ -9,11 +9,11 @@ The command `attention-ref check` is the same kit.
 
 from __future__ import annotations
 
-from attention_ref.conformance.adapter import adapted
 from attention_ref.conformance.arrays import KINDS
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.checking import check, check_subject
-from attention_ref.conformance.dialect import Dialect, Exclusion
+from attention_ref.conformance.dialects.adapter import adapted
+from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
 from attention_ref.conformance.report import ConformanceError, Report

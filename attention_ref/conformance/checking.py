@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from attention_ref.conformance.adapter import adapted
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.case import profiles as profiles_of
-from attention_ref.conformance.dialect import Dialect
 from attention_ref.conformance.dialects import resolve
+from attention_ref.conformance.dialects.adapter import adapted
+from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.known import KnownFailures
 from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.operations import OPERATIONS

@@ -15,7 +15,7 @@ from attention_ref.conformance.operations import OPERATIONS
 if TYPE_CHECKING:
     from attention_ref.conformance.call import Answer
     from attention_ref.conformance.case import Case
-    from attention_ref.conformance.dialect import Dialect
+    from attention_ref.conformance.dialects.dialect import Dialect
 
 
 class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error

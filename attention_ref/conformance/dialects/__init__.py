@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from attention_ref.conformance.dialect import FIELDS, Dialect, Exclusion
+from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusion
 from attention_ref.conformance.runner import reject
 from attention_ref.conformance.subject import UsageError
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module, metadata, util
 
-from attention_ref.conformance.adapter import adapted, spoken
-from attention_ref.conformance.dialect import Dialect, Exclusion
+from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.peers.known import Peer, found
+from attention_ref.conformance.peers.versions import is_within
 from attention_ref.conformance.subject import Subject
-from attention_ref.conformance.versions import is_within
 
 _TORCH, _KERAS, _JAX = (
     partial(Peer, modules=("torch",)),

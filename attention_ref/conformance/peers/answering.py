@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from attention_ref.conformance.dialect import Dialect
+from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.limit import Late, limited
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.questions import Question, ask, questions

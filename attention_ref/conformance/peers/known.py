@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from attention_ref.conformance.dialect import Dialect, Exclusion
 from attention_ref.conformance.dialects import named
+from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.questions import ask
 from attention_ref.conformance.subject import UsageError
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance import axes
-from attention_ref.conformance.dialect import Dialect
-from attention_ref.conformance.native import dtype_of, is_traced, native_of, values_of
+from attention_ref.conformance.dialects import axes
+from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.dialects.native import dtype_of, is_traced, native_of, values_of
 from attention_ref.conformance.subject import Unsupported
 
 _LOWEST = {"float64": -1.7976931348623157e308, "float32": -(2.0**128 - 2.0**104), "float16": -65504.0}

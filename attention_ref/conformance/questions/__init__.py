@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance import answers
-from attention_ref.conformance.adapter import adapted, spoken
-from attention_ref.conformance.answers import Probe
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.call import Fault
-from attention_ref.conformance.dialect import Dialect
+from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.questions import answers
+from attention_ref.conformance.questions.answers import Probe
 from attention_ref.conformance.runner import reject
 from attention_ref.conformance.subject import Unsupported, options_of
 
@@ -65,7 +65,7 @@ class Question:
 @cache
 def questions() -> Mapping[str, Question]:
     """Give every question by its id."""
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("questions.toml").read_text(encoding="utf-8")
     return {item["id"]: Question(**item) for item in tomllib.loads(text)["question"]}
 
 

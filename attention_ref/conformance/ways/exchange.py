@@ -97,7 +97,7 @@ def array(values: np.ndarray) -> dict[str, Any]:
 
 def schema(name: str) -> dict[str, Any]:
     """Read the JSON Schema of a `"request"` or an `"answer"`."""
-    path = resources.files("attention_ref.conformance").joinpath("schema", f"{name}.json")
+    path = resources.files(__package__).joinpath("schema", f"{name}.json")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from attention_ref.conformance import axes, rules
 from attention_ref.conformance.call import Fault
-from attention_ref.conformance.dialect import EXTRAS, OPTIONS, Dialect
-from attention_ref.conformance.native import dtype_of, native_of
-from attention_ref.conformance.rules import Sizes
+from attention_ref.conformance.dialects import axes, rules
+from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, Dialect
+from attention_ref.conformance.dialects.native import dtype_of, native_of
+from attention_ref.conformance.dialects.rules import Sizes
 from attention_ref.conformance.subject import Unsupported, UsageError, signed
 
 _TENSORS = ("query", "key", "value")

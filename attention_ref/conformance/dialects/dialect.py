@@ -1,7 +1,7 @@
 """A dialect: in which words and conventions a function says what the specification says in its own.
 
-It is data. `attention_ref.conformance.adapter` translates a call by it, and translates only: what a dialect has no way
-to say is unsupported, and what a function computes otherwise stays wrong.
+It is data. `attention_ref.conformance.dialects.adapter` translates a call by it, and translates only: what a dialect
+has no way to say is unsupported, and what a function computes otherwise stays wrong.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from attention_ref.conformance import axes
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.runner import reject
 from attention_ref.conformance.subject import UsageError
 from attention_ref.spec.clauses import clauses

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance import exchange
 from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.call import Answer, Fault, dtype_of
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.runner import reject, select
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
+from attention_ref.conformance.ways import exchange
 
 TAP = "tap."
 """What the names of intermediates begin with."""

@@ -14,12 +14,12 @@ import weakref
 from collections.abc import Sequence
 from typing import IO
 
-from attention_ref.conformance import exchange
 from attention_ref.conformance.asking import Hang
 from attention_ref.conformance.call import Answer, Fault
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.limit import TIMEOUT
 from attention_ref.conformance.subject import Subject, UsageError
+from attention_ref.conformance.ways import exchange
 
 _LONGEST_LINE = 1 << 28
 _LAST_LINES = 8
