@@ -79,7 +79,7 @@ def test_fences_are_closed(page: Path) -> None:
 
 @pages
 def test_a_page_with_cells_says_so_and_nothing_else_does(page: Path) -> None:
-    has_cells = re.search(r"^`{3,}\{code-cell\}", SOURCES[page], re.MULTILINE) is not None
+    has_cells = re.search(r"^(`{3,}\{code-cell\}|\{\{ readme )", SOURCES[page], re.MULTILINE) is not None
     assert has_cells == SOURCES[page].startswith("---\nfile_format: mystnb\n")
 
 

@@ -35,6 +35,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "mistake": mistakes.one,
     "mistakes": mistakes.table,
     "module": docstrings.module,
+    "readme": pages.readme,
     "rooms": rooms.tabs,
     "toctree": pages.toctree,
 }

@@ -1,7 +1,8 @@
-"""Tables of contents of what is there: a folder may be empty, which Sphinx's own globs take for a mistake."""
+"""What the project says of itself elsewhere: its pages, its README, its rules."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,10 +12,21 @@ DOCS = Path(__file__).parent.parent
 
 
 def toctree(*patterns: str) -> str:
-    """List the pages that match, in alphabetical order, without the index of a folder."""
+    """List the pages that match, in alphabetical order, without the index of a folder.
+
+    A folder may be empty, which Sphinx's own globs take for a mistake.
+    """
     found = sorted(path.relative_to(DOCS) for pattern in patterns for path in DOCS.glob(f"{pattern}.md"))
     names = [f"/{path.with_suffix('').as_posix()}" for path in found if path.stem != "index"]
     return "\n".join(["```{toctree}", ":maxdepth: 1", "", *names, "```"]) if names else ""
+
+
+def readme(*title: str) -> str:
+    """Show what stands under a heading of the README, with its Python as cells."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    _, section = text.split(f"\n## {' '.join(title)}\n")
+    section = section.partition("\n## ")[0].replace("](docs/", "](/")
+    return re.sub("^```python$", "```{code-cell} python", section.strip(), flags=re.MULTILINE)
 
 
 def legend() -> str:
