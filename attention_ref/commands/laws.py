@@ -9,11 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import LawReport, Subject
+    from attention_ref.conformance import Law, LawReport, Subject
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 _EPILOG = """\
@@ -44,6 +44,7 @@ def add(commands: Any) -> None:
     option("--replay", metavar="FILE", help="try the counterexample in a file again")
     option("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     option("--arrays", metavar="KIND", help="what module:callable takes and returns; default: numpy")
+    option("--dialect", metavar="D", help="that module:callable speaks: such as torch.sdpa, or a TOML file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,23 +89,27 @@ def _report(options: argparse.Namespace) -> LawReport:
 
 def _subject(options: argparse.Namespace) -> Subject:
     from attention_ref.conformance import UsageError
+    from attention_ref.conformance.dialects import resolve
 
     if options.subject is None:
         raise UsageError("laws of what? give a SUBJECT, or --list")
-    if options.arrays and ":" not in options.subject:
-        raise UsageError(f"--arrays is for module:callable; {options.subject} has its own kind")
-    arrays, operation = options.arrays or "numpy", options.operation
+    for name in ("arrays", "dialect"):
+        if getattr(options, name) and ":" not in options.subject:
+            raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
+    dialect = resolve(options.dialect) if options.dialect else None
+    arrays, operation = options.arrays or (dialect.arrays if dialect else "numpy"), options.operation
     if options.replay:
         from attention_ref.conformance.laws.counterexample import read
 
         operation = read(options.replay)["operation"]
     subjects.choose_engine(options.subject, arrays, options.engine)
-    return subjects.subject(options.subject, arrays, operation or "attention")
+    return subjects.subject(options.subject, options.arrays, operation or "attention", dialect)
 
 
 def _command(options: argparse.Namespace) -> str:
     words = [shlex.quote(options.subject)]
     words += [f"--arrays {options.arrays}"] if options.arrays else []
+    words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
     words += [f"--engine {options.engine}"] if options.engine else []
     return " ".join(words)
 
@@ -114,12 +119,15 @@ def _list(as_json: bool) -> int:
 
     if as_json:
         fields = ("id", "statement", "clauses", "operations", "needs")
-        print(json.dumps([{name: getattr(law, name) for name in fields} for law in LAWS], indent=1))
-        return CONFORMS
-    for law in LAWS:
-        needs = f"; needs {', '.join(law.needs)}" if law.needs else ""
-        print(f"{law.id}\n  {law.statement}\n  of {', '.join(law.operations)}{needs}\n  {', '.join(law.clauses)}")
+        show(json.dumps([{name: getattr(law, name) for name in fields} for law in LAWS], indent=1))
+    else:
+        show("\n".join(map(_listed, LAWS)))
     return CONFORMS
+
+
+def _listed(law: Law) -> str:
+    needs = f"; needs {', '.join(law.needs)}" if law.needs else ""
+    return f"{law.id}\n  {law.statement}\n  of {', '.join(law.operations)}{needs}\n  {', '.join(law.clauses)}"
 
 
 def _count(text: str) -> int:

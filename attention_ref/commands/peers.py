@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends, subjects
-from attention_ref.commands.command import CONFORMS, command, save
+from attention_ref.commands.command import CONFORMS, command, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         save(path, "")
     columns = _columns(_plan(options.names, options.operation), options)
     _write(columns, _facts(options), options)
-    print(text.matrix(columns), flush=True)
+    show(text.matrix(columns))
     return CONFORMS
 
 

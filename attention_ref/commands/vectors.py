@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
 
 if TYPE_CHECKING:
     from attention_ref.vectors.verify import Verification
@@ -51,7 +51,7 @@ def _export(options: argparse.Namespace) -> int:
     size = sum((options.folder / path).stat().st_size for path in files)
     written = {"folder": str(options.folder), "files": len(files), "bytes": size}
     text = f"{len(files)} files, {size / 1e6:.1f} MB, in {options.folder}; README.md explains them"
-    print(json.dumps(written) if options.json else text)
+    show(json.dumps(written) if options.json else text)
     return CONFORMS
 
 
@@ -59,7 +59,7 @@ def _verify(options: argparse.Namespace) -> int:
     from attention_ref.vectors.verify import verify
 
     found = verify(options.folder)
-    print(json.dumps(_data(found), indent=1) if options.json else _text(found))
+    show(json.dumps(_data(found), indent=1) if options.json else _text(found))
     return DIFFERS if found.problems else CONFORMS
 
 

@@ -1,0 +1,98 @@
+"""`attention-ref laws`: a broken law, its counterexample in a file, and the same file once the function is mended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attention_ref import cli
+from attention_ref.commands.command import CONFORMS, DIFFERS, USAGE
+from attention_ref.conformance import LAWS
+
+pytest.importorskip("hypothesis")
+
+MINE = """
+import numpy as np
+
+def right(query, key, value):
+    scores = query @ np.swapaxes(key, -1, -2) * query.dtype.type(query.shape[-1] ** -0.5)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ value
+
+def heads_last(query, key, value):
+    return np.swapaxes(right(*(np.swapaxes(array, 1, 2) for array in (query, key, value))), 1, 2)
+
+def later_values_weigh_more(query, key, value):
+    return right(query, key, value * np.arange(1, value.shape[-2] + 1, dtype=value.dtype)[:, None])
+"""
+DIALECT = 'layout = "batch length heads size"\nheads = "equal"\nranks = [4]'
+CHOICE = "--law key-permutation --dtype float32 --examples 20"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "ours.py").write_text(MINE)
+    (tmp_path / "mine.toml").write_text(DIALECT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def laws(arguments: str) -> int:
+    return cli.main(["laws", *arguments.split()])
+
+
+def test_a_counterexample_is_found_saved_and_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert laws(f"ours:later_values_weigh_more {CHOICE} --save broken") == DIFFERS
+    found = capsys.readouterr().out
+    assert "ours:later_values_weigh_more breaks laws" in found
+    assert "value (1, 1, 2, 1)" in found  # two keys, one head, one number: it cannot be smaller
+    (path,) = (folder / "broken").iterdir()
+    assert path.name == "key-permutation.attention.float32.json"
+
+    line = next(row.strip() for row in found.splitlines() if "reproduce: " in row)
+    assert laws(line.removeprefix("reproduce: attention-ref laws ")) == DIFFERS
+    capsys.readouterr()
+    assert laws(f"ours:later_values_weigh_more --replay {path}") == DIFFERS
+    assert "what came: " in capsys.readouterr().out
+    assert laws(f"ours:right --replay {path}") == CONFORMS
+
+
+def test_a_function_speaks_its_dialect(capsys: pytest.CaptureFixture[str]) -> None:
+    every = "--law head-independence --law query-independence --dtype float32 --examples 20"
+    assert laws(f"ours:heads_last {every} --dialect mine.toml") == CONFORMS
+    capsys.readouterr()
+    assert laws(f"ours:right {every} --dialect mine.toml --json") == DIFFERS
+    data = json.loads(capsys.readouterr().out)
+    assert "fails" in {law["verdict"] for law in data["laws"]}
+
+
+def test_laws_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert laws("--list") == CONFORMS
+    listed = capsys.readouterr().out.splitlines()
+    assert [law.id for law in LAWS if law.id not in listed] == []
+    assert laws("--list --json") == CONFORMS
+    assert [law["statement"] for law in json.loads(capsys.readouterr().out)] == [law.statement for law in LAWS]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "laws of what? give a SUBJECT, or --list"),
+        ("ours:right --law key-permutatoin", "did you mean key-permutation"),
+        ("ours:rihgt", "did you mean right"),
+        ("numpy --arrays torch", "--arrays is for module:callable; numpy has its own"),
+        ("numpy --dialect torch.sdpa", "--dialect is for module:callable; numpy has its own"),
+        ("ours:right --dialect torch.spda", "did you mean torch.sdpa"),
+        ("ours:right --replay mine.toml", "mine.toml"),
+    ],
+)
+def test_a_command_that_makes_no_sense_says_what_would(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert laws(arguments) == USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
