@@ -7,6 +7,7 @@ Every case changes one good call. What the backends and the specification's own 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -248,6 +249,21 @@ def test_a_model_refuses_lengths_in_the_words_of_the_spec(
         model(room_arrays.make(tokens, "int64"), lengths=room_arrays.make(np.array(lengths), "int64"))
     assert str(expected.value) in str(error.value)  # Keras writes around it
     model(room_arrays.make(tokens, "int64"), lengths=room_arrays.make(np.array([4, 3]), "int64"))
+
+
+def test_a_row_without_a_place_has_no_last_one(room: ModuleType, room_arrays: Arrays) -> None:
+    config = spec.ModelConfig.decoder(vocab=3, model=4, heads=1, layers=1, feedforward=4)
+    config = replace(config, head=spec.HeadConfig(kind="classifier", size=3, place="last"))
+    params, tokens, lengths = weights.init(config), np.zeros((2, 5), np.int64), [5, 0]
+    specified = spec.Transformer(config, {name: spec.as_array(array.tolist()) for name, array in params.items()})
+    with pytest.raises(spec.SpecificationError) as expected:
+        specified(tokens.tolist(), lengths=lengths)
+    model, made = room.Transformer(config, params), room_arrays.make(tokens, "int64")
+    given = {"lengths": room_arrays.make(np.array(lengths), "int64")}
+    for call in (model, model.step):
+        with pytest.raises(spec.SpecificationError) as error:
+            call(made, **given)
+        assert str(expected.value) in str(error.value)  # Keras writes around it
 
 
 @pytest.mark.parametrize("name", ["query", "key", "value", "bias"])

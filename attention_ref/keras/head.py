@@ -9,9 +9,10 @@ import keras
 from keras import ops
 
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, integers, tanh, widen
+from attention_ref.keras._arrays import Array, integers, tanh, values, widen
 from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.head import check_last_place
 from attention_ref.spec.taps import Tap, told
 
 
@@ -70,5 +71,7 @@ def last_place(array: Array, lengths: Any) -> Array:
     """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
-    ends = integers(lengths)[:, None, None] - 1  # (b,1,1)
+    lengths = integers(lengths)
+    check_last_place(values(lengths))
+    ends = lengths[:, None, None] - 1  # (b,1,1)
     return ops.take_along_axis(array, ends, axis=1)[:, 0]

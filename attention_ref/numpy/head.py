@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, widen
+from attention_ref.numpy._arrays import Array, values, widen
 from attention_ref.spec.architecture import HeadConfig
+from attention_ref.spec.head import check_last_place
 from attention_ref.spec.taps import Tap, told
 
 
@@ -64,5 +65,7 @@ def last_place(array: Array, lengths: Any) -> Array:
     """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
-    ends = np.asarray(lengths)[:, None, None] - 1  # (b,1,1)
+    lengths = np.asarray(lengths)
+    check_last_place(values(lengths))
+    ends = lengths[:, None, None] - 1  # (b,1,1)
     return np.take_along_axis(array, ends, axis=1)[:, 0]

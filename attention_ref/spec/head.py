@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attention_ref.spec import primitives
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.arrays import Array, as_array
 from attention_ref.spec.embedding import scaled
+from attention_ref.spec.errors import reject
 from attention_ref.spec.numbers import constant, stored, tanh
 from attention_ref.spec.taps import Tap, told
 
@@ -69,8 +70,17 @@ def _places(array: Array, place: str, lengths: Any) -> Array:
     """Take the first or the last real place of every row: `(b,l,m)` to `(b,m)`."""
     batch, length, model = array.shape
     ends = as_array(lengths).values if lengths is not None else [length] * batch
+    if place == "last":
+        check_last_place(ends)
     taken = [0 if place == "first" else end - 1 for end in ends]
     return Array((batch, model), [n for b in range(batch) for n in array[(b, taken[b])]], "real")
+
+
+def check_last_place(lengths: Sequence[int] | None) -> None:
+    """Check that every row has a last real place, where the lengths can be read."""
+    for length in lengths or ():
+        if length < 1:
+            reject("Head", "a row whose last real place is read must have one", length)
 
 
 def _transposed(table: Array) -> Array:
