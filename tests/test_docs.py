@@ -85,8 +85,9 @@ def test_a_page_with_cells_says_so_and_nothing_else_does(page: Path) -> None:
 
 @pages
 def test_what_a_page_asks_for_can_be_generated(page: Path) -> None:
-    names = {line[1] for line in LINE.finditer(SOURCES[page])}
-    assert names <= set(GENERATORS)
+    """All but what runs wrong implementations, which other tests do."""
+    lines = [line for line in LINE.finditer(SOURCES[page]) if line[1] not in {"gallery", "mistake", "mistakes"}]
+    assert all(GENERATORS[line[1]](*line[2].split()) for line in lines)
     assert "{{ " not in LINE.sub("", body(SOURCES[page]))
 
 
