@@ -22,11 +22,12 @@ def toctree(*patterns: str) -> str:
 
 
 def readme(*title: str) -> str:
-    """Show what stands under a heading of the README, with its Python as cells."""
+    """Show what stands under a heading of the README, with its Python as cells, which print what it says they do."""
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     _, section = text.split(f"\n## {' '.join(title)}\n")
     section = section.partition("\n## ")[0].replace("](docs/", "](/")
-    return re.sub("^```python$", "```{code-cell} python", section.strip(), flags=re.MULTILINE)
+    cells = re.sub("^```python$", "```{code-cell} python", section.strip(), flags=re.MULTILINE)
+    return re.sub(r"^(print\(.*\))  # .*$", r"\1", cells, flags=re.MULTILINE)
 
 
 def legend() -> str:
