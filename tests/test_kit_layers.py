@@ -16,7 +16,7 @@ from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.spec.records import to_json
-from attention_ref.spec.trace import Traced, roundings
+from attention_ref.spec.trace import Rounding, Traced, gradients, roundings
 from attention_ref.vectors import recipe, sizes
 from attention_ref.vectors.configuration import merged
 
@@ -142,9 +142,22 @@ def test_sizes_found_together_are_those_found_one_by_one() -> None:
     numbers = [Traced(value) for value in (0.5, -1.25, 3.0, 0.0078125)]
     first, second, third, fourth = numbers
     angle = (first.double(2.0) * first.double(3.5)).sin().rounded()
+    certain, uncertain = (second * third).stored(), (first + fourth).stored() * second - first * second
+    behind = (uncertain.cut() * third + certain.cut() * first - fourth * fourth).cut()
     outputs = [(first * second + third).stored(), (first / fourth).exp() * angle, third, angle.tanh().stored() * second]
+    outputs += [certain.cut(), uncertain.cut(), behind, behind * third - certain]
     for one, other in zip(sizes.roundings(outputs), roundings(outputs), strict=True):
         assert one == pytest.approx(other, rel=1e-14)
+
+
+def test_errors_pass_a_cut_where_they_may_have_turned_the_sign() -> None:
+    one, close, far = (Traced(value) for value in (1.0, 1.0078125, 3.0))  # 1/128 more is two roundings of bfloat16
+    uncertain, certain = one - close.stored(), one - far.stored()
+    assert roundings([uncertain.cut()]) == roundings([uncertain])
+    assert roundings([certain.cut()]) == [Rounding(0.0, 0.0, 0.0, 0.0)]
+    for number in (uncertain, certain):
+        assert float(number.cut()) == 0.0
+        assert gradients([number.cut()], [1.0], [one, close, far]) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.names() if name[0] in LAYERS], ids="/".join)

@@ -61,6 +61,14 @@ def detached(number: Number) -> Number:
     return number.detached() if hasattr(number, "detached") else number
 
 
+def cut(number: Number) -> Number:
+    """Give 0 in the type of a number that is not positive.
+
+    In the record its slope is 0 too, but rounding errors pass where they may turn its sign.
+    """
+    return number.cut() if hasattr(number, "cut") else constant(0.0, number)
+
+
 def _function(name: str, number: Number) -> Number:
     """Call a function on a float by `math`, on an mpf by its context, on a traced number by its own method."""
     if isinstance(number, float):

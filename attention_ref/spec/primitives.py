@@ -10,6 +10,7 @@ from attention_ref.spec.config import Norm
 from attention_ref.spec.numbers import (
     Number,
     constant,
+    cut,
     detached,
     dot,
     erf,
@@ -184,7 +185,7 @@ def _scaled_rows(
 
 def relu(number: Number) -> Number:
     """`max(x, 0)`; its slope at 0 is 0."""
-    return number if number > 0 or is_nan(number) else detached(constant(0.0, number))
+    return number if number > 0 or is_nan(number) else cut(number)
 
 
 def gelu(number: Number) -> Number:

@@ -28,6 +28,12 @@ from attention_ref.spec.numbers import Number
 ELEMENTARY_UNITS = 4
 """Roundings that an elementary function counts for: released libraries return exp with errors of up to 2.4 ulp."""
 
+COARSEST_UNITS = {"arithmetic": 2.0**-24, "storage": 2.0**-8, "double": 2.0**-53}
+"""The unit roundoffs of the coarsest dtypes: bfloat16, which is computed in float32."""
+
+CERTAIN = 8
+"""Expected sizes of its rounding errors that a number must be away from 0 so that its sign is certain."""
+
 _order = itertools.count()
 
 
@@ -124,6 +130,10 @@ class Traced:
     def detached(self) -> Traced:
         return Traced(numbers.detached(self.value))
 
+    def cut(self) -> Traced:
+        zero = numbers.constant(0.0, self.value)
+        return Cut(zero, ((self, zero),))
+
     def __eq__(self, other: object) -> bool:
         return self.value == (other.value if isinstance(other, Traced) else other)
 
@@ -148,6 +158,12 @@ class Traced:
     def _lasting(self) -> Precision:
         """What is computed of this number alone keeps float64, but not the storage dtype."""
         return "double" if self.precision == "double" else "arithmetic"
+
+
+class Cut(Traced):
+    """The 0 that a number which is not positive becomes."""
+
+    __slots__ = ()
 
 
 class Rounding(NamedTuple):
@@ -196,9 +212,17 @@ class _Operation(NamedTuple):
     precision: Precision
 
 
-def _operation(node: Traced) -> _Operation:
+def _operation(node: Traced, operations: dict[Traced, _Operation]) -> _Operation:
     parents = [(parent, float(partial)) for parent, partial in node.parents]
+    if isinstance(node, Cut):
+        parents = [(cut, float(not has_certain_sign(cut, _rounding(cut, operations)))) for cut, _ in parents]
     return _Operation(parents, node.units * abs(float(node.value)), node.precision)
+
+
+def has_certain_sign(number: Traced, rounding: Rounding) -> bool:
+    """Say whether rounding errors of a size cannot turn the sign of a number in any dtype."""
+    errors = [units * getattr(rounding, precision) for precision, units in COARSEST_UNITS.items()]
+    return abs(float(number.value)) > CERTAIN * math.hypot(*errors)
 
 
 def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
@@ -208,7 +232,7 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
     for node in sorted(ancestors([output]), key=lambda traced: traced.order, reverse=True):
         adjoint = adjoints[node]
         if node not in operations:
-            operations[node] = _operation(node)
+            operations[node] = _operation(node, operations)
         parents, size, precision = operations[node]
         if size:
             errors[precision].append(adjoint * size)

@@ -7,15 +7,36 @@ each number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
-from attention_ref.spec.trace import Rounding, Traced, ancestors
+from attention_ref.spec.trace import Cut, Rounding, Traced, ancestors, has_certain_sign
 
 
 def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
     """Give the size of the rounding errors of every output."""
+    return _roundings(outputs, _passing(outputs))
+
+
+def _passing(outputs: Sequence[Traced]) -> set[Cut]:
+    """Give the cuts through which errors pass; whether one does depends on those before it."""
+    depths: dict[Traced, int] = {}
+    cuts: dict[int, list[Cut]] = {}
+    for node in sorted(ancestors(outputs), key=lambda traced: traced.order):
+        depths[node] = max((depths[parent] for parent, _ in node.parents), default=0)
+        if isinstance(node, Cut):
+            cuts.setdefault(depths[node], []).append(node)
+            depths[node] += 1
+    passing: set[Cut] = set()
+    for _, level in sorted(cuts.items()):
+        numbers = [node.parents[0][0] for node in level]
+        sizes = zip(numbers, _roundings(numbers, passing), strict=True)
+        passing |= {cut for cut, pair in zip(level, sizes, strict=True) if not has_certain_sign(*pair)}
+    return passing
+
+
+def _roundings(outputs: Sequence[Traced], passing: Set[Cut]) -> list[Rounding]:
     count = len(outputs)
     adjoints: dict[Traced, np.ndarray] = {}
     for column, output in enumerate(outputs):
@@ -29,7 +50,7 @@ def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
             errors[node.precision] = np.hypot(errors[node.precision], adjoint * size)
             sums[node.precision] += np.abs(adjoint)
         for parent, partial in node.parents:
-            moved = adjoint * float(partial)
+            moved = adjoint * (float(partial) if not isinstance(node, Cut) else node in passing)
             adjoints[parent] = adjoints[parent] + moved if parent in adjoints else moved
     fields = (errors["arithmetic"], errors["storage"], sums["arithmetic"], sums["storage"], errors["double"])
     columns = zip(*fields, strict=True)
