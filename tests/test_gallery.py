@@ -10,6 +10,7 @@ from attention_ref.conformance import ATTENTIONS, OPERATIONS, Subject, check_sub
 from attention_ref.spec.clauses import clauses
 from tests.wrong_attentions import GALLERY, RightAttention
 
+pytestmark = pytest.mark.bare
 GROUPS = tuple(f"{OPERATIONS[name].group}." for name in ATTENTIONS)
 OF_ATTENTION = {name: clause for name, clause in clauses().items() if name.startswith(GROUPS)}
 DTYPES = ("float64", "float32", "float16", "bfloat16")

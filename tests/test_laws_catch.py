@@ -18,6 +18,8 @@ from attention_ref.spec.config import AttentionConfig
 from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
 from tests.wrong_layers.record import configured, patched, without
 
+pytestmark = pytest.mark.bare
+
 
 class LaterKeysPreferred(WrongAttention):
     """A bias of distance that nobody asked for."""

@@ -21,6 +21,7 @@ from attention_ref.conformance.catalogue import all_cases
 from attention_ref.spec.clauses import clauses
 from attention_ref.vectors import recipe
 
+pytestmark = pytest.mark.bare
 FILES = [(operation, profile) for operation in vectors.operations() for profile in vectors.profiles(operation)]
 DTYPES = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 FOLDER = Path(vectors.__file__).parent

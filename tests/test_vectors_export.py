@@ -23,6 +23,7 @@ from attention_ref.vectors.contents import BUDGET, ExportError, choose, contents
 from attention_ref.vectors.errata import Erratum
 from attention_ref.vectors.export import export
 
+pytestmark = pytest.mark.bare
 CORE = "vectors/attention/core.json"
 MANIFEST, INDEX = "SHA256SUMS", "index.json"
 NEEDS_NODE = pytest.mark.skipif(

@@ -11,6 +11,7 @@ from attention_ref.conformance import ATTENTIONS, OPERATIONS, Subject, check_sub
 from attention_ref.spec.clauses import clauses
 from tests.wrong_layers import GALLERY
 
+pytestmark = pytest.mark.bare
 OF_ATTENTION = tuple(f"{OPERATIONS[name].group}." for name in ATTENTIONS)
 LAYERS = tuple(name for name in OPERATIONS if name not in ATTENTIONS)
 
