@@ -10,10 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-FACTOR = 8
-"""The budget over the expected size of the rounding errors. Errors of independent roundings reach 8 times their
-expected size about never; orders of summation other than the formula's, fused products and other elementary functions
-stay within it as well."""
+from attention_ref.spec.trace import FACTOR
 
 
 class Format(NamedTuple):

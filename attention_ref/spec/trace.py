@@ -31,8 +31,10 @@ ELEMENTARY_UNITS = 4
 COARSEST_UNITS = {"arithmetic": 2.0**-24, "storage": 2.0**-8, "double": 2.0**-53}
 """The unit roundoffs of the coarsest dtypes: bfloat16, which is computed in float32."""
 
-CERTAIN = 8
-"""Expected sizes of its rounding errors that a number must be away from 0 so that its sign is certain."""
+FACTOR = 8
+"""The largest error over its expected size. Errors of independent roundings reach 8 times their expected size about
+never; orders of summation other than the formula's, fused products and other elementary functions stay within it as
+well."""
 
 _order = itertools.count()
 
@@ -222,7 +224,7 @@ def _operation(node: Traced, operations: dict[Traced, _Operation]) -> _Operation
 def has_certain_sign(number: Traced, rounding: Rounding) -> bool:
     """Say whether rounding errors of a size cannot turn the sign of a number in any dtype."""
     errors = [units * getattr(rounding, precision) for precision, units in COARSEST_UNITS.items()]
-    return abs(float(number.value)) > CERTAIN * math.hypot(*errors)
+    return abs(float(number.value)) > FACTOR * math.hypot(*errors)
 
 
 def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:

@@ -22,6 +22,7 @@ from typing import Any
 from attention_ref import vectors
 from attention_ref.spec import VERSION
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.errata import errata
 
 Name = tuple[str, str]
@@ -29,7 +30,7 @@ Name = tuple[str, str]
 TITLE = "attention_ref vectors"
 README, INDEX, MANIFEST = "README.md", "index.json", "SHA256SUMS"
 BUDGET = {
-    "factor": 8,
+    "factor": FACTOR,
     "dtypes": {
         name: {
             "arithmetic": "float64" if name == "float64" else "float32",
