@@ -108,7 +108,6 @@ def chosen(options: Any) -> Subject:
         UsageError: when it names none, or more than one, or an option that is for others.
     """
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.dialects import resolve
 
     ways = [f"--{way}" for way in WAYS if getattr(options, way)] + ["SUBJECT"] * bool(options.subject)
     if len(ways) != 1:
@@ -118,13 +117,24 @@ def chosen(options: Any) -> Subject:
     claims = tuple(options.claim or ())
     if not options.subject:
         return replace(_elsewhere(options), claims=claims)
+    return replace(in_process(options, options.operation), timeout=options.timeout or None, claims=claims)
+
+
+def in_process(options: Any, operation: str | None) -> Subject:
+    """Make the subject that a command names by SUBJECT, `--arrays`, `--dialect` and `--engine`.
+
+    Raises:
+        UsageError: when there is no such subject, or for an option that is for others.
+    """
+    from attention_ref.conformance import UsageError
+    from attention_ref.conformance.dialects import resolve
+
     for name in ("arrays", "dialect"):
         if getattr(options, name) and ":" not in options.subject:
             raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
     dialect = resolve(options.dialect) if options.dialect else None
     choose_engine(options.subject, options.arrays or (dialect.arrays if dialect else "numpy"), options.engine)
-    found = subject(options.subject, options.arrays, options.operation or "attention", dialect)
-    return replace(found, timeout=options.timeout or None, claims=claims)
+    return subject(options.subject, options.arrays, operation or "attention", dialect)
 
 
 def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, save, takes_json
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
+from attention_ref.facts import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Subject
 
-DTYPES = ("float64", "float32", "float16", "bfloat16")
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
 FORMATS = ("text", "json", "junit", "markdown", "html")
 
@@ -34,10 +34,9 @@ def add(commands: Any) -> None:
     add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
     add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
     add("--no-gradients", action="store_true", help="leave out the cases that ask for gradients")
-    dtypes = ", ".join(DTYPES)
     text = "a profile that it supports: what is unsupported in it is a failure; may be given again"
     add("--claim", metavar="P", action="append", help=text)
-    add("--dtype", metavar="D", action="append", help=f"{dtypes} or all; default: float64 and float32")
+    add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
@@ -100,12 +99,11 @@ def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
 def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
     from attention_ref.conformance import check_subject, known
 
-    dtypes = options.dtype or ["float64", "float32"]
     return check_subject(
         subject,
         operations=[options.operation] if options.operation else None,
         profiles=options.profile,
-        dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
+        dtypes=dtypes(options.dtype),
         cases=options.case,
         seed=options.seed,
         gradients=not options.no_gradients,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from attention_ref.facts import DTYPES
 
 PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -27,6 +29,12 @@ def command(commands: Any, name: str, run: Run | None, text: str) -> argparse.Ar
 def takes_json(parser: argparse.ArgumentParser) -> None:
     """Let a command write JSON."""
     parser.add_argument("--json", action="store_true", help="write JSON")
+
+
+def dtypes(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Give the dtypes that `--dtype` names, `all` among them; float64 and float32 when none."""
+    named = given or ("float64", "float32")
+    return DTYPES if "all" in named else tuple(dict.fromkeys(named))
 
 
 def show(text: str, file: TextIO | None = None) -> None:

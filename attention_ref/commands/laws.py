@@ -9,13 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends, subjects
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, show, takes_json
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
+from attention_ref.facts import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Law, LawReport, Subject
 
-DTYPES = ("float64", "float32", "float16", "bfloat16")
 _EPILOG = """\
 examples:
   attention-ref laws numpy
@@ -71,12 +71,11 @@ def _report(options: argparse.Namespace) -> LawReport:
     if options.replay:
         dtype = options.dtype[0] if options.dtype else None
         return replace(replay_law(subject, options.replay, dtype=dtype), command=_command(options))
-    dtypes = options.dtype or ["float64", "float32"]
     report = check_laws(
         subject,
         options.operation,
         laws=options.law,
-        dtypes=DTYPES if "all" in dtypes else tuple(dict.fromkeys(dtypes)),
+        dtypes=dtypes(options.dtype),
         seed=options.seed,
         progress=counter(lambda result: f"{result.operation}: {result.law.id}"),
         **({"examples": options.examples} if options.examples else {}),
@@ -89,21 +88,14 @@ def _report(options: argparse.Namespace) -> LawReport:
 
 def _subject(options: argparse.Namespace) -> Subject:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.dialects import resolve
 
     if options.subject is None:
         raise UsageError("laws of what? give a SUBJECT, or --list")
-    for name in ("arrays", "dialect"):
-        if getattr(options, name) and ":" not in options.subject:
-            raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
-    dialect = resolve(options.dialect) if options.dialect else None
-    arrays, operation = options.arrays or (dialect.arrays if dialect else "numpy"), options.operation
     if options.replay:
         from attention_ref.conformance.laws.counterexample import read
 
-        operation = read(options.replay)["operation"]
-    subjects.choose_engine(options.subject, arrays, options.engine)
-    return subjects.subject(options.subject, options.arrays, operation or "attention", dialect)
+        return subjects.in_process(options, read(options.replay)["operation"])
+    return subjects.in_process(options, options.operation)
 
 
 def _command(options: argparse.Namespace) -> str:
