@@ -31,7 +31,6 @@ MARKER = (
     "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; given to a test function, the "
     "cases of its attention_ref_case"
 )
-_MOST_HANGS = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -156,14 +155,15 @@ class CaseCheck:
         """
         __tracebackhide__ = True
         from attention_ref.conformance import Subject
+        from attention_ref.conformance.subject import name_of
 
         options = _options(self._node.config)
         arrays = arrays or _marked(self._node).get("arrays") or options.arrays or "numpy"
         if isinstance(function, Subject):
             subject = function
         else:
-            name = str(getattr(function, "__name__", type(function).__name__))
-            subject = Subject(name, arrays, {self.case.operation: function}, timeout=options.timeout or None)
+            operations = {self.case.operation: function}
+            subject = Subject(name_of(function), arrays, operations, timeout=options.timeout or None)
         line = f"pytest {shlex.quote(self._node.nodeid)}"
         Verifier(subject, self._known, self._binds, lambda *_: line).verify(self.case, self.dtype)
 
@@ -181,9 +181,9 @@ class Verifier:
         """Ask the subject and raise the outcome, unless it has passed."""
         __tracebackhide__ = True
         from attention_ref.conformance import Report, UsageError
-        from attention_ref.conformance.runner import run
+        from attention_ref.conformance.runner import MOST_HANGS, run
 
-        if self._hangs == _MOST_HANGS:
+        if self._hangs == MOST_HANGS:
             pytest.skip("not asked, because it hung before")
         try:
             results = run(self._subject, [(case, dtype)])

@@ -11,6 +11,7 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
+from attention_ref.conformance.encoding import read_array
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import Record
@@ -19,7 +20,6 @@ GRADIENTS = "grad"
 """The profile of the cases that ask for gradients."""
 
 _RESULTS = {"return_weights": "attention.weights", "return_log_sum_exp": "attention.log-sum-exp"}
-_DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,6 @@ def _expected(result: Mapping[str, Any]) -> Expected:
 
 
 def _array(item: Mapping[str, Any]) -> np.ndarray:
-    """Read an array. NaN and infinities are strings in the file, which NumPy reads as numbers."""
-    array = np.array(item["values"], _DTYPES[item.get("dtype", "real")]).reshape(item["shape"])
+    array = read_array(item)
     array.flags.writeable = False
     return array

@@ -18,7 +18,7 @@ from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.runner import Progress, Result, reject, run, select
-from attention_ref.conformance.subject import Subject, UsageError
+from attention_ref.conformance.subject import Subject, UsageError, name_of
 from attention_ref.spec.clauses import clauses
 
 DTYPES = ("float64", "float32")
@@ -85,7 +85,7 @@ def check(
     """
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
-    called = str(getattr(function, "__name__", type(function).__name__))
+    called = name_of(function)
     chosen = {"op": (op, "attention"), "arrays": (arrays, None), "dialect": (dialect, None)}
     given = "".join(
         f", {key}={_shown(value)}" for key, (value, default) in chosen.items() if value not in (default, "numpy")

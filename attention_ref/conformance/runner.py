@@ -22,7 +22,7 @@ from attention_ref.conformance.seeded import with_seed
 from attention_ref.conformance.subject import Subject, Unsupported, UsageError
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
-_MOST_HANGS = 3
+MOST_HANGS = 3
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def run(
             results.append(_result(subject, case, dtype))
         if progress is not None:
             progress(len(results), len(checks), results[-1])
-        if sum(result.hangs for result in results) == _MOST_HANGS:
+        if sum(result.hangs for result in results) == MOST_HANGS:
             return results + _left(checks[len(results) :])
     return results
 

@@ -88,6 +88,11 @@ def _builder(module: ModuleType, name: str, arrays: str) -> Callable[..., Any]:
     return build
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """Give the name of a function, or of the class of what else is called."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def signed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give what has the signature of a call: a layer of PyTorch or Keras takes anything and hands it on."""
     for name in ("call", "forward"):

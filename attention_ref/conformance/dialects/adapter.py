@@ -13,7 +13,7 @@ from attention_ref.conformance.dialects import axes, rules
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, Dialect
 from attention_ref.conformance.dialects.native import dtype_of, native_of
 from attention_ref.conformance.dialects.rules import Sizes
-from attention_ref.conformance.subject import Unsupported, UsageError, signed
+from attention_ref.conformance.subject import Unsupported, UsageError, name_of, signed
 
 _TENSORS = ("query", "key", "value")
 _ASKED = {"return_weights": "weights", "return_log_sum_exp": "log_sum_exp"}
@@ -44,7 +44,7 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
     items += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]
     operation.__wrapped__ = function  # type: ignore[attr-defined]
-    operation.__name__ = str(getattr(function, "__name__", type(function).__name__))
+    operation.__name__ = name_of(function)
     return operation
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from attention_ref.conformance.arrays import arrays_of
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.checking import DTYPES
 from attention_ref.conformance.laws import catalogue, counterexample
 from attention_ref.conformance.laws.judging import tried
 from attention_ref.conformance.laws.law import Law
@@ -16,12 +17,11 @@ from attention_ref.conformance.laws.running import FAILS, HOLDS, UNSUPPORTED, La
 from attention_ref.conformance.laws.vetting import run_laws
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.runner import reject
-from attention_ref.conformance.subject import Subject, Unsupported
+from attention_ref.conformance.subject import Subject, Unsupported, name_of
 
 EXAMPLES = 50
 """How many calls a law is tried on unless it is told otherwise."""
 Progress = Callable[[int, int, LawResult], None]
-_DTYPES = ("float64", "float32")
 
 
 def check_laws(
@@ -30,7 +30,7 @@ def check_laws(
     *,
     arrays: str = "numpy",
     laws: Sequence[str] | None = None,
-    dtypes: Sequence[str] = _DTYPES,
+    dtypes: Sequence[str] = DTYPES,
     examples: int = EXAMPLES,
     seed: int = 0,
     save: str | Path | None = None,
@@ -126,8 +126,7 @@ def _subject(subject: Subject | Callable[..., Any], op: str | None, arrays: str)
         operation = op or "attention"
         if operation not in OPERATIONS:
             reject("operation", operation, OPERATIONS)
-        name = str(getattr(subject, "__name__", type(subject).__name__))
-        return Subject(name, arrays, {operation: subject})
+        return Subject(name_of(subject), arrays, {operation: subject})
     if op is not None and op not in subject.operations:
         reject(f"operation of {subject.name}", op, subject.operations)
     return subject

@@ -16,14 +16,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance import encoding
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.encoding import encoded
 from attention_ref.conformance.laws.calls import Call
 from attention_ref.conformance.laws.judging import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
@@ -33,8 +34,6 @@ from attention_ref.spec import VERSION
 from attention_ref.spec.records import to_json
 
 FORMAT = 1
-_DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
-_KINDS = {"f": "real", "b": "bool", "i": "integer"}
 _FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands")
 
 
@@ -65,8 +64,8 @@ def failure(outcome: Outcome) -> dict[str, Any]:
         return {}
     found = outcome.judgements[outcome.broken]
     number = int(np.argmax(found.share))
-    sides = {name: _number(getattr(found, name)[number]) for name in ("left", "right", "error", "budget", "share")}
-    return {"demand": outcome.broken, "number": number, **sides}
+    sides = {name: float(getattr(found, name)[number]) for name in ("left", "right", "error", "budget", "share")}
+    return {"demand": outcome.broken, "number": number, **encoded(sides)}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -99,24 +98,24 @@ def trial_of(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
 
 
 def _call(call: Call, answer: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    parameters = {name: array_text(array) for name, array in call.parameters.items()}
+    parameters = {name: encoding.array(array) for name, array in call.parameters.items()}
     return {
-        "inputs": {name: array_text(array) for name, array in call.inputs.items()},
+        "inputs": {name: encoding.array(array) for name, array in call.inputs.items()},
         "options": {name: list(value) if isinstance(value, tuple) else value for name, value in call.options.items()},
         **({"config": to_json(call.config), "parameters": parameters} if call.config is not None else {}),
         **({"chunks": call.chunks} if call.chunks else {}),
         "returns": list(call.results),
-        "came": {name: array_text(array) for name, array in answer.items()},
+        "came": {name: encoding.array(array) for name, array in answer.items()},
     }
 
 
 def _read_call(operation: str, data: Mapping[str, Any]) -> Call:
     return Call(
         operation,
-        inputs={name: _read_array(array) for name, array in data["inputs"].items()},
+        inputs={name: encoding.read_array(array) for name, array in data["inputs"].items()},
         options={name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()},
         config=configuration(operation, data.get("config")),
-        parameters={name: _read_array(array) for name, array in data.get("parameters", {}).items()},
+        parameters={name: encoding.read_array(array) for name, array in data.get("parameters", {}).items()},
         chunks=tuple(map(tuple, data.get("chunks", ()))),
     )
 
@@ -127,8 +126,8 @@ def _demand(demand: Demand, budgets: np.ndarray) -> dict[str, Any]:
         "left": [_term(each) for each in demand.left],
         "relation": demand.relation,
         "right": [_term(each) for each in demand.right],
-        "constants": _numbers(constants),
-        "budgets": _numbers(budgets),
+        "constants": encoded(constants.tolist()),
+        "budgets": encoded(budgets.tolist()),
     }
 
 
@@ -138,7 +137,7 @@ def _term(term: Term) -> dict[str, Any]:
         "call": term.call,
         "result": term.result,
         "places": term.places.ravel().tolist(),
-        "factors": _numbers(factors),
+        "factors": encoded(factors.ravel().tolist()),
     }
 
 
@@ -148,26 +147,5 @@ def _terms(data: Sequence[Mapping[str, Any]]) -> tuple[Term, ...]:
     )
 
 
-def array_text(array: np.ndarray) -> dict[str, Any]:
-    """Describe an array as the vectors do."""
-    values = _numbers(array) if array.dtype.kind == "f" else array.ravel().tolist()
-    return {"shape": list(array.shape), "dtype": _KINDS[array.dtype.kind], "values": values}
-
-
-def _read_array(data: Mapping[str, Any]) -> np.ndarray:
-    return np.array(data["values"], _DTYPES[data["dtype"]]).reshape(data["shape"])
-
-
 def _reals(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, np.float64)
-
-
-def _numbers(array: np.ndarray) -> list[Any]:
-    return [_number(value) for value in array.ravel().tolist()]
-
-
-def _number(value: Any) -> float | str:
-    number = float(value)
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -15,6 +15,7 @@ import numpy as np
 from attention_ref import spec
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected
+from attention_ref.conformance.encoding import DTYPES
 from attention_ref.spec import Array, Traced
 from attention_ref.spec.trace import roundings
 from attention_ref.vectors import features, layers, traits
@@ -23,7 +24,6 @@ from attention_ref.vectors.recipe import Recipe
 SAMPLE = 24
 """How many numbers of a result of attention have a budget."""
 
-_DTYPES = {"real": np.float64, "bool": np.bool_, "integer": np.int64}
 _UNBOUNDED = (np.inf, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -86,4 +86,4 @@ def _other(recipe: Recipe) -> tuple[Mapping[str, Expected], list[str]]:
 
 
 def _read(array: Array) -> np.ndarray:
-    return np.array(array.values, _DTYPES[array.dtype]).reshape(array.shape)
+    return np.array(array.values, DTYPES[array.dtype]).reshape(array.shape)

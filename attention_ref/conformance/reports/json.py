@@ -6,13 +6,13 @@ NaN and infinities are strings, as in the vectors.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.encoding import encoded
 from attention_ref.conformance.runner import FAILED, Mismatch, Result
 from attention_ref.conformance.subject import Subject
 
@@ -49,7 +49,7 @@ def data(report: Report) -> dict[str, Any]:
         "clauses": [asdict(verdict) for verdict in report.clauses],
         "results": [_result(report, result) for result in report.results],
     }
-    return dict(plain(found))
+    return dict(encoded(found))
 
 
 def read(found: Mapping[str, Any]) -> Report:
@@ -70,17 +70,6 @@ def read(found: Mapping[str, Any]) -> Report:
         lambda case, dtype: lines[case, dtype] or "",
         **{name: found[name] for name in ("binds_optional", "spec", "remarks")},
     )
-
-
-def plain(item: Any) -> Any:
-    """Give what JSON can hold."""
-    if isinstance(item, Mapping):
-        return {name: plain(value) for name, value in item.items()}
-    if isinstance(item, (list, tuple)):
-        return [plain(value) for value in item]
-    if isinstance(item, float) and not math.isfinite(item):
-        return "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
-    return item
 
 
 def _result(report: Report, result: Result) -> dict[str, Any]:

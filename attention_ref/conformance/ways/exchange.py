@@ -24,10 +24,10 @@ import numpy as np
 
 from attention_ref.conformance.call import Answer, Fault, dtype_of
 from attention_ref.conformance.case import Case
+from attention_ref.conformance.encoding import array
 from attention_ref.conformance.subject import Unsupported
 from attention_ref.spec.records import to_json
 
-_KINDS = {"f": "real", "b": "bool", "i": "integer"}
 _NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _QUOTED = 80
 
@@ -38,12 +38,11 @@ class OutOfStep(Fault):
 
 def request(case: Case, dtype: str, number: int) -> str:
     """Write a call as one line, without its end. What a case does not have is left out."""
-    cotangents: Mapping[str, np.ndarray] = getattr(case, "cotangents", {})
     optional = {
         "config": to_json(case.config) if case.config is not None else None,
         "parameters": _arrays(case.parameters),
         "chunks": [list(chunk) for chunk in case.chunks],
-        "cotangents": _arrays(cotangents),
+        "cotangents": _arrays(case.cotangents),
         "taps": list(case.taps),
     }
     fields = {
@@ -89,12 +88,6 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
     return Answer(results, taps, ())
 
 
-def array(values: np.ndarray) -> dict[str, Any]:
-    """Write an array as the vectors have it: shape, kind and flat values."""
-    flat = values.ravel().tolist()
-    return {"shape": list(values.shape), "dtype": _KINDS[values.dtype.kind], "values": [_written(x) for x in flat]}
-
-
 def schema(name: str) -> dict[str, Any]:
     """Read the JSON Schema of a `"request"` or an `"answer"`."""
     path = resources.files(__package__).joinpath("schema", f"{name}.json")
@@ -103,12 +96,6 @@ def schema(name: str) -> dict[str, Any]:
 
 def _arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {name: array(values) for name, values in arrays.items()}
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _object(line: str) -> dict[str, Any]:
