@@ -1,14 +1,19 @@
-"""The backends: which of them can be used here, and the engine that Keras runs on. Nothing is imported to find out."""
+"""The backends: what is known of each, which can be used here, and the engine that Keras runs on.
+
+Nothing is imported to find out. The tests check every backend in the dtypes that stand here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
 
 ROOMS = ("numpy", "torch", "keras")
 """The implementations, each a module of this library."""
@@ -16,20 +21,97 @@ ROOMS = ("numpy", "torch", "keras")
 ENGINES = ("tensorflow", "jax", "torch")
 """What Keras can run on here."""
 
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+class Facts(NamedTuple):
+    """The facts of one backend.
+
+    Arguments:
+        title: what people call it.
+        module: what is imported.
+        extra: what `python -m pip install "attention-ref[...]"` takes; nothing when empty.
+        needs: the packages that it imports.
+        engines: what those run on, where there is a choice.
+        arrays: what it takes and returns.
+        dtypes: those of its arrays.
+        dtypes_need: what some of them need beside.
+        devices: what it computes on.
+        compilers: what its calls may be compiled with.
+        training: what its models are to an optimizer; None where gradients do not flow through them.
+    """
+
+    title: str
+    module: str
+    extra: str
+    needs: tuple[str, ...]
+    engines: tuple[str, ...]
+    arrays: str
+    dtypes: tuple[str, ...]
+    dtypes_need: str
+    devices: str
+    compilers: tuple[str, ...]
+    training: str | None
+
+
+FACTS: Mapping[str, Facts] = MappingProxyType(
+    {
+        "numpy": Facts(
+            title="NumPy",
+            module="attention_ref.numpy",
+            extra="",
+            needs=("numpy",),
+            engines=(),
+            arrays="numpy.ndarray",
+            dtypes=DTYPES,
+            dtypes_need="bfloat16 needs ml_dtypes",
+            devices="the CPU",
+            compilers=(),
+            training=None,
+        ),
+        "torch": Facts(
+            title="PyTorch",
+            module="attention_ref.torch",
+            extra="torch",
+            needs=("torch",),
+            engines=(),
+            arrays="torch.Tensor",
+            dtypes=DTYPES,
+            dtypes_need="",
+            devices="those of PyTorch",
+            compilers=("torch.compile",),
+            training="torch.nn.Module",
+        ),
+        "keras": Facts(
+            title="Keras",
+            module="attention_ref.keras",
+            extra="keras",
+            needs=("keras",),
+            engines=ENGINES,
+            arrays="tensors of the engine",
+            dtypes=DTYPES,
+            dtypes_need="float64 on JAX needs JAX_ENABLE_X64=1",
+            devices="those of the engine",
+            compilers=("tf.function", "jax.jit", "torch.compile"),
+            training="keras.Model",
+        ),
+    }
+)
+"""The facts of every room, by name."""
+
 _NEEDS = {
     "numpy": ("numpy",),
     "torch": ("torch",),
     "keras": ("keras",),
-    "tensorflow": ("keras", "tensorflow"),
-    "jax": ("keras", "jax"),
+    **{f"keras-{engine}": ("keras", engine) for engine in ENGINES},
 }
 
 
 def available() -> tuple[str, ...]:
     """Give the backends whose packages are installed, without importing them.
 
-    `"keras"` is among them when its engine is installed too. `"tensorflow"` and `"jax"` are Keras on that engine; a
-    process has only one of them, see `engine`.
+    `"keras"` is among them when its engine is installed too. `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"`
+    are Keras on that engine; a process has only one of them, see `engine`.
     """
     return tuple(name for name in _NEEDS if not missing(name))
 
@@ -44,7 +126,8 @@ def backend(name: str) -> ModuleType:
     """Give an implementation of the specification: the module `attention_ref.numpy`, `.torch` or `.keras`.
 
     Arguments:
-        name: `"numpy"`, `"torch"` or `"keras"`; `"tensorflow"` and `"jax"` are Keras on that engine.
+        name: `"numpy"`, `"torch"` or `"keras"`; `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"` require that
+            Keras runs on that engine.
 
     Raises:
         ValueError: for another name.
@@ -57,14 +140,20 @@ def backend(name: str) -> ModuleType:
     if packages := missing(name):
         raise ModuleNotFoundError(
             f"the backend {name} needs {' and '.join(packages)}, which is not installed: "
-            f'python -m pip install "attention-ref[{packages[-1]}]"'
+            f'python -m pip install "attention-ref[{_extra(name)}]"'
         )
-    if name in ("tensorflow", "jax") and engine() != name:
+    room, _, required = name.partition("-")
+    if required and engine() != required:
         raise RuntimeError(
-            f"the backend {name} is Keras on {name}, and Keras runs on {engine()} in this process. "
-            f"Set the environment variable KERAS_BACKEND={name} before Python starts"
+            f"the backend {name} is Keras on {required}, and Keras runs on {engine()} in this process. "
+            f"Set the environment variable KERAS_BACKEND={required} before Python starts"
         )
-    return import_module(f"attention_ref.{name if name in ROOMS else 'keras'}")
+    return import_module(f"attention_ref.{room}")
+
+
+def _extra(name: str) -> str:
+    """Return the extra of the package that installs what a backend needs."""
+    return f"keras-{engine()}" if name == "keras" and engine() in ENGINES else name
 
 
 def engine() -> str:

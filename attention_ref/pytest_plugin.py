@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attention_ref import subjects
+from attention_ref.commands import named_subjects
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Case, Report, Result, Subject
-    from attention_ref.conformance.known import KnownFailures
+    from attention_ref.conformance.expected_failures import KnownFailures
 
 PREFIX = "attention_ref_"
 SUBJECT = ("subject", "exec", "outputs", "arrays", "dialect", "claim", "timeout")
@@ -66,11 +66,11 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not any((options.subject, options.exec, options.outputs)):
         return
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.checking import require_claims
-    from attention_ref.conformance.runner import select
+    from attention_ref.conformance.api import require_claims
+    from attention_ref.conformance.run import select
 
     try:
-        subject = subjects.chosen(options)
+        subject = named_subjects.chosen(options)
         require_claims(subject)
         operations = [options.operation] if options.operation else list(subject.operations)
         checks = select(operations, options.profile, options.dtype or DTYPES, options.case)
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     binds = subject.is_room or options.profile is not None or all(case.is_optional for case, _ in checks)
-    verifier = Verifier(subject, known, binds, subjects.reproduce(subject, options))
+    verifier = Verifier(subject, known, binds, named_subjects.reproduce(subject, options))
     parent = SubjectNode.from_parent(session, name=subject.name, nodeid=f"attention_ref[{subject.name}]")
     items += [CaseItem.from_parent(parent, case=case, dtype=dtype, verifier=verifier) for case, dtype in checks]
 
@@ -88,7 +88,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attention_ref_case" not in metafunc.fixturenames:
         return
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.runner import select
+    from attention_ref.conformance.run import select
 
     options, marked = _options(metafunc.config), _marked(metafunc.definition)
     profiles = marked.get("profiles", options.profile)
@@ -155,7 +155,7 @@ class CaseCheck:
         """
         __tracebackhide__ = True
         from attention_ref.conformance import Subject
-        from attention_ref.conformance.subject import name_of
+        from attention_ref.conformance.subjects.subject import name_of
 
         options = _options(self._node.config)
         arrays = arrays or _marked(self._node).get("arrays") or options.arrays or "numpy"
@@ -181,7 +181,7 @@ class Verifier:
         """Ask the subject and raise the outcome, unless it has passed."""
         __tracebackhide__ = True
         from attention_ref.conformance import Report, UsageError
-        from attention_ref.conformance.runner import MOST_HANGS, run
+        from attention_ref.conformance.run import MOST_HANGS, run
 
         if self._hangs == MOST_HANGS:
             pytest.skip("not asked, because it hung before")
@@ -221,8 +221,8 @@ def _marked(node: pytest.Item) -> dict[str, Any]:
 def _known(path: str | None, checks: Sequence[tuple[Case, str]]) -> KnownFailures | None:
     if path is None:
         return None
-    from attention_ref.conformance import known
+    from attention_ref.conformance import expected_failures
 
-    found = known.read(path)
+    found = expected_failures.read(path)
     found.require_matches(checks)
     return found

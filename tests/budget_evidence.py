@@ -24,15 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance import subject
-from attention_ref.conformance.arrays import numpy_dtype
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected, cases
-from attention_ref.conformance.runner import PASSED, run
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.frameworks.arrays import numpy_dtype
+from attention_ref.conformance.run import PASSED, run
+from attention_ref.conformance.subjects import subject
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import Array
-from attention_ref.vectors import truth
-from attention_ref.vectors.recipe import Recipe
+from attention_ref.vectors.build import attention_truth
+from attention_ref.vectors.build.recipe import Recipe
 
 SHAPES = (  # (b,), h, g, q, k, d, v
     ((1,), 1, 1, 1, 1, 4, 4),
@@ -142,7 +142,7 @@ def random_cases(count: int, dtype: str) -> Iterator[Case]:
         recipe = Recipe(f"random/{dtype}/{seed}", drawing.operation, "", inputs, options)
         arrays = {name: np.array(array.values).reshape(array.shape) for name, array in inputs.items()}
         wanted = {"return_weights": True, "return_log_sum_exp": True}
-        expected = {name: _expected(result) for name, result in truth.forward(recipe).items()}
+        expected = {name: _expected(result) for name, result in attention_truth.forward(recipe).items()}
         yield Case(recipe.id, recipe.operation, "random", (), "", (), (dtype,), arrays, options | wanted, expected)
 
 
@@ -187,7 +187,7 @@ def main() -> int:
     return 0 if holds else 1
 
 
-def _expected(result: truth.Result) -> Expected:
+def _expected(result: attention_truth.Result) -> Expected:
     sizes = np.array(result.roundings, np.float64).reshape(-1, len(Roundings._fields)).T
     shape = result.array.shape
     return Expected(np.reshape(result.array.values, shape), Roundings(*(size.reshape(shape) for size in sizes)))

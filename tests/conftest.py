@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from attention_ref.conformance.arrays import Arrays, arrays_of
+from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 
 ROOMS = ("numpy", "torch", "keras")
 

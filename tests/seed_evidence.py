@@ -20,11 +20,11 @@ import argparse
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attention_ref import subjects
+from attention_ref.commands import named_subjects
 from attention_ref.conformance import Result, Subject
 from attention_ref.conformance.case import foundations
-from attention_ref.conformance.runner import FAILED, PASSED, UNSUPPORTED, run, select
-from attention_ref.conformance.verdicts import FAILS, clause_verdicts
+from attention_ref.conformance.clause_verdicts import FAILS, clause_verdicts
+from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, run, select
 
 DTYPES = ("float64", "float32")
 NARROW = ("float16", "bfloat16")
@@ -93,8 +93,8 @@ def main() -> int:
     parser.add_argument("--case", default="*", help="a pattern of the cases' ids")
     arguments = parser.parse_args()
     for name in arguments.subject:
-        subjects.choose_engine(name, "numpy", None)
-    checked = [subjects.subject(name) for name in arguments.subject]
+        named_subjects.choose_engine(name, "numpy", None)
+    checked = [named_subjects.subject(name) for name in arguments.subject]
     checked = [each for each in checked if operations_of(each, arguments.operation)]
     options = {"dtypes": arguments.dtypes.split(","), "pattern": arguments.case}
     columns = ("passed", "failed", "unsupported", "new failures", "false alarms", "worst")

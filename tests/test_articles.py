@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_ref.conformance.catalogue import all_cases
+from attention_ref.conformance.listings import all_cases
 from attention_ref.spec.clauses import clauses
 from docs.articles.mistakes import FOLDER, MISTAKES
 from tests.wrong_attentions import GALLERY as ATTENTIONS

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from attention_ref.conformance import subject
+from attention_ref.conformance.subjects import subject
 from tests.budget_evidence import random_cases, summary
 
 COUNT = 50

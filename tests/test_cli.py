@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import attention_ref
-from attention_ref import backends, cli, subjects
-from attention_ref.commands import command
+from attention_ref import backends, cli
+from attention_ref.commands import command, named_subjects
 from attention_ref.conformance import UsageError, check
 from attention_ref.conformance.reports import text
 
@@ -205,14 +205,14 @@ def test_colour_is_only_used_where_it_is_wanted() -> None:
 
 
 def test_an_engine_is_chosen_for_keras_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subjects, "find_spec", lambda name: name == "jax" or None)
+    monkeypatch.setattr(named_subjects, "find_spec", lambda name: name == "jax" or None)
     monkeypatch.delenv("JAX_ENABLE_X64")
-    subjects.choose_engine("torch.sdpa", "numpy", None)
+    named_subjects.choose_engine("torch.sdpa", "numpy", None)
     assert "JAX_ENABLE_X64" not in os.environ
-    subjects.choose_engine("keras.ops", "numpy", "jax")
+    named_subjects.choose_engine("keras.ops", "numpy", "jax")
     assert (os.environ["KERAS_BACKEND"], os.environ["JAX_ENABLE_X64"]) == ("jax", "1")
     with pytest.raises(UsageError, match="tensorflow is not installed"):
-        subjects.choose_engine("keras", "numpy", "tensorflow")
+        named_subjects.choose_engine("keras", "numpy", "tensorflow")
 
 
 @pytest.mark.parametrize(("engine", "written"), [("jax", '{"backend": "jax"}'), ("tensorflow", "{")])
@@ -232,12 +232,12 @@ def test_the_engine_is_known_without_importing_keras(
 def test_a_backend_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert attention_ref.backend("numpy").__name__ == "attention_ref.numpy"
     assert "numpy" in attention_ref.available()
-    with pytest.raises(ValueError, match="the backends are numpy, torch, keras, tensorflow, jax"):
+    with pytest.raises(ValueError, match="the backends are numpy, torch, keras, keras-tensorflow"):
         attention_ref.backend("mxnet")
     monkeypatch.setattr(backends, "engine", lambda: "torch")
     monkeypatch.setattr(backends, "find_spec", lambda name: name)
     with pytest.raises(RuntimeError, match=r"Keras runs on torch in this process. Set .* KERAS_BACKEND=jax before"):
-        attention_ref.backend("jax")
+        attention_ref.backend("keras-jax")
     monkeypatch.setattr(backends, "find_spec", lambda _: None)
     assert attention_ref.available() == ()
     with pytest.raises(ModuleNotFoundError, match=r'pip install "attention-ref\[torch\]"'):

@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from attention_ref import backends, facts
-from attention_ref.conformance.arrays import Arrays
+from attention_ref import backends
+from attention_ref.conformance.frameworks.arrays import Arrays
 from attention_ref.spec.clauses import clauses
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -164,12 +164,12 @@ def test_a_definition_becomes_a_directive(statement: str, directive: str, tmp_pa
 
 
 def test_the_facts_are_those_of_the_rooms() -> None:
-    assert tuple(facts.FACTS) == backends.ROOMS
-    assert [each.module for each in facts.FACTS.values()] == [f"attention_ref.{room}" for room in backends.ROOMS]
-    assert facts.FACTS["keras"].engines == backends.ENGINES
+    assert tuple(backends.FACTS) == backends.ROOMS
+    assert [each.module for each in backends.FACTS.values()] == [f"attention_ref.{room}" for room in backends.ROOMS]
+    assert backends.FACTS["keras"].engines == backends.ENGINES
 
 
 def test_a_room_computes_in_the_dtypes_of_its_facts(room: ModuleType, room_arrays: Arrays) -> None:
-    for dtype in facts.FACTS[room.__name__.rpartition(".")[-1]].dtypes:
+    for dtype in backends.FACTS[room.__name__.rpartition(".")[-1]].dtypes:
         array = room_arrays.make(np.ones((1, 2, 3)), dtype)
         assert room_arrays.dtype(room.attention(array, array, array)) == dtype

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from attention_ref import spec, weights
-from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance.frameworks.arrays import Arrays
 from attention_ref.spec import shapes
 from attention_ref.spec.shapes import Described
 

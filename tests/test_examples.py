@@ -11,7 +11,7 @@ import pytest
 
 import attention_ref.numpy
 from attention_ref import spec, weights
-from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance.frameworks.arrays import Arrays
 from docs.examples import additive, encoder, translation
 from docs.examples.agreement import agreement, specified
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.arrays import Arrays
-from attention_ref.conformance.autograd import differentiate
+from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.autograd import differentiate
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec.trace import Traced, gradients
 

@@ -34,7 +34,7 @@ LAWS = {
     "": Law(DOOR | {"attention_ref.commands"}, OURS),
     "commands": Law(DOOR, OURS),
     "spec": Law(),
-    "pytest_plugin.py": Law(DOOR | {"pytest"}, OURS),
+    "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),

@@ -9,8 +9,8 @@ import pytest
 
 from attention_ref import vectors
 from attention_ref.conformance import KINDS, Unsupported, cases
-from attention_ref.conformance.arrays import Arrays, arrays_of
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 
 LARGEST = {"float64": 2.0**1023, "float32": 2.0**127, "float16": 2.0**15, "bfloat16": 2.0**127}
 

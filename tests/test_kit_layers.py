@@ -17,8 +17,8 @@ from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.spec.records import to_json
 from attention_ref.spec.trace import Rounding, Traced, gradients, roundings
-from attention_ref.vectors import recipe, sizes
-from attention_ref.vectors.configuration import merged
+from attention_ref.vectors.build import recipe, rounding_sizes
+from attention_ref.vectors.build.recipe_config import merged
 
 LAYERS = {layer.__name__: layer for layer in (MultiHeadAttention, FeedForward, Block, Transformer)}
 
@@ -146,7 +146,7 @@ def test_sizes_found_together_are_those_found_one_by_one() -> None:
     behind = (uncertain.cut() * third + certain.cut() * first - fourth * fourth).cut()
     outputs = [(first * second + third).stored(), (first / fourth).exp() * angle, third, angle.tanh().stored() * second]
     outputs += [certain.cut(), uncertain.cut(), behind, behind * third - certain]
-    for one, other in zip(sizes.roundings(outputs), roundings(outputs), strict=True):
+    for one, other in zip(rounding_sizes.roundings(outputs), roundings(outputs), strict=True):
         assert one == pytest.approx(other, rel=1e-14)
 
 

@@ -151,9 +151,9 @@ def test_an_output_without_a_gradient_is_a_failure():
 
 
 def test_profiles_of_the_kit_are_listed():
-    from attention_ref.conformance import catalogue
+    from attention_ref.conformance import listings
 
-    assert catalogue.listed_profiles()["attention/grad"] == f"{len(cases('attention', 'grad'))} cases"
-    assert "cotangent of output" in catalogue.explain("attention/grad/core/plain")
-    assert catalogue.data("attention/grad/core/plain")["id"] == "attention/core/plain"
+    assert listings.listed_profiles()["attention/grad"] == f"{len(cases('attention', 'grad'))} cases"
+    assert "cotangent of output" in listings.explain("attention/grad/core/plain")
+    assert listings.data("attention/grad/core/plain")["id"] == "attention/core/plain"
     assert conformance.ATTENTIONS

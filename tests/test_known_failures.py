@@ -10,7 +10,7 @@ import pytest
 
 from attention_ref import cli
 from attention_ref.commands import command
-from attention_ref.conformance import Subject, UsageError, check_subject, known
+from attention_ref.conformance import Subject, UsageError, check_subject, expected_failures
 
 CASES, RIGHT, WRONG = (f"attention/core/single-{end}" for end in ("*", "key", "[qe]*"))
 MINE = """
@@ -88,10 +88,12 @@ def test_a_file_that_makes_no_sense_is_an_error_of_use(text: str, words: str, ru
 def test_what_is_unsupported_is_not_known_to_fail(tmp_path: Path) -> None:
     (tmp_path / "known.toml").write_text('"attention/causal/*" = "no causal"')
     subject = Subject("mine", "numpy", {"attention": lambda query, key, value: np.copy(value)})
-    report = check_subject(subject, profiles=("causal",), known=known.read(tmp_path / "known.toml"))
+    report = check_subject(subject, profiles=("causal",), known=expected_failures.read(tmp_path / "known.toml"))
     assert {result.verdict for result in report.results if not result.known} == {"unsupported"}
 
 
 def test_an_unknown_dtype_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="there is no case"):
-        known.KnownFailures("file", (known.Entry("no/such/case", ("float64",), "r"),)).require_matches([])
+        expected_failures.KnownFailures(
+            "file", (expected_failures.Entry("no/such/case", ("float64",), "r"),)
+        ).require_matches([])

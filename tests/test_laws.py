@@ -11,11 +11,11 @@ import pytest
 
 from attention_ref.conformance import LAWS, Subject, check_laws
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.arrays import Arrays
-from attention_ref.conformance.laws.drawing import Draw
-from attention_ref.conformance.laws.judging import Tape
+from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.laws.evaluate import Tape
 from attention_ref.conformance.laws.law import places
-from attention_ref.conformance.laws.of_layers import layer_call
+from attention_ref.conformance.laws.layers import layer_call
+from attention_ref.conformance.laws.strategies import Draw
 from attention_ref.spec.clauses import clauses
 
 pytestmark = pytest.mark.skipif(

@@ -13,8 +13,8 @@ import pytest
 from attention_ref import generation, spec, vectors, weights
 from attention_ref.conformance import cases
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.arrays import Arrays, arrays_of
 from attention_ref.conformance.budget import budget, compare
+from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 from attention_ref.spec.arrays import as_array
 
 pytest.importorskip("safetensors", reason="models are saved by safetensors")

@@ -15,7 +15,7 @@ import pytest
 from attention_ref import vectors
 from attention_ref.backends import engine
 from attention_ref.conformance import check_subject
-from attention_ref.conformance.arrays import arrays_of
+from attention_ref.conformance.frameworks.arrays import arrays_of
 from attention_ref.conformance.peers import PEERS, onnx_model, peer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself

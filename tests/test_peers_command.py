@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from attention_ref import backends, cli, subjects
-from attention_ref.commands import command, peers
+from attention_ref import backends, cli
+from attention_ref.commands import command, named_subjects, peers
 from attention_ref.conformance.peers import PEERS
-from attention_ref.conformance.reports import column
+from attention_ref.conformance.reports import matrix
 
 DOUBLES = """
 import os, signal, subprocess, sys, time
@@ -69,7 +69,7 @@ def test_one_that_crashes_or_is_wrong_keeps_no_other_from_its_report(
     assert "5/5" in captured.err
     data = json.loads((folder / "json").read_text())
     assert data["facts"]["date"] == "1 May"
-    found = {each.name: each for each in column.read(data)}
+    found = {each.name: each for each in matrix.read(data)}
     assert found["numpy"].report is not None
     assert found["numpy"].report.passed
     assert found["doubles:wrong"].report is not None
@@ -116,11 +116,11 @@ def _installed(*names: str) -> Callable[[str], object]:
 
 
 def test_everything_that_there_is_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subjects, "missing", lambda name: ("onnx",) if name == "onnx.reference" else ())
+    monkeypatch.setattr(named_subjects, "missing", lambda name: ("onnx",) if name == "onnx.reference" else ())
     monkeypatch.setattr(peers, "find_spec", _installed("jax", "torch"))
     plan = peers._plan([])
     assert {run.subject for run in plan} == {*backends.ROOMS, *PEERS}
-    on_keras = [name for name in subjects.names() if subjects.kind(name) == "keras"]
+    on_keras = [name for name in named_subjects.names() if named_subjects.kind(name) == "keras"]
     assert {"keras", "keras.ops"} <= set(on_keras)
     for name in on_keras:
         engines = ["jax", "torch"] if name != "keras_hub" else [None]
@@ -140,7 +140,7 @@ def test_everything_that_there_is_is_planned(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_not_installed_is_listed(
     missing: tuple[str, ...], engines: tuple[str, ...], lacks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subjects, "missing", lambda _: missing)
+    monkeypatch.setattr(named_subjects, "missing", lambda _: missing)
     monkeypatch.setattr(peers, "find_spec", _installed(*engines))
     assert [(run.name, run.lacks) for run in peers._plan(["keras"])] == [("keras", lacks)]
 
@@ -148,7 +148,7 @@ def test_what_is_not_installed_is_listed(
 def test_only_what_is_not_installed_makes_a_matrix_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subjects, "missing", lambda _: ("torch",))
+    monkeypatch.setattr(named_subjects, "missing", lambda _: ("torch",))
     assert cli.main(["peers", "torch.sdpa"]) == command.CONFORMS
     assert capsys.readouterr().out.split() == ["torch.sdpa", "-", "not", "installed:", "needs", "torch"]
 
@@ -157,7 +157,7 @@ def test_everybody_is_asked_what_it_computes(folder: Path) -> None:
     pytest.importorskip("onnx")
     arguments = ["peers", "numpy", "onnx.reference", "doubles:wrong", *PLAIN, "--json", "found", "--markdown", "matrix"]
     assert cli.main(arguments) == command.CONFORMS
-    answers = {each.name: each.answers for each in column.read(json.loads((folder / "found").read_text()))}
+    answers = {each.name: each.answers for each in matrix.read(json.loads((folder / "found").read_text()))}
     assert answers["numpy"]["a scale below 0"] == "multiplies"
     assert answers["onnx.reference"]["a scale below 0"] == "NaN"
     assert answers["doubles:wrong"]["a scale below 0"] == "cannot be asked: it has no scale"
@@ -171,7 +171,7 @@ def test_questions_and_gradients_are_asked_as_wanted(capsys: pytest.CaptureFixtu
     for words, gradients, asked in (("--no-questions", False, False), ("--gradients", True, True)):
         arguments = ["peers", "doubles:wrong", "--dtype", "float32", "--json", "found", words]
         assert cli.main(arguments) == command.CONFORMS
-        (found,) = column.read(json.loads(Path("found").read_text()))
+        (found,) = matrix.read(json.loads(Path("found").read_text()))
         assert found.report is not None
         assert any(result.case.cotangents for result in found.report.results) == gradients
         assert bool(found.answers) == asked
@@ -181,7 +181,7 @@ def test_questions_and_gradients_are_asked_as_wanted(capsys: pytest.CaptureFixtu
 def test_a_question_that_ends_the_process_costs_the_answers_after_it(folder: Path) -> None:
     (folder / "fragile.py").write_text(FRAGILE)
     assert cli.main(["peers", "fragile:attention", *PLAIN, "--json", "found"]) == command.CONFORMS
-    (found,) = column.read(json.loads((folder / "found").read_text()))
+    (found,) = matrix.read(json.loads((folder / "found").read_text()))
     assert found.report is not None
     assert found.answers
     assert "query, key and value of integers" not in found.answers

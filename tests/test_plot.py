@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attention_ref import plot, spec
-from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance.frameworks.arrays import Arrays
 
 pytest.importorskip("matplotlib")
 

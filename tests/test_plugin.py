@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import attention_ref.conformance.known  # noqa: F401 - so that no run inside a test imports it, and the vectors, anew
+import attention_ref.conformance.expected_failures  # noqa: F401 - so that no run inside a test imports it, and the vectors, anew
 
 pytest_plugins = ["pytester"]
 

@@ -15,7 +15,7 @@ from attention_ref.backends import engine
 from attention_ref.conformance import Dialect, UsageError
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.peers.defaults import DEFAULTS, default
-from attention_ref.conformance.questions import SOMETHING_ELSE, ask, questions
+from attention_ref.conformance.probes import SOMETHING_ELSE, ask, questions
 from attention_ref.numpy import attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself

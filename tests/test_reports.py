@@ -18,8 +18,8 @@ import pytest
 from attention_ref import cli, conformance
 from attention_ref.commands import command
 from attention_ref.conformance import Report, Subject, Unsupported, check_subject, reports
-from attention_ref.conformance.reports import column, html, junit, markdown, text
-from attention_ref.conformance.reports.column import Column
+from attention_ref.conformance.reports import html, junit, markdown, matrix, text
+from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
 NASTY = 'a<b>&amp;"c" `d` | ]]> *e* \x1b[31m \x00 \ud800 é'
@@ -92,7 +92,7 @@ def validators() -> dict[str, Any]:
 
 def test_json_follows_its_schema(validators: dict[str, Any]) -> None:
     validators["report"].validate(json.loads(reports.write(report(), "json")))
-    validators["peers"].validate(json.loads(json.dumps(column.data(columns(), {"date": "today"}), allow_nan=False)))
+    validators["peers"].validate(json.loads(json.dumps(matrix.data(columns(), {"date": "today"}), allow_nan=False)))
 
 
 SPOILED = {
@@ -123,7 +123,7 @@ def test_json_reads_back() -> None:
     assert again.to_dict() == report().to_dict() == data
     assert str(again) == str(report())
     first = columns()
-    assert column.data(column.read(column.data(first, {})), {}) == column.data(first, {})
+    assert matrix.data(matrix.read(matrix.data(first, {})), {}) == matrix.data(first, {})
 
 
 def test_a_case_that_is_not_in_the_vectors_reads_back() -> None:
@@ -136,7 +136,7 @@ def test_a_case_that_is_not_in_the_vectors_reads_back() -> None:
         assert "attention/unheard/" in reports.write(again, name)
 
 
-@pytest.mark.parametrize("read", [Report.from_dict, column.read])
+@pytest.mark.parametrize("read", [Report.from_dict, matrix.read])
 def test_another_format_is_refused(read: Callable[[Any], Any]) -> None:
     with pytest.raises(ValueError, match="format 2"):
         read({"format": 2})
@@ -162,9 +162,9 @@ def test_junit_counts_what_the_report_counts() -> None:
 
 def test_junit_says_what_is_wrong_and_why_something_was_skipped() -> None:
     (suite,) = ElementTree.fromstring(junit.write(report("mine")))
-    by_name = {case.get("name"): case for case in suite.findall("testcase")}
+    named_subjects = {case.get("name"): case for case in suite.findall("testcase")}
     for result in report("mine").results:
-        case = by_name[f"{result.case.id} {result.dtype}"]
+        case = named_subjects[f"{result.case.id} {result.dtype}"]
         assert case.get("classname") == f"mine.attention.{result.case.profile}"
         if result.verdict == "failed" and report("mine").decides(result):
             failure = case.find("failure")
@@ -219,7 +219,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module", params=["one", "several"])
 def source(request: pytest.FixtureRequest) -> str:
-    return html.write(report()) if request.param == "one" else html.matrix(columns(), {NASTY: NASTY, "date": "today"})
+    return (
+        html.write(report())
+        if request.param == "one"
+        else html.write_matrix(columns(), {NASTY: NASTY, "date": "today"})
+    )
 
 
 def test_html_is_well_formed_and_every_link_has_its_target(source: str) -> None:
@@ -267,7 +271,7 @@ def test_html_says_everything_about_a_clause_a_case_and_a_failure() -> None:
 
 
 def test_html_of_a_matrix_shows_subjects_that_have_no_report_and_answers() -> None:
-    page = Page(html.matrix(columns(), {"date": "today"}))
+    page = Page(html.write_matrix(columns(), {"date": "today"}))
     for words in ("not installed: needs third", "crashed: SIGSEGV", "first\n", "the second", "date", "today"):
         assert words in page.text
     assert "What each computes" in page.text
@@ -275,17 +279,17 @@ def test_html_of_a_matrix_shows_subjects_that_have_no_report_and_answers() -> No
 
 
 def test_columns_of_one_name_are_told_apart() -> None:
-    page = Page(html.matrix([Column("a", report("a")), Column("a", report("a"))], {}))
+    page = Page(html.write_matrix([Column("a", report("a")), Column("a", report("a"))], {}))
     assert len(page.ids) == len(set(page.ids))
 
 
 def test_a_matrix_of_twenty_subjects_is_small() -> None:
     many = [Column(f"subject {number}", report("mine")) for number in range(20)]
-    assert len(html.matrix(many, {}).encode()) < 3e6
+    assert len(html.write_matrix(many, {}).encode()) < 3e6
 
 
 def test_a_page_without_reports_is_a_page() -> None:
-    assert "Nothing was checked." in Page(html.matrix([Column("a", trouble="not installed: needs a")], {})).text
+    assert "Nothing was checked." in Page(html.write_matrix([Column("a", trouble="not installed: needs a")], {})).text
 
 
 # Markdown
@@ -308,7 +312,7 @@ def _fenced(written: str) -> Iterator[str]:
 
 
 def test_markdown_tables_are_not_broken_by_what_is_in_them() -> None:
-    for written in (markdown.write(report()), markdown.matrix(columns(), {NASTY: NASTY})):
+    for written in (markdown.write(report()), markdown.write_matrix(columns(), {NASTY: NASTY})):
         for table in re.findall(r"(?:^\|.*\n)+", f"{written}\n", re.MULTILINE):
             widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
             assert len(widths) == 1, table
@@ -317,7 +321,7 @@ def test_markdown_tables_are_not_broken_by_what_is_in_them() -> None:
 
 
 def test_markdown_of_a_matrix_has_a_column_for_each_report() -> None:
-    written = markdown.matrix(columns(), {"date": "today"})
+    written = markdown.write_matrix(columns(), {"date": "today"})
     head = next(line for line in written.splitlines() if line.startswith("| clause"))
     assert "`second`" in head
     assert "`third`" not in head
@@ -345,7 +349,7 @@ def test_text_blames_the_formula_alone_where_everything_fails() -> None:
 
 def test_a_cell_has_the_number_that_its_sign_is_about() -> None:
     for clause in report().clauses:
-        number = column.number(clause)
+        number = matrix.number(clause)
         if clause.verdict == "unsupported":
             assert number == ""
         elif clause.verdict == "conforms":

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.arrays import Arrays
+from attention_ref.conformance.frameworks.arrays import Arrays
 
 B, H, G, Q, K, D, V, A = 2, 4, 2, 3, 5, 4, 3, 6
 ROUNDINGS = 16

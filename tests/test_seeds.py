@@ -8,9 +8,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from attention_ref.conformance import UsageError, cases, check, peers, seeded
+from attention_ref.conformance import UsageError, cases, check, peers, reseeded_cases
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.runner import select
+from attention_ref.conformance.run import select
 from tests.seed_evidence import evidence, known
 from tests.wrong_attentions import RightAttention
 
@@ -38,13 +38,13 @@ def test_a_peer_fails_only_where_it_fails_with_the_numbers_of_the_vectors(name: 
 def test_a_seed_changes_what_is_hashed_and_nothing_else() -> None:
     pytest.importorskip("mpmath")
     (own,) = [case for case in cases("attention", "bias") if case.id == "attention/bias/excluding"]
-    (other,) = seeded.with_seed([own], 5)
+    (other,) = reseeded_cases.with_seed([own], 5)
     assert (own.id, own.hunts, own.options) == (other.id, other.hunts, other.options)
     for name, values in own.inputs.items():
         assert other.inputs[name].shape == values.shape
         assert not np.array_equal(other.inputs[name], values)
     assert np.array_equal(np.isinf(own.inputs["bias"]), np.isinf(other.inputs["bias"]))
-    assert seeded.with_seed([own], 0) == [own]
+    assert reseeded_cases.with_seed([own], 0) == [own]
 
 
 def test_every_recipe_can_be_solved_with_another_seed() -> None:
@@ -64,6 +64,6 @@ def test_a_seed_is_part_of_the_line_that_reproduces() -> None:
 
 
 def test_a_seed_needs_mpmath(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeded, "find_spec", lambda _: None)
+    monkeypatch.setattr(reseeded_cases, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="mpmath"):
         check(RightAttention().attention, cases="attention/core/plain", seed=4)

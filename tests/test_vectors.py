@@ -17,9 +17,9 @@ import pytest
 from attention_ref import vectors
 from attention_ref.conformance import ATTENTIONS
 from attention_ref.conformance.case import foundations
-from attention_ref.conformance.catalogue import all_cases
+from attention_ref.conformance.listings import all_cases
 from attention_ref.spec.clauses import clauses
-from attention_ref.vectors import recipe
+from attention_ref.vectors.build import recipe
 
 pytestmark = pytest.mark.bare
 FILES = [(operation, profile) for operation in vectors.operations() for profile in vectors.profiles(operation)]
@@ -33,7 +33,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def test_generating_again_gives_the_same_bytes() -> None:
-    command = [sys.executable, "-m", "attention_ref.vectors.generate", "--check"]
+    command = [sys.executable, "-m", "attention_ref.vectors.build.generate", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -123,7 +123,7 @@ def test_the_vectors_stay_small() -> None:
 def test_loading_vectors_needs_the_standard_library_alone() -> None:
     program = (
         "import sys; from attention_ref import vectors; vectors.load('attention', 'core');"
-        "assert not {'numpy', 'mpmath', 'attention_ref.vectors.recipe'} & set(sys.modules)"
+        "assert not {'numpy', 'mpmath', 'attention_ref.vectors.build.recipe'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -18,10 +18,10 @@ import pytest
 from attention_ref import cli, vectors
 from attention_ref.conformance import budget, cases
 from attention_ref.spec.clauses import clauses
-from attention_ref.vectors import errata, verify
-from attention_ref.vectors.contents import BUDGET, ExportError, choose, contents
-from attention_ref.vectors.errata import Erratum
-from attention_ref.vectors.export import export
+from attention_ref.vectors.release import errata, verification
+from attention_ref.vectors.release.errata import Erratum
+from attention_ref.vectors.release.export import export
+from attention_ref.vectors.release.export_files import BUDGET, ExportError, choose, contents
 
 pytestmark = pytest.mark.bare
 CORE = "vectors/attention/core.json"
@@ -157,14 +157,14 @@ def test_the_readme_compares_as_the_kit_does(whole: Path, scripts: dict[str, str
 def test_an_export_replaces_an_earlier_one(folder: Path) -> None:
     assert set(export(folder, ["linear"])) == set(files(folder))
     assert not (folder / "vectors" / "attention").exists()
-    assert verify.verify(folder).problems == ()
+    assert verification.verify(folder).problems == ()
 
 
 def test_an_export_that_was_cut_short_is_written_again(folder: Path) -> None:
     (folder / CORE).unlink()
     (folder / "README.md").unlink()
     export(folder)
-    assert verify.verify(folder).problems == ()
+    assert verification.verify(folder).problems == ()
 
 
 def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
@@ -307,9 +307,9 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_is_found_and_nothing_else(name: str, folder: Path) -> None:
     change, kind, path, text = CHANGES[name]
-    assert verify.verify(folder).problems == ()
+    assert verification.verify(folder).problems == ()
     change(folder)
-    (problem,) = verify.verify(folder).problems
+    (problem,) = verification.verify(folder).problems
     assert (problem.kind, problem.path) == (kind, path)
     assert re.search(text, problem.text)
 
@@ -317,12 +317,12 @@ def test_a_change_is_found_and_nothing_else(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": [3]}'])
 def test_a_broken_index_is_found(content: bytes, folder: Path) -> None:
     (folder / INDEX).write_bytes(content)
-    assert [(problem.kind, problem.path) for problem in verify.verify(folder).problems] == [("changed", INDEX)]
+    assert [(problem.kind, problem.path) for problem in verification.verify(folder).problems] == [("changed", INDEX)]
 
 
 def test_a_folder_without_a_manifest_says_so(folder: Path) -> None:
     (folder / MANIFEST).unlink()
-    assert verify.verify(folder).problems[0].kind == "missing"
+    assert verification.verify(folder).problems[0].kind == "missing"
 
 
 def test_any_changed_byte_is_found(folder: Path) -> None:
@@ -330,9 +330,9 @@ def test_any_changed_byte_is_found(folder: Path) -> None:
     for path, data in files(folder).items():
         place = int(generator.integers(len(data)))
         (folder / path).write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-        assert verify.verify(folder).problems, path
+        assert verification.verify(folder).problems, path
         (folder / path).write_bytes(data)
-    assert verify.verify(folder).problems == ()
+    assert verification.verify(folder).problems == ()
 
 
 # Errata
@@ -342,13 +342,13 @@ CORRECTED = Erratum("2026.11-1", "2027-01-31", ("attention/core/plain",), "a dig
 
 def test_a_corrected_case_is_told_with_its_erratum(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     then_list(flip_digit)(folder)
-    monkeypatch.setattr(verify, "errata", lambda: (CORRECTED,))
-    (problem,) = verify.verify(folder).problems
+    monkeypatch.setattr(verification, "errata", lambda: (CORRECTED,))
+    (problem,) = verification.verify(folder).problems
     assert problem.text.endswith("in attention/core/plain (corrected by erratum 2026.11-1)")
 
 
 def test_errata_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attention_ref.vectors.contents.errata", lambda: (CORRECTED,))
+    monkeypatch.setattr("attention_ref.vectors.release.export_files.errata", lambda: (CORRECTED,))
     index = json.loads(contents([("linear", "core")])[INDEX])
     assert index["errata"][0]["id"] == "2026.11-1"
     assert index["errata"][0]["cases"] == ["attention/core/plain"]

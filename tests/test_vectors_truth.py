@@ -11,8 +11,8 @@ import pytest
 
 from attention_ref import spec, vectors
 from attention_ref.conformance import ATTENTIONS
-from attention_ref.vectors import recipe, truth
-from attention_ref.vectors.fill import real_values
+from attention_ref.vectors.build import attention_truth, recipe
+from attention_ref.vectors.build.hashed_inputs import real_values
 
 OPERATIONS = ATTENTIONS
 DIFFERENTIATED = [
@@ -152,30 +152,39 @@ def _case(name: str, **amplitudes: float) -> recipe.Recipe:
 
 
 def test_rounding_is_proportional_to_the_values() -> None:
-    once = truth.forward(_case("plain"))["output"].roundings
-    scaled = truth.forward(_case("plain", value=1024))["output"].roundings
+    once = attention_truth.forward(_case("plain"))["output"].roundings
+    scaled = attention_truth.forward(_case("plain", value=1024))["output"].roundings
     for before, after in zip(once, scaled, strict=True):
         assert after.arithmetic == pytest.approx(1024 * before.arithmetic, rel=0.01)
         assert after.storage == pytest.approx(1024 * before.storage, rel=0.01)
 
 
 def test_rounding_grows_with_the_scores() -> None:
-    once = truth.forward(_case("plain"))["log_sum_exp"].roundings
-    scaled = truth.forward(_case("plain", query=64))["log_sum_exp"].roundings
+    once = attention_truth.forward(_case("plain"))["log_sum_exp"].roundings
+    scaled = attention_truth.forward(_case("plain", query=64))["log_sum_exp"].roundings
     assert all(after.arithmetic > 8 * before.arithmetic for before, after in zip(once, scaled, strict=True))
 
 
 def test_rounding_of_gradients_is_proportional_to_the_values() -> None:
     base, scaled = _case("plain"), _case("plain", value=256)
-    results = [truth.backward(one, truth.forward(one)["output"].array).expected["query"] for one in (base, scaled)]
+    results = [
+        attention_truth.backward(one, attention_truth.forward(one)["output"].array).expected["query"]
+        for one in (base, scaled)
+    ]
     for before, after in zip(*(result.roundings for result in results), strict=True):
         assert after.arithmetic == pytest.approx(256 * before.arithmetic, rel=0.01)
 
 
 def test_sizes_are_rounded_up_to_three_digits() -> None:
-    assert [truth.three_digits(size) for size in (0.0, 4.0, 1.2301, 99.91, 1e-310)] == [0.0, 4.0, 1.24, 100.0, 1e-310]
+    assert [attention_truth.three_digits(size) for size in (0.0, 4.0, 1.2301, 99.91, 1e-310)] == [
+        0.0,
+        4.0,
+        1.24,
+        100.0,
+        1e-310,
+    ]
     with pytest.raises(ValueError, match="finite"):
-        truth.three_digits(math.inf)
+        attention_truth.three_digits(math.inf)
 
 
 EXACT = [f"near-ties-{end}" for end in ("at-10000", "at-minus-10000", "of-mixed-sign")]

@@ -19,11 +19,11 @@ import pytest
 import attention_ref
 from attention_ref import vectors
 from attention_ref.conformance import Report, UsageError, check_subject
-from attention_ref.conformance.call import Fault
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.runner import select
-from attention_ref.conformance.ways import exchange
-from attention_ref.conformance.ways.process import Program, program
+from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.run import select
+from attention_ref.conformance.subjects import protocol
+from attention_ref.conformance.subjects.program import Program, program
 
 CASE = "attention/core/plain"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "kit"
@@ -200,11 +200,11 @@ def every_check() -> list[tuple[Case, str]]:
 
 
 def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> None:
-    validator = jsonschema.Draft202012Validator(exchange.schema("request"))
-    validator.check_schema(exchange.schema("request"))
+    validator = jsonschema.Draft202012Validator(protocol.schema("request"))
+    validator.check_schema(protocol.schema("request"))
     chosen = {case.operation + case.profile: (case, dtype) for case, dtype in every_check()}
     for case, dtype in chosen.values():
-        request = json.loads(exchange.request(case, dtype, 1), parse_constant=pytest.fail)
+        request = json.loads(protocol.request(case, dtype, 1), parse_constant=pytest.fail)
         validator.validate(request)
         for name, values in (*case.inputs.items(), *case.parameters.items()):
             sent = request["parameters" if name in case.parameters else "inputs"][name]
@@ -217,12 +217,12 @@ def test_a_number_survives_both_ways(value: float) -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
     poked = np.array(case.inputs["query"])
     poked.flat[5] = value
-    sent = json.loads(exchange.request(replace(case, inputs={**case.inputs, "query": poked}), "float64", 3))
+    sent = json.loads(protocol.request(replace(case, inputs={**case.inputs, "query": poked}), "float64", 3))
     result = {"shape": sent["inputs"]["query"]["shape"], "values": sent["inputs"]["query"]["values"][:36]}
     result["values"] += [sent["inputs"]["query"]["values"][5]] * (48 - len(result["values"]))
     line = json.dumps({"id": 3, "results": {"output": {**result, "shape": [2, 2, 3, 4]}}})
-    jsonschema.validate(json.loads(line), exchange.schema("answer"))
-    read = exchange.answer(line, case, "float64", 3).results["output"]
+    jsonschema.validate(json.loads(line), protocol.schema("answer"))
+    read = protocol.answer(line, case, "float64", 3).results["output"]
     assert read.flat[5].tobytes() == np.float64(value).tobytes()
 
 
@@ -230,22 +230,22 @@ def test_gradients_are_asked_for_with_their_cotangents() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
     derived = replace(case)
     object.__setattr__(derived, "cotangents", {"output": np.ones((2, 2, 3, 4))})
-    request = json.loads(exchange.request(derived, "float64", 1))
+    request = json.loads(protocol.request(derived, "float64", 1))
     assert request["cotangents"]["output"]["values"] == [1.0] * 48
-    jsonschema.validate(request, exchange.schema("request"))
+    jsonschema.validate(request, protocol.schema("request"))
 
 
 def test_intermediates_of_an_answer_are_compared() -> None:
     case = cases("FeedForward", "core")[0]
     name, tap = next(iter(case.taps.items()))
-    results = {name: exchange.array(expected.values) for name, expected in case.expected.items()}
+    results = {name: protocol.array(expected.values) for name, expected in case.expected.items()}
     results = {name: {**item, "dtype": "float64"} for name, item in results.items()}
-    told = {name: {**exchange.array(tap.values), "dtype": "float64"}}
+    told = {name: {**protocol.array(tap.values), "dtype": "float64"}}
     line = json.dumps({"id": 1, "results": results, "taps": told})
-    assert np.array_equal(exchange.answer(line, case, "float64", 1).taps[name], tap.values)
+    assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
     told[name]["shape"] = [1]
     with pytest.raises(Fault, match="has the shape"):
-        exchange.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
+        protocol.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 
 import attention_ref
 from attention_ref.conformance import check
-from attention_ref.conformance.limit import Late, limited
+from attention_ref.conformance.timeouts import Late, limited
 
 CASE = "attention/core/plain"
 ROOT = Path(attention_ref.__file__).parent.parent

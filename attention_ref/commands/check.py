@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_ref import backends, subjects
+from attention_ref import backends
+from attention_ref.backends import DTYPES
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, save, takes_json
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
-from attention_ref.facts import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Subject
@@ -52,7 +53,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
-    colour, subject = colours(), subjects.chosen(options)
+    colour, subject = colours(), named_subjects.chosen(options)
     answers = _answers(subject, options.answers) if options.answers else None
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(stdout_for_reports())
@@ -83,7 +84,7 @@ def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
 
 def _answers(subject: Subject, path: str) -> Iterator[tuple[str, str]]:
     """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
-    from attention_ref.conformance.peers.answering import answers
+    from attention_ref.conformance.probes.run_probes import answers
 
     save(path, "")
     return answers(subject)
@@ -97,7 +98,7 @@ def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
 
 
 def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
-    from attention_ref.conformance import check_subject, known
+    from attention_ref.conformance import check_subject, expected_failures
 
     return check_subject(
         subject,
@@ -108,7 +109,7 @@ def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Re
         seed=options.seed,
         gradients=not options.no_gradients,
         progress=counter(lambda result: result.case.id),
-        reproduce=subjects.reproduce(subject, options),
-        known=known.read(options.known_failures) if options.known_failures else None,
+        reproduce=named_subjects.reproduce(subject, options),
+        known=expected_failures.read(options.known_failures) if options.known_failures else None,
         abandon=abandon,
     )

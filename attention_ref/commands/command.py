@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from attention_ref.facts import DTYPES
+from attention_ref.backends import DTYPES
 
 PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130

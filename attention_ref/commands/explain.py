@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain a clause or a case."""
-    from attention_ref.conformance import catalogue
+    from attention_ref.conformance import listings
 
-    show(json.dumps(catalogue.data(options.id), indent=1) if options.json else catalogue.explain(options.id))
+    show(json.dumps(listings.data(options.id), indent=1) if options.json else listings.explain(options.id))
     return CONFORMS

@@ -8,10 +8,11 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from attention_ref import backends, subjects
+from attention_ref import backends
+from attention_ref.backends import DTYPES
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, show, takes_json
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
-from attention_ref.facts import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Law, LawReport, Subject
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             write(json.dumps(report.to_dict(), indent=1, allow_nan=False))
         else:
-            from attention_ref.conformance.laws import text
+            from attention_ref.conformance.laws import law_text
 
-            write(text.write(report, colour=colours()))
+            write(law_text.write(report, colour=colours()))
     return CONFORMS if report.passed else DIFFERS
 
 
@@ -94,8 +95,8 @@ def _subject(options: argparse.Namespace) -> Subject:
     if options.replay:
         from attention_ref.conformance.laws.counterexample import read
 
-        return subjects.in_process(options, read(options.replay)["operation"])
-    return subjects.in_process(options, options.operation)
+        return named_subjects.in_process(options, read(options.replay)["operation"])
+    return named_subjects.in_process(options, options.operation)
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from attention_ref import subjects
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, command, show, takes_json
 
 LISTS = ("subjects", "dialects", "profiles", "clauses", "cases")
@@ -21,14 +21,14 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List subjects, profiles, clauses or cases."""
-    from attention_ref.conformance import catalogue, dialects
+    from attention_ref.conformance import dialects, listings
 
     tables = {
-        "subjects": subjects.names,
+        "subjects": named_subjects.names,
         "dialects": dialects.listed,
-        "profiles": catalogue.listed_profiles,
-        "clauses": catalogue.listed_clauses,
-        "cases": catalogue.listed_cases,
+        "profiles": listings.listed_profiles,
+        "clauses": listings.listed_clauses,
+        "cases": listings.listed_cases,
     }
     chosen = [options.what] if options.what else [name for name in LISTS if name != "cases"]
     found = {name: dict(tables[name]()) for name in chosen}

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attention_ref import __version__, backends, subjects
+from attention_ref import __version__, backends
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, command, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
-    from attention_ref.conformance.reports.column import Column
+    from attention_ref.conformance.reports.matrix import Column
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 _CACHE_EVERYTHING = ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES")
@@ -81,9 +82,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
     """Give what is to run: those that run on Keras once on each installed engine."""
-    from attention_ref.conformance.runner import reject
+    from attention_ref.conformance.run import reject
 
-    known = subjects.names()
+    known = named_subjects.names()
     for name in names:
         if ":" not in name and name not in known:
             reject("peer", name, [*known, "module:callable"])
@@ -91,11 +92,11 @@ def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
 
 
 def _runs(name: str, operation: str) -> list[Run]:
-    offered = subjects.operations(name)
+    offered = named_subjects.operations(name)
     if offered is not None and operation not in offered:
         return [Run(name, lacks=f"has no {operation}; see --operation {' or '.join(offered)}")]
-    is_on_keras = subjects.kind(name) == "keras"
-    lacks = () if ":" in name else subjects.missing(name)
+    is_on_keras = named_subjects.kind(name) == "keras"
+    lacks = () if ":" in name else named_subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
     engines = [engine for engine in backends.ENGINES if find_spec(engine)] if is_on_keras else []
     if is_on_keras and not engines:
@@ -127,7 +128,7 @@ def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
 
 def _starts_late(run: Run) -> bool:
     """JAX and flex_attention, which compile or trace every shape anew, take longest and start first."""
-    return "jax" not in (run.engine, subjects.kind(run.subject)) and run.subject != "torch.flex"
+    return "jax" not in (run.engine, named_subjects.kind(run.subject)) and run.subject != "torch.flex"
 
 
 def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
@@ -152,11 +153,11 @@ def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
 
 def _column(run: Run, ending: Ending | None) -> Column:
     from attention_ref.conformance import Report
-    from attention_ref.conformance.reports.column import Column
+    from attention_ref.conformance.reports.matrix import Column
 
     report = Report.from_dict(ending.report) if ending and ending.report else None
     trouble, lines, answers = (ending.trouble, ending.lines, ending.answers) if ending else (run.lacks, (), {})
-    return Column(run.name, report, subjects.names().get(run.subject, ""), trouble, lines, answers)
+    return Column(run.name, report, named_subjects.names().get(run.subject, ""), trouble, lines, answers)
 
 
 def _facts(options: argparse.Namespace) -> dict[str, str]:
@@ -167,11 +168,11 @@ def _facts(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _write(columns: Sequence[Column], facts: Mapping[str, str], options: argparse.Namespace) -> None:
-    from attention_ref.conformance.reports import column, html, markdown
+    from attention_ref.conformance.reports import html, markdown, matrix
 
     if options.json:
-        save(options.json, json.dumps(column.data(columns, facts), indent=1, allow_nan=False))
+        save(options.json, json.dumps(matrix.data(columns, facts), indent=1, allow_nan=False))
     if options.markdown:
-        save(options.markdown, markdown.matrix(columns, facts))
+        save(options.markdown, markdown.write_matrix(columns, facts))
     if options.html:
-        save(options.html, html.matrix(columns, facts))
+        save(options.html, html.write_matrix(columns, facts))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
 
 if TYPE_CHECKING:
-    from attention_ref.vectors.verify import Verification
+    from attention_ref.vectors.release.verification import Verification
 
 
 def add(commands: Any) -> None:
@@ -34,18 +34,18 @@ def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Export or verify; give the exit code."""
-    from attention_ref.vectors.contents import ExportError
+    from attention_ref.vectors.release.export_files import ExportError
 
     try:
         return int(options.action(options))
     except ExportError as error:
-        from attention_ref.conformance.subject import UsageError
+        from attention_ref.conformance.subjects.subject import UsageError
 
         raise UsageError(str(error)) from error
 
 
 def _export(options: argparse.Namespace) -> int:
-    from attention_ref.vectors.export import export
+    from attention_ref.vectors.release.export import export
 
     files = export(options.folder, options.operation, options.profile)
     size = sum((options.folder / path).stat().st_size for path in files)
@@ -56,7 +56,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from attention_ref.vectors.verify import verify
+    from attention_ref.vectors.release.verification import verify
 
     found = verify(options.folder)
     show(json.dumps(_data(found), indent=1) if options.json else _text(found))

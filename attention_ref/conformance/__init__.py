@@ -9,17 +9,17 @@ The command `attention-ref check` is the same kit.
 
 from __future__ import annotations
 
-from attention_ref.conformance.arrays import KINDS
+from attention_ref.conformance.api import check, check_subject
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.checking import check, check_subject
+from attention_ref.conformance.clause_verdicts import ClauseVerdict
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
+from attention_ref.conformance.frameworks.arrays import KINDS
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
 from attention_ref.conformance.report import ConformanceError, Report
-from attention_ref.conformance.runner import Mismatch, Result
-from attention_ref.conformance.subject import Subject, Unsupported, UsageError, room
-from attention_ref.conformance.verdicts import ClauseVerdict
+from attention_ref.conformance.run import Mismatch, Result
+from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError, room
 
 __all__ = [
     "ATTENTIONS",

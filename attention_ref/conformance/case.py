@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
-from attention_ref.conformance.encoding import read_array
+from attention_ref.conformance.json_arrays import read_array
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import Record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attention_ref.spec.records import from_json
-from attention_ref.vectors.configuration import RECORDS
+from attention_ref.vectors.build.recipe_config import RECORDS
 
 
 @dataclass(frozen=True)

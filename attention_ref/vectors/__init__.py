@@ -1,7 +1,7 @@
 """The vectors: cases with their truth, as JSON that any language can read.
 
 `v1/<operation>/<profile>.json` is generated from `recipes/<operation>/<profile>.toml` and the executable specification
-by `python -m attention_ref.vectors.generate`. The format is described by `schema/vectors.json`.
+by `python -m attention_ref.vectors.build.generate`. The format is described by `schema/vectors.json`.
 """
 
 from __future__ import annotations

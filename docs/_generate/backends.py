@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from _generate.pages import DOCS
 from attention_ref import __version__
-from attention_ref.facts import FACTS, Facts
+from attention_ref.backends import FACTS, Facts
 from attention_ref.spec import VERSION
 
 CONSTRAINTS = DOCS.parent / "constraints.txt"

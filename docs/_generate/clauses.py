@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from _generate.text import capital, clause_link, fence, prose, thread
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.catalogue import all_cases, cases_of
+from attention_ref.conformance.listings import all_cases, cases_of
 from attention_ref.spec.clauses import Clause, clauses
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.arrays import Arrays, arrays_of
+from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 
 KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from attention_ref.conformance.call import Fault
-from attention_ref.conformance.dialects import axes, rules
+from attention_ref.conformance.dialects import axes, option_rules
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, Dialect
-from attention_ref.conformance.dialects.native import dtype_of, native_of
-from attention_ref.conformance.dialects.rules import Sizes
-from attention_ref.conformance.subject import Unsupported, UsageError, name_of, signed
+from attention_ref.conformance.dialects.option_rules import Sizes
+from attention_ref.conformance.frameworks.native import dtype_of, native_of
+from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.subjects.subject import Unsupported, UsageError, name_of, signed
 
 _TENSORS = ("query", "key", "value")
 _ASKED = {"return_weights": "weights", "return_log_sum_exp": "log_sum_exp"}
@@ -128,7 +128,7 @@ class _Call:
         layout = axes.parse(self.dialect.layout)
         given = [query if order is None else native_of(query).take(query, order, -3 % len(query.shape)), key, value]
         tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
-        said = rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
+        said = option_rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
         arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
         named = {self.words[n]: tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n in self.words}
         positional = [tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n not in self.words]
@@ -147,7 +147,7 @@ class _Call:
         if self.dialect.arrays == "keras":
             holds.add(f"engine {import_module('keras').backend.backend()}")
         excluded = {name for exclusion in self.dialect.exclusions for name in exclusion.when}
-        if "non-finite" in excluded and rules.is_non_finite(query, key, value, self.options):
+        if "non-finite" in excluded and option_rules.is_non_finite(query, key, value, self.options):
             holds.add("non-finite")
         for exclusion in self.dialect.exclusions:
             if holds.issuperset(exclusion.when):

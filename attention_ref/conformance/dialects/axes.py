@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attention_ref.conformance.dialects.native import native_of
+from attention_ref.conformance.frameworks.native import native_of
 
 TENSOR = ("batch", "heads", "length", "size")
 """The axes of query, key, value and output, in the order of the specification."""

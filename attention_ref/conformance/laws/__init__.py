@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from attention_ref.conformance.laws.catalogue import LAWS
-from attention_ref.conformance.laws.checking import check_laws, replay_law
+from attention_ref.conformance.laws.all_laws import LAWS
+from attention_ref.conformance.laws.check_laws import check_laws, replay_law
 from attention_ref.conformance.laws.law import Law
-from attention_ref.conformance.laws.report import LawReport
-from attention_ref.conformance.laws.running import LawResult
+from attention_ref.conformance.laws.law_report import LawReport
+from attention_ref.conformance.laws.search_loop import LawResult
 
 __all__ = ["LAWS", "Law", "LawReport", "LawResult", "check_laws", "replay_law"]

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance import encoding
+from attention_ref.conformance import json_arrays
 from attention_ref.conformance.budget import FORMATS
-from attention_ref.conformance.encoding import encoded
-from attention_ref.conformance.laws.calls import Call
-from attention_ref.conformance.laws.judging import Outcome, allowed
+from attention_ref.conformance.json_arrays import encoded
+from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
+from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.operations import OPERATIONS, configuration
-from attention_ref.conformance.subject import UsageError
+from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
 from attention_ref.spec.records import to_json
 
@@ -98,24 +98,24 @@ def trial_of(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
 
 
 def _call(call: Call, answer: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    parameters = {name: encoding.array(array) for name, array in call.parameters.items()}
+    parameters = {name: json_arrays.array(array) for name, array in call.parameters.items()}
     return {
-        "inputs": {name: encoding.array(array) for name, array in call.inputs.items()},
+        "inputs": {name: json_arrays.array(array) for name, array in call.inputs.items()},
         "options": {name: list(value) if isinstance(value, tuple) else value for name, value in call.options.items()},
         **({"config": to_json(call.config), "parameters": parameters} if call.config is not None else {}),
         **({"chunks": call.chunks} if call.chunks else {}),
         "returns": list(call.results),
-        "came": {name: encoding.array(array) for name, array in answer.items()},
+        "came": {name: json_arrays.array(array) for name, array in answer.items()},
     }
 
 
 def _read_call(operation: str, data: Mapping[str, Any]) -> Call:
     return Call(
         operation,
-        inputs={name: encoding.read_array(array) for name, array in data["inputs"].items()},
+        inputs={name: json_arrays.read_array(array) for name, array in data["inputs"].items()},
         options={name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()},
         config=configuration(operation, data.get("config")),
-        parameters={name: encoding.read_array(array) for name, array in data.get("parameters", {}).items()},
+        parameters={name: json_arrays.read_array(array) for name, array in data.get("parameters", {}).items()},
         chunks=tuple(map(tuple, data.get("chunks", ()))),
     )
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from attention_ref.conformance.laws.calls import Call
+from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.operations import ATTENTIONS
 
 if TYPE_CHECKING:
-    from attention_ref.conformance.laws.drawing import Draw
+    from attention_ref.conformance.laws.strategies import Draw
 
 Relation = Literal["=", "<="]
 GROUPS, EMPTY_ROWS = "groups", "empty rows"

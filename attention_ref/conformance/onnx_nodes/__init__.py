@@ -10,7 +10,7 @@ and, put back into ONNX's words, with what the standard expects by the standard'
 
 from __future__ import annotations
 
-from attention_ref.conformance.onnx_nodes.running import Outcome, run
+from attention_ref.conformance.onnx_nodes.run_nodes import Outcome, run
 from attention_ref.conformance.onnx_nodes.standard import OPERATORS, NodeTest, expanded, node_tests
 
 __all__ = ["OPERATORS", "NodeTest", "Outcome", "expanded", "node_tests", "run"]

@@ -12,7 +12,7 @@ import numpy as np
 from attention_ref.conformance.onnx_nodes.standard import NodeTest
 from attention_ref.spec import Array
 from attention_ref.spec.config import Rotary
-from attention_ref.vectors.recipe import Recipe
+from attention_ref.vectors.build.recipe import Recipe
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -14,9 +14,9 @@ from importlib import import_module, metadata, util
 
 from attention_ref.conformance.dialects.adapter import adapted, spoken
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
-from attention_ref.conformance.peers.known import Peer, found
+from attention_ref.conformance.peers.peer import Peer, found
 from attention_ref.conformance.peers.versions import is_within
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.subjects.subject import Subject
 
 _TORCH, _KERAS, _JAX = (
     partial(Peer, modules=("torch",)),

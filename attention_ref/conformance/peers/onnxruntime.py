@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.peers import onnx_model
-from attention_ref.conformance.subject import Unsupported
+from attention_ref.conformance.subjects.subject import Unsupported
 
 SILENT = 4
 

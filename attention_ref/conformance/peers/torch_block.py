@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from attention_ref.conformance.peers.block_config import require_plain
+from attention_ref.conformance.peers.paper_block import require_plain
 from attention_ref.spec.config import BlockConfig
 
 Tensors = Mapping[str, Any]

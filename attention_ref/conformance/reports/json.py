@@ -12,9 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.encoding import encoded
-from attention_ref.conformance.runner import FAILED, Mismatch, Result
-from attention_ref.conformance.subject import Subject
+from attention_ref.conformance.json_arrays import encoded
+from attention_ref.conformance.run import FAILED, Mismatch, Result
+from attention_ref.conformance.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report

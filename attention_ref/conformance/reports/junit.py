@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from attention_ref.conformance.reports import findings, words
-from attention_ref.conformance.runner import FAILED, PASSED, Result
+from attention_ref.conformance.reports import formatting, summary
+from attention_ref.conformance.run import FAILED, PASSED, Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -46,8 +46,8 @@ def _is_failure(report: Report, result: Result) -> bool:
 
 def _properties(report: Report) -> dict[str, str]:
     found = {"subject": report.subject.name, "version": report.subject.version, "specification": report.spec}
-    level = findings.level(report)
-    return found | {"verdict": findings.verdict(report)} | ({"level": level} if level else {})
+    level = summary.level(report)
+    return found | {"verdict": summary.verdict(report)} | ({"level": level} if level else {})
 
 
 def _testcase(report: Report, result: Result) -> ElementTree.Element:
@@ -70,13 +70,13 @@ def _type(result: Result) -> str:
 
 
 def _message(result: Result) -> str:
-    return next(words.found(result))
+    return next(formatting.found(result))
 
 
 def _lines(report: Report, result: Result) -> list[str]:
     case = result.case
     return [
-        *words.found(result),
+        *formatting.found(result),
         f"hunts: {case.hunts}",
         *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attention_ref.conformance.reports import column, findings, words
-from attention_ref.conformance.reports.column import Column
-from attention_ref.conformance.runner import Result
-from attention_ref.conformance.verdicts import FAILS, ClauseVerdict
+from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict
+from attention_ref.conformance.reports import formatting, matrix, summary
+from attention_ref.conformance.reports.matrix import Column
+from attention_ref.conformance.run import Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -20,22 +20,22 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|&#])")
 
 def write(report: Report) -> str:
     """Write a report for a comment on a pull request: what fails is seen, the rest unfolds."""
-    summary = [f"- {_text(line)}" for line in findings.summary(report)]
+    lines = [f"- {_text(line)}" for line in summary.summary(report)]
     failing = [verdict for verdict in report.clauses if verdict.verdict == FAILS]
     others = [verdict for verdict in report.clauses if verdict.verdict != FAILS]
-    gaps = [f"- {_text(str(gap))}" for gap in findings.gaps(report)]
+    gaps = [f"- {_text(str(gap))}" for gap in summary.gaps(report)]
     parts = [
-        [f"### {_mark(report)} {_name(report)} {_text(findings.headline(report))}"],
-        summary,
+        [f"### {_mark(report)} {_name(report)} {_text(summary.headline(report))}"],
+        lines,
         _clauses(failing, report) if failing else [],
         *([*_failures(report)] if failing else []),
-        _folded(words.count(len(others), "other clause"), _clauses(others, report)) if others else [],
+        _folded(formatting.count(len(others), "other clause"), _clauses(others, report)) if others else [],
         _folded("Unsupported: neither passed nor failed", gaps) if gaps else [],
     ]
     return _joined(parts)
 
 
-def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
+def write_matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
     """Write several reports: subject by clause, what each computes, what fails, who was not checked.
 
     Arguments:
@@ -46,11 +46,11 @@ def matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
     failing = [each for each in shown if each.report and each.report.failures]
     asked = [each for each in columns if each.answers]
     parts = [
-        [f"# {column.TITLE}"],
-        [f"- {_text(name)}: {_text(value)}" for name, value in column.told(columns, facts)],
+        [f"# {matrix.TITLE}"],
+        [f"- {_text(name)}: {_text(value)}" for name, value in matrix.told(columns, facts)],
         ["## Clauses"],
         _matrix(shown),
-        [f"- {symbol} {name}: {column.MEANINGS[name]}" for name, symbol in column.SYMBOLS.items()],
+        [f"- {symbol} {name}: {matrix.MEANINGS[name]}" for name, symbol in matrix.SYMBOLS.items()],
         ["The number is the worst error as a share of its budget; above 1 is wrong."],
         *([["## What each computes"], _answers(asked)] if asked else []),
         ["## Subjects"],
@@ -69,26 +69,26 @@ def _name(report: Report) -> str:
 
 
 def _mark(report: Report) -> str:
-    return column.SYMBOLS[column.ALL if report.passed else column.BAD]
+    return matrix.SYMBOLS[matrix.ALL if report.passed else matrix.BAD]
 
 
 def _clauses(verdicts: Sequence[ClauseVerdict], report: Report) -> list[str]:
     rows = []
     for verdict in verdicts:
-        kind = column.kind(verdict)
-        share = "" if verdict.share is None else words.share(verdict.share)
-        note = _text("; ".join(findings.notes(verdict, report)))
+        kind = matrix.kind(verdict)
+        share = "" if verdict.share is None else formatting.share(verdict.share)
+        note = _text("; ".join(summary.notes(verdict, report)))
         ran = f"{verdict.ran} of {verdict.cases}"
-        rows.append(_row(_code(verdict.id), f"{column.SYMBOLS[kind]} {verdict.verdict}", ran, share, note))
+        rows.append(_row(_code(verdict.id), f"{matrix.SYMBOLS[kind]} {verdict.verdict}", ran, share, note))
     head = _row("clause", "verdict", "cases run", "worst error / budget", "")
     return [head, _row(":--", ":--", "--:", "--:", ":--"), *rows]
 
 
 def _failures(report: Report) -> Iterator[list[str]]:
-    shown = findings.telling(report)
+    shown = summary.telling(report)
     for result in shown:
         case, dtype = result.case, result.dtype
-        first = next(words.found(result))
+        first = next(formatting.found(result))
         yield _folded(f"<code>{html.escape(case.id)}</code> in {dtype}: {html.escape(first)}", _failure(report, result))
     if left := len(report.failures) - len(shown):
         yield [f"And {left} more, one for each case and dtype."]
@@ -97,7 +97,7 @@ def _failures(report: Report) -> Iterator[list[str]]:
 def _failure(report: Report, result: Result) -> list[str]:
     case = result.case
     lines = [
-        *words.found(result),
+        *formatting.found(result),
         f"hunts: {case.hunts}",
         *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
@@ -117,19 +117,19 @@ def _matrix(columns: Sequence[Column]) -> list[str]:
     heads = [_code(each.name) + (f"<br>{_text(each.version)}" if each.version else "") for each in columns]
     marks = [_mark(each.report) for each in columns if each.report]
     lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**overall**", *marks)]
-    rows = column.rows(columns)
+    rows = matrix.rows(columns)
     return lines + [_row(_code(row), *(_cell(each.verdict(row)) for each in columns)) for row in rows]
 
 
 def _cell(verdict: ClauseVerdict | None) -> str:
     if verdict is None:
         return ""
-    return f"{column.SYMBOLS[column.kind(verdict)]} {column.number(verdict)}".rstrip()
+    return f"{matrix.SYMBOLS[matrix.kind(verdict)]} {matrix.number(verdict)}".rstrip()
 
 
 def _answers(columns: Sequence[Column]) -> list[str]:
     lines = [_row("question", *(_code(each.name) for each in columns)), _row(":--", *[":--"] * len(columns))]
-    rows = column.questions(columns)
+    rows = matrix.questions(columns)
     return lines + [_row(_text(row), *(_text(each.answers.get(row, "")) for each in columns)) for row in rows]
 
 
@@ -138,7 +138,7 @@ def _subject(each: Column) -> str:
     if not each.report:
         return f"{name}: {_text(each.trouble)}" + "".join(f"\n  - {_code(line)}" for line in each.lines)
     version = f" {_text(each.version)}" if each.version else ""
-    return f"{name}:{version} {_text(findings.headline(each.report))}; {_text(next(findings.summary(each.report)))}"
+    return f"{name}:{version} {_text(summary.headline(each.report))}; {_text(next(summary.summary(each.report)))}"
 
 
 def _failing(each: Column) -> Iterator[list[str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from attention_ref.conformance import known
-from attention_ref.conformance.reports import findings, words
-from attention_ref.conformance.reports.column import Column
-from attention_ref.conformance.runner import UNSUPPORTED, Result
-from attention_ref.conformance.verdicts import CONFORMS, FAILS, ClauseVerdict
+from attention_ref.conformance import expected_failures
+from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
+from attention_ref.conformance.reports import formatting, summary
+from attention_ref.conformance.reports.matrix import Column
+from attention_ref.conformance.run import UNSUPPORTED, Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -27,7 +27,7 @@ def write(report: Report, *, colour: bool = False) -> str:
     """
     paint = _painted if colour else _plain
     parts = [_summary(report, paint), _table(report, paint), _unsupported(report)]
-    parts += [known.written(report), _failures(report)]
+    parts += [expected_failures.written(report), _failures(report)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -40,10 +40,10 @@ def matrix(columns: Sequence[Column]) -> str:
 def _line(each: Column) -> str:
     if each.report is None:
         return f"{'-':15}  {each.trouble}"
-    first, *_ = findings.summary(each.report)
-    blamed = ", ".join(clause.id for clause in findings.culprits(each.report))
+    first, *_ = summary.summary(each.report)
+    blamed = ", ".join(clause.id for clause in summary.culprits(each.report))
     version = f"; version {each.version}" if each.version else ""
-    return f"{findings.verdict(each.report):15}  {first}{f'; look at {blamed}' if blamed else ''}{version}"
+    return f"{summary.verdict(each.report):15}  {first}{f'; look at {blamed}' if blamed else ''}{version}"
 
 
 def _plain(word: str, _: str) -> str:
@@ -55,10 +55,10 @@ def _painted(word: str, verdict: str) -> str:
 
 
 def _summary(report: Report, paint: Paint) -> list[str]:
-    verdict = findings.verdict(report)
+    verdict = summary.verdict(report)
     painted = paint(verdict, CONFORMS if report.passed else FAILS)
-    headline = f"{findings.name(report)} {painted}{findings.headline(report).removeprefix(verdict)}"
-    return [headline, *(f"  {line}" for line in findings.summary(report))]
+    headline = f"{summary.name(report)} {painted}{summary.headline(report).removeprefix(verdict)}"
+    return [headline, *(f"  {line}" for line in summary.summary(report))]
 
 
 def _table(report: Report, paint: Paint) -> list[str]:
@@ -66,8 +66,8 @@ def _table(report: Report, paint: Paint) -> list[str]:
     lines = [f"  {'clause':{width}}  {'verdict':11}  {'cases run':>12}  worst error / budget"]
     for verdict in sorted(report.clauses, key=lambda each: each.is_optional):
         word = paint(f"{verdict.verdict:11}", verdict.verdict)
-        share = "" if verdict.share is None else words.share(verdict.share)
-        note = "; ".join(findings.notes(verdict, report))
+        share = "" if verdict.share is None else formatting.share(verdict.share)
+        note = "; ".join(summary.notes(verdict, report))
         lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {share:8}  {note}".rstrip())
     return lines
 
@@ -77,7 +77,7 @@ def _ran(verdict: ClauseVerdict) -> str:
 
 
 def _unsupported(report: Report) -> list[str]:
-    gaps = findings.gaps(report)
+    gaps = summary.gaps(report)
     width = max((len(str(gap.cases)) for gap in gaps), default=0)
     lines = [f"  {' ' * (width - len(str(gap.cases)))}{gap}" for gap in gaps]
     return ["Unsupported: neither passed nor failed", *lines] if lines else []
@@ -85,7 +85,7 @@ def _unsupported(report: Report) -> list[str]:
 
 def _failures(report: Report) -> list[str]:
     """Show the most telling failure of every failing clause."""
-    shown = findings.telling(report)
+    shown = summary.telling(report)
     lines = ["Failures"] if shown else []
     for result in shown:
         lines += [f"  {line}" for line in failure(report, result)]
@@ -100,7 +100,7 @@ def failure(report: Report, result: Result) -> Iterator[str]:
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")
     yield f"  hunts: {case.hunts}" + (f"; seen: {', '.join(case.seen)}" if case.seen else "")
-    yield from (f"  {line}" for line in words.found(result))
+    yield from (f"  {line}" for line in formatting.found(result))
     if result.warnings:
         yield f"  it warned: {'; '.join(result.warnings[:3])}"
     yield f"  reproduce: {report.reproduce(case.id, result.dtype)}"

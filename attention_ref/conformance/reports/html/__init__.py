@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from attention_ref.conformance.reports.html.page import matrix, write
+from attention_ref.conformance.reports.html.page import write, write_matrix
 
-__all__ = ["matrix", "write"]
+__all__ = ["write", "write_matrix"]

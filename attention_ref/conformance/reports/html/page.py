@@ -7,11 +7,11 @@ from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from attention_ref.conformance.reports import column
-from attention_ref.conformance.reports.column import Column
-from attention_ref.conformance.reports.html import cases, clauses, subjects, table
+from attention_ref.conformance.reports import matrix
+from attention_ref.conformance.reports.formatting import count
+from attention_ref.conformance.reports.html import case_section, clause_section, matrix_table, subject_section
 from attention_ref.conformance.reports.html.elements import Markup, element, join, link, terms
-from attention_ref.conformance.reports.words import count
+from attention_ref.conformance.reports.matrix import Column
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -21,10 +21,10 @@ _NO_FACTS: Mapping[str, str] = {}
 
 def write(report: Report, facts: Mapping[str, str] = _NO_FACTS) -> str:
     """Write a report as a page."""
-    return matrix([column.of(report)], facts, title=f"{report.subject.name}: conformance")
+    return write_matrix([matrix.of(report)], facts, title=f"{report.subject.name}: conformance")
 
 
-def matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = column.TITLE) -> str:
+def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = matrix.TITLE) -> str:
     """Write reports as a page: the matrix, what each computes, every subject, clause and case.
 
     Arguments:
@@ -61,27 +61,27 @@ def _head(title: str) -> Markup:
 
 def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> Markup:
     return element(
-        "header", element("h1", title), terms(column.told(columns, facts), class_="facts"), _contents(columns)
+        "header", element("h1", title), terms(matrix.told(columns, facts), class_="facts"), _contents(columns)
     )
 
 
 def _contents(columns: Sequence[Column]) -> Markup:
-    checked = column.rows(columns)
+    checked = matrix.rows(columns)
     names = [
         ("matrix", "Matrix"),
         *([("answers", "What each computes")] if any(each.answers for each in columns) else []),
         ("subjects", count(len(columns), "subject")),
         ("clauses", count(len(checked), "clause")),
-        ("cases", count(len(cases.of(columns)), "case")),
+        ("cases", count(len(case_section.of(columns)), "case")),
     ]
     return element("nav", element("ul", (element("li", link(target, text)) for target, text in names)))
 
 
 def _parts(columns: Sequence[Column]) -> Markup:
     return join(
-        table.section(columns),
-        table.answers(columns),
-        subjects.section(columns),
-        clauses.section(columns),
-        cases.section(columns),
+        matrix_table.section(columns),
+        matrix_table.answers(columns),
+        subject_section.section(columns),
+        clause_section.section(columns),
+        case_section.section(columns),
     )

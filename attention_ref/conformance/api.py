@@ -1,0 +1,192 @@
+"""The kit as a function."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.dialects import resolve
+from attention_ref.conformance.dialects.adapter import adapted
+from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.expected_failures import KnownFailures
+from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.profiles import known_profiles
+from attention_ref.conformance.report import Report
+from attention_ref.conformance.run import Progress, Result, reject, run, select
+from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
+from attention_ref.conformance.timeouts import TIMEOUT
+from attention_ref.spec.clauses import clauses
+
+DTYPES = ("float64", "float32")
+"""The dtypes that a check runs in unless it is told otherwise."""
+
+
+def check(
+    function: Callable[..., Any],
+    op: str = "attention",
+    *,
+    arrays: str | None = None,
+    dialect: Dialect | str | None = None,
+    profiles: Sequence[str] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    cases: str = "*",
+    seed: int = 0,
+    name: str | None = None,
+    gradient: Callable[..., Any] | None = None,
+    claims: Sequence[str] = (),
+    progress: Progress | None = None,
+    timeout: float | None = TIMEOUT,
+) -> Report:
+    """Check a function or a layer against the specification.
+
+        report = conformance.check(my_attention)
+        report = conformance.check(my_norm, op="layer_norm")
+        report = conformance.check(build_my_block, op="Block")
+
+    Attention is called as `function(query, key, value, **options)`, with arrays `(b,h,q,d)`, `(b,g,k,d)`, `(b,g,k,v)`
+    and the options of the same-named function in `attention_ref.spec`; the other functions are called like theirs, see
+    `conformance.OPERATIONS`. A layer is built by `function(config, parameters)`, with the configuration as a record of
+    `attention_ref.spec` and arrays by the names of the parameter tree, and then called; where its signature has `tap`,
+    its intermediates are compared too, and where it has a cache, decoding in chunks. A case that uses an option which
+    the signature lacks is unsupported, and so is one for which `conformance.Unsupported("reason")` is raised.
+
+    Arguments:
+        function: what is checked.
+        op: the operation that it is to be: a key of `conformance.OPERATIONS`.
+        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
+            what the dialect says, or NumPy's.
+        dialect: in which words and conventions it speaks, where they are not the specification's: a `Dialect`, the name
+            of one that comes with the kit, or a TOML file. Of attention only.
+        profiles: groups of cases, such as `("core", "causal")`; all when None. `"grad"` are those that ask for
+            gradients, `"model"` those that build a layer; a dtype among them is run instead of `dtypes`.
+        dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
+        cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
+        seed: gives the cases other numbers, with their truth computed at once, which needs mpmath; 0 is the seed of the
+            vectors. Gradients are checked with that one only.
+        name: what the report calls the function; by default its own name.
+        gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
+            `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
+            the function, and for NumPy's arrays gradients are unsupported.
+        claims: profiles that the function is said to support: what is unsupported in them is a failure.
+        progress: called after every case with the number done, the number to do, and the last result.
+        timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
+            and the system has a timer that interrupts; native code is interrupted when it returns to Python.
+
+    Returns:
+        A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.clauses`, `report.results`.
+        What was unsupported counts neither way; a function for which nothing ran has not passed.
+
+    Raises:
+        UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist.
+    """
+    if op not in OPERATIONS:
+        reject("operation", op, OPERATIONS)
+    called = name_of(function)
+    chosen = {"op": (op, "attention"), "arrays": (arrays, None), "dialect": (dialect, None)}
+    given = "".join(
+        f", {key}={_shown(value)}" for key, (value, default) in chosen.items() if value not in (default, "numpy")
+    )
+
+    def reproduce(case: str, dtype: str) -> str:
+        seeded = f", seed={seed}" if seed else ""
+        return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",){seeded})'
+
+    subject = replace(
+        subject_of(function, name or called, op, arrays, dialect),
+        gradients={op: gradient} if gradient is not None else {},
+        claims=tuple(claims),
+        timeout=timeout,
+    )
+    return check_subject(
+        subject, profiles=profiles, dtypes=dtypes, cases=cases, seed=seed, progress=progress, reproduce=reproduce
+    )
+
+
+def subject_of(
+    function: Callable[..., Any], name: str, op: str, arrays: str | None, dialect: Dialect | str | None
+) -> Subject:
+    """Make a subject of a function, in whatever dialect."""
+    if dialect is None:
+        return Subject(name, arrays or "numpy", {op: function})
+    if op != "attention":
+        raise UsageError(f"a dialect is one of attention; {op} has none")
+    found = resolve(dialect)
+    return Subject(name, arrays or found.arrays, {op: adapted(function, found)}, dialect=found)
+
+
+def _shown(value: Any) -> str:
+    return "..." if isinstance(value, Dialect) else repr(value)
+
+
+def check_subject(
+    subject: Subject,
+    *,
+    operations: Sequence[str] | None = None,
+    profiles: Sequence[str] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    cases: str = "*",
+    seed: int = 0,
+    gradients: bool = True,
+    progress: Progress | None = None,
+    reproduce: Callable[[str, str], str] | None = None,
+    known: KnownFailures | None = None,
+    abandon: Callable[[Report], object] | None = None,
+) -> Report:
+    """Check a subject in some or all of its operations; everything else is as in `check`.
+
+    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `abandon`
+    is told the report, in a thread of its own, when a call does not return
+    although its time is over.
+
+    Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
+    optional cases is chosen.
+    """
+    for operation in operations or ():
+        if operation not in subject.operations:
+            reject(f"operation of {subject.name}", operation, subject.operations)
+    if subject.ask is None:
+        arrays_of(subject.arrays)
+    require_claims(subject)
+    checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
+    checks = [(case, dtype) for case, dtype in checks if gradients or not case.cotangents]
+    binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
+    if known is not None:
+        known.require_matches(checks)
+    remarks = _remarks(subject)
+
+    def report(results: list[Result]) -> Report:
+        marked = known.marked(results) if known is not None else results
+        command = reproduce or _command(subject, seed)
+        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
+
+    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
+
+
+def _remarks(subject: Subject) -> dict[str, str]:
+    """Give what the subject's dialect says of each clause."""
+    if subject.dialect is None:
+        return {}
+    told = {clause: subject.dialect.note(clause) for clause in clauses()}
+    return {clause: f"its dialect says: {note}" for clause, note in told.items() if note}
+
+
+def require_claims(subject: Subject) -> None:
+    """Reject a claim to a profile that there is not.
+
+    Raises:
+        UsageError: for the first one.
+    """
+    there = known_profiles(subject.operations, {name for each in subject.operations for name in profiles_of(each)})
+    for claim in subject.claims:
+        if claim not in there:
+            reject("profile to claim", claim, there)
+
+
+def _command(subject: Subject, seed: int) -> Callable[[str, str], str]:
+    way = {"json": "--exec ", "files": "--outputs "}.get(subject.arrays, "")
+    called, seeded = f"attention-ref check {way}{shlex.quote(subject.name)}", f" --seed {seed}" if seed else ""
+    return lambda case, dtype: f"{called} --case {case} --dtype {dtype}{seeded}"

@@ -1,0 +1,128 @@
+"""From results to verdicts: what a list of failed and passed cases says of each clause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attention_ref.conformance.case import foundations
+from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, Result
+from attention_ref.spec.clauses import clauses
+
+CONFORMS, FAILS = "conforms", "fails"
+_MOST_CULPRITS = 3
+_MOST_NAMES = 4
+
+
+@dataclass(frozen=True)
+class ClauseVerdict:
+    """What the cases of a clause say.
+
+    Arguments:
+        id: of the clause.
+        verdict: `"conforms"`, `"fails"` or `"unsupported"`, which is when none of its cases ran.
+        is_optional: whether an implementation may leave the clause unmet.
+        cases, ran, failed: how many cases depend on it, how many of them ran in some dtype, how many of these failed.
+        share: the worst error over budget of those that compared numbers.
+        only_with: clauses that fail more often and that all its failures depend on too, one or the other: what is
+            wrong may be there.
+        reasons: why cases did not run.
+    """
+
+    id: str
+    verdict: str
+    is_optional: bool
+    cases: int
+    ran: int
+    failed: int
+    share: float | None
+    only_with: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+def clause_verdicts(results: Sequence[Result]) -> list[ClauseVerdict]:
+    """Give a verdict on every clause that a case depends on, in the order of the specification.
+
+    An optional clause is judged by the cases that list it, and any other clause by the cases without an optional one.
+    A foundation, on which every case depends, fails where a case fails that lists nothing else, or where no case
+    passes; then no other clause is told from the rest.
+    """
+    known = [*clauses(), *sorted({name for result in results for name in result.case.clauses} - set(clauses()))]
+    by_clause = {name: [result for result in results if _depends(result, name)] for name in known}
+    implied = {clause.id for result in results for clause in foundations(result.case.operation)}
+    rates = {name: _failure_rate(found) for name, found in by_clause.items() if found and name not in implied}
+    verdicts = [_verdict(name, found, rates) for name, found in by_clause.items() if found]
+    if any(verdict.verdict == FAILS for verdict in verdicts if verdict.id in implied):
+        return [replace(verdict, only_with=()) for verdict in verdicts]
+    return verdicts
+
+
+def is_optional(clause: str) -> bool:
+    """Say whether an implementation may leave a clause unmet."""
+    return clause in clauses() and clauses()[clause].optional
+
+
+def verdicts_of_cases(results: Iterable[Result]) -> dict[str, str]:
+    """Give one verdict for each case by its id: it fails in any dtype, or passes in any, or is unsupported."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        found.setdefault(result.case.id, set()).add(result.verdict)
+    return {name: next(v for v in (FAILED, PASSED, UNSUPPORTED) if v in verdicts) for name, verdicts in found.items()}
+
+
+def _depends(result: Result, clause: str) -> bool:
+    if is_optional(clause) != result.case.is_optional:
+        return False
+    return clause in result.case.clauses or any(clause == each.id for each in foundations(result.case.operation))
+
+
+def _failure_rate(results: Sequence[Result]) -> float:
+    """Count one case more that passes, so that the only case of a clause does not outweigh ten of another."""
+    verdicts = list(verdicts_of_cases(results).values())
+    return verdicts.count(FAILED) / (verdicts.count(FAILED) + verdicts.count(PASSED) + 1)
+
+
+def _verdict(clause: str, results: Sequence[Result], rates: Mapping[str, float]) -> ClauseVerdict:
+    by_case = verdicts_of_cases(results)
+    failures = [result for result in results if result.verdict == FAILED]
+    has_passed = PASSED in by_case.values()
+    fails = bool(failures)
+    if has_passed and clause not in rates:
+        fails = any(set(result.case.clauses) <= {clause} for result in failures)
+    shares = [result.share for result in results if result.share is not None and (fails or result.verdict == PASSED)]
+    return ClauseVerdict(
+        id=clause,
+        verdict=FAILS if fails else CONFORMS if has_passed else UNSUPPORTED,
+        is_optional=is_optional(clause),
+        cases=len(by_case),
+        ran=sum(each != UNSUPPORTED for each in by_case.values()),
+        failed=sum(each == FAILED for each in by_case.values()),
+        share=max(shares, default=None),
+        only_with=_only_with(failures, clause, rates),
+        reasons=_reasons([result for result in results if result.verdict == UNSUPPORTED]),
+    )
+
+
+def _reasons(unsupported: Sequence[Result]) -> tuple[str, ...]:
+    """Give why cases did not run: the arguments that all of them lack, or else one or another, and other reasons."""
+    others = tuple(dict.fromkeys(result.reason for result in unsupported if not result.lacking))
+    lacking = [result.lacking for result in unsupported if result.lacking]
+    counts = Counter(name for names in lacking for name in names)
+    shared = sorted(name for name, count in counts.items() if count == len(lacking))
+    missing = ", ".join(shared) or " or ".join(name for name, _ in counts.most_common(_MOST_NAMES))
+    return (f"no argument {missing}", *others) if missing else others
+
+
+def _only_with(failures: Sequence[Result], clause: str, rates: Mapping[str, float]) -> tuple[str, ...]:
+    """Give a few clauses that fail more often than this one and that all its failures depend on too."""
+    left = [set(result.case.clauses) for result in failures]
+    chosen: list[str] = []
+    while left:
+        worse = {name: sum(name in listed for listed in left) for name in rates if rates[name] > rates.get(clause, 1)}
+        best = max(worse, key=lambda name: (worse[name], rates[name]), default="")
+        if not worse.get(best) or len(chosen) == _MOST_CULPRITS:
+            return ()
+        chosen.append(best)
+        left = [listed for listed in left if best not in listed]
+    return tuple(chosen)

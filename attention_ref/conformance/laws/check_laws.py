@@ -1,0 +1,132 @@
+"""Laws as a function: try them on a subject, or try a counterexample again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_ref.conformance.api import DTYPES
+from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.laws import all_laws, counterexample
+from attention_ref.conformance.laws.evaluate import tried
+from attention_ref.conformance.laws.law import Law
+from attention_ref.conformance.laws.law_report import LawReport
+from attention_ref.conformance.laws.scheduling import run_laws
+from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
+from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.run import reject
+from attention_ref.conformance.subjects.subject import Subject, Unsupported, name_of
+
+EXAMPLES = 50
+"""How many calls a law is tried on unless it is told otherwise."""
+Progress = Callable[[int, int, LawResult], None]
+
+
+def check_laws(
+    subject: Subject | Callable[..., Any],
+    op: str | None = None,
+    *,
+    arrays: str = "numpy",
+    laws: Sequence[str] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    examples: int = EXAMPLES,
+    seed: int = 0,
+    save: str | Path | None = None,
+    progress: Progress | None = None,
+) -> LawReport:
+    """Try laws on a subject: statements about results of several calls, which need no expected values.
+
+        report = conformance.check_laws(my_attention)
+        print(report)
+        report.raise_for_failures()
+
+    Calls are drawn at random by hypothesis, the same ones every time. Where one breaks a law, a smaller one is looked
+    for, until none is found; what is left is a counterexample.
+
+    Arguments:
+        subject: a function, called as in `check`, or a `Subject`.
+        op: the operation that it is to be; `"attention"` for a function and all of a `Subject` when None.
+        arrays: what a function takes and returns.
+        laws: ids, such as `("key-permutation", "batch-independence")`; all when None.
+        dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
+        examples: how many calls each law is tried on.
+        seed: another one draws other calls.
+        save: a folder for counterexamples, as files `law.operation.dtype.json` that `replay_law` tries again.
+        progress: called after every law with the number done, the number to do, and the last result.
+
+    Returns:
+        A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.results`. A law that the
+        subject lacks the options for is unsupported and counts neither way; a subject for which none ran has not
+        passed.
+
+    Raises:
+        UsageError: for an operation, a law, a dtype or a kind of arrays that does not exist, and without hypothesis.
+    """
+    subject = _subject(subject, op, arrays)
+    for dtype in dtypes:
+        if dtype not in FORMATS:
+            reject("dtype", dtype, FORMATS)
+    arrays_of(subject.arrays)
+    held = [name for name in subject.operations if name in all_laws.OPERATIONS]
+    chosen = all_laws.chosen([op] if op else held, laws)
+    results: list[LawResult] = []
+    for name in dict.fromkeys(name for _, name in chosen):
+        own = [law for law, operation in chosen if operation == name]
+        for dtype in dtypes:
+            for result in run_laws(subject, own, name, dtype, examples=examples, seed=seed):
+                results.append(result)
+                if progress is not None:
+                    progress(len(results), len(chosen) * len(dtypes), result)
+    places = {pair: place for place, pair in enumerate(chosen)}
+    results.sort(key=lambda result: places[result.law, result.operation])
+    report = LawReport(subject, tuple(dtypes), tuple(results), seed, examples=examples if examples != EXAMPLES else 0)
+    if save is not None:
+        report.save(save)
+    return report
+
+
+def replay_law(
+    subject: Subject | Callable[..., Any], path: str | Path, *, arrays: str = "numpy", dtype: str | None = None
+) -> LawReport:
+    """Try the calls of a counterexample again.
+
+    Arguments:
+        subject: as in `check_laws`; not necessarily the one that the counterexample was found on.
+        path: of the file.
+        arrays: what a function takes and returns.
+        dtype: another one than the counterexample was found in.
+
+    Returns:
+        A report on one law, tried on one example.
+
+    Raises:
+        UsageError: when the file is no counterexample, or the subject lacks the operation.
+    """
+    data = counterexample.read(path)
+    operation, dtype = data["operation"], dtype or data["dtype"]
+    if dtype not in FORMATS:
+        reject("dtype", dtype, FORMATS)
+    subject = _subject(subject, operation, arrays)
+    trial, budgets = counterexample.trial_of(data)
+    law = Law(data["law"], data["statement"], lambda _: trial, tuple(data.get("clauses", ())), (operation,))
+    try:
+        outcome = tried(subject, trial, dtype, budgets if dtype == data["dtype"] else None)
+    except Unsupported as reason:
+        result = LawResult(law, operation, dtype, UNSUPPORTED, reason=str(reason))
+    else:
+        verdict, share = (HOLDS, outcome.share) if outcome.holds else (FAILS, None)
+        result = LawResult(law, operation, dtype, verdict, 1, share, outcome=None if outcome.holds else outcome)
+    return LawReport(subject, (dtype,), (result,), replayed=str(path))
+
+
+def _subject(subject: Subject | Callable[..., Any], op: str | None, arrays: str) -> Subject:
+    if not isinstance(subject, Subject):
+        operation = op or "attention"
+        if operation not in OPERATIONS:
+            reject("operation", operation, OPERATIONS)
+        return Subject(name_of(subject), arrays, {operation: subject})
+    if op is not None and op not in subject.operations:
+        reject(f"operation of {subject.name}", op, subject.operations)
+    return subject

@@ -1,0 +1,180 @@
+"""Trying a law on calls that are drawn: call the subject, compute what may differ, compare.
+
+Two results that must agree may differ by both their budgets. A budget is what rounding may move a result by in the
+specification's formula; its tape is run on the call itself, where a difference is found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attention_ref import spec
+from attention_ref.conformance.budget import Roundings, budget, compare
+from attention_ref.conformance.invoke import Fault, call
+from attention_ref.conformance.laws.law import Demand, Term, Trial
+from attention_ref.conformance.laws.law_call import Call, spec_array
+from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.spec import Array, Traced
+from attention_ref.vectors.build.rounding_sizes import roundings
+
+_EXACT = (0.0,) * len(Roundings._fields)
+Answers = Sequence[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What came of a demand, number by number; a share above 1 breaks it."""
+
+    left: np.ndarray
+    right: np.ndarray
+    error: np.ndarray
+    budget: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a trial.
+
+    Arguments:
+        trial: what was tried.
+        answers: the results of the calls, up to the one that failed.
+        judgements: one for every demand; none where a call failed.
+        fault: what is wrong with a call, beside numbers.
+    """
+
+    trial: Trial
+    answers: Answers
+    judgements: tuple[Judgement, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def share(self) -> float:
+        """The worst error over its budget."""
+        return max((float(each.share.max(initial=0)) for each in self.judgements), default=0.0)
+
+    @property
+    def broken(self) -> int | None:
+        """The first demand that is not met."""
+        return next((i for i, each in enumerate(self.judgements) if each.share.max(initial=0) > 1), None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the law held."""
+        return self.fault is None and self.broken is None
+
+
+class Tape:
+    """The specification's record of a call, made when it is first asked for."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def budget(self, result: str, places: np.ndarray, dtype: str) -> np.ndarray:
+        """Give what rounding may move numbers of a result by."""
+        values = self.results[result].values
+        wanted = [place for place in np.unique(places) if isinstance(values[place], Traced)]
+        sizes = dict(zip(wanted, roundings([values[place] for place in wanted]), strict=True))
+        rows = np.array([sizes.get(place, _EXACT) for place in places.ravel()], np.float64).reshape(-1, len(_EXACT))
+        return budget(Roundings(*rows.T), dtype).reshape(places.shape)
+
+    @cached_property
+    def results(self) -> dict[str, Array]:
+        """The results in traced numbers."""
+        call, operation = self.call, getattr(spec, self.call.operation)
+        if OPERATIONS[call.operation].is_layer:
+            operation = operation(call.config, {name: _traced(array) for name, array in call.parameters.items()})
+        inputs = {name: _traced(array) for name, array in call.inputs.items()}
+        returned = operation(**inputs, **call.options)
+        arrays = returned if isinstance(returned, tuple) else (returned,)
+        if OPERATIONS[call.operation].is_layer:
+            arrays = tuple(array.map(_stored) for array in arrays)
+        return dict(zip(call.results, arrays, strict=True))
+
+
+def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarray] | None = None) -> Outcome:
+    """Try a law on a subject.
+
+    Arguments:
+        subject: what is called.
+        trial: the calls and the demands.
+        dtype: in which it is called.
+        budgets: what may differ, for every demand; computed when None.
+
+    Raises:
+        Unsupported: when the subject does not offer a call.
+    """
+    answers: list[Mapping[str, np.ndarray]] = []
+    for number, each in enumerate(trial.calls):
+        try:
+            answers.append(call(subject, each.case(f"call {number + 1}"), dtype).results)
+        except Fault as fault:
+            return Outcome(trial, answers, fault=fault)
+    tapes = [Tape(each) for each in trial.calls]
+    judgements = [
+        _judged(demand, answers, tapes, dtype, None if budgets is None else budgets[number])
+        for number, demand in enumerate(trial.demands)
+    ]
+    return Outcome(trial, answers, tuple(judgements))
+
+
+def allowed(trial: Trial, demand: Demand, dtype: str) -> np.ndarray:
+    """Give what may differ in a demand."""
+    return _allowed(demand, [Tape(call) for call in trial.calls], dtype)
+
+
+def _judged(demand: Demand, answers: Answers, tapes: Sequence[Tape], dtype: str, given: np.ndarray | None) -> Judgement:
+    left = _side(demand.left, answers, demand.size, 0.0)
+    right = _side(demand.right, answers, demand.size, demand.constant)
+    is_met = (left == right) if demand.relation == "=" else (left <= right)
+    if given is not None:
+        may_differ = given
+    else:
+        may_differ = np.zeros(demand.size) if is_met.all() else _allowed(demand, tapes, dtype)
+    error, _, share = compare(left, right, may_differ)
+    share = np.where(np.isnan(left) | np.isnan(right), np.inf, np.where(is_met, 0.0, share))
+    return Judgement(left, right, np.where(is_met, 0.0, error), may_differ, share)
+
+
+def _side(terms: Sequence[Term], answers: Answers, size: int, constant: Any) -> np.ndarray:
+    """Add up a side, without rounding where there is more than one number to add."""
+    constants = np.broadcast_to(np.ravel(constant).astype(np.float64), (size,))
+    numbers = [answers[term.call][term.result].ravel()[term.places.ravel()] for term in terms]
+    factors = [np.broadcast_to(np.asarray(term.factor, np.float64), term.places.shape).ravel() for term in terms]
+    if len(terms) == 1 and not constants.any() and np.all(factors[0] == 1):
+        return numbers[0]
+    sums = (_sum([(f[i], x[i]) for f, x in zip(factors, numbers, strict=True)], constants[i]) for i in range(size))
+    return np.fromiter(sums, np.float64, size)
+
+
+def _sum(products: Sequence[tuple[float, float]], constant: float) -> float:
+    if not all(map(math.isfinite, (constant, *(number for pair in products for number in pair)))):
+        return float(sum((f * x for f, x in products), constant))
+    return float(sum((Fraction(f) * Fraction(x) for f, x in products), Fraction(constant)))
+
+
+def _allowed(demand: Demand, tapes: Sequence[Tape], dtype: str) -> np.ndarray:
+    total = np.zeros(demand.size)
+    for term in demand.terms:
+        total += (np.abs(term.factor) * tapes[term.call].budget(term.result, term.places, dtype)).ravel()
+    return total
+
+
+def _stored(value: Any) -> Any:
+    """Store what a layer returns in the tensors' dtype, where the specification has not."""
+    is_computed = isinstance(value, Traced) and bool(value.parents) and value.precision != "storage"
+    return value.stored() if is_computed else value
+
+
+def _traced(array: np.ndarray) -> Array:
+    """Give an array to the specification, real numbers as ones that record what is computed of them."""
+    given: Array = spec_array(array)
+    return given.map(Traced) if given.dtype == "real" else given

@@ -1,0 +1,42 @@
+"""The order of laws: what other laws build on is tried first, and left out of them where it is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.laws.search_loop import FAILS, LawResult, offers, run_law
+from attention_ref.conformance.subjects.subject import Subject
+
+_FIRST: tuple[str, ...] = (GROUPS, "mask", EMPTY_ROWS, "bias", "query_offset", "causal", "window", "key_lengths")
+_FIRST += ("scale", "softcap", "sinks", "dropout")
+
+
+def run_laws(
+    subject: Subject, laws: Sequence[Law], operation: str, dtype: str, *, examples: int, seed: int
+) -> Iterator[LawResult]:
+    """Try laws on an operation of a subject, those about something first.
+
+    What a law is about is drawn in the laws after it only if no law about it is broken: a function that mistakes its
+    window breaks the laws of the window, and is tried without one in all others.
+
+    Arguments:
+        subject, operation, dtype, examples, seed: as in `run_law`.
+        laws: those that are tried.
+    """
+    there = offers(subject, operation) | {GROUPS, EMPTY_ROWS}
+    about = {name: [law for law in laws if law.about == name and there.issuperset(law.needs)] for name in _FIRST}
+    drawn = {name for name in there if not about.get(name)}
+    tried: set[str] = set()
+    for name, own in about.items():
+        verdicts = set()
+        for law in own:
+            result = run_law(subject, law, operation, dtype, examples=examples, seed=seed, drawn=drawn)
+            verdicts.add(result.verdict)
+            tried.add(law.id)
+            yield result
+        if own and FAILS not in verdicts:
+            drawn.add(name)
+    for law in laws:
+        if law.id not in tried:
+            yield run_law(subject, law, operation, dtype, examples=examples, seed=seed, drawn=drawn)

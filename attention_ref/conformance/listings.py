@@ -1,0 +1,128 @@
+"""What the kit can tell of itself: lists of cases, clauses and profiles, and an account of each."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from attention_ref import vectors
+from attention_ref.conformance.case import GRADIENTS, Case, cases, foundations, profiles
+from attention_ref.conformance.run import reject
+from attention_ref.spec.clauses import Clause, clauses
+from attention_ref.spec.records import to_json
+
+_WIDTH = 100
+
+
+def all_cases() -> Iterator[Case]:
+    """Go through every case of every operation."""
+    for operation in vectors.operations():
+        for profile in profiles(operation):
+            yield from cases(operation, profile)
+
+
+def listed_cases() -> dict[str, str]:
+    """Give what every case hunts, by its id."""
+    return {case.id: case.hunts for case in all_cases()}
+
+
+def listed_clauses() -> dict[str, str]:
+    """Give the title of every clause, by its id."""
+    return {clause.id: clause.title + (" (optional)" if clause.optional else "") for clause in clauses().values()}
+
+
+def listed_profiles() -> dict[str, str]:
+    """Give the number of cases of every profile, by operation and name."""
+    pairs = [(operation, profile) for operation in vectors.operations() for profile in profiles(operation)]
+    return {f"{operation}/{profile}": f"{len(cases(operation, profile))} cases" for operation, profile in pairs}
+
+
+def explain(name: str) -> str:
+    """Explain a clause or a case; the end of a clause's id is enough where only one ends so."""
+    found = _find(name)
+    return _explain_case(found) if isinstance(found, Case) else _explain_clause(found)
+
+
+def data(name: str) -> Mapping[str, Any]:
+    """Give a clause with its cases as data, or a case as the vectors hold it."""
+    found = _find(name)
+    if isinstance(found, Clause):
+        return {**asdict(found), "cases": [case.id for case in cases_of(found)]}
+    name = found.id.replace(f"/{GRADIENTS}/", "/", 1)  # the gradients of a case stand with the case
+    document = vectors.load(found.operation, name.split("/")[1])
+    return next(dict(item) for item in document["cases"] if item["id"] == name)
+
+
+def cases_of(clause: Clause) -> list[Case]:
+    """Give the cases that depend on a clause; all of the operation's for a foundation."""
+    return [case for case in all_cases() if clause.id in case.clauses or clause in foundations(case.operation)]
+
+
+def _find(name: str) -> Clause | Case:
+    ends = [clause for clause in clauses().values() if clause.id == name or clause.id.partition(".")[2] == name]
+    exact = [clause for clause in ends if clause.id == name]
+    if exact or len(ends) == 1:
+        return (exact or ends)[0]
+    by_id = {case.id: case for case in all_cases()}
+    if name not in by_id:
+        reject("clause or case", name, [*clauses(), *by_id])
+    return by_id[name]
+
+
+def _explain_clause(clause: Clause) -> str:
+    kinds = [word for word, is_so in (("optional", clause.optional), ("foundation", clause.foundation)) if is_so]
+    head = f"{clause.id}: {clause.title}" + (f" ({', '.join(kinds)})" if kinds else "")
+    parts = [head, _filled("", clause.statement), _filled("Why: ", clause.reason)]
+    parts += [_filled("How others differ: ", clause.differ)] if clause.differ else []
+    parts += ["\n".join(["Sources:", *(f"  {source}" for source in clause.sources)])] if clause.sources else []
+    found = cases_of(clause)
+    names = "every case of the operation" if clause.foundation else ", ".join(case.id for case in found)
+    parts.append(_filled(f"Cases ({len(found)}): ", names))
+    return "\n\n".join(parts)
+
+
+def _explain_case(case: Case) -> str:
+    titles = [f"  {name}: {clauses()[name].title if name in clauses() else ''}" for name in case.clauses]
+    parts = [
+        f"{case.id}, exact in {', '.join(case.dtypes)}",
+        _filled("Hunts: ", case.hunts),
+        *(["\n".join(["Seen in:", *(f"  {place}" for place in case.seen)])] if case.seen else []),
+        *(["\n".join(["Clauses:", *titles])] if titles else []),
+        *(_filled(f"Who differs on {name}: ", clauses()[name].differ) for name in case.clauses if _differs(name)),
+        *([f"config: {json.dumps(to_json(case.config))}"] if case.config is not None else []),
+        *([_filled("parameters: ", _shapes(case.parameters))] if case.parameters else []),
+        *([f"in chunks of {', '.join(map(str, case.chunks))} new places"] if case.chunks else []),
+        *(_array(name, values) for name, values in case.inputs.items()),
+        *([f"options: {json.dumps(case.options)}"] if case.options else []),
+        *(_array(f"cotangent of {name}", values) for name, values in case.cotangents.items()),
+        *(_array(_label(case, name), expected.values) for name, expected in case.expected.items()),
+        *([_filled("intermediates: ", ", ".join(case.taps))] if case.taps else []),
+        "All numbers: --json",
+    ]
+    return "\n\n".join(parts)
+
+
+def _label(case: Case, name: str) -> str:
+    return f"expected gradient of {name}" if case.cotangents else f"expected {name}"
+
+
+def _differs(clause: str) -> bool:
+    return clause in clauses() and bool(clauses()[clause].differ)
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items())
+
+
+def _array(name: str, values: np.ndarray) -> str:
+    text = np.array2string(values, threshold=96, max_line_width=_WIDTH, prefix="  ")
+    return f"{name} {tuple(values.shape)}\n  {text}"
+
+
+def _filled(label: str, text: str) -> str:
+    return textwrap.fill(label + text, _WIDTH, break_long_words=False, break_on_hyphens=False)

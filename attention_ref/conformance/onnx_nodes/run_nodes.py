@@ -1,0 +1,96 @@
+"""Running the tests of the standard on a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from attention_ref.conformance.budget import budget, compare
+from attention_ref.conformance.case import Case
+from attention_ref.conformance.invoke import Answer, Fault, call
+from attention_ref.conformance.onnx_nodes.node_truth import case_of
+from attention_ref.conformance.onnx_nodes.standard import NodeTest, node_tests
+from attention_ref.conformance.onnx_nodes.translate import translate
+from attention_ref.conformance.subjects.subject import Subject, Unsupported
+
+BFLOAT16_RTOL = 2.0**-6
+"""The least relative tolerance for bfloat16 in the standard's own runner of its tests."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one test.
+
+    Arguments:
+        test: of the standard.
+        verdict: `"passed"`, `"failed"` or `"unsupported"`.
+        reason: why it is unsupported, or what is wrong.
+        share: the worst error of our results as a share of their budget.
+        distance: the worst difference from what the standard expects as a share of its tolerance.
+    """
+
+    test: NodeTest
+    verdict: str
+    reason: str = ""
+    share: float = 0.0
+    distance: float = 0.0
+
+
+class Told(dict[str, np.ndarray]):
+    """The results and intermediates of a call."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise Unsupported(f"no tap is told of {name}")
+
+
+def run(subject: Subject, tests: Iterable[NodeTest] | None = None) -> Iterator[Outcome]:
+    """Run tests of the standard; all when None."""
+    for test in node_tests() if tests is None else tests:
+        yield _outcome(subject, test)
+
+
+@cache
+def cases_of(test: NodeTest) -> Mapping[str, Case]:
+    """Give our cases of a test by the names of its calls."""
+    return {name: case_of(recipe, test.dtype) for name, recipe in translate(test).calls.items()}
+
+
+def _outcome(subject: Subject, test: NodeTest) -> Outcome:
+    if lacking := {case.operation for case in cases_of(test).values()} - set(subject.operations):
+        return Outcome(test, "unsupported", f"no operation {', '.join(lacking)}")
+    try:
+        answers = {name: call(subject, case, test.dtype) for name, case in cases_of(test).items()}
+        outputs = translate(test).answer({name: Told({**a.results, **a.taps}) for name, a in answers.items()})
+    except Fault as fault:
+        return Outcome(test, "failed", fault.reason)
+    except Unsupported as reason:
+        return Outcome(test, "unsupported", str(reason))
+    share = max(_share(cases_of(test)[name], test.dtype, answer) for name, answer in answers.items())
+    distances = {name: distance(outputs[name], expected, test) for name, expected in test.outputs.items()}
+    worst = max(distances, key=distances.__getitem__)
+    if distances[worst] > 1:
+        return Outcome(test, "failed", f"{worst} is not as the standard expects", share, distances[worst])
+    if share > 1:
+        return Outcome(test, "failed", "a result is off by more than its budget", share, distances[worst])
+    return Outcome(test, "passed", "", share, distances[worst])
+
+
+def _share(case: Case, dtype: str, answer: Answer) -> float:
+    """Give the worst error as a share of the budget."""
+    shares = [
+        compare(answer.results[name], expected.values, budget(expected.roundings, dtype)).share.max(initial=0.0)
+        for name, expected in case.expected.items()
+    ]
+    return float(max(shares))
+
+
+def distance(got: np.ndarray, expected: np.ndarray, test: NodeTest) -> float:
+    """Give the worst difference as a share of `atol + rtol |expected|`; infinite where NaN or infinities differ."""
+    if got.shape != expected.shape:
+        return np.inf
+    rtol = max(test.rtol, BFLOAT16_RTOL) if expected.dtype.name == "bfloat16" else test.rtol
+    expected = expected.astype(np.float64)
+    return float(compare(got, expected, test.atol + rtol * np.abs(expected)).share.max(initial=0.0))

@@ -1,0 +1,143 @@
+"""Questions to a function about its dialect.
+
+A check says that something differs. A question says what it is instead: the answers are named, their numbers come from
+the specification, and the one that the function computes is its answer.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.probes import answers
+from attention_ref.conformance.probes.answers import Probe
+from attention_ref.conformance.run import reject
+from attention_ref.conformance.subjects.subject import Unsupported, options_of
+
+_LONGEST = 100
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+SOMETHING_ELSE = "something else"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question.
+
+    Arguments:
+        id, title: which, and what is asked.
+        answers: for every answer the call of the specification that gives its numbers.
+        call: the options of the call.
+        reading: the fields of the dialect that are set aside.
+        sizes, fill, poison, dtype: of the inputs.
+        dtypes: of those whose dtype is another, by name.
+        at: the query that is compared; all when None.
+        measure: `"numbers"`, `"precision"` or `"dropout"`.
+        of: the dialects that are asked; all when empty.
+    """
+
+    id: str
+    title: str
+    answers: Mapping[str, Mapping[str, Any]]
+    call: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    fill: float | None = None
+    poison: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    at: int | None = None
+    measure: str = "numbers"
+    of: tuple[str, ...] = ()
+
+
+@cache
+def questions() -> Mapping[str, Question]:
+    """Give every question by its id."""
+    text = Path(__file__).with_name("probes.toml").read_text(encoding="utf-8")
+    return {item["id"]: Question(**item) for item in tomllib.loads(text)["question"]}
+
+
+def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str) -> str:
+    """Ask a function something.
+
+    Arguments:
+        function: what is asked.
+        dialect: that it speaks; what it says of the matter itself is set aside.
+        question: or its id.
+
+    Returns:
+        The name of an answer; or `error: ...` with what the function raised; or `cannot be asked: ...`; or
+        `"something else"`.
+
+    Raises:
+        UsageError: for a question that does not exist.
+    """
+    if isinstance(question, str):
+        if question not in questions():
+            reject("question", question, questions())
+        question = questions()[question]
+    said = sorted({"causal", "window"} & set(question.call) & (set(dialect.by_mask) - _set_aside(question)))
+    if said:
+        return f"cannot be asked: its mask says {' and '.join(said)}"
+    probe = Probe.of(question.sizes, question.fill, question.poison)
+    operation = adapted(function, spoken(_plain(dialect, question), function))
+    if missing := sorted(set(question.call) - (options_of(operation) or set())):
+        return f"cannot be asked: it has no {', '.join(missing)}"
+    try:
+        found = _called(operation, dialect, question, probe)
+    except Unsupported as reason:
+        return f"cannot be asked: {reason}"
+    except Fault as fault:
+        return f"error: {fault.reason}"
+    except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+        return f"error: {type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"[:_LONGEST]
+    return answers.match(found, question, probe) or SOMETHING_ELSE
+
+
+def _set_aside(question: Question) -> set[str]:
+    """Give what is asked as an argument although the dialect says it by a mask."""
+    return set(question.call) if "by_mask" in question.reading else set()
+
+
+def _plain(dialect: Dialect, question: Question) -> Dialect:
+    """Set aside what a dialect says of the matter, so that the function is called with what is asked."""
+    reading = dict(question.reading)
+    reading["arguments"] = {**dialect.arguments, **reading.get("arguments", {})}
+    if dialect.window != "count":
+        reading.pop("window", None)
+    if dialect.heads == "equal":
+        reading.pop("heads", None)
+    return replace(dialect, exclusions=(), dtypes=(), ranks=(), **reading)
+
+
+def _called(operation: Callable[..., Any], dialect: Dialect, question: Question, probe: Probe) -> Any:
+    arrays = arrays_of(dialect.arrays)
+    dtypes = defaultdict(lambda: question.dtype, question.dtypes)
+    given = {"query": probe.query, "key": probe.key, "value": probe.value}
+    tensors = [arrays.make(array, dtypes[name]) for name, array in given.items()]
+    options = {name: _made(arrays, option, dtypes[name]) for name, option in question.call.items()}
+    with np.errstate(all="ignore"):
+        returned = operation(*tensors, **options)
+    result = returned[1] if question.measure == "dropout" else returned
+    values = np.asarray(arrays.read(result), np.float64)
+    return answers.Found(values, arrays.dtype(result))
+
+
+def _made(arrays: Any, option: Any, dtype: str) -> Any:
+    """Make an array of a nested list: truth values, integers or numbers as they are written."""
+    if not isinstance(option, list) or (isinstance(option[0], int) and not isinstance(option[0], bool)):
+        return tuple(option) if isinstance(option, list) else option  # a window is no array
+    values = np.array(option)
+    return arrays.make(values, {"b": "bool", "i": "int32", "f": dtype}[values.dtype.kind])

@@ -1,0 +1,66 @@
+"""Numbers and lists in words, the same in every format of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from attention_ref.conformance.run import Mismatch, Result
+
+DIGITS = {"float64": 17, "float32": 9, "float16": 6, "bfloat16": 5}
+"""How many digits tell the numbers of a dtype apart."""
+
+
+def share(error: float) -> str:
+    """Write an error over its budget."""
+    if math.isinf(error):
+        return "inf"
+    return f"{error:.2f}" if error < 1000 else f"{error:.1e}"
+
+
+def short_share(error: float) -> str:
+    """Write an error over its budget in five characters at most."""
+    if math.isinf(error):
+        return "∞"
+    return share(error) if error < 100 else f"{error:.0f}" if error < 1000 else f"{error:.0e}".replace("e+0", "e")
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number with its noun: 1 case, 2 cases."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """Join words: a, b and c."""
+    *first, end = [*words] or [""]
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def found(result: Result) -> Iterator[str]:
+    """Say in a few lines what is wrong with a result: the number that is furthest off, or the reason."""
+    if result.mismatch is None:
+        yield result.reason
+        yield from (f"    {line}" for line in result.where.splitlines())
+    else:
+        yield from _numbers(result.mismatch, DIGITS.get(result.dtype, 17))
+
+
+def place(mismatch: Mismatch) -> str:
+    """Name the number that is furthest off, such as `output[0, 1, 2, 0]`."""
+    return f"{mismatch.array}[{', '.join(map(str, mismatch.index))}]"
+
+
+def _numbers(mismatch: Mismatch, digits: int) -> Iterator[str]:
+    first = "the first intermediate that differs is " if mismatch.is_tap else ""
+    yield f"{first}{place(mismatch)}: expected {mismatch.expected:.{digits}g}, got {mismatch.got:.{digits}g}"
+    yield f"{error(mismatch)}; {mismatch.off} of {mismatch.size} numbers are off"
+
+
+def error(mismatch: Mismatch) -> str:
+    """Say how large the error is and what it may be."""
+    if not math.isfinite(mismatch.error):
+        return "one of the two is not finite"
+    if mismatch.budget == 0:
+        return f"error {mismatch.error:.3g} where the number is exact"
+    of_budget = share(mismatch.error / mismatch.budget)
+    return f"error {mismatch.error:.3g}, {of_budget} times the budget {mismatch.budget:.3g}"

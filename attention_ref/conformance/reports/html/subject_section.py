@@ -1,0 +1,152 @@
+"""What is said of every subject: verdict, failures, clauses, what is unsupported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attention_ref.conformance.clause_verdicts import ClauseVerdict
+from attention_ref.conformance.reports import formatting, matrix, summary
+from attention_ref.conformance.reports.html.elements import (
+    Content,
+    Markup,
+    anchor,
+    code,
+    element,
+    folded,
+    join,
+    link,
+    table,
+    terms,
+)
+from attention_ref.conformance.reports.matrix import Column
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.report import Report
+    from attention_ref.conformance.run import Result
+
+
+def place(each: Column, clause: str = "") -> str:
+    """Give the id of a subject, or of a clause's row in it."""
+    return anchor("subject", each.name, *([clause] if clause else []))
+
+
+def failure_place(each: Column, result: Result) -> str:
+    """Give the id of a failure."""
+    return anchor("failure", each.name, result.case.id, result.dtype)
+
+
+def section(columns: Sequence[Column]) -> Markup:
+    """Write a section for every subject that has a report."""
+    shown = [each for each in columns if each.report]
+    parts = (_subject(each, each.report, is_only=len(shown) == 1) for each in shown if each.report)
+    return element("section", element("h2", "Subjects"), parts, id="subjects")
+
+
+def _subject(each: Column, report: Report, *, is_only: bool) -> Markup:
+    symbol = matrix.SYMBOLS[matrix.ALL if report.passed else matrix.BAD]
+    mark = element("span", symbol, class_="all" if report.passed else "bad")
+    verdict = element("p", mark, " ", summary.headline(report), ".", class_="verdict")
+    version = element("small", each.version) if each.version else None
+    return element(
+        "article",
+        element("h3", each.name, " ", version),
+        element("p", each.what, class_="note") if each.what else None,
+        verdict,
+        element("ul", (element("li", line) for line in summary.summary(report))),
+        _failures(each, report),
+        folded("By clause", _clauses(each, report), is_open=is_only),
+        _gaps(report),
+        class_="subject",
+        id=place(each),
+    )
+
+
+def _failures(each: Column, report: Report) -> Markup | None:
+    shown = summary.telling(report)
+    rest = [result for result in report.failures if result not in shown]
+    if not shown:
+        return None
+    title = element("h4", "A failure of every failing clause")
+    others = folded(
+        f"{formatting.count(len(rest), 'more failure')}, one for each case and dtype", _list(each, report, rest)
+    )
+    return join(title, (_failure(each, report, result) for result in shown), others if rest else None)
+
+
+def _failure(each: Column, report: Report, result: Result) -> Markup:
+    case = result.case
+    apart = "" if report.decides(result) else ", optional"
+    told = [
+        ("hunts", case.hunts),
+        ("seen", ", ".join(case.seen)),
+        ("clauses", clause_links(case.clauses)),
+        *_numbers(result),
+        ("it warned", "; ".join(result.warnings)),
+    ]
+    return element(
+        "article",
+        element("h5", link(anchor("case", case.id), code(case.id)), f" in {result.dtype}{apart}"),
+        terms(told),
+        element("pre", element("code", report.reproduce(case.id, result.dtype)), tabindex="0"),
+        class_="failure",
+        id=failure_place(each, result),
+    )
+
+
+def _numbers(result: Result) -> list[tuple[str, Content]]:
+    found, digits = result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+    if found is None:
+        return [("what", result.reason), ("where", element("code", result.where) if result.where else None)]
+    where = f"{formatting.place(found)}{', the first intermediate that differs' if found.is_tap else ''}"
+    return [
+        ("where", element("code", where)),
+        ("expected", element("code", f"{found.expected:.{digits}g}")),
+        ("got", element("code", f"{found.got:.{digits}g}")),
+        ("error", f"{formatting.error(found).removeprefix('error ')}; {found.off} of {found.size} numbers are off"),
+    ]
+
+
+def _list(each: Column, report: Report, results: Sequence[Result]) -> Markup:
+    """List failures, one line each."""
+    head = ("case", "dtype", "expected", "got", "error / budget", "reproduce")
+    return table(f"Failures of {each.name}", head, (_line(each, report, result) for result in results), class_="lines")
+
+
+def _line(each: Column, report: Report, result: Result) -> Markup:
+    case, found, digits = result.case, result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+    share = "" if result.share is None else formatting.share(result.share).replace("inf", "∞")
+    numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", share) if found else ()
+    told = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
+    line = element("td", element("code", report.reproduce(case.id, result.dtype)))
+    name = element("th", link(anchor("case", case.id), case.id), scope="row")
+    return element("tr", name, element("td", result.dtype), told, line, id=failure_place(each, result))
+
+
+def _clauses(each: Column, report: Report) -> Markup:
+    ordered = sorted(report.clauses, key=lambda verdict: verdict.is_optional)
+    head = ("clause", "verdict", "cases run", "worst error / budget", "")
+    return table(
+        f"Clauses of {each.name}", head, (_clause(each, report, verdict) for verdict in ordered), class_="lines"
+    )
+
+
+def _clause(each: Column, report: Report, verdict: ClauseVerdict) -> Markup:
+    kind = matrix.kind(verdict)
+    share = "" if verdict.share is None else formatting.share(verdict.share).replace("inf", "∞")
+    cells = f"{matrix.SYMBOLS[kind]} {kind}", f"{verdict.ran} of {verdict.cases}", share
+    note = element("td", "; ".join(summary.notes(verdict, report)), class_="text")
+    name = element("th", link(anchor("clause", verdict.id), verdict.id), scope="row")
+    return element("tr", name, (element("td", text) for text in cells), note, id=place(each, verdict.id))
+
+
+def _gaps(report: Report) -> Markup | None:
+    gaps = summary.gaps(report)
+    found = element("ul", (element("li", str(gap)) for gap in gaps))
+    return folded("Unsupported: neither passed nor failed", found) if gaps else None
+
+
+def clause_links(names: Sequence[str]) -> Content:
+    """Link to clauses, with commas between."""
+    links = [link(anchor("clause", name), code(name)) for name in names]
+    return [piece for each in links for piece in (", ", each)][1:]

@@ -1,0 +1,59 @@
+"""Cases with other numbers: what a recipe leaves to its hash is hashed with a seed, what it writes out stays.
+
+So a case is about the same thing with every seed. Its truth is computed here, by the specification in 50 digits and
+without gradients, and kept in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from attention_ref.conformance.case import Case, case_of
+from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.vectors.build import recipe
+
+if TYPE_CHECKING:
+    from attention_ref.vectors.build.recipe import Recipe
+
+
+def with_seed(chosen: Sequence[Case], seed: int) -> list[Case]:
+    """Give cases of the vectors with the numbers of a seed; the seed 0 is that of the vectors.
+
+    A case that no recipe makes is left out.
+
+    Raises:
+        UsageError: without mpmath, and when no case is left.
+    """
+    if seed == 0:
+        return list(chosen)
+    if find_spec("mpmath") is None:
+        raise UsageError("cases of another seed need mpmath, which is not installed: pip install mpmath")
+    found = [
+        _solved(case.operation, case.profile, case.id, seed) for case in chosen if case.id in _recipes_of(case, seed)
+    ]
+    if not found:
+        raise UsageError("gradients are checked with the seed of the vectors only")
+    return found
+
+
+def _recipes_of(case: Case, seed: int) -> Mapping[str, Recipe]:
+    return _recipes(case.operation, case.profile, seed)
+
+
+@cache
+def _recipes(operation: str, profile: str, seed: int) -> Mapping[str, Recipe]:
+    if (operation, profile) not in recipe.names():
+        return {}
+    return {each.id: each for each in recipe.cases(operation, profile, seed)}
+
+
+@cache
+def _solved(operation: str, profile: str, case_id: str, seed: int) -> Case:
+    from attention_ref.vectors.build.generate import solved
+
+    found = _recipes(operation, profile, seed)[case_id]
+    return case_of(operation, profile, solved(replace(found, gradient=False)))

@@ -1,0 +1,215 @@
+"""Running cases: choose them, call the subject, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, NoReturn
+
+import numpy as np
+
+from attention_ref import vectors
+from attention_ref.conformance.budget import FORMATS, budget, compare
+from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.dispatch import Hang, ask
+from attention_ref.conformance.invoke import Answer, Fault, Lacking
+from attention_ref.conformance.profiles import belongs, claimed, known_profiles
+from attention_ref.conformance.reseeded_cases import with_seed
+from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
+from attention_ref.conformance.timeouts import watched
+
+PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
+MOST_HANGS = 3
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The number of a result that is furthest off, as a share of its budget.
+
+    Arguments:
+        array: `output`, `weights` or `log_sum_exp`, or the name of an intermediate.
+        index: where.
+        expected, got, error, budget: the truth, the number found, their distance, and what it may be.
+        off: how many numbers of the array are off by more than their budget, out of `size`.
+        is_tap: whether it is an intermediate that a tap was told of: the first one that differs.
+    """
+
+    array: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    error: float
+    budget: float
+    off: int
+    size: int
+    is_tap: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one case in one dtype.
+
+    Arguments:
+        case, dtype: what was run.
+        verdict: `"passed"`, `"failed"` or `"unsupported"`.
+        reason: why it is unsupported, or what is wrong beside numbers.
+        lacking: the arguments that the subject does not have.
+        where: the line of code that raised.
+        share: the worst error as a share of its budget, where numbers were compared.
+        mismatch: the number that is furthest off, in a failure.
+        warnings: what the subject warned of.
+        hangs: whether there was no answer in time.
+        known: why it is known to fail, where it is.
+    """
+
+    case: Case
+    dtype: str
+    verdict: str
+    reason: str = ""
+    lacking: tuple[str, ...] = ()
+    where: str = ""
+    share: float | None = None
+    mismatch: Mismatch | None = None
+    warnings: tuple[str, ...] = ()
+    hangs: bool = False
+    known: str = ""
+
+
+Progress = Callable[[int, int, Result], None]
+
+
+def run(
+    subject: Subject,
+    checks: Sequence[tuple[Case, str]],
+    progress: Progress | None = None,
+    abandon: Callable[[list[Result]], object] | None = None,
+) -> list[Result]:
+    """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
+
+    A subject that hangs again and again is not asked any more. `abandon` is told all results, in a thread of its own,
+    when a call does not return although its time is over.
+    """
+    results: list[Result] = []
+
+    def give_up() -> None:
+        case, dtype = checks[len(results)]
+        reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+        stuck = Result(case, dtype, FAILED, reason, hangs=True)
+        if abandon is not None:
+            abandon([*results, stuck, *_left(checks[len(results) + 1 :])])
+
+    for case, dtype in checks:
+        with watched(subject.timeout, give_up if abandon else None):
+            results.append(_result(subject, case, dtype))
+        if progress is not None:
+            progress(len(results), len(checks), results[-1])
+        if sum(result.hangs for result in results) == MOST_HANGS:
+            return results + _left(checks[len(results) :])
+    return results
+
+
+def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
+    return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
+
+
+def _result(subject: Subject, case: Case, dtype: str) -> Result:
+    try:
+        answer = ask(subject, case, dtype)
+    except Unsupported as unsupported:
+        reason = str(unsupported) or "without a reason"
+        if claim := claimed(case, dtype, subject.claims):
+            return Result(case, dtype, FAILED, f"it claims {claim}, but this is unsupported: {reason}")
+        names = unsupported.names if isinstance(unsupported, Lacking) else ()
+        return Result(case, dtype, UNSUPPORTED, reason, names)
+    except Fault as fault:
+        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, Hang))
+    return _compared(case, dtype, answer)
+
+
+def _compared(case: Case, dtype: str, answer: Answer) -> Result:
+    """Compare intermediates, in the order in which they are computed, and then results."""
+    pairs = [(name, case.taps[name], got, True) for name, got in answer.taps.items()]
+    pairs += [(name, expected, answer.results[name], False) for name, expected in case.expected.items()]
+    worst, mismatches = 0.0, []
+    for name, expected, got, is_tap in pairs:
+        error, allowed, share = compare(got, expected.values, budget(expected.roundings, dtype))
+        if not share.size:
+            continue
+        flat = int(np.argmax(share))
+        worst = max(worst, float(share.flat[flat]))
+        if share.flat[flat] > 1:
+            index = tuple(int(position) for position in np.unravel_index(flat, share.shape))
+            numbers = {"expected": expected.values, "got": got, "error": error, "budget": allowed}
+            found = {field: float(array.flat[flat]) for field, array in numbers.items()}
+            mismatches.append(
+                Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size, is_tap=is_tap)
+            )
+    verdict = FAILED if mismatches else PASSED
+    return Result(case, dtype, verdict, share=worst, mismatch=next(iter(mismatches), None), warnings=answer.warnings)
+
+
+def select(
+    operations: Iterable[str],
+    profiles: Sequence[str] | None = None,
+    dtypes: Sequence[str] = ("float64", "float32"),
+    pattern: str = "*",
+    seed: int = 0,
+) -> list[tuple[Case, str]]:
+    """Choose cases and the dtypes to run them in.
+
+    Arguments:
+        operations: whose cases.
+        profiles: groups of cases; all when None. Dtypes among them are run instead of `dtypes`.
+        dtypes: a case runs in those of them that hold its inputs exactly.
+        pattern: of the cases' ids, as in a shell.
+        seed: gives the cases other numbers; 0 is that of the vectors.
+
+    Raises:
+        UsageError: for a name that does not exist, and when nothing is chosen.
+    """
+    groups = {operation: _profiles(operation) for operation in operations}
+    known = known_profiles(groups, {name for names in groups.values() for name in names})
+    for profile in profiles or ():
+        if profile not in known:
+            reject("profile", profile, known)
+    dtypes = [name for name in profiles or () if name in FORMATS] or dtypes
+    for dtype in dtypes:
+        if dtype not in FORMATS:
+            reject("dtype", dtype, FORMATS)
+    offered = _offered(groups, [name for name in profiles or () if name not in FORMATS])
+    chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
+    if not chosen:
+        reject("case", pattern, [case.id for case in offered])
+    chosen = with_seed(chosen, seed)
+    checks = [(case, dtype) for case in chosen for dtype in dtypes if dtype in case.dtypes]
+    if not checks:
+        exact = sorted({dtype for case in chosen for dtype in case.dtypes})
+        raise UsageError(f"no chosen case is exact in {', '.join(dtypes)}; there is {', '.join(exact)}")
+    return checks
+
+
+def _offered(groups: Mapping[str, Sequence[str]], profiles: Sequence[str]) -> list[Case]:
+    every = [case for operation, names in groups.items() for name in names for case in cases(operation, name)]
+    return [case for case in every if not profiles or belongs(case, profiles)]
+
+
+def _profiles(operation: str) -> list[str]:
+    if operation not in vectors.operations():
+        reject("operation", operation, vectors.operations())
+    return profiles_of(operation)
+
+
+def reject(what: str, name: str, there: Iterable[Any]) -> NoReturn:
+    """Raise `UsageError` for a name that does not exist, with those that come close, or all when they are few."""
+    names = [str(each) for each in there]
+    text = f"there is no {what} {name!r}"
+    if close := get_close_matches(name, names, n=3, cutoff=0.5):
+        text += f"; did you mean {' or '.join(close)}?"
+    if len(names) <= 24:
+        text += f"\n  there are: {', '.join(names)}" if names else ""
+    else:
+        text += "\n  `attention-ref list clauses` and `attention-ref list cases` show them all"
+    raise UsageError(text)

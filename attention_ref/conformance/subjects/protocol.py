@@ -1,0 +1,146 @@
+"""A call of an operation and its answer as JSON, one object on one line: how programs in any language are asked.
+
+    request  {"id": 7, "case": "attention/core/plain", "operation": "attention", "dtype": "float32",
+              "inputs": {"query": {"shape": [2, 2, 3, 4], "dtype": "real", "values": [...]}, ...},
+              "options": {"causal": true}, "results": ["output"]}
+    answer   {"id": 7, "results": {"output": {"shape": [2, 2, 3, 4], "values": [...]}}}
+          or {"id": 7, "unsupported": "no window"}
+          or {"id": 7, "error": "out of memory"}
+
+Values are flat and row-major, as in the vectors. A number is written with as many digits as it takes to read back the
+same float64; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity". `schema("request")` and
+`schema("answer")` describe every field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.case import Case
+from attention_ref.conformance.invoke import Answer, Fault, dtype_of
+from attention_ref.conformance.json_arrays import array
+from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.spec.records import to_json
+
+_NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_QUOTED = 80
+
+
+class OutOfStep(Fault):
+    """What came is no answer to the request: the next line may belong to it too."""
+
+
+def request(case: Case, dtype: str, number: int) -> str:
+    """Write a call as one line, without its end. What a case does not have is left out."""
+    optional = {
+        "config": to_json(case.config) if case.config is not None else None,
+        "parameters": _arrays(case.parameters),
+        "chunks": [list(chunk) for chunk in case.chunks],
+        "cotangents": _arrays(case.cotangents),
+        "taps": list(case.taps),
+    }
+    fields = {
+        "id": number,
+        "case": case.id,
+        "operation": case.operation,
+        "dtype": dtype,
+        "inputs": _arrays(case.inputs),
+        "options": dict(case.options),
+        **{name: value for name, value in optional.items() if value},
+        "results": list(case.expected),
+    }
+    return json.dumps(fields, allow_nan=False)
+
+
+def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answer:
+    """Read an answer; its `id` must be `number`, where one is given.
+
+    Raises:
+        OutOfStep: when the line is no JSON object, or has another id.
+        Fault: when it says that there was an error, or lacks a result, or one has another shape, dtype or number of
+            values than it must have.
+        Unsupported: when it says so.
+    """
+    fields = _object(line)
+    if number is not None and fields.get("id") != number:
+        raise OutOfStep(f"it answers with the id {quoted(fields.get('id'))} to the request {number}")
+    if "unsupported" in fields:
+        raise Unsupported(str(fields["unsupported"]))
+    if "error" in fields:
+        raise Fault(f"it answers with an error: {_one_line(str(fields['error']))}")
+    given = fields.get("results")
+    if not isinstance(given, dict):
+        raise Fault("its answer has neither results nor unsupported nor error")
+    if missing := [name for name in case.expected if name not in given]:
+        raise Fault(f"its answer lacks {', '.join(missing)}")
+    results = {
+        name: _read(name, given[name], expected.values.shape, dtype_of(name, dtype))
+        for name, expected in case.expected.items()
+    }
+    told = fields.get("taps", {})
+    taps = {name: _read(name, told[name], tap.values.shape, None) for name, tap in case.taps.items() if name in told}
+    return Answer(results, taps, ())
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Read the JSON Schema of a `"request"` or an `"answer"`."""
+    path = resources.files(__package__).joinpath("schema", f"{name}.json")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {name: array(values) for name, values in arrays.items()}
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        place = getattr(error, "pos", 0)
+        near = f", near {quoted(line[place - 10 : place + 20])}" if place > _QUOTED - 20 else ""
+        raise OutOfStep(f"it writes a line that is not JSON: {quoted(line)}{near}") from None
+    except RecursionError:
+        raise OutOfStep(f"it writes JSON that is nested too deeply: {quoted(line)}") from None
+    if not isinstance(fields, dict):
+        raise OutOfStep(f"it writes a line that is not a JSON object: {quoted(line)}")
+    return fields
+
+
+def _read(name: str, item: Any, shape: tuple[int, ...], dtype: str | None) -> np.ndarray:
+    if not isinstance(item, dict) or not all(isinstance(item.get(field), list) for field in ("shape", "values")):
+        raise Fault(f"{name} is {quoted(item)}, not an object with shape and values")
+    if item["shape"] != list(shape):
+        raise Fault(f"{name} has the shape ({', '.join(map(str, item['shape']))}) instead of {shape}")
+    if dtype is not None and item.get("dtype", dtype) != dtype:
+        raise Fault(f"{name} has the dtype {item['dtype']} instead of {dtype}")
+    if len(item["values"]) != math.prod(shape):
+        raise Fault(f"{name} has {len(item['values'])} values instead of the {math.prod(shape)} of its shape")
+    numbers = [_number(name, place, value) for place, value in enumerate(item["values"])]
+    return np.array(numbers, np.float64).reshape(shape)
+
+
+def _number(name: str, place: int, value: Any) -> float:
+    if isinstance(value, str) and value in _NAMED:
+        return _NAMED[value]
+    try:
+        if not isinstance(value, (bool, str)):
+            return float(value)
+    except (TypeError, OverflowError):
+        pass
+    raise Fault(f'{name}.values[{place}] is {quoted(value)}, not a number, "NaN", "Infinity" or "-Infinity"')
+
+
+def quoted(item: Any) -> str:
+    """Write what came in a few words of a message."""
+    text = repr(item.rstrip("\r\n")) if isinstance(item, str) else json.dumps(item)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,219 @@
+"""The clauses that the outcome of a configured operation depends on, read off its configuration and inputs.
+
+A recipe adds what these do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
+from attention_ref.spec.clauses import clauses
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    Learned,
+    Norm,
+    RelativeBias,
+    Rotary,
+    Sinusoid,
+)
+from attention_ref.spec.records import Record
+from attention_ref.vectors.build.recipe import Recipe
+
+Named = Iterator[str]
+
+
+def clauses_of(recipe: Recipe) -> list[str]:
+    """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+    found = {*recipe.clauses, *_of_call(recipe), *_of_records(recipe.config)}
+    if unknown := found - set(clauses()):
+        raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
+    return [name for name in clauses() if name in found]
+
+
+def _of_records(item: Any) -> Named:
+    """Give the clauses of a record and of all records inside it."""
+    if isinstance(item, tuple):
+        for inner in item:
+            yield from _of_records(inner)
+    if isinstance(item, Record):
+        yield from _OF_RECORD.get(type(item), lambda _: iter(()))(item)
+        for field in fields(item):  # type: ignore[arg-type]
+            yield from _of_records(getattr(item, field.name))
+
+
+def _of_call(recipe: Recipe) -> Named:
+    """Give the clauses of an operation and of what it is given."""
+    operation, inputs, options = recipe.operation, recipe.inputs, recipe.options
+    if operation in ("layer_norm", "rms_norm"):
+        offset = options.get("gain_offset", 0.0)
+        yield from _norm(Norm("rms" if operation == "rms_norm" else "layer", options["eps"], gain_offset=offset))
+    if operation == "activate":
+        yield f"activations.{options['name'].replace('_', '-')}"
+    if operation == "alibi_bias":
+        yield from _alibi(options["heads"])
+    if operation in ("alibi_bias", "relative_bias"):
+        yield from ("positions.offset" for source in (inputs, options) if "query_offset" in source)
+    if operation in ("MultiHeadAttention", "Block", "Transformer"):
+        yield from (clause for name, clause in _OF_INPUT.items() if name in inputs)
+        if recipe.chunks:
+            yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
+    if operation == "MultiHeadAttention":
+        pairs = (("key", "multihead.cross"), ("value", "multihead.value"))
+        yield from (clause for name, clause in pairs if name in inputs)
+    if options.get("return_weights"):
+        yield "attention.weights"
+
+
+_OF_INPUT = {
+    "mask": "attention.mask",
+    "bias": "attention.bias",
+    "memory_mask": "block.memory-rules",
+    "memory_lengths": "block.memory-rules",
+    "key_lengths": "attention.key-lengths",
+    "lengths": "attention.key-lengths",
+    "target_lengths": "attention.key-lengths",
+    "positions": "multihead.positions",
+    "types": "model.types",
+}
+
+
+def _norm(norm: Norm) -> Named:
+    yield from (f"norms.{norm.kind}", "norms.eps")
+    if norm.kind == "layer":
+        yield "norms.variance"
+    if norm.gain_offset:
+        yield "norms.gain-offset"
+
+
+def _sinusoid(config: Sinusoid) -> Named:
+    yield f"positions.{config.variant}"
+
+
+def _learned(config: Learned) -> Named:
+    yield "positions.learned"
+    if config.offset:
+        yield "positions.learned-offset"
+
+
+def _rotary(config: Rotary) -> Named:
+    yield from ("positions.rotary", "positions.rotary-interleaved" if config.interleaved else "positions.rotary-halves")
+    if config.dimension is not None:
+        yield "positions.rotary-partial"
+    if config.scaling is not None:
+        yield f"positions.rotary-{config.scaling.kind}"
+
+
+def _alibi(heads: int) -> Named:
+    yield "positions.alibi"
+    if heads & (heads - 1):
+        yield "positions.alibi-slopes"
+
+
+def _relative(config: RelativeBias) -> Named:
+    yield "positions.relative"
+    if not config.bidirectional:
+        yield "positions.relative-one-sided"
+
+
+def _attention(config: AttentionConfig) -> Named:
+    given = {
+        "attention.causal": config.causal,
+        "attention.window": config.window is not None,
+        "attention.scale": config.scale is not None,
+        "attention.softcap": config.softcap is not None,
+        "attention.sinks": config.sinks,
+        "attention.heads": config.sizes.groups != config.heads,
+        "multihead.groups": config.sizes.groups != config.heads,
+        "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
+        "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
+        "multihead.query-key-norm": config.query_key_norm is not None,
+        "multihead.rotary": config.rotary is not None,
+        "multihead.distance": config.alibi or config.relative_bias is not None,
+    }
+    yield from (name for name, is_given in given.items() if is_given)
+    if config.alibi:
+        yield from _alibi(config.heads)
+
+
+def _feedforward(config: FeedForwardConfig) -> Named:
+    yield f"activations.{config.activation.replace('_', '-')}"
+    if config.gated:
+        yield "feedforward.gated"
+    if config.input_bias or config.output_bias:
+        yield "feedforward.biases"
+
+
+def _block(config: BlockConfig) -> Named:
+    yield f"block.{config.order}"
+    if config.shared_norm:
+        yield "block.shared-norm"
+    if config.cross_attention is not None:
+        yield "block.cross"
+    if config.dropout or config.attention.dropout or config.feedforward.dropout:
+        yield "block.inference"
+
+
+def _embedding(config: EmbeddingConfig) -> Named:
+    given = {
+        "model.embedding-scale": config.scale != 1.0,
+        "model.embedding-norm": config.norm is not None,
+        "model.types": config.types > 0,
+        "model.patches": config.patches is not None,
+        "model.audio": config.audio is not None,
+        "positions.skip": config.positions_skip is not None,
+    }
+    yield from (name for name, is_given in given.items() if is_given)
+
+
+def _stack(config: StackConfig) -> Named:
+    if len(config.blocks) > 1:
+        yield "model.depth"
+    if config.norm is not None:
+        yield "model.final-norm"
+    if config.relative_bias is not None:
+        yield "model.relative-bias"
+
+
+def _head(config: HeadConfig) -> Named:
+    given = {
+        "model.head-bias": config.bias,
+        "model.head-scale": config.scale != 1.0,
+        "model.head-softcap": config.softcap is not None,
+        "model.head-transform": config.transform is not None,
+        "model.tied-head": config.tied,
+        "model.one-place": config.kind != "language",
+        "model.last-place": config.kind != "language" and config.place == "last",
+    }
+    yield from (name for name, is_given in given.items() if is_given)
+    if config.kind == "pooler":
+        yield "activations.tanh"
+    if config.transform is not None:
+        yield f"activations.{config.transform.replace('_', '-')}"
+
+
+def _model(config: ModelConfig) -> Named:
+    if config.kind == "encoder-decoder":
+        yield "model.encoder-decoder"
+    if config.shared_embedding:
+        yield "model.shared-embedding"
+
+
+_OF_RECORD: Mapping[type, Callable[[Any], Named]] = {
+    Norm: _norm,
+    Sinusoid: _sinusoid,
+    Learned: _learned,
+    Rotary: _rotary,
+    RelativeBias: _relative,
+    AttentionConfig: _attention,
+    FeedForwardConfig: _feedforward,
+    BlockConfig: _block,
+    EmbeddingConfig: _embedding,
+    StackConfig: _stack,
+    HeadConfig: _head,
+    ModelConfig: _model,
+}
