@@ -164,8 +164,8 @@ def holding_the_lock(query, key, value):
 MAIN = """
 import sys
 from attention_ref import cli
-from attention_ref.conformance import limit
-limit.GRACE = 0.5
+from attention_ref.conformance import timeouts
+timeouts.GRACE = 0.5
 sys.exit(cli.main(sys.argv[1:]))
 """
 
