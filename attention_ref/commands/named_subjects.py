@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WAYS = ("exec", "outputs")
 """The options that name a subject which does not run in this process."""
 
+_LONGEST = 1e9
+"""How many seconds a call may take at most where there is a limit; what waits for it takes no more than 9e9."""
+
 
 def names() -> Mapping[str, str]:
     """Give every named subject and what it is."""
@@ -112,7 +115,7 @@ def chosen(options: Any) -> Subject:
     ways = [f"--{way}" for way in WAYS if getattr(options, way)] + ["SUBJECT"] * bool(options.subject)
     if len(ways) != 1:
         raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
-    if options.timeout < 0:
+    if not 0 <= options.timeout <= _LONGEST:
         raise UsageError(f"--timeout must be a number of seconds, or 0, not {options.timeout:g}")
     claims = tuple(options.claim or ())
     if not options.subject:
