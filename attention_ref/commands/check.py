@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,9 @@ from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Subject
+    from attention_ref.conformance.run import Result
+
+    Watch = Callable[[Report], contextlib.AbstractContextManager[Callable[[Result | None], object]]]
 
 ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
 FORMATS = ("text", "json", "junit", "markdown", "html")
@@ -55,29 +57,38 @@ def run(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
     colour, subject = colours(), named_subjects.chosen(options)
     answers = _answers(subject, options.answers) if options.answers else None
-    with contextlib.ExitStack() as stack:
-        write = stack.enter_context(stdout_for_reports())
-
-        def abandon(report: Report) -> None:
-            write(_written(report, options, colour))
-            stack.close()
-            os._exit(DIFFERS)  # a call that does not return would keep the process
-
-        report = _report(subject, options, abandon)
-        write(_written(report, options, colour))
+    format = "json" if options.json else options.format
+    with _watcher(subject, format, options.output, colour) as watch, stdout_for_reports() as show_later:
+        report = _report(subject, options, watch)
+        show_later(written(report, format, options.output, colour=colour))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
 
 
-def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
-    """Write the report as it was asked for; one that goes to a file is text on stdout."""
+@contextlib.contextmanager
+def _watcher(subject: Subject, format: str, output: str | None, colour: bool) -> Iterator[Watch | None]:
+    """Start what watches over the calls of a subject that has a time limit."""
+    from attention_ref.commands.watcher import Watcher
+    from attention_ref.conformance import timeouts
+
+    if subject.timeout is None:
+        yield None
+        return
+    watcher = Watcher(subject.timeout + timeouts.GRACE, format=format, output=output, colour=colour)
+    try:
+        yield watcher.over
+    finally:
+        watcher.close()
+
+
+def written(report: Report, format: str, output: str | None, *, colour: bool) -> str:
+    """Return the report in a format; with `output` write it to that file, and return it as text."""
     from attention_ref.conformance import reports
     from attention_ref.conformance.reports import text
 
-    format = "json" if options.json else options.format
-    if options.output:
-        save(options.output, reports.write(report, format))
+    if output:
+        save(output, reports.write(report, format))
         format = "text"
     return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
 
@@ -97,7 +108,7 @@ def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
             print(json.dumps([question, answer]), file=file, flush=True)
 
 
-def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
+def _report(subject: Subject, options: argparse.Namespace, watch: Watch | None) -> Report:
     from attention_ref.conformance import check_subject, expected_failures
 
     return check_subject(
@@ -111,5 +122,5 @@ def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Re
         progress=counter(lambda result: result.case.id),
         reproduce=named_subjects.reproduce(subject, options),
         known=expected_failures.read(options.known_failures) if options.known_failures else None,
-        abandon=abandon,
+        watch=watch,
     )

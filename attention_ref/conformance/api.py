@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from attention_ref.conformance.frameworks.arrays import arrays_of
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.run import Progress, Result, reject, run, select
+from attention_ref.conformance.run import Progress, Result, hanging, reject, run, select
 from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.clauses import clauses
@@ -134,13 +135,13 @@ def check_subject(
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
-    abandon: Callable[[Report], object] | None = None,
+    watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
 
-    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `abandon`
-    is told the report, in a thread of its own, when a call does not return
-    although its time is over.
+    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
+    is given the report of a subject that hangs in every call, and gives what is to be called with None before each
+    call, and with its result.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -163,7 +164,10 @@ def check_subject(
         command = reproduce or _command(subject, seed)
         return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
 
-    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
+    if watch is None or subject.timeout is None:
+        return report(run(subject, checks, progress))
+    with watch(report(hanging(subject, checks))) as told:
+        return report(run(subject, checks, progress, lambda result: told(result and report([result]).results[0])))
 
 
 def _remarks(subject: Subject) -> dict[str, str]:

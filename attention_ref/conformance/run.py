@@ -19,10 +19,10 @@ from attention_ref.conformance.invoke import Answer, Fault, Lacking
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
-from attention_ref.conformance.timeouts import watched
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 MOST_HANGS = 3
+NOT_ASKED = "not asked, because it hung before"
 
 
 @dataclass(frozen=True)
@@ -85,25 +85,20 @@ def run(
     subject: Subject,
     checks: Sequence[tuple[Case, str]],
     progress: Progress | None = None,
-    abandon: Callable[[list[Result]], object] | None = None,
+    watch: Callable[[Result | None], object] | None = None,
 ) -> list[Result]:
     """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
 
-    A subject that hangs again and again is not asked any more. `abandon` is told all results, in a thread of its own,
-    when a call does not return although its time is over.
+    A subject that hangs again and again is not asked any more. `watch` is called with None before each call, and with
+    its result.
     """
     results: list[Result] = []
-
-    def give_up() -> None:
-        case, dtype = checks[len(results)]
-        reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
-        stuck = Result(case, dtype, FAILED, reason, hangs=True)
-        if abandon is not None:
-            abandon([*results, stuck, *_left(checks[len(results) + 1 :])])
-
     for case, dtype in checks:
-        with watched(subject.timeout, give_up if abandon else None):
-            results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(None)
+        results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(results[-1])
         if progress is not None:
             progress(len(results), len(checks), results[-1])
         if sum(result.hangs for result in results) == MOST_HANGS:
@@ -111,8 +106,14 @@ def run(
     return results
 
 
+def hanging(subject: Subject, checks: Sequence[tuple[Case, str]]) -> list[Result]:
+    """Return the results of a subject that hangs in every call and cannot be interrupted."""
+    reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+    return [Result(case, dtype, FAILED, reason, hangs=True) for case, dtype in checks]
+
+
 def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
-    return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
+    return [Result(case, dtype, UNSUPPORTED, NOT_ASKED) for case, dtype in checks]
 
 
 def _result(subject: Subject, case: Case, dtype: str) -> Result:
