@@ -253,7 +253,8 @@ def test_a_report_that_cannot_be_written_ends_the_process_too(stuck: Any) -> Non
     assert "no/where cannot be written: No such file or directory" in done.stderr
 
 
-def test_who_watches_ends_with_the_process_that_is_watched(stuck: Any, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("import os\n\ndef gone(query, key, value):\n    os._exit(7)\n")
+@pytest.mark.parametrize("line", ["", "begin()"])
+def test_who_watches_ends_with_the_process_that_is_watched(line: str, stuck: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"import os\n\ndef gone(query, key, value):\n    {line}\n    os._exit(7)\n")
     done = stuck("gone")  # which returns when nobody holds the pipes of its output any more
     assert (done.returncode, done.stdout) == (7, "")

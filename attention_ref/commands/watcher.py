@@ -129,8 +129,9 @@ def main() -> None:
                 finally:
                     _end(watched)
                 return
-        if line:
-            ended.append(json.loads(line))
+        if not line:
+            return
+        ended.append(json.loads(line))
 
 
 def _read(lines: queue.Queue[bytes]) -> None:
