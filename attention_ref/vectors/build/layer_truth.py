@@ -47,7 +47,7 @@ def solve(recipe: Recipe) -> Solution:
     results = returned if isinstance(returned, tuple) else (returned,)
     names = ("output", "weights")[: len(results)]
     arrays = {("", name): _as_tensor(array) for name, array in zip(names, results, strict=True)}
-    if not recipe.chunks:
+    if recipe.taps and not recipe.chunks:
         arrays |= {("tap", name): array for name, array in taps.items()}
     found = _results(arrays)
     returned_names = [name for kind, name in found if not kind]

@@ -56,6 +56,7 @@ class Recipe:
     config: Record | None = None
     parameters: Mapping[str, Array] = field(default_factory=dict)
     chunks: tuple[tuple[int, ...], ...] = ()
+    taps: bool = True
 
 
 def names() -> list[tuple[str, str]]:
