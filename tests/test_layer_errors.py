@@ -184,6 +184,27 @@ def test_a_stack_refuses_the_cache_of_another_depth(room: ModuleType, room_array
         layer(room, room_arrays, "Transformer", DECODER).decode(tokens, cache=kept)
 
 
+def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_arrays: Arrays) -> None:
+    embedding = replace(
+        DECODER.decoder_stack.embedding, positions=spec.Learned(length=9, offset=2), positions_skip=1, scale=1.0
+    )
+    model = layer(
+        room,
+        room_arrays,
+        "Transformer",
+        replace(DECODER, decoder_stack=replace(DECODER.decoder_stack, embedding=embedding)),
+    )
+    tokens = room_arrays.make(np.array([[2, 1, 3], [4, 0, 2]]), "int64")
+    whole = room_arrays.read(model(tokens))
+    _, kept = model.decode(tokens[:, :2], return_cache=True)
+    with pytest.raises(spec.SpecificationError, match="with positions_skip a cache needs positions"):
+        model.decode(tokens[:, 2:], cache=kept)
+    array, _ = model.decode(
+        tokens[:, 2:], cache=kept, positions=room_arrays.make(np.array([[1], [2]]), "int64"), return_cache=True
+    )
+    np.testing.assert_allclose(room_arrays.read(model.read(array)), whole[:, 2:], rtol=1e-12)
+
+
 def test_a_model_names_the_stack_that_it_lacks(room: ModuleType, room_arrays: Arrays) -> None:
     tokens = room_arrays.make(np.ones((B, Q), int), "int64")
     with pytest.raises(spec.SpecificationError, match="a model without encoder_stack has no encoder to call"):

@@ -86,7 +86,7 @@ class Stack(Configured):
         Raises:
             SpecificationError: for what does not fit the configuration or together.
         """
-        check_stack(self.config, cache)
+        check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)
