@@ -38,7 +38,7 @@ def test_profiles_choose_groups_and_dtypes(profiles, dtypes, groups):
 
 def test_model_is_every_layer():
     report = check(lambda config, parameters: lambda *arrays: arrays[0], op="Block", profiles=["model"])
-    assert {result.case.profile for result in report.results} == {"core", "cache"}
+    assert {result.case.profile for result in report.results} == {"core", "cache", "empty", "pairs"}
 
 
 def test_an_unknown_profile_is_told_with_those_that_there_are():

@@ -24,7 +24,7 @@ def room_model(room: ModuleType, config: spec.ModelConfig, params: dict[str, Any
 
 KINDS = {"b": "bool", "i": "int64"}
 MODELS = [case for profile in vectors.profiles("Transformer") for case in cases("Transformer", profile)]
-WHOLE = [case for case in MODELS if not case.chunks and not case.is_optional]
+WHOLE = [case for case in MODELS if case.taps and not case.is_optional]
 STACKS = ("encoder_stack", "decoder_stack")
 
 

@@ -71,6 +71,13 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
         return ops.convert_to_numpy(array)
 
 
+def inspect(given: Any) -> tuple[Described, list[Any] | None]:
+    """Return the shape and dtype of an array and, of integers, the values, as the checks of layers read them."""
+    array = as_array(given)
+    described = describe(array)
+    return described, values(array) if "int" in described.dtype else None
+
+
 def widen(array: Array) -> Array:
     """Give float16 and bfloat16 as float32, in which they are computed."""
     return ops.cast(array, "float32") if describe(array).dtype in {"float16", "bfloat16"} else array

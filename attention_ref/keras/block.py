@@ -9,11 +9,12 @@ import keras
 from keras import ops
 
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array
+from attention_ref.keras._arrays import Array, inspect
 from attention_ref.keras._parameters import Configured, Holder, given_or_drawn
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
+from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.taps import Tap, scoped, told
 
 
@@ -81,11 +82,11 @@ class Block(Configured):
 
         Arguments:
             array: `(b,q,m)`.
-            memory: what the cross-attention attends to, `(b,k,memory)`; may be None when `cache` holds it.
+            memory: what the cross-attention attends to, `(b,k,memory)`; None when `cache` holds it.
             mask, bias, key_lengths, positions: those of the self-attention.
             memory_mask: boolean, broadcasts to `(b,h,q,k)`, of the cross-attention.
             memory_lengths: how many places of the memory are real in each batch row, integers `(b,)`.
-            cache: what an earlier call gave back.
+            cache: what an earlier call returned. Queries of both attentions stand behind its places.
             return_cache: return a cache too.
             tap: is told of `self_attention_norm`, everything under `self_attention`, `cross_attention` and
                 `feedforward`, and `output`.
@@ -93,7 +94,12 @@ class Block(Configured):
 
         Returns:
             `(b,q,m)`, followed by the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        given = {"array": array, "memory": memory, "memory_mask": memory_mask, "memory_lengths": memory_lengths}
+        check_block(self.config, {**given, "cache": cache}, inspect)
         caches: list[Cache | None] = []
 
         def self_attention(x: Array) -> Array:
@@ -113,12 +119,12 @@ class Block(Configured):
 
         def cross_attention(x: Array) -> Array:
             if cache is not None:
-                past = cache.cross_attention
+                past, offsets = cache.cross_attention, cache.self_attention.lengths
             else:
-                past = self.cross_attention.remember(memory, key_lengths=memory_lengths)
+                past, offsets = self.cross_attention.remember(memory, key_lengths=memory_lengths), None
             caches.append(past)
             options = {"mask": memory_mask, "tap": scoped(tap, "cross_attention"), "training": training}
-            return self.cross_attention(x, memory=past, **options)
+            return self.cross_attention(x, memory=past, query_offset=offsets, **options)
 
         def feedforward(x: Array) -> Array:
             return self.feedforward(x, tap=scoped(tap, "feedforward"), training=training)

@@ -9,12 +9,12 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, describe, integers, values
+from attention_ref.keras._arrays import Array, as_array, describe, inspect, integers, values
 from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
-from attention_ref.spec.shapes import Shape, check_key_lengths
+from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.taps import Tap, told
 
 
@@ -64,12 +64,18 @@ class Embedding(Holder):
 
         Returns:
             `(b,l,m)`.
+
+        Raises:
+            SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
         config, source = self.config, as_array(source)
+        check_embedding(config, {"source": source, "types": types}, inspect)
         vectors = self._vectors(source)
+        places = {"positions": positions, "types": types, "lengths": lengths}
+        check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
-            places = self._places(source, positions, offsets, ops.shape(vectors)[1])
-            vectors = vectors + self._codes(places, lengths, vectors)
+            counted = self._places(source, positions, offsets, ops.shape(vectors)[1])
+            vectors = vectors + self._codes(counted, lengths, vectors)
         if config.types:
             kinds = ops.zeros(ops.shape(vectors)[:2], dtype="int32") if types is None else integers(types)
             vectors = vectors + _rows(self.tensors["token_type"], kinds)
@@ -124,22 +130,21 @@ class Embedding(Holder):
         if isinstance(config, Learned):
             table, rows = self.tensors["position"], places + config.offset
             if lengths is not None:
-                rows = _within(rows, integers(lengths), vectors.shape[:1], table.shape[0])
+                rows = _within(rows, integers(lengths), table.shape[0])
             return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
-    counted = tokens != skipped  # (b,l)
+    counted = integers(tokens) != skipped  # (b,l)
     places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)
 
 
-def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+def _within(rows: Array, lengths: Array, count: int) -> Array:
     """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
     length = ops.shape(rows)[-1]
-    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
     is_real = ops.arange(length, dtype="int32") < lengths[..., None]  # (b,l)
     return ops.where(is_real, rows, ops.clip(rows, 0, count - 1))
 
@@ -147,4 +152,4 @@ def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
 def _rows(table: Array, places: Array) -> Array:
     """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
     check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
-    return ops.take(table, places, axis=0)
+    return ops.take(table, integers(places), axis=0)

@@ -9,10 +9,11 @@ import keras
 from keras import ops
 
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, integers, tanh, values, widen
+from attention_ref.keras._arrays import Array, inspect, integers, tanh, values, widen
 from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
+from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.taps import Tap, told
 
 
@@ -71,6 +72,7 @@ def last_place(array: Array, lengths: Any) -> Array:
     """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
+    check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)
     lengths = integers(lengths)
     check_last_place(values(lengths))
     ends = lengths[:, None, None] - 1  # (b,1,1)

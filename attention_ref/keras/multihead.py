@@ -10,10 +10,11 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, integers
+from attention_ref.keras._arrays import Array, as_array, inspect, integers, widen
 from attention_ref.keras._parameters import Configured, given_or_drawn
 from attention_ref.keras.attention import attention
 from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.taps import Tap, told
 
 
@@ -72,6 +73,7 @@ class MultiHeadAttention(Configured):
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
+        query_offset: Any = None,
         cache: Cache | None = None,
         memory: Cache | None = None,
         return_weights: bool = False,
@@ -89,9 +91,11 @@ class MultiHeadAttention(Configured):
             bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
             key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
             positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
-                `(b,q)`; from the cache's length on when None.
+                `(b,q)`; from the cache's length or `query_offset` on when None.
+            query_offset: the position of the first query among the keys of a `key` or `memory`, an integer or one for
+                each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
-                window and biases of distance count from there.
+                window, rotation and biases of distance count from there.
             memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
@@ -100,12 +104,19 @@ class MultiHeadAttention(Configured):
 
         Returns:
             The output `(b,q,output)`, followed by the weights and the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
+        given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        check_multihead(self.config, given, inspect)
         batch, query_length, _ = ops.shape(query)
-        offsets = integers(cache.lengths) if cache is not None else ops.zeros((batch,), dtype="int32")
+        starts = integers(cache.lengths) if cache is not None else ops.zeros((batch,), dtype="int32")
+        offsets = starts if query_offset is None else ops.broadcast_to(integers(query_offset), (batch,))
         places = _count_from(offsets, query_length) if positions is None else integers(positions)
         if memory is None:
-            source, at = (query, places) if key is None else (key, None)
+            source, at = (query, places) if key is None else (key, _count_from(starts, ops.shape(key)[1]))
             new = self.remember(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else extend(cache, new)
         queries = told(tap, "query", self._heads(query, "query", places))
@@ -114,25 +125,26 @@ class MultiHeadAttention(Configured):
 
         rate = self.config.dropout if training else 0.0
         shape = (*ops.shape(queries)[:-1], ops.shape(memory.key)[2])  # (b,h,q,k)
+        arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.tensors.get("sinks")}
+        bias = self._bias(bias, queries, memory.key, offsets)
+        if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
+            arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
-            queries,
-            memory.key,
-            memory.value,
+            **arrays,
             mask=mask,
-            bias=self._bias(bias, queries, memory.key, offsets),
+            bias=bias,
             causal=self.config.causal,
             query_offset=offsets,
             window=self.config.window,
             key_lengths=memory.lengths,
             scale=self.config.scale,
             softcap=self.config.softcap,
-            sinks=self.tensors.get("sinks"),
             dropout=rate,
             dropout_mask=primitives.draw_dropout_mask(shape, rate, self.seed_generator),
             return_weights=return_weights,
             tap=tap,
         )
-        mixed, *weights = outputs if return_weights else (outputs,)
+        mixed, *weights = (ops.cast(array, queries.dtype) for array in (outputs if return_weights else (outputs,)))
         told(tap, "heads", mixed)
         mixed = ops.swapaxes(mixed, 1, 2)  # (b,h,q,v) -> (b,q,h,v)
         results = [told(tap, "output", self._linear(mixed, "output", inputs=2)), *weights]
@@ -179,15 +191,17 @@ class MultiHeadAttention(Configured):
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
-        """Add up the bias that was given and the biases of distance."""
+        """Add up the bias that was given and the biases of distance, in the dtype of the arithmetic."""
         config, sizes = self.config, (ops.shape(queries)[2], ops.shape(keys)[2])
         terms = [] if bias is None else [as_array(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=queries))
+            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
         if config.relative_bias is not None:
             table = self.tensors["relative_bias"]
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
-        return sum(terms[1:], terms[0]) if terms else None
+        if len(terms) > 1:
+            terms = [sum(map(widen, terms))]
+        return terms[0] if terms else None
 
 
 def extend(cache: Cache, new: Cache) -> Cache:

@@ -9,11 +9,11 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, describe, values
+from attention_ref.numpy._arrays import Array, describe, inspect, values
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
-from attention_ref.spec.shapes import Shape, check_key_lengths
+from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.taps import Tap, told
 
 
@@ -57,12 +57,18 @@ class Embedding:
 
         Returns:
             `(b,l,m)`.
+
+        Raises:
+            SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
         config, source = self.config, np.asarray(source)
+        check_embedding(config, {"source": source, "types": types}, inspect)
         vectors = self._vectors(source)
+        places = {"positions": positions, "types": types, "lengths": lengths}
+        check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
-            places = self._places(source, positions, offsets, vectors.shape[1])
-            vectors = vectors + self._codes(places, lengths, vectors)
+            counted = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = vectors + self._codes(counted, lengths, vectors)
         if config.types:
             kinds = np.zeros(vectors.shape[:2], np.int64) if types is None else np.asarray(types)
             vectors = vectors + _rows(self.parameters["token_type"], kinds)
@@ -101,7 +107,7 @@ class Embedding:
 
     def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
         if positions is not None:
-            return np.asarray(positions)
+            return np.asarray(positions).astype(np.int64)
         starts = np.asarray(offsets)
         if self.config.positions_skip is not None:
             return count_without(source, self.config.positions_skip, starts)
@@ -113,7 +119,7 @@ class Embedding:
         if isinstance(config, Learned):
             table, rows = self.parameters["position"], places + config.offset
             if lengths is not None:
-                rows = _within(rows, np.asarray(lengths), vectors.shape[:1], table.shape[0])
+                rows = _within(rows, np.asarray(lengths), table.shape[0])
             return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
@@ -124,10 +130,9 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     return np.where(counted, starts[..., None] + np.cumsum(counted, axis=1) - 1, -1)
 
 
-def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+def _within(rows: Array, lengths: Array, count: int) -> Array:
     """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
     length = rows.shape[-1]
-    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
     is_real = np.arange(length) < lengths[..., None]  # (b,l)
     return np.where(is_real, rows, np.clip(rows, 0, count - 1))
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, values, widen
+from attention_ref.numpy._arrays import Array, inspect, values, widen
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
+from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.taps import Tap, told
 
 
@@ -65,7 +66,8 @@ def last_place(array: Array, lengths: Any) -> Array:
     """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
-    lengths = np.asarray(lengths)
+    check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)
+    lengths = np.asarray(lengths).astype(np.int64)
     check_last_place(values(lengths))
     ends = lengths[:, None, None] - 1  # (b,1,1)
     return np.take_along_axis(array, ends, axis=1)[:, 0]

@@ -9,9 +9,10 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array
+from attention_ref.numpy._arrays import Array, inspect, widen
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_parameters
 from attention_ref.spec.taps import Tap, told
 
@@ -63,6 +64,7 @@ class MultiHeadAttention:
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
+        query_offset: Any = None,
         cache: Cache | None = None,
         memory: Cache | None = None,
         return_weights: bool = False,
@@ -79,9 +81,11 @@ class MultiHeadAttention:
             bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
             key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
             positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
-                `(b,q)`; from the cache's length on when None.
+                `(b,q)`; from the cache's length or `query_offset` on when None.
+            query_offset: the position of the first query among the keys of a `key` or `memory`, an integer or one for
+                each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
-                window and biases of distance count from there.
+                window, rotation and biases of distance count from there.
             memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
@@ -89,35 +93,45 @@ class MultiHeadAttention:
 
         Returns:
             The output `(b,q,output)`, followed by the weights and the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
+        given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
-        offsets = cache.lengths if cache is not None else np.zeros(batch, np.int64)
-        places = _count_from(offsets, query_length) if positions is None else np.asarray(positions)
+        starts = _integers(cache.lengths) if cache is not None else np.zeros(batch, np.int64)
+        offsets = starts if query_offset is None else np.broadcast_to(_integers(query_offset), batch)
+        places = _count_from(offsets, query_length) if positions is None else _integers(positions)
         if memory is None:
-            source, at = (query, places) if key is None else (key, None)
+            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
             new = self.remember(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else extend(cache, new)
         queries = told(tap, "query", self._heads(query, "query", places))
         told(tap, "key", memory.key)
         told(tap, "value", memory.value)
 
+        arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.parameters.get("sinks")}
+        bias = self._bias(bias, queries, memory.key, offsets)
+        if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
+            arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
-            queries,
-            memory.key,
-            memory.value,
+            **arrays,
             mask=mask,
-            bias=self._bias(bias, queries, memory.key, offsets),
+            bias=bias,
             causal=self.config.causal,
             query_offset=offsets,
             window=self.config.window,
             key_lengths=memory.lengths,
             scale=self.config.scale,
             softcap=self.config.softcap,
-            sinks=self.parameters.get("sinks"),
             return_weights=return_weights,
             tap=tap,
         )
-        mixed, *weights = outputs if return_weights else (outputs,)
+        mixed, *weights = (
+            array.astype(queries.dtype, copy=False) for array in (outputs if return_weights else (outputs,))
+        )
         told(tap, "heads", mixed)
         mixed = mixed.swapaxes(1, 2)  # (b,h,q,v) -> (b,q,h,v)
         results = [told(tap, "output", self._linear(mixed, "output", inputs=2)), *weights]
@@ -140,12 +154,12 @@ class MultiHeadAttention:
             What `__call__` takes as `memory` or `cache`.
         """
         batch, length, _ = key.shape
-        places = np.arange(length) if positions is None else np.asarray(positions)
+        places = np.arange(length) if positions is None else _integers(positions)
         all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
             value=self._linear(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=all_real if key_lengths is None else np.asarray(key_lengths),
+            lengths=all_real if key_lengths is None else _integers(key_lengths),
         )
 
     def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
@@ -162,15 +176,17 @@ class MultiHeadAttention:
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
-        """Add up the bias that was given and the biases of distance."""
+        """Add up the bias that was given and the biases of distance, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
-        terms = [] if bias is None else [bias]
+        terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=queries))
+            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
-        return sum(terms[1:], terms[0]) if terms else None
+        if len(terms) > 1:
+            terms = [sum(map(widen, terms))]
+        return terms[0] if terms else None
 
 
 def extend(cache: Cache, new: Cache) -> Cache:
@@ -184,9 +200,9 @@ def extend(cache: Cache, new: Cache) -> Cache:
         `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
     """
     return Cache(
-        key=_behind(cache.key, new.key, cache.lengths),
-        value=_behind(cache.value, new.value, cache.lengths),
-        lengths=cache.lengths + new.lengths,
+        key=_behind(cache.key, new.key, _integers(cache.lengths)),
+        value=_behind(cache.value, new.value, _integers(cache.lengths)),
+        lengths=_integers(cache.lengths) + new.lengths,
     )
 
 
@@ -198,6 +214,11 @@ def _behind(old: Array, new: Array, lengths: Array) -> Array:
     moved = np.take_along_axis(np.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
     return np.where(is_filled, moved, np.zeros_like(moved))
+
+
+def _integers(given: Any) -> Array:
+    """Make an array of integers that are wide enough to be added."""
+    return np.asarray(given).astype(np.int64)
 
 
 def _count_from(offsets: Array, length: int) -> Array:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from attention_ref.spec.shapes import Described
+
 Index = tuple[int, ...]
 
 
@@ -72,6 +74,13 @@ def as_array(values: Any) -> Array:
         shape.append(sizes.pop())
         level = [inner for item in level for inner in item]
     return Array(shape, level)
+
+
+def inspect(given: Any) -> tuple[Described, Sequence[int] | None]:
+    """Return the shape and dtype of an array and, of integers, the values, as the checks of layers read them."""
+    array = as_array(given)
+    is_integer = array.dtype == "integer" or not array.values
+    return Described(array.shape, "int64" if is_integer else array.dtype), array.values if is_integer else None
 
 
 def indices(shape: Sequence[int]) -> Iterator[Index]:

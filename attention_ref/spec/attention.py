@@ -251,7 +251,7 @@ def _attend(
         kept = _dropout(row, seen, index, arrays["dropout_mask"], options["dropout"])
         for column in range(sizes.value_size):
             terms = [weight * value[(*group, j, column)] for j, weight in kept.items()]
-            outputs.append(stored(total(terms)) if terms else 0.0)
+            outputs.append(stored(total(terms)) if terms else constant(0.0, query[index][0]))
         weights += _spread(seen, row, sizes.key_length, 0.0)
         logits += _spread(seen, scores, sizes.key_length, float("-inf"))
         log_sum = log_sum_exp(scores, sink)

@@ -7,7 +7,7 @@ A configuration holds no weights, no dtype and no device. It turns into JSON and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from attention_ref.spec.records import Record
 
@@ -229,8 +229,7 @@ class AttentionConfig(Record):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttentionSizes(Record):
+class AttentionSizes(NamedTuple):
     """The sizes of an attention layer: h, g, d, v, and those of what is attended to and of what goes out."""
 
     heads: int

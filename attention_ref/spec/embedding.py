@@ -9,11 +9,11 @@ from typing import Any
 from attention_ref.spec import positions as codes
 from attention_ref.spec import primitives
 from attention_ref.spec.architecture import EmbeddingConfig
-from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices, inspect
 from attention_ref.spec.config import Learned
 from attention_ref.spec.errors import reject
+from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.numbers import constant, detached, stored
-from attention_ref.spec.shapes import Described, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 
 
@@ -59,12 +59,18 @@ class Embedding:
 
         Returns:
             `(b,l,m)`.
+
+        Raises:
+            SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
         config, source = self.config, as_array(source)
+        check_embedding(config, {"source": source, "types": types}, inspect)
         vectors = self._vectors(source)
+        places = {"positions": positions, "types": types, "lengths": lengths}
+        check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
-            places = self._places(source, positions, offsets, vectors.shape[1])
-            vectors = primitives.added(vectors, self._codes(places, lengths, vectors))
+            counted = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = primitives.added(vectors, self._codes(counted, lengths, vectors))
         if config.types:
             first = Array(vectors.shape[:2], [0] * math.prod(vectors.shape[:2]), "integer")
             kinds = as_array(types) if types is not None else first
@@ -172,7 +178,6 @@ def scaled(array: Array, scale: float) -> Array:
 def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:
     """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
     length = rows.shape[-1]
-    check_key_lengths("Embedding", Described(lengths.shape, lengths.dtype), lengths.values, length, (batch,))
     values = []
     for row, place in indices((batch, length)):
         index = rows[broadcast_index((row, place), rows.shape)]

@@ -7,9 +7,10 @@ from typing import Any
 
 from attention_ref.spec import primitives
 from attention_ref.spec.architecture import HeadConfig
-from attention_ref.spec.arrays import Array, as_array
+from attention_ref.spec.arrays import Array, as_array, inspect
 from attention_ref.spec.embedding import scaled
 from attention_ref.spec.errors import reject
+from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.numbers import constant, stored, tanh
 from attention_ref.spec.taps import Tap, told
 
@@ -69,6 +70,7 @@ def _capped(score: Any, softcap: Any) -> Any:
 def _places(array: Array, place: str, lengths: Any) -> Array:
     """Take the first or the last real place of every row: `(b,l,m)` to `(b,m)`."""
     batch, length, model = array.shape
+    check_places("Head", (batch, length), {"lengths": lengths}, inspect)
     ends = as_array(lengths).values if lengths is not None else [length] * batch
     if place == "last":
         check_last_place(ends)

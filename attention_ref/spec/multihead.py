@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attention_ref.spec import positions, primitives
-from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices, inspect
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.taps import Tap, told
 
 
@@ -60,6 +61,7 @@ class MultiHeadAttention:
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
+        query_offset: Any = None,
         cache: Cache | None = None,
         memory: Cache | None = None,
         return_weights: bool = False,
@@ -76,9 +78,11 @@ class MultiHeadAttention:
             bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
             key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
             positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
-                `(b,q)`; from the cache's length on when None.
+                `(b,q)`; from the cache's length or `query_offset` on when None.
+            query_offset: the position of the first query among the keys of a `key` or `memory`, an integer or one for
+                each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
-                window and biases of distance count from there.
+                window, rotation and biases of distance count from there.
             memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
@@ -86,17 +90,20 @@ class MultiHeadAttention:
 
         Returns:
             The output `(b,q,output)`, followed by the weights and the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
+        given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
-        offsets = cache.lengths if cache is not None else Array((batch,), [0] * batch, "integer")
+        starts = cache.lengths if cache is not None else Array((batch,), [0] * batch, "integer")
+        offsets = _per_row(query_offset, batch) if query_offset is not None else starts
         places = as_array(positions) if positions is not None else _count_from(offsets, query_length)
         if memory is None:
-            new = self.remember(
-                query if key is None else key,
-                value,
-                key_lengths=key_lengths,
-                positions=places if key is None else None,
-            )
+            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
+            new = self.remember(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else extend(cache, new)
         queries = told(tap, "query", self._heads(query, "query", places))
         told(tap, "key", memory.key)
@@ -210,6 +217,12 @@ def _behind(old: Array, new: Array, lengths: Array) -> Array:
         else:
             values += [0.0] * size
     return Array((batch, groups, length, size), values, "real")
+
+
+def _per_row(integers: Any, batch: int) -> Array:
+    """Repeat one integer for every batch row; integers `(b,)` stay as they are."""
+    array = as_array(integers)
+    return array if array.shape else Array((batch,), array.values * batch, "integer")
 
 
 def _count_from(offsets: Array, length: int) -> Array:

@@ -241,7 +241,7 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     Source: Srivastava et al., "Dropout" (2014), in its inverted form.
     """
     pairs = zip(array.values, dropout_mask.values, strict=True)
-    values = [stored(number / constant(1 - rate, number)) if kept else 0.0 for number, kept in pairs]
+    values = [stored(number / constant(1 - rate, number)) if kept else constant(0.0, number) for number, kept in pairs]
     return Array(array.shape, values, "real")
 
 

@@ -58,6 +58,13 @@ def values(array: Array) -> list[Any] | None:
         return None
 
 
+def inspect(given: Any) -> tuple[Described, list[Any] | None]:
+    """Return the shape and dtype of an array and, of integers, the values, as the checks of layers read them."""
+    array = as_array(given)
+    described = describe(array)
+    return described, values(array) if "int" in described.dtype else None
+
+
 def widen(array: Array) -> Array:
     """Give float16 and bfloat16 as float32, in which they are computed."""
     return array.float() if array.dtype in {torch.float16, torch.bfloat16} else array

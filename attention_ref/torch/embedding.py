@@ -12,12 +12,12 @@ from torch.nn import functional
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
+from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.parameters import under
-from attention_ref.spec.shapes import Shape, check_key_lengths
 from attention_ref.spec.taps import Tap, told
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, describe, values
+from attention_ref.torch._arrays import Array, as_array, describe, inspect, values
 from attention_ref.torch._parameters import Linear, hold, normalization
 
 
@@ -71,12 +71,18 @@ class Embedding(nn.Module):
 
         Returns:
             `(b,l,m)`.
+
+        Raises:
+            SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
         config, source = self.config, as_array(source, self._device())
+        check_embedding(config, {"source": source, "types": types}, inspect)
         vectors = self._vectors(source)
+        places = {"positions": positions, "types": types, "lengths": lengths}
+        check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
-            places = self._places(source, positions, offsets, vectors.shape[1])
-            vectors = vectors + self._codes(places, lengths, vectors)
+            counted = self._places(source, positions, offsets, vectors.shape[1])
+            vectors = vectors + self._codes(counted, lengths, vectors)
         if config.types:
             if types is None:
                 types = torch.zeros(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
@@ -121,7 +127,7 @@ class Embedding(nn.Module):
 
     def _places(self, source: Array, positions: Any, offsets: Any, length: int) -> Array:
         if positions is not None:
-            return as_array(positions, source.device)
+            return as_array(positions, source.device).long()
         starts = as_array(offsets, source.device)
         if self.config.positions_skip is not None:
             return count_without(source, self.config.positions_skip, starts)
@@ -133,7 +139,7 @@ class Embedding(nn.Module):
         if isinstance(config, Learned):
             table, rows = self.position, places + config.offset
             if lengths is not None:
-                rows = _within(rows, as_array(lengths, rows.device), vectors.shape[:1], table.shape[0])
+                rows = _within(rows, as_array(lengths, rows.device).long(), table.shape[0])
             return _rows(table, rows)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
@@ -146,14 +152,13 @@ class Embedding(nn.Module):
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
-    counted = tokens != skipped  # (b,l)
+    counted = tokens.long() != skipped  # (b,l)
     return torch.where(counted, starts[..., None] + torch.cumsum(counted, dim=1) - 1, -1)
 
 
-def _within(rows: Array, lengths: Array, batch: Shape, count: int) -> Array:
+def _within(rows: Array, lengths: Array, count: int) -> Array:
     """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
     length = rows.shape[-1]
-    check_key_lengths("Embedding", describe(lengths), values(lengths), length, batch)
     is_real = torch.arange(length, device=rows.device) < lengths[..., None]  # (b,l)
     return torch.where(is_real, rows, rows.clamp(0, count - 1))
 

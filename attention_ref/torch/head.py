@@ -10,10 +10,11 @@ from torch import nn
 
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
+from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, told
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, values, widen
+from attention_ref.torch._arrays import Array, as_array, inspect, values, widen
 from attention_ref.torch._parameters import Linear, hold, normalization
 from attention_ref.torch.embedding import Embedding
 
@@ -73,7 +74,8 @@ def last_place(array: Array, lengths: Any) -> Array:
     """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
-    lengths = as_array(lengths, array.device)
+    check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)
+    lengths = as_array(lengths, array.device).long()
     check_last_place(values(lengths))
     ends = lengths[:, None, None] - 1  # (b,1,1)
-    return torch.take_along_dim(array, ends.long(), dim=1)[:, 0]
+    return torch.take_along_dim(array, ends, dim=1)[:, 0]

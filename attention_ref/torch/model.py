@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attention_ref.spec.architecture import ModelConfig, StackConfig
-from attention_ref.spec.errors import reject
+from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, scoped, told
 from attention_ref.torch import positions as codes
@@ -67,7 +67,7 @@ class Stack(nn.Module):
 
         Arguments:
             source: what the embedding takes.
-            memory: `(b,k,m)`, what cross-attention attends to; may be None when `cache` holds it.
+            memory: `(b,k,m)`, what cross-attention attends to; None when `cache` holds it.
             mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention.
             lengths: how many places are real in each batch row, integers `(b,)`; all when None.
             positions: integers `(l,)` or `(b,l)`; from the cache's length on when None.
@@ -79,7 +79,11 @@ class Stack(nn.Module):
 
         Returns:
             `(b,l,m)`, followed by the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))
@@ -168,24 +172,28 @@ class Transformer(nn.Module):
 
         Returns:
             What the head gives; without a head the last stack's `(b,l,m)`.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        check_model(self.config, target, target_lengths)
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
         if self.decoder is None:
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
         if self.encoder is None:
             return self.read(self.decode(source, **options, tap=tap), lengths=lengths, tap=tap)
-        if target is None:
-            reject("Transformer", "an encoder-decoder needs a target", None)
         memory = self.encode(source, **options, tap=tap)
         result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)
         return self.read(result, lengths=target_lengths, tap=tap)
 
     def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:
         """Apply the encoder; `options` as in `Stack`."""
+        check_has_stack(self.config, "encoder")
         return self.encoder(source, tap=scoped(tap, "encoder"), **options)
 
     def decode(self, target: Any, memory: Array | None = None, *, tap: Tap | None = None, **options: Any) -> Any:
         """Apply the decoder; `options` as in `Stack`, the cache among them."""
+        check_has_stack(self.config, "decoder")
         return self.decoder(target, memory, tap=scoped(tap, "decoder"), **options)
 
     def read(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:

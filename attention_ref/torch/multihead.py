@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, told
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array
+from attention_ref.torch._arrays import Array, as_array, inspect, widen
 from attention_ref.torch._parameters import Linear, given_or_drawn, hold, normalization, without_autocast
 from attention_ref.torch.attention import attention
 
@@ -76,6 +77,7 @@ class MultiHeadAttention(nn.Module):
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
+        query_offset: Any = None,
         cache: Cache | None = None,
         memory: Cache | None = None,
         return_weights: bool = False,
@@ -92,9 +94,11 @@ class MultiHeadAttention(nn.Module):
             bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
             key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
             positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
-                `(b,q)`; from the cache's length on when None.
+                `(b,q)`; from the cache's length or `query_offset` on when None.
+            query_offset: the position of the first query among the keys of a `key` or `memory`, an integer or one for
+                each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
-                window and biases of distance count from there.
+                window, rotation and biases of distance count from there.
             memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
@@ -102,12 +106,20 @@ class MultiHeadAttention(nn.Module):
 
         Returns:
             The output `(b,q,output)`, followed by the weights and the cache where asked for.
+
+        Raises:
+            SpecificationError: for what does not fit the configuration or together.
         """
+        given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
+        given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
-        offsets = cache.lengths if cache is not None else torch.zeros(batch, dtype=torch.int64, device=query.device)
-        places = _count_from(offsets, query_length) if positions is None else as_array(positions, query.device)
+        device = query.device
+        starts = cache.lengths.long() if cache is not None else torch.zeros(batch, dtype=torch.int64, device=device)
+        offsets = starts if query_offset is None else _integers(query_offset, device).expand(batch)
+        places = _count_from(offsets, query_length) if positions is None else _integers(positions, device)
         if memory is None:
-            source, at = (query, places) if key is None else (key, None)
+            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
             new = self.remember(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else extend(cache, new)
         queries = told(tap, "query", self._heads(query, "query", places))
@@ -117,25 +129,27 @@ class MultiHeadAttention(nn.Module):
         rate = self.config.dropout if self.training else 0.0
         shape = (*queries.shape[:-1], memory.key.shape[2])  # (b,h,q,k)
         with without_autocast(queries.device.type):
+            sinks = None if self.sinks is None else self.sinks.to(queries.dtype)
+            arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": sinks}
+            bias = self._bias(bias, queries, memory.key, offsets)
+            if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
+                arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
             outputs = attention(
-                queries,
-                memory.key,
-                memory.value,
+                **arrays,
                 mask=mask,
-                bias=self._bias(bias, queries, memory.key, offsets),
+                bias=bias,
                 causal=self.config.causal,
                 query_offset=offsets,
                 window=self.config.window,
                 key_lengths=memory.lengths,
                 scale=self.config.scale,
                 softcap=self.config.softcap,
-                sinks=None if self.sinks is None else self.sinks.to(queries.dtype),
                 dropout=rate,
                 dropout_mask=primitives.draw_dropout_mask(shape, rate, queries.device),
                 return_weights=return_weights,
                 tap=tap,
             )
-        mixed, *weights = outputs if return_weights else (outputs,)
+        mixed, *weights = (array.to(queries.dtype) for array in (outputs if return_weights else (outputs,)))
         told(tap, "heads", mixed)
         mixed = mixed.transpose(1, 2)  # (b,h,q,v) -> (b,q,h,v)
         results = [told(tap, "output", self.output(mixed)), *weights]
@@ -158,12 +172,12 @@ class MultiHeadAttention(nn.Module):
             What `forward` takes as `memory` or `cache`.
         """
         batch, length, _ = key.shape
-        places = torch.arange(length, device=key.device) if positions is None else as_array(positions, key.device)
+        places = torch.arange(length, device=key.device) if positions is None else _integers(positions, key.device)
         all_real = torch.full((batch,), length, device=key.device)
         return Cache(
             key=self._heads(key, "key", places),
             value=self.value(key if value is None else value).transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=all_real if key_lengths is None else as_array(key_lengths, key.device),
+            lengths=all_real if key_lengths is None else _integers(key_lengths, key.device),
         )
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:
@@ -176,15 +190,17 @@ class MultiHeadAttention(nn.Module):
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
-        """Add up the bias that was given and the biases of distance."""
+        """Add up the bias that was given and the biases of distance, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [as_array(bias, queries.device)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=queries))
+            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
         if config.relative_bias is not None:
             table = self.relative_bias.to(queries.dtype)
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
-        return sum(terms[1:], terms[0]) if terms else None
+        if len(terms) > 1:
+            terms = [sum(map(widen, terms))]
+        return terms[0] if terms else None
 
 
 def extend(cache: Cache, new: Cache) -> Cache:
@@ -198,9 +214,9 @@ def extend(cache: Cache, new: Cache) -> Cache:
         `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
     """
     return Cache(
-        key=_behind(cache.key, new.key, cache.lengths),
-        value=_behind(cache.value, new.value, cache.lengths),
-        lengths=cache.lengths + new.lengths,
+        key=_behind(cache.key, new.key, cache.lengths.long()),
+        value=_behind(cache.value, new.value, cache.lengths.long()),
+        lengths=cache.lengths.long() + new.lengths,
     )
 
 
@@ -212,6 +228,11 @@ def _behind(old: Array, new: Array, lengths: Array) -> Array:
     moved = torch.take_along_dim(torch.cat([old, new], dim=2), source[:, None, :, None], dim=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
     return torch.where(is_filled, moved, 0)
+
+
+def _integers(given: Any, device: torch.device) -> Array:
+    """Make a tensor of integers that are wide enough to be added."""
+    return as_array(given, device).long()
 
 
 def _count_from(offsets: Array, length: int) -> Array:

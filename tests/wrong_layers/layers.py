@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,56 @@ def _value_before_key(config, parameters):
     return call
 
 
+class _CrossKeysNotRotated(right.MultiHeadAttention):
+    is_cross = False
+
+    @functools.wraps(right.MultiHeadAttention.__call__)
+    def __call__(self, query, key=None, *arrays, **options):
+        self.is_cross = key is not None
+        return super().__call__(query, key, *arrays, **options)
+
+    def _heads(self, array, name, places):
+        return super()._heads(array, name, np.zeros_like(places) if name == "key" and self.is_cross else places)
+
+
+class _MaskIgnoredBesideLengths(right.MultiHeadAttention):
+    @functools.wraps(right.MultiHeadAttention.__call__)
+    def __call__(self, *arrays, mask=None, key_lengths=None, **options):
+        return super().__call__(*arrays, mask=mask if key_lengths is None else None, key_lengths=key_lengths, **options)
+
+
+class _MaskOnTheMemory(right.Block):
+    @functools.wraps(right.Block.__call__)
+    def __call__(self, *arrays, mask=None, memory_mask=None, **options):
+        if len(arrays) > 1 and memory_mask is None:
+            memory_mask = mask
+        return super().__call__(*arrays, mask=mask, memory_mask=memory_mask, **options)
+
+
+def _windowed_behind_a_cache(change):
+    """Change the window of queries that do not stand at 0."""
+
+    def attention(*arrays, window, query_offset, **options):
+        is_behind = window is not None and np.any(query_offset > 0)
+        return right.attention(
+            *arrays, window=change(*window) if is_behind else window, query_offset=query_offset, **options
+        )
+
+    return attention
+
+
+def _crossing_from_0(self, *arrays, query_offset=None, **options):  # noqa: ARG001 - the mistake
+    return _ATTEND(self, *arrays, **options)
+
+
+def _without(left, right):  # noqa: ARG001 - the mistake
+    return None
+
+
+def _one_wider(left, right):
+    return (None if left is None else left + 1, right)
+
+
 def _tiled_heads(arrays):
     repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
     for name in ("key", "value"):
@@ -160,6 +211,17 @@ def _causal_memory(config):
 
 
 MHA = "MultiHeadAttention"
+_ATTEND = right.MultiHeadAttention.__call__
+BEHIND_A_CACHE = tuple(
+    WrongLayer(
+        f"The window {mistake} behind a cache",
+        "multihead.visibility",
+        operation,
+        patched(operation, multihead, "attention", _windowed_behind_a_cache(change)),
+    )
+    for operation in (MHA, "Block", "Transformer")
+    for mistake, change in (("is ignored", _without), ("is one place wider", _one_wider))
+)
 
 
 def _attention(**changes):
@@ -184,9 +246,18 @@ MISTAKES = (
     WrongLayer("The scale of m/h", "multihead.sizes", MHA, configured(MHA, AttentionConfig, _scaled_by_model)),
     WrongLayer("Queries and keys not normalised", "multihead.query-key-norm", MHA, _attention(query_key_norm=None)),
     WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None)),
+    WrongLayer("Keys of cross-attention are not rotated", "multihead.rotary", MHA, _CrossKeysNotRotated),
+    WrongLayer("A mask is ignored beside lengths", "multihead.visibility", MHA, _MaskIgnoredBesideLengths),
+    *BEHIND_A_CACHE,
     WrongLayer("Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions")),
     WrongLayer("No bias of distance", "multihead.distance", MHA, _attention(alibi=False, relative_bias=None)),
-    WrongLayer("Positions start again", "multihead.cache", MHA, patched(MHA, multihead, "_count_from", _count_from_0)),
+    WrongLayer(
+        "Positions start again",
+        "multihead.cache",
+        MHA,
+        patched(MHA, multihead, "_count_from", _count_from_0),
+        pervasive=True,
+    ),
     WrongLayer(
         "The output kernel transposed",
         "feedforward.formula",
@@ -214,5 +285,18 @@ MISTAKES = (
     ),
     WrongLayer("Cross-attention is causal", "block.cross", "Block", configured("Block", BlockConfig, _causal_memory)),
     WrongLayer("The memory's padding is seen", "block.memory-rules", "Block", without("Block", "memory_lengths")),
+    WrongLayer("The memory has the mask of the input", "block.memory-rules", "Block", _MaskOnTheMemory),
+    WrongLayer(
+        "Cross-attention begins at 0 again",
+        "block.memory-positions",
+        "Block",
+        patched("Block", right.MultiHeadAttention, "__call__", _crossing_from_0),
+    ),
+    WrongLayer(
+        "Cross-attention begins at 0 again",
+        "block.memory-positions",
+        "Transformer",
+        patched("Transformer", right.MultiHeadAttention, "__call__", _crossing_from_0),
+    ),
     WrongLayer("The memory's mask is ignored", "block.memory-rules", "Block", without("Block", "memory_mask")),
 )

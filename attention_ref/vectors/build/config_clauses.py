@@ -62,6 +62,7 @@ def _of_call(recipe: Recipe) -> Named:
         yield from (clause for name, clause in _OF_INPUT.items() if name in inputs)
         if recipe.chunks:
             yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
+        yield from _of_attention(recipe)
     if operation == "MultiHeadAttention":
         pairs = (("key", "multihead.cross"), ("value", "multihead.value"))
         yield from (clause for name, clause in pairs if name in inputs)
@@ -69,9 +70,37 @@ def _of_call(recipe: Recipe) -> Named:
         yield "attention.weights"
 
 
+def _of_attention(recipe: Recipe) -> Named:
+    """Return the clauses of what the attention layers of a call are given together."""
+    blocks = list(_blocks(recipe.config))
+    own = [recipe.config] if isinstance(recipe.config, AttentionConfig) else [block.attention for block in blocks]
+    crosses = [block.cross_attention for block in blocks if block.cross_attention is not None]
+    rules = [bool({"key_lengths", "lengths"} & set(recipe.inputs)), "mask" in recipe.inputs, bool(recipe.chunks)]
+    if any(sum([*rules, config.causal, config.window is not None]) > 1 for config in own):
+        yield "multihead.visibility"
+    if recipe.operation == "Block" and crosses and "mask" in recipe.inputs:
+        yield "block.memory-rules"
+    if recipe.chunks and any(map(_reads_positions, crosses)):
+        yield "block.memory-positions"
+
+
+def _blocks(config: Any) -> Iterator[BlockConfig]:
+    if isinstance(config, BlockConfig):
+        yield config
+    if isinstance(config, ModelConfig):
+        yield from (block for stack in (config.encoder_stack, config.decoder_stack) if stack for block in stack.blocks)
+
+
+def _reads_positions(config: AttentionConfig) -> bool:
+    """Say whether an attention layer computes other numbers where its queries stand elsewhere."""
+    distance = config.alibi or config.relative_bias is not None
+    return distance or config.rotary is not None or config.causal or config.window is not None
+
+
 _OF_INPUT = {
     "mask": "attention.mask",
     "bias": "attention.bias",
+    "query_offset": "attention.query-offset",
     "memory_mask": "block.memory-rules",
     "memory_lengths": "block.memory-rules",
     "key_lengths": "attention.key-lengths",

@@ -68,12 +68,14 @@ def _solved(case: recipe.Recipe) -> dict[str, Any]:
     arrays = {name: result.array for name, result in solution.returned.items()}
     parameters = {name: json_text.plain_array(array) for name, array in case.parameters.items()}
     taps = {name: json_text.result(result) for name, result in solution.taps.items()}
+    gradient = layer_truth.backward(case, arrays["output"]) if case.gradient else None
+    bounded = [*arrays.values(), *(result.array for result in (gradient.expected.values() if gradient else ()))]
     return {
         "id": case.id,
         "clauses": config_clauses.clauses_of(case),
         "hunts": case.hunts,
         "seen": list(case.seen),
-        "dtypes": attention_clauses.dtypes_of(case, arrays.values()),
+        "dtypes": attention_clauses.dtypes_of(case, bounded),
         **({"config": to_json(case.config)} if case.config is not None else {}),
         **({"parameters": parameters} if parameters else {}),
         "inputs": {name: json_text.input_array(array) for name, array in case.inputs.items()},
@@ -81,6 +83,7 @@ def _solved(case: recipe.Recipe) -> dict[str, Any]:
         **({"chunks": case.chunks} if case.chunks else {}),
         "expected": {name: json_text.result(result) for name, result in solution.returned.items()},
         **({"taps": taps} if taps else {}),
+        **({"gradient": _gradient(gradient)} if gradient else {}),
     }
 
 

@@ -5,6 +5,8 @@ Their files and cases say what `attention_ref.vectors.build.recipe` explains, an
     config        see configuration.py; the file's own, and what a case changes of it
     parameters    a table for each parameter that is not simply hashed
     chunks        how many new places every batch row takes in each call, where a layer decodes with a cache
+    taps          false where the intermediates of a layer are left out
+    gradient      true where the gradients of a layer by its inputs and parameters are given
 
 Sizes that follow from the configuration have letters too: `m`, `c` (the memory's), `h`, `g` and `n` (tokens).
 Every parameter is random: kernels are up to 1/2, biases and embeddings up to 1, gains 1 +- 1/2, so that no default
@@ -63,10 +65,11 @@ def recipe(
     return recipes.Recipe(
         **recipes.described(operation, case_id, table),
         inputs=inputs,
-        gradient=False,
+        gradient=table.get("gradient", False),
         config=config,
         parameters=dict(_parameters(hashed, config, table.get("parameters", {}))),
         chunks=tuple(tuple(chunk) for chunk in table.get("chunks", ())),
+        taps=table.get("taps", True),
     )
 
 

@@ -6,7 +6,7 @@ expected values and rounding sizes. A layer that decodes in chunks is expected t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from attention_ref.spec import Array, Traced, positions, primitives
@@ -14,8 +14,11 @@ from attention_ref.spec.block import Block
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
+from attention_ref.spec.numbers import stored
+from attention_ref.spec.trace import gradients
 from attention_ref.vectors.build import rounding_sizes
-from attention_ref.vectors.build.attention_truth import Result, inexact, precise, rounded
+from attention_ref.vectors.build.attention_truth import Gradient, Result, inexact, precise, rounded
+from attention_ref.vectors.build.hashed_inputs import real_values
 from attention_ref.vectors.build.recipe import Recipe
 
 LAYERS = {
@@ -44,7 +47,7 @@ def solve(recipe: Recipe) -> Solution:
     results = returned if isinstance(returned, tuple) else (returned,)
     names = ("output", "weights")[: len(results)]
     arrays = {("", name): _as_tensor(array) for name, array in zip(names, results, strict=True)}
-    if not recipe.chunks:
+    if recipe.taps and not recipe.chunks:
         arrays |= {("tap", name): array for name, array in taps.items()}
     found = _results(arrays)
     returned_names = [name for kind, name in found if not kind]
@@ -54,18 +57,42 @@ def solve(recipe: Recipe) -> Solution:
     )
 
 
-def _inputs(recipe: Recipe) -> dict[str, Array]:
-    return {name: array.map(precise) if array.dtype == "real" else array for name, array in recipe.inputs.items()}
+def backward(recipe: Recipe, output: Array) -> Gradient:
+    """Return the gradient of `sum(cotangent * output)` of a layer by every real input and every parameter."""
+    cotangent = Array(output.shape, real_values(recipe.id, "cotangent", len(output.values)), "real")
+    inputs, parameters = _traced(recipe.inputs, _differentiable), _traced(recipe.parameters, _differentiable)
+    traced = _called(recipe, inputs, parameters)
+    leaves = {name: array for name, array in {**inputs, **parameters}.items() if array.dtype == "real"}
+    numbers = [number for array in leaves.values() for number in array.values]
+    found = iter(gradients(traced.values, [precise(amount) for amount in cotangent.values], numbers))
+    expected = {
+        name: Array(array.shape, [stored(next(found)) for _ in array.values], "real") for name, array in leaves.items()
+    }
+    return Gradient(cotangent, _results(expected))
+
+
+def _differentiable(value: float) -> Traced:
+    """Return a number whose gradients are recorded too, so that the size of their rounding errors is known."""
+    return Traced(precise(value))
+
+
+def _traced(arrays: Mapping[str, Array], make: Callable[[float], Traced]) -> dict[str, Array]:
+    return {name: array.map(make) if array.dtype == "real" else array for name, array in arrays.items()}
 
 
 def _layer(recipe: Recipe, taps: dict[str, Array]) -> Any:
-    parameters = {name: array.map(precise) for name, array in recipe.parameters.items()}
+    return _called(recipe, _traced(recipe.inputs, precise), _traced(recipe.parameters, precise), taps)
+
+
+def _called(
+    recipe: Recipe, inputs: Mapping[str, Array], parameters: Mapping[str, Array], taps: dict[str, Array] | None = None
+) -> Any:
     layer: Any = LAYERS[recipe.operation](recipe.config, parameters)
-    return layer(**_inputs(recipe), **recipe.options, tap=taps.__setitem__)
+    return layer(**inputs, **recipe.options, tap=None if taps is None else taps.__setitem__)
 
 
 def _function(recipe: Recipe) -> Any:
-    given: dict[str, Any] = {**_inputs(recipe), **recipe.options}
+    given: dict[str, Any] = {**_traced(recipe.inputs, precise), **recipe.options}
     if recipe.config is not None:
         given["config"] = recipe.config
     if recipe.operation in ("sinusoidal_positions", "alibi_bias"):

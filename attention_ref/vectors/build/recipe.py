@@ -6,7 +6,7 @@ A recipe is `recipes/<operation>/<profile>.toml`: `sizes` that its cases share, 
     sizes                  what differs from the shared sizes, by the letters of the shape legend
     options                the scalar options of the call
     clauses, dtypes        what cannot be derived from the inputs (see features.py), and a limit of what is derived
-    gradient               false where gradients are left out
+    gradient               false where the gradients of an attention are left out
     exact_scores           true where every score is exact in float32, so that only the softmax rounds
     query, key, mask, ...  a table for every array that is optional or is not simply hashed (see fill.py)
 
@@ -56,6 +56,7 @@ class Recipe:
     config: Record | None = None
     parameters: Mapping[str, Array] = field(default_factory=dict)
     chunks: tuple[tuple[int, ...], ...] = ()
+    taps: bool = True
 
 
 def names() -> list[tuple[str, str]]:

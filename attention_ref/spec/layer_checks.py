@@ -1,0 +1,256 @@
+"""What layers and models accept: checked here, once, for the specification and every backend.
+
+A backend passes what it was given and `inspect`, which describes an array of its kind and reads its integers. A size or
+a value that is not known before the call runs is None, and is not checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
+from attention_ref.spec.config import AttentionConfig, BlockConfig
+from attention_ref.spec.errors import reject, shape_text
+from attention_ref.spec.shapes import Described, Shape
+
+Given = Mapping[str, Any]
+Inspect = Callable[[Any], tuple[Described, Sequence[int] | None]]
+
+LARGEST_POSITION = 2**31 - 1
+"""Positions are integers of 32 bits in a backend, and so is the distance of two."""
+
+
+def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> None:
+    """Check a call of `MultiHeadAttention`.
+
+    Arguments:
+        config: the layer's.
+        given: `query`, and `key`, `value`, `bias`, `key_lengths`, `positions`, `query_offset`, `cache` and `memory`,
+            each None where it is not given.
+        inspect: describes an array, and reads it where it holds integers.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    call = _Call("MultiHeadAttention", given, inspect)
+    call.check_alone("memory", "key", "value", "key_lengths", "cache", because="a memory is attended to as it is")
+    call.check_alone("cache", "query_offset", because="queries stand at the end of the cache")
+    if call.has("query_offset") and not (call.has("key") or call.has("memory")):
+        call.reject("query_offset needs a key or a memory: a query of self-attention stands where its key does", "none")
+    batch, length = call.check_sequence("query", config.model)
+    source = "key" if call.has("key") else "query"
+    if not call.has("memory"):
+        length = call.check_sequence(source, config.sizes.memory, batch)[1]
+    if call.has("value"):
+        call.check_shape("value", (batch, length, config.sizes.memory), "value must have the shape (b,k,memory)")
+    for name in ("cache", "memory"):
+        if call.has(name):
+            _check_cache(call, name, config, batch)
+    call.check_lengths("key_lengths", batch, length)
+    call.check_positions("positions", batch, call.shape("query")[1])
+    call.check_integers("query_offset", (), (batch,), most=LARGEST_POSITION)
+    if call.has("bias") and call.dtype("bias") != call.dtype("query"):
+        call.reject("query and bias must have the same dtype", f"{call.dtype('query')} and {call.dtype('bias')}")
+
+
+def _check_cache(call: _Call, name: str, config: AttentionConfig, batch: int | None) -> None:
+    """Check keys, values and lengths that an earlier call returned."""
+    cache, sizes = call.given[name], config.sizes
+    if not all(hasattr(cache, part) for part in ("key", "value", "lengths")):
+        call.reject(f"{name} must be the Cache that a layer returned", type(cache).__name__)
+    parts = _Call(call.operation, {f"{name}.{part}": getattr(cache, part) for part in cache._fields}, call.inspect)
+    rule = f"{name} must be that of a layer of the same configuration and batch"
+    places = parts.check_rank(f"{name}.key", 4)[2]
+    parts.check_shape(f"{name}.key", (batch, sizes.groups, places, sizes.head), rule)
+    parts.check_shape(f"{name}.value", (batch, sizes.groups, places, sizes.value), rule)
+    parts.check_lengths(f"{name}.lengths", batch, places)
+
+
+def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
+    """Check what a call of `Block` does not hand to its attention layers.
+
+    Arguments:
+        config: the block's.
+        given: `array`, and `memory`, `memory_mask`, `memory_lengths` and `cache`, each None where it is not given.
+        inspect: as in `check_multihead`.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    call = _Call("Block", given, inspect)
+    batch, _ = call.check_sequence("array", config.model)
+    cache, crosses = given.get("cache"), config.cross_attention is not None
+    if not crosses:
+        for name in ("memory", "memory_mask", "memory_lengths"):
+            if call.has(name):
+                call.reject(f"a block without cross_attention takes no {name}", f"a {name}")
+    if cache is not None:
+        if not all(hasattr(cache, part) for part in ("self_attention", "cross_attention")):
+            call.reject("cache must be the BlockCache that a block returned", type(cache).__name__)
+        if (cache.cross_attention is None) == crosses:
+            received = f"one {'without' if crosses else 'with'} cross_attention"
+            call.reject("cache must be that of a block of the same configuration", received)
+        call.check_alone("cache", "memory", "memory_lengths", because="a cache holds the memory and its lengths")
+    elif config.cross_attention is not None:
+        if not call.has("memory"):
+            call.reject("a block with cross_attention needs a memory, or a cache that holds it", "neither")
+        _, length = call.check_sequence("memory", config.cross_attention.sizes.memory, batch)
+        call.check_lengths("memory_lengths", batch, length)
+
+
+def check_stack(config: StackConfig, cache: Any, positions: Any) -> None:
+    """Check that a cache of a stack has a part for every block, and all that its positions depend on.
+
+    Raises:
+        SpecificationError: for a cache of another stack, and where positions count tokens that a cache does not hold.
+    """
+    if cache is None:
+        return
+    if not isinstance(cache, (tuple, list)) or len(cache) != len(config.blocks):
+        received = f"{len(cache)}" if isinstance(cache, (tuple, list)) else type(cache).__name__
+        reject("Stack", f"cache must have one part for each of the {len(config.blocks)} blocks", received)
+    if config.embedding.positions_skip is not None and positions is None:
+        reject("Stack", "with positions_skip a cache needs positions, for it holds no tokens to count", "a cache alone")
+
+
+def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> None:
+    """Check the input of an embedding.
+
+    Arguments:
+        config: the embedding's.
+        given: `source` and, each None where it is not given, `types`.
+        inspect: as in `check_multihead`.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    call, patches = _Call("Embedding", given, inspect), config.patches
+    batch = call.shape("source")[0] if call.shape("source") else None
+    if patches is not None:
+        expected: Shape = (batch, patches.height, patches.width, patches.channels)
+        call.check_shape("source", expected, "an image must have the shape (b,height,width,channels)")
+    elif config.audio is not None:
+        call.check_rank("source", 3)
+        expected = (batch, call.shape("source")[1], config.audio.channels)
+        call.check_shape("source", expected, "sound must have the shape (b,frames,channels)")
+    else:
+        call.check_rank("source", 2 if config.vocab is not None else 3)
+    if call.has("types") and not config.types:
+        call.reject("an embedding without types takes none", "types")
+
+
+def check_places(operation: str, sizes: Shape, given: Given, inspect: Inspect) -> None:
+    """Check what is given for places: `positions`, `types` and `lengths`.
+
+    Arguments:
+        operation: the name to report.
+        sizes: b and l, how many places there are in each batch row.
+        given: each None where it is not given.
+        inspect: as in `check_multihead`.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    call, (batch, length) = _Call(operation, given, inspect), sizes
+    call.check_positions("positions", batch, length)
+    call.check_integers("types", (batch, length))
+    call.check_lengths("lengths", batch, length)
+
+
+def check_model(config: ModelConfig, target: Any, target_lengths: Any) -> None:
+    """Check that a target is given to an encoder-decoder, and to no other model.
+
+    Raises:
+        SpecificationError: otherwise.
+    """
+    if config.kind == "encoder-decoder":
+        if target is None:
+            reject("Transformer", "an encoder-decoder needs a target", None)
+        return
+    for name, array in (("target", target), ("target_lengths", target_lengths)):
+        if array is not None:
+            article = "a" if config.kind == "decoder" else "an"
+            reject("Transformer", f"{article} {config.kind} alone reads the source and takes no {name}", f"a {name}")
+
+
+def check_has_stack(config: ModelConfig, name: str) -> None:
+    """Check that a model has an `encoder`, or a `decoder`, to be called alone.
+
+    Raises:
+        SpecificationError: where it has none.
+    """
+    if getattr(config, f"{name}_stack") is None:
+        reject("Transformer", f"a model without {name}_stack has no {name} to call", config.kind)
+
+
+class _Call:
+    """What one call was given, and the checks that layers share."""
+
+    def __init__(self, operation: str, given: Given, inspect: Inspect) -> None:
+        self.operation, self.inspect = operation, inspect
+        self.given = {name: item for name, item in given.items() if item is not None}
+
+    def has(self, name: str) -> bool:
+        return name in self.given
+
+    def shape(self, name: str) -> Shape:
+        return self.inspect(self.given[name])[0].shape
+
+    def dtype(self, name: str) -> str:
+        return self.inspect(self.given[name])[0].dtype
+
+    def reject(self, rule: str, received: object) -> NoReturn:
+        arrays = {name: item for name, item in self.given.items() if not hasattr(item, "_fields")}
+        shapes = {name: self.shape(name) for name in arrays}
+        reject(self.operation, rule, received, {name: shape for name, shape in shapes.items() if shape})
+
+    def check_alone(self, name: str, *others: str, because: str) -> None:
+        for other in others:
+            if self.has(name) and self.has(other):
+                self.reject(f"{name} and {other} exclude each other: {because}", "both")
+
+    def check_rank(self, name: str, rank: int) -> Shape:
+        shape = self.shape(name)
+        if len(shape) != rank:
+            self.reject(f"{name} must have {rank} axes", shape_text(shape))
+        return shape
+
+    def check_sequence(self, name: str, size: int, batch: int | None = None) -> tuple[int | None, int | None]:
+        """Check `(b,l,size)`; return b and l."""
+        shape = self.check_rank(name, 3)
+        expected = (shape[0] if batch is None else batch, shape[1], size)
+        self.check_shape(name, expected, f"{name} must have the size and batch of the layer's call")
+        return shape[0], shape[1]
+
+    def check_shape(self, name: str, expected: Shape, rule: str) -> None:
+        shape = self.shape(name)
+        if not _agree(shape, expected):
+            self.reject(f"{rule}, here {shape_text(expected)}", f"{name} {shape_text(shape)}")
+
+    def check_lengths(self, name: str, batch: int | None, length: int | None) -> None:
+        self.check_integers(name, (batch,), least=0, most=length)
+
+    def check_positions(self, name: str, batch: int | None, length: int | None) -> None:
+        self.check_integers(name, (length,), (batch, length), least=-LARGEST_POSITION, most=LARGEST_POSITION)
+
+    def check_integers(self, name: str, *shapes: Shape, least: int | None = None, most: int | None = None) -> None:
+        """Check integers of one of some shapes and, where they can be read, from `least` to `most`."""
+        if not self.has(name):
+            return
+        described, values = self.inspect(self.given[name])
+        if not described.dtype.startswith(("int", "uint")):
+            self.reject(f"{name} must be integers", described.dtype)
+        if not any(_agree(described.shape, shape) for shape in shapes):
+            expected = " or ".join(map(shape_text, shapes))
+            self.reject(f"{name} must have the shape {expected}", shape_text(described.shape))
+        for value in values or ():
+            if (least is not None and value < least) or (most is not None and value > most):
+                self.reject(f"{name} must lie between {least} and {most}", value)
+
+
+def _agree(shape: Shape, expected: Shape) -> bool:
+    """Say whether a shape is what is expected; a size that is not known agrees with any."""
+    return len(shape) == len(expected) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True)
+    )
