@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PREFIX = "attention_ref_"
 SUBJECT = ("subject", "exec", "outputs", "arrays", "dialect", "claim", "timeout")
 CHOICE = ("operation", "profile", "dtype", "case", "known_failures")
-DTYPES = ("float64", "float32")
 MARKER = (
     "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; given to a test function, the "
     "cases of its attention_ref_case"
@@ -68,12 +67,13 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.api import require_claims
     from attention_ref.conformance.run import select
+    from attention_ref.spec.dtypes import COMPUTED
 
     try:
         subject = named_subjects.chosen(options)
         require_claims(subject)
         operations = [options.operation] if options.operation else list(subject.operations)
-        checks = select(operations, options.profile, options.dtype or DTYPES, options.case)
+        checks = select(operations, options.profile, options.dtype or COMPUTED, options.case)
         known = _known(options.known_failures, checks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
@@ -89,12 +89,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.run import select
+    from attention_ref.spec.dtypes import COMPUTED
 
     options, marked = _options(metafunc.config), _marked(metafunc.definition)
     profiles = marked.get("profiles", options.profile)
     try:
         operation = marked.get("operation", options.operation or "attention")
-        dtypes = marked.get("dtypes", options.dtype or DTYPES)
+        dtypes = marked.get("dtypes", options.dtype or COMPUTED)
         checks = select([operation], profiles, dtypes, marked.get("cases", options.case))
         known = _known(options.known_failures, checks)
     except UsageError as error:

@@ -9,8 +9,8 @@ import pytest
 
 from attention_ref import vectors
 from attention_ref.conformance import KINDS, Unsupported, cases
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
+from attention_ref.spec.dtypes import DTYPES
 
 LARGEST = {"float64": 2.0**1023, "float32": 2.0**127, "float16": 2.0**15, "bfloat16": 2.0**127}
 
@@ -33,9 +33,10 @@ def restored(arrays: Arrays, values: np.ndarray, dtype: str) -> np.ndarray:
     return arrays.read(array)
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_numbers_of_every_size_survive(arrays: Arrays, dtype: str) -> None:
-    unit, normal, subnormal = FORMATS[dtype]
+    facts = DTYPES[dtype]
+    unit, normal, subnormal = facts.unit_roundoff, facts.smallest_normal, facts.smallest_subnormal
     numbers = [0.0, -0.0, 1 + 2 * unit, -1.5, normal, subnormal, -3 * subnormal, LARGEST[dtype]]
     values = np.array([*numbers, math.inf, -math.inf, math.nan])
     found = restored(arrays, values, dtype)
@@ -57,7 +58,7 @@ def test_shapes_without_numbers_survive(arrays: Arrays, shape: tuple[int, ...]) 
     assert restored(arrays, np.zeros(shape), "float32").shape == shape
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_inputs_of_every_case_survive_in_every_dtype_it_claims(arrays: Arrays, dtype: str) -> None:
     chosen = [case for name in vectors.profiles("attention") for case in cases("attention", name)]
     inputs = [case.inputs.values() for case in chosen if dtype in case.dtypes]

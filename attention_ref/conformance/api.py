@@ -20,9 +20,7 @@ from attention_ref.conformance.run import Progress, Result, reject, run, select
 from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.clauses import clauses
-
-DTYPES = ("float64", "float32")
-"""The dtypes that a check runs in unless it is told otherwise."""
+from attention_ref.spec.dtypes import COMPUTED
 
 
 def check(
@@ -32,7 +30,7 @@ def check(
     arrays: str | None = None,
     dialect: Dialect | str | None = None,
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = COMPUTED,
     cases: str = "*",
     seed: int = 0,
     name: str | None = None,
@@ -127,7 +125,7 @@ def check_subject(
     *,
     operations: Sequence[str] | None = None,
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = COMPUTED,
     cases: str = "*",
     seed: int = 0,
     gradients: bool = True,

@@ -14,6 +14,7 @@ from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.json_arrays import read_array
 from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
+from attention_ref.spec.dtypes import COMPUTED
 from attention_ref.spec.records import Record
 
 GRADIENTS = "grad"
@@ -139,7 +140,7 @@ def _differentiated(case: Case) -> Case:
         profile=GRADIENTS,
         clauses=("attention.gradients", *(name for name in case.clauses if name not in _RESULTS.values())),
         options={name: value for name, value in case.options.items() if name not in _RESULTS},
-        dtypes=tuple(dtype for dtype in case.dtypes if dtype in ("float64", "float32")),
+        dtypes=tuple(dtype for dtype in case.dtypes if dtype in COMPUTED),
         expected={name: _expected(result) for name, result in gradient["expected"].items()},
         gradient=None,
         cotangents={name: _array(array) for name, array in gradient["cotangents"].items()},

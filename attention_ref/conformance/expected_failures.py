@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import vectors
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.run import FAILED, PASSED, Result, reject, select
 from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.spec.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -66,7 +66,7 @@ class KnownFailures:
         stale = [entry for entry in self.entries if not any(entry.matches(*check) for check in chosen)]
         if not stale:
             return
-        everything = select(vectors.operations(), None, tuple(FORMATS))
+        everything = select(vectors.operations(), None, tuple(DTYPES))
         for entry in stale:
             if not any(entry.matches(*check) for check in everything):
                 there = [case.id for case, dtype in everything if dtype in entry.dtypes]
@@ -103,14 +103,14 @@ def _entry(path: str, pattern: str, value: Any) -> Entry:
     fields = {"reason": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not set(fields) <= {"reason", "dtypes"}:
         raise UsageError(f'{path}: "{pattern}" must be a reason, or a table with reason and dtypes')
-    reason, dtypes = fields.get("reason"), fields.get("dtypes", list(FORMATS))
+    reason, dtypes = fields.get("reason"), fields.get("dtypes", list(DTYPES))
     if not isinstance(reason, str) or not reason.strip():
         raise UsageError(f'{path}: "{pattern}" has no reason')
     if not isinstance(dtypes, list) or not dtypes:
         raise UsageError(f'{path}: the dtypes of "{pattern}" must be a list of names')
     for dtype in dtypes:
-        if dtype not in FORMATS:
-            _blame(path, dtype, FORMATS, "dtype")
+        if dtype not in DTYPES:
+            _blame(path, dtype, DTYPES, "dtype")
     return Entry(pattern, tuple(dtypes), " ".join(reason.split()))
 
 

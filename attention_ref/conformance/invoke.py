@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.budget import ARITHMETIC
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.chunked_decoding import decoded
 from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
@@ -22,6 +21,7 @@ from attention_ref.conformance.frameworks.autograd import differentiate
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, options_of, signed
 from attention_ref.conformance.timeouts import Late
+from attention_ref.spec.dtypes import DTYPES
 
 _LONGEST_MESSAGE = 300
 
@@ -191,7 +191,7 @@ def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str,
 
 def dtype_of(name: str, dtype: str) -> str:
     """Results have the dtype of the inputs, except that log-sum-exp stays in the dtype that was computed in."""
-    return ARITHMETIC[dtype] if name == "log_sum_exp" else dtype
+    return DTYPES[dtype].arithmetic if name == "log_sum_exp" else dtype
 
 
 def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
 from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.spec.dtypes import DTYPES
 
 MODEL = "model"
 """The profile of every case that builds a layer."""
@@ -70,7 +70,7 @@ class Reached:
 def known_profiles(operations: Iterable[str], groups: Iterable[str]) -> list[str]:
     """Give every profile that a check of operations with these groups of cases can choose."""
     has_layer = any(OPERATIONS[operation].is_layer for operation in operations)
-    return sorted({*groups, *([MODEL] if has_layer else [])}) + list(FORMATS)
+    return sorted({*groups, *([MODEL] if has_layer else [])}) + list(DTYPES)
 
 
 def belongs(case: Case, names: Iterable[str]) -> bool:

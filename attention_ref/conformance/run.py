@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance.budget import FORMATS, budget, compare
+from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.dispatch import Hang, ask
@@ -20,6 +20,7 @@ from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
 from attention_ref.conformance.timeouts import watched
+from attention_ref.spec.dtypes import COMPUTED, DTYPES
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 MOST_HANGS = 3
@@ -154,7 +155,7 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
 def select(
     operations: Iterable[str],
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = ("float64", "float32"),
+    dtypes: Sequence[str] = COMPUTED,
     pattern: str = "*",
     seed: int = 0,
 ) -> list[tuple[Case, str]]:
@@ -175,11 +176,11 @@ def select(
     for profile in profiles or ():
         if profile not in known:
             reject("profile", profile, known)
-    dtypes = [name for name in profiles or () if name in FORMATS] or dtypes
+    dtypes = [name for name in profiles or () if name in DTYPES] or dtypes
     for dtype in dtypes:
-        if dtype not in FORMATS:
-            reject("dtype", dtype, FORMATS)
-    offered = _offered(groups, [name for name in profiles or () if name not in FORMATS])
+        if dtype not in DTYPES:
+            reject("dtype", dtype, DTYPES)
+    offered = _offered(groups, [name for name in profiles or () if name not in DTYPES])
     chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
     if not chosen:
         reject("case", pattern, [case.id for case in offered])

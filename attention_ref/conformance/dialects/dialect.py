@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.run import reject
 from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
 
 OPTIONS = (
     *("mask", "bias", "causal", "query_offset", "window", "key_lengths", "scale", "softcap", "sinks"),
@@ -137,11 +137,11 @@ class Dialect:
         _among("argument", self.arguments, (*OPTIONS, *EXTRAS))
         _among("option of by_mask", self.by_mask, BY_MASK)
         _among("result", self.returns, RESULTS)
-        _among("dtype", self.dtypes, FORMATS)
+        _among("dtype", self.dtypes, DTYPES)
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
             engines = [f"engine {name}" for name in ("tensorflow", "jax", "torch")]
-            _among("condition", exclusion.when, (*OPTIONS, *FORMATS, *CONDITIONS, *engines))
+            _among("condition", exclusion.when, (*OPTIONS, *DTYPES, *CONDITIONS, *engines))
         for name, wanted in _PHRASES.items():
             _check_phrase(name, getattr(self, name), wanted)
         if self.mask_layout != "broadcast":

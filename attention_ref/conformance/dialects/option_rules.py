@@ -13,9 +13,7 @@ from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
 from attention_ref.conformance.subjects.subject import Unsupported
-
-_LOWEST = {"float64": -1.7976931348623157e308, "float32": -(2.0**128 - 2.0**104), "float16": -65504.0}
-_LOWEST["bfloat16"] = -(2.0**128 - 2.0**120)
+from attention_ref.spec.dtypes import DTYPES
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,7 @@ def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, que
         found, bias = {"bias": bias}, None
     if bias is not None or (mask is not None and dialect.mask_kind == "added"):
         numbers = native.zeros(query) if bias is None else bias
-        hidden = -math.inf if dialect.hidden_score == "-inf" else _LOWEST[dtype_of(query)]
+        hidden = -math.inf if dialect.hidden_score == "-inf" else -DTYPES[dtype_of(query)].largest
         return found | {"mask": numbers if mask is None else native.where(mask, numbers, hidden)}
     if mask is None:
         return found

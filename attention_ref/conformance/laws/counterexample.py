@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance import json_arrays
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.json_arrays import encoded
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
@@ -31,6 +30,7 @@ from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.operations import OPERATIONS, configuration
 from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.records import to_json
 
 FORMAT = 1
@@ -81,7 +81,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict) or (missing := [name for name in _FIELDS if name not in data]):
         lacking = "" if not isinstance(data, dict) else f": it lacks {', '.join(missing)}"
         raise UsageError(f"{path} is no counterexample of a law{lacking}")
-    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in FORMATS:
+    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
         raise UsageError(f"{path} is a counterexample of another format or version")
     return data
 

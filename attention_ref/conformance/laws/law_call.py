@@ -11,9 +11,9 @@ import numpy as np
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected
 from attention_ref.spec import Array
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.masks import visible_keys
 from attention_ref.spec.records import Record
-from attention_ref.vectors.build.attention_clauses import is_exact
 
 _AXES = {"query": "bhqd", "key": "bgkd", "value": "bgkv", "sinks": "h", "key_lengths": "b", "query_offset": "b"}
 _AXES |= dict.fromkeys(("mask", "bias", "dropout_mask"), "bhqk")
@@ -96,7 +96,7 @@ class Call:
         """Say whether a dtype holds every real number of the inputs and parameters; if not, it is another call."""
         arrays = (*self.inputs.values(), *self.parameters.values())
         numbers = {number for array in arrays if array.dtype.kind == "f" for number in array.ravel().tolist()}
-        return dtype == "float64" or all(is_exact(number, dtype) for number in numbers)
+        return dtype == "float64" or all(DTYPES[dtype].holds(number) for number in numbers)
 
     def case(self, name: str) -> Case:
         """Give the call as a case without truth."""

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.invoke import Answer, Fault, dtype_of
 from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.run import reject, select
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
+from attention_ref.spec.dtypes import DTYPES
 
 TAP = "tap."
 """What the names of intermediates begin with."""
@@ -68,7 +68,7 @@ def _files(path: Path) -> dict[str, Path]:
         files[name] = file
     if not files:
         raise UsageError(f"{path} holds no results: no file {path}/<case id>.<dtype>.npz, .safetensors or .json")
-    there = {f"{case.id}.{dtype}" for case, dtype in select(list(OPERATIONS), None, tuple(FORMATS))}
+    there = {f"{case.id}.{dtype}" for case, dtype in select(list(OPERATIONS), None, tuple(DTYPES))}
     if unexpected := [name for name in files if name not in there]:
         try:
             reject("case and dtype", unexpected[0], there)

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from attention_ref.spec.arrays import Array, broadcast_index, indices
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.masks import visible_keys
 from attention_ref.vectors.build.recipe import Recipe
 
-_PRECISIONS = {"float64": (53, -1074, 1023), "float32": (24, -149, 127), "float16": (11, -24, 15)}
-_PRECISIONS |= {"bfloat16": (8, -133, 127)}
 _LARGE_LOG_SUM = 80.0
 _LARGE_BIAS = -64.0
 
@@ -36,26 +35,11 @@ def dtypes_of(recipe: Recipe, expected: Iterable[Array]) -> list[str]:
     inputs = [array for array in given if array.dtype == "real"]
     return [
         name
-        for name in _PRECISIONS
+        for name, dtype in DTYPES.items()
         if (recipe.dtypes is None or name in recipe.dtypes)
-        and all(is_exact(value, name) for array in inputs for value in array.values)
-        and all(_is_in_range(value, name) for array in expected for value in array.values)
+        and all(dtype.holds(value) for array in inputs for value in array.values)
+        and all(dtype.reaches(value) for array in expected for value in array.values)
     ]
-
-
-def is_exact(value: float, dtype: str) -> bool:
-    """Say whether a dtype holds a number exactly; every dtype holds NaN and the infinities."""
-    bits, lowest, highest = _PRECISIONS[dtype]
-    if value == 0 or not math.isfinite(value):
-        return True
-    numerator, denominator = value.as_integer_ratio()
-    last = (numerator & -numerator).bit_length() - denominator.bit_length()
-    first = math.frexp(value)[1] - 1
-    return last >= lowest and first <= highest and first - last < bits
-
-
-def _is_in_range(value: float, dtype: str) -> bool:
-    return not math.isfinite(value) or math.frexp(value)[1] - 1 <= _PRECISIONS[dtype][2]
 
 
 def _attention_clauses(recipe: Recipe, expected: Mapping[str, Array]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import Any
 from attention_ref import vectors
 from attention_ref.spec import VERSION
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.release.errata import errata
 
@@ -33,17 +34,12 @@ BUDGET = {
     "factor": FACTOR,
     "dtypes": {
         name: {
-            "arithmetic": "float64" if name == "float64" else "float32",
-            "unit_roundoff": 2.0**-bits,
-            "smallest_normal": 2.0**lowest,
-            "smallest_subnormal": 2.0 ** (lowest - bits + 1),
+            "arithmetic": dtype.arithmetic,
+            "unit_roundoff": dtype.unit_roundoff,
+            "smallest_normal": dtype.smallest_normal,
+            "smallest_subnormal": dtype.smallest_subnormal,
         }
-        for name, bits, lowest in (
-            ("float64", 53, -1022),
-            ("float32", 24, -126),
-            ("float16", 11, -14),
-            ("bfloat16", 8, -126),
-        )
+        for name, dtype in DTYPES.items()
     },
 }
 """The numbers that make a budget of the sizes that the vectors carry."""

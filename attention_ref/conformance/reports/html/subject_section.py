@@ -20,6 +20,7 @@ from attention_ref.conformance.reports.html.elements import (
     terms,
 )
 from attention_ref.conformance.reports.matrix import Column
+from attention_ref.spec.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -95,7 +96,7 @@ def _failure(each: Column, report: Report, result: Result) -> Markup:
 
 
 def _numbers(result: Result) -> list[tuple[str, Content]]:
-    found, digits = result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+    found, digits = result.mismatch, DTYPES[result.dtype].digits
     if found is None:
         return [("what", result.reason), ("where", element("code", result.where) if result.where else None)]
     where = f"{formatting.place(found)}{', the first intermediate that differs' if found.is_tap else ''}"
@@ -114,7 +115,7 @@ def _list(each: Column, report: Report, results: Sequence[Result]) -> Markup:
 
 
 def _line(each: Column, report: Report, result: Result) -> Markup:
-    case, found, digits = result.case, result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+    case, found, digits = result.case, result.mismatch, DTYPES[result.dtype].digits
     share = "" if result.share is None else formatting.share(result.share).replace("inf", "∞")
     numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", share) if found else ()
     told = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
