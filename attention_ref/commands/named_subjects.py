@@ -154,8 +154,8 @@ def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
 
 def _elsewhere(options: Any) -> Subject:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.operations import OPERATIONS
     from attention_ref.conformance.run import reject
+    from attention_ref.spec.operations import OPERATIONS
 
     for name in ("arrays", "dialect", "engine"):
         if getattr(options, name):

@@ -13,7 +13,6 @@ from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.expected_failures import KnownFailures
 from attention_ref.conformance.frameworks.arrays import arrays_of
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.run import Progress, Result, reject, run, select
@@ -21,6 +20,7 @@ from attention_ref.conformance.subjects.subject import Subject, UsageError, name
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import COMPUTED
+from attention_ref.spec.operations import OPERATIONS
 
 
 def check(

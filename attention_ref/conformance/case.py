@@ -12,15 +12,15 @@ import numpy as np
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.json_arrays import read_array
-from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.dtypes import COMPUTED
+from attention_ref.spec.operations import ATTENTION, ATTENTIONS, OPERATIONS
 from attention_ref.spec.records import Record
 
 GRADIENTS = "grad"
 """The profile of the cases that ask for gradients."""
 
-_RESULTS = {"return_weights": "attention.weights", "return_log_sum_exp": "attention.log-sum-exp"}
+_REQUESTS = {result.asked_by: ATTENTION[result.asked_by].clause for result in ATTENTION.results if result.asked_by}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,8 @@ class Case:
     def positional(self) -> list[str]:
         """The names of what the call is given by position."""
         is_argument = self.config is not None and not OPERATIONS[self.operation].is_layer
-        return positional(self.operation, {*self.inputs, *self.options, *(["config"] if is_argument else [])})
+        given = {*self.inputs, *self.options, *(["config"] if is_argument else [])}
+        return list(OPERATIONS[self.operation].passed_by_position(given))
 
     @property
     def is_optional(self) -> bool:
@@ -124,7 +125,7 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
         options={name: tuple(value) if isinstance(value, list) else value for name, value in item["options"].items()},
         expected={name: _expected(result) for name, result in item["expected"].items()},
         gradient=item.get("gradient"),
-        config=configuration(operation, item.get("config")),
+        config=OPERATIONS[operation].configuration(item.get("config")),
         parameters={name: _array(array) for name, array in item.get("parameters", {}).items()},
         chunks=tuple(map(tuple, item.get("chunks", ()))),
         taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
@@ -138,8 +139,8 @@ def _differentiated(case: Case) -> Case:
         case,
         id=case.id.replace("/", f"/{GRADIENTS}/", 1),
         profile=GRADIENTS,
-        clauses=("attention.gradients", *(name for name in case.clauses if name not in _RESULTS.values())),
-        options={name: value for name, value in case.options.items() if name not in _RESULTS},
+        clauses=("attention.gradients", *(name for name in case.clauses if name not in _REQUESTS.values())),
+        options={name: value for name, value in case.options.items() if name not in _REQUESTS},
         dtypes=tuple(dtype for dtype in case.dtypes if dtype in COMPUTED),
         expected={name: _expected(result) for name, result in gradient["expected"].items()},
         gradient=None,

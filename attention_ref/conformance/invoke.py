@@ -18,10 +18,10 @@ from attention_ref.conformance.case import Case
 from attention_ref.conformance.chunked_decoding import decoded
 from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 from attention_ref.conformance.frameworks.autograd import differentiate
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, options_of, signed
 from attention_ref.conformance.timeouts import Late
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import OPERATIONS
 
 _LONGEST_MESSAGE = 300
 

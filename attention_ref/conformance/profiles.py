@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION, OPERATIONS
 
 MODEL = "model"
 """The profile of every case that builds a layer."""
@@ -37,20 +37,6 @@ becomes of NaN and infinities for the last one.
 """
 
 _LAST = "attention.non-finite"
-_OPTIONS = {
-    "mask": "mask",
-    "bias": "bias",
-    "causal": "causal",
-    "key_lengths": "padding",
-    "query_offset": "cache",
-    "window": "window",
-    "softcap": "softcap",
-    "sinks": "sinks",
-    "dropout": "dropout",
-    "dropout_mask": "dropout",
-    "return_weights": "weights",
-    "return_log_sum_exp": "lse",
-}
 
 
 @dataclass(frozen=True)
@@ -113,9 +99,11 @@ def _needed() -> list[list[Case]]:
 
 def _level(case: Case) -> int:
     """Give the index of the level that a case belongs to: the last of those that know its profile and its options."""
-    names = {_OPTIONS.get(name, "core") for name in case.arguments}
+    names = {ATTENTION[name].profile for name in case.arguments}
     names |= set(case.id.split("/")[1:3]) if case.profile == GRADIENTS else {case.profile}
     if case.inputs["query"].shape[-3] != case.inputs["key"].shape[-3]:
         names.add("gqa")
-    found = [number for number, level in enumerate(LEVELS) if names & set(level.profiles)]
-    return len(LEVELS) - 1 if _LAST in case.clauses else max(found)
+    levels = {profile: number for number, level in enumerate(LEVELS) for profile in level.profiles}
+    if unknown := sorted(names - set(levels)):
+        raise ValueError(f"{case.id} is in no level: LEVELS must name its profiles {', '.join(unknown)}")
+    return len(LEVELS) - 1 if _LAST in case.clauses else max(levels[name] for name in names)

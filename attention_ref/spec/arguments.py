@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from attention_ref.spec.records import Record
+from attention_ref.spec.records import Record, from_json
 
 ArrayKind = Literal["real", "bool", "integer"]
 """What an array holds, as `attention_ref.spec.Array.dtype` names it."""
@@ -193,6 +193,10 @@ class Operation:
     def returned(self, options: Mapping[str, Any]) -> tuple[Result, ...]:
         """Return the results of a call with these options."""
         return tuple(result for result in self.results if not result.asked_by or options.get(result.asked_by))
+
+    def configuration(self, data: Any) -> Record | None:
+        """Read the configuration of a call from its JSON; None where it has none."""
+        return None if data is None or self.record is None else from_json(self.record, data)
 
     def says(self, name: str, value: Any) -> bool:
         """Whether giving an argument a value is different from leaving it out."""

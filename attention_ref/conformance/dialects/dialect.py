@@ -15,16 +15,18 @@ from attention_ref.conformance.run import reject
 from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
-OPTIONS = (
-    *("mask", "bias", "causal", "query_offset", "window", "key_lengths", "scale", "softcap", "sinks"),
-    *("dropout", "dropout_mask", "return_weights", "return_log_sum_exp"),
-)
+OPTIONS = ATTENTION.options
 """The options of attention, by the specification's names."""
-EXTRAS = ("query", "key", "value", "window_left", "window_right", "heads", "kv_heads", "grouped")
+TENSORS = tuple(argument.name for argument in ATTENTION.positional)
+SIDES = {name: (f"{name}_left", f"{name}_right") for name in OPTIONS if ATTENTION[name].kind == "pair"}
+"""The names of the two halves of a pair, by the name of the pair."""
+EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "heads", "kv_heads", "grouped")
 """What else a function may have a name for."""
-RESULTS = ("output", "weights", "log_sum_exp")
-BY_MASK = ("causal", "window", "key_lengths")
+RESULTS = tuple(result.name for result in ATTENTION.results)
+BY_MASK = tuple(name for name in ATTENTION.hiding if ATTENTION[name].counts_positions)
+"""The rules of visibility that a mask can stand for."""
 CONDITIONS = ("grouped", "multi-query", "value size", "no keys", "no queries", "more queries", "non-finite")
 """What an exclusion may speak of beside options, dtypes and engines: more query heads than key/value heads; one of the
 latter for several of the former; a head of the values of another size; an axis of size 0; more queries than keys; NaN

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.dialects import axes
-from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.dialects.dialect import SIDES, Dialect
 from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
 from attention_ref.conformance.subjects.subject import Unsupported
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def said(
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
     """Say whether there is a NaN or an infinity that nothing hides."""
-    arrays = [query] if {"mask", "causal", "window", "key_lengths"} & set(options) else [query, key, value]
+    has_rules = any(ATTENTION[name].hides and ATTENTION[name].stage == "visibility" for name in options)
+    arrays = [query] if has_rules else [query, key, value]
     numbers = [np.asarray(values_of(array), np.float64) for array in arrays if not is_traced(array)]
     if "bias" in options:
         bias = np.asarray(values_of(options["bias"]), np.float64)
@@ -141,13 +143,10 @@ def _window(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[
     if dialect.window in ("distances", "two distances"):
         is_open = {"None": None, "-1": -1, "length": sizes.queries + sizes.keys}[dialect.window_open]
         sides = tuple(is_open if side is None else side for side in (left, right))
-        return {"window": sides} if dialect.window == "distances" else dict(zip(_SIDES, sides, strict=True))
+        return {"window": sides} if dialect.window == "distances" else dict(zip(SIDES["window"], sides, strict=True))
     if left is None or (left != right and not ("causal" in options and (right is None or right >= 0))):
         raise Unsupported("its window is one number, of both sides")
     return {"window": left + 1 if dialect.window == "count" else left}
-
-
-_SIDES = ("window_left", "window_right")
 
 
 def _lengths(dialect: Dialect, lengths: Any, sizes: Sizes, query: Any) -> Any:

@@ -13,10 +13,10 @@ from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.law_report import LawReport
 from attention_ref.conformance.laws.scheduling import run_laws
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.run import reject
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, name_of
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
+from attention_ref.spec.operations import OPERATIONS
 
 EXAMPLES = 50
 """How many calls a law is tried on unless it is told otherwise."""

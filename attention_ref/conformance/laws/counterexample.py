@@ -27,10 +27,10 @@ from attention_ref.conformance.json_arrays import encoded
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
 from attention_ref.conformance.laws.law_call import Call
-from attention_ref.conformance.operations import OPERATIONS, configuration
 from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.records import to_json
 
 FORMAT = 1
@@ -114,7 +114,7 @@ def _read_call(operation: str, data: Mapping[str, Any]) -> Call:
         operation,
         inputs={name: json_arrays.read_array(array) for name, array in data["inputs"].items()},
         options={name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()},
-        config=configuration(operation, data.get("config")),
+        config=OPERATIONS[operation].configuration(data.get("config")),
         parameters={name: json_arrays.read_array(array) for name, array in data.get("parameters", {}).items()},
         chunks=tuple(map(tuple, data.get("chunks", ()))),
     )

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref import spec
 from attention_ref.conformance.budget import Roundings, budget, compare
 from attention_ref.conformance.invoke import Fault, call
 from attention_ref.conformance.laws.law import Demand, Term, Trial
 from attention_ref.conformance.laws.law_call import Call, spec_array
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import Array, Traced
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.vectors.build.rounding_sizes import roundings
 
 _EXACT = (0.0,) * len(Roundings._fields)
@@ -89,7 +88,7 @@ class Tape:
     @cached_property
     def results(self) -> dict[str, Array]:
         """The results in traced numbers."""
-        call, operation = self.call, getattr(spec, self.call.operation)
+        call, operation = self.call, OPERATIONS[self.call.operation].function
         if OPERATIONS[call.operation].is_layer:
             operation = operation(call.config, {name: _traced(array) for name, array in call.parameters.items()})
         inputs = {name: _traced(array) for name, array in call.inputs.items()}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from attention_ref.conformance.laws.law_call import Call
-from attention_ref.conformance.operations import ATTENTIONS
+from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
 
 if TYPE_CHECKING:
     from attention_ref.conformance.laws.strategies import Draw
@@ -99,6 +99,11 @@ class Law:
     operations: tuple[str, ...] = ATTENTIONS
     needs: tuple[str, ...] = ()
     about: str = ""
+
+    def __post_init__(self) -> None:
+        known = {GROUPS, EMPTY_ROWS, *(option for name in self.operations for option in OPERATIONS[name].options)}
+        if unknown := {*self.needs, *filter(None, [self.about])} - known:
+            raise ValueError(f"the law {self.id} names options that no operation has: {', '.join(sorted(unknown))}")
 
 
 def places(call: Call, result: str) -> np.ndarray:

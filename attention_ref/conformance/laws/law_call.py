@@ -11,14 +11,12 @@ import numpy as np
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected
 from attention_ref.spec import Array
+from attention_ref.spec.arguments import Operation
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.masks import visible_keys
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.records import Record
 
-_AXES = {"query": "bhqd", "key": "bgkd", "value": "bgkv", "sinks": "h", "key_lengths": "b", "query_offset": "b"}
-_AXES |= dict.fromkeys(("mask", "bias", "dropout_mask"), "bhqk")
-_SHAPES = {"output": "bhqv", "weights": "bhqk", "log_sum_exp": "bhq"}
-_RULES = ("mask", "bias", "causal", "query_offset", "window", "key_lengths")
 _NONE = Roundings(*(np.zeros(()) for _ in range(4)))
 
 
@@ -41,16 +39,20 @@ class Call:
     chunks: tuple[tuple[int, ...], ...] = ()
 
     @property
+    def table(self) -> Operation:
+        """What the table of operations says of it."""
+        return OPERATIONS[self.operation]
+
+    @property
     def results(self) -> tuple[str, ...]:
         """The names of what it returns."""
-        others = ("weights", "log_sum_exp")
-        return ("output", *(name for name in others if self.options.get(f"return_{name}")))
+        return tuple(result.name for result in self.table.returned(self.options))
 
     def size(self, letter: str) -> int:
         """Give a size by its letter in the shape legend."""
-        for name in ("query", "key", "value"):
-            if letter in _AXES[name]:
-                return int(self.inputs[name].shape[_AXES[name].index(letter) - 4])
+        for argument in self.table.positional:
+            if letter in argument.letters:
+                return int(self.inputs[argument.name].shape[argument.letters.index(letter) - len(argument.letters)])
         raise KeyError(letter)
 
     def shape(self, result: str) -> tuple[int, ...]:
@@ -60,7 +62,8 @@ class Call:
             last: Any = self.config
             return (*first.shape[:2], last.head.size if hasattr(last, "head") else last.sizes.output)
         leading = self.inputs["query"].shape[:-3]
-        return (*leading, *(self.size(letter) for letter in _SHAPES[result][1:]))
+        axes = next(each.axes for each in self.table.results if each.name == result)
+        return (*leading, *(self.size(letter) for letter in axes[1:]))
 
     def changed(self, **changes: Any) -> Call:
         """Give the call with other arguments; None leaves one out."""
@@ -78,10 +81,11 @@ class Call:
         """Choose places along an axis of every array that has it and is not broadcast along it."""
         changes = {}
         for name, array in self.inputs.items():
-            letters = _AXES.get(name, "")[-array.ndim :] if array.ndim else ""
+            argument = self.table[name]
+            letters = argument.letters[-array.ndim :] if array.ndim else ""
             if letter in letters:
                 axis = letters.index(letter)
-                is_broadcast = _AXES[name] == "bhqk" and array.shape[axis] == 1
+                is_broadcast = argument.broadcasts and array.shape[axis] == 1
                 changes[name] = array if is_broadcast else np.take(array, chosen, axis=axis)
         return self.changed(**changes)
 
@@ -89,7 +93,7 @@ class Call:
         """Give the visibility of every key to every query, `(b,h,q,k)`."""
         shape = (*self.inputs["query"].shape[:-1], self.size("k"))
         given = {**self.inputs, **self.options}
-        rules = {name: given[name] for name in _RULES if name in given}
+        rules = {name: given[name] for name in self.table.visibility if name in given}
         return array_of(visible_keys(shape, **{name: spec_array(value) for name, value in rules.items()}), bool)
 
     def is_exact_in(self, dtype: str) -> bool:

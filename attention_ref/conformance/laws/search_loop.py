@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from unittest import SkipTest
 
-from attention_ref import spec
 from attention_ref.conformance.laws.evaluate import Outcome, tried
 from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
 from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.search import Broken, search
 from attention_ref.conformance.laws.strategies import FEW, MANY, Draw, Pick, Rejected
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subjects.subject import Subject, options_of, signed
+from attention_ref.spec.operations import OPERATIONS
 
 HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
 _MOST_REFUSALS = 40
@@ -144,11 +143,11 @@ def offers(subject: Subject, operation: str) -> frozenset[str]:
 
     A layer has its options when it is built; what it lacks shows when it is called.
     """
-    arguments = OPERATIONS[operation].arguments
-    if OPERATIONS[operation].is_layer:
+    table = OPERATIONS[operation]
+    if table.is_layer:
         return frozenset()
-    known = options_of(getattr(spec, operation), len(arguments)) or frozenset()
-    accepted = options_of(signed(subject.operations[operation]), len(arguments))
+    known = frozenset(table.options)
+    accepted = options_of(signed(subject.operations[operation]), len(table.positional))
     return known if accepted is None else known & accepted
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from attention_ref.conformance.laws.law import GROUPS
 from attention_ref.conformance.laws.law_call import Call
+from attention_ref.spec.operations import ATTENTION
 
 Pick = Callable[[Sequence[Any]], Any]
 
@@ -35,10 +36,10 @@ FEW = {"h": 2, "b": 1, "q": 1, "k": 2, "d": 1, "v": 1, "a": 1}
 MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
 """The largest sizes of small calls, and of all, by their letters in the shape legend."""
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
-RULES = ("mask", "bias", "causal", "window", "key_lengths")
-EVERYTHING = (*RULES, "scale", "softcap", "sinks", "dropout")
-ORDERLESS = ("mask", "bias", "scale", "softcap", "sinks", "dropout")
-"""The options that do not know where a key stands."""
+RULES = ATTENTION.hiding
+EVERYTHING = ATTENTION.independent_options
+ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_positions)
+"""The options that do not know the position of a key."""
 
 
 class Rejected(Exception):  # noqa: N818 - the draw is useless, nothing is wrong

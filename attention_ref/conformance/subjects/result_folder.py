@@ -18,11 +18,11 @@ import numpy as np
 
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.invoke import Answer, Fault, dtype_of
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.run import reject, select
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import OPERATIONS
 
 TAP = "tap."
 """What the names of intermediates begin with."""

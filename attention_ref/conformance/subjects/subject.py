@@ -9,8 +9,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.timeouts import TIMEOUT
+from attention_ref.spec.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from attention_ref.conformance.case import Case
