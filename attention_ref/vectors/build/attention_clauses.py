@@ -12,6 +12,7 @@ from attention_ref.spec.arrays import Array, broadcast_index, indices
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.masks import visible_keys
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.vectors.build.recipe import Recipe
 
 _LARGE_LOG_SUM = 80.0
@@ -21,9 +22,7 @@ _LARGE_BIAS = -64.0
 def clauses_of(recipe: Recipe, expected: Mapping[str, Array]) -> list[str]:
     """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
     found = {f"attention.{name}" for name in _attention_clauses(recipe, expected)}
-    if recipe.operation != "attention":
-        found |= set(_scored_clauses(recipe))
-    found |= set(recipe.clauses)
+    found |= {*_given_clauses(recipe), *recipe.clauses}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
     return [name for name in clauses() if name in found]
@@ -44,7 +43,6 @@ def dtypes_of(recipe: Recipe, expected: Iterable[Array]) -> list[str]:
 
 def _attention_clauses(recipe: Recipe, expected: Mapping[str, Array]) -> Iterator[str]:
     inputs, options = recipe.inputs, recipe.options
-    yield from _given(recipe)
     yield from _shape_clauses(inputs)
     hiding = list(_hiding_rules(recipe))
     if len(hiding) > 1:
@@ -71,21 +69,13 @@ def _attention_clauses(recipe: Recipe, expected: Mapping[str, Array]) -> Iterato
         yield "hygiene"
 
 
-def _given(recipe: Recipe) -> Iterator[str]:
-    """Clauses named after an argument."""
-    inputs, options = recipe.inputs, recipe.options
-    for name in ("mask", "bias", "sinks", "key_lengths"):
-        if name in inputs:
-            yield name.replace("_", "-")
-    for name in ("causal", "window", "scale", "softcap", "dropout"):
-        if options.get(name) is not None and options[name] is not False:
-            yield name
-    if "query_offset" in inputs or options.get("query_offset"):
-        yield "query-offset"
-    if options.get("return_weights"):
-        yield "weights"
-    if options.get("return_log_sum_exp"):
-        yield "log-sum-exp"
+def _given_clauses(recipe: Recipe) -> Iterator[str]:
+    """Return the clauses of the arguments that a call is given, and of visibility where something can hide keys."""
+    table = OPERATIONS[recipe.operation]
+    given = {name for name, value in {**recipe.inputs, **recipe.options}.items() if table.says(name, value)}
+    yield from filter(None, (table[name].clause for name in given))
+    if table.group != "attention" and given & set(table.hiding):
+        yield f"{table.group}.visibility"
 
 
 def _shape_clauses(inputs: Mapping[str, Array]) -> Iterator[str]:
@@ -100,28 +90,17 @@ def _shape_clauses(inputs: Mapping[str, Array]) -> Iterator[str]:
         yield "empty-axis"
 
 
-def _scored_clauses(recipe: Recipe) -> Iterator[str]:
-    """Clauses of the operations that score keys in another way."""
-    operation = recipe.operation.removesuffix("_attention")
-    shared = {"mask", "bias", "key_lengths", "causal", "window"}
-    if shared & {*recipe.inputs, *recipe.options}:
-        yield f"{operation}.visibility"
-    if {"query_kernel", "key_kernel"} & set(recipe.inputs):
-        yield "additive.kernels"
-    if operation == "multiplicative" and "score_kernel" in recipe.inputs:
-        yield "multiplicative.kernel"
-
-
 def _hiding_rules(recipe: Recipe) -> Iterator[str]:
-    yield from (name for name in ("mask", "key_lengths") if name in recipe.inputs)
-    yield from (name for name in ("causal", "window") if recipe.options.get(name))
-    if "bias" in recipe.inputs and -math.inf in recipe.inputs["bias"].values:
-        yield "bias"
+    """Return the arguments that hide keys; numbers do so only where they are -inf."""
+    table, given = OPERATIONS[recipe.operation], {**recipe.inputs, **recipe.options}
+    for name in table.hiding:
+        if name in given and table.says(name, given[name]):
+            yield from [name] if table[name].kind != "real" or -math.inf in given[name].values else []
 
 
 def _visible(recipe: Recipe) -> Array:
     query, key = recipe.inputs["query"].shape, recipe.inputs["key"].shape
-    names = ("mask", "bias", "query_offset", "key_lengths", "causal", "window")
+    names = OPERATIONS[recipe.operation].visibility
     rules = {name: value for name, value in {**recipe.inputs, **recipe.options}.items() if name in names}
     return visible_keys((*query[:-1], key[-2]), **rules)
 

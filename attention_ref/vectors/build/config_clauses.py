@@ -21,6 +21,7 @@ from attention_ref.spec.config import (
     Rotary,
     Sinusoid,
 )
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.records import Record
 from attention_ref.vectors.build.recipe import Recipe
 
@@ -48,7 +49,9 @@ def _of_records(item: Any) -> Named:
 
 def _of_call(recipe: Recipe) -> Named:
     """Give the clauses of an operation and of what it is given."""
-    operation, inputs, options = recipe.operation, recipe.inputs, recipe.options
+    operation, options, table = recipe.operation, recipe.options, OPERATIONS[recipe.operation]
+    given = {**recipe.inputs, **options}
+    yield from (table[name].clause for name, value in given.items() if table[name].clause and table.says(name, value))
     if operation in ("layer_norm", "rms_norm"):
         offset = options.get("gain_offset", 0.0)
         yield from _norm(Norm("rms" if operation == "rms_norm" else "layer", options["eps"], gain_offset=offset))
@@ -56,30 +59,8 @@ def _of_call(recipe: Recipe) -> Named:
         yield f"activations.{options['name'].replace('_', '-')}"
     if operation == "alibi_bias":
         yield from _alibi(options["heads"])
-    if operation in ("alibi_bias", "relative_bias"):
-        yield from ("positions.offset" for source in (inputs, options) if "query_offset" in source)
-    if operation in ("MultiHeadAttention", "Block", "Transformer"):
-        yield from (clause for name, clause in _OF_INPUT.items() if name in inputs)
-        if recipe.chunks:
-            yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
-    if operation == "MultiHeadAttention":
-        pairs = (("key", "multihead.cross"), ("value", "multihead.value"))
-        yield from (clause for name, clause in pairs if name in inputs)
-    if options.get("return_weights"):
-        yield "attention.weights"
-
-
-_OF_INPUT = {
-    "mask": "attention.mask",
-    "bias": "attention.bias",
-    "memory_mask": "block.memory-rules",
-    "memory_lengths": "block.memory-rules",
-    "key_lengths": "attention.key-lengths",
-    "lengths": "attention.key-lengths",
-    "target_lengths": "attention.key-lengths",
-    "positions": "multihead.positions",
-    "types": "model.types",
-}
+    if table.is_layer and recipe.chunks:
+        yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
 
 
 def _norm(norm: Norm) -> Named:

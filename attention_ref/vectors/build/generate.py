@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.spec import VERSION, Array
+from attention_ref.spec.operations import ATTENTIONS
 from attention_ref.spec.records import to_json
 from attention_ref.vectors import FORMAT
 from attention_ref.vectors.build import (
@@ -28,7 +29,6 @@ from attention_ref.vectors.build import (
 )
 
 FOLDER = Path(__file__).parents[1] / f"v{FORMAT}"
-ATTENTIONS = ("attention", "additive_attention", "multiplicative_attention")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,25 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from attention_ref.spec import Array, Traced, positions, primitives
-from attention_ref.spec.block import Block
-from attention_ref.spec.feedforward import FeedForward
-from attention_ref.spec.model import Transformer
-from attention_ref.spec.multihead import MultiHeadAttention
+from attention_ref.spec import Array, Traced
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.vectors.build import rounding_sizes
 from attention_ref.vectors.build.attention_truth import Result, inexact, precise, rounded
 from attention_ref.vectors.build.recipe import Recipe
-
-LAYERS = {
-    "MultiHeadAttention": MultiHeadAttention,
-    "FeedForward": FeedForward,
-    "Block": Block,
-    "Transformer": Transformer,
-}
-_FUNCTIONS = {
-    name: getattr(positions, name) for name in ("sinusoidal_positions", "rotate", "alibi_bias", "relative_bias")
-}
-_FUNCTIONS |= {name: getattr(primitives, name) for name in ("linear", "layer_norm", "rms_norm", "activate")}
 
 
 class Solution(NamedTuple):
@@ -40,10 +26,10 @@ class Solution(NamedTuple):
 def solve(recipe: Recipe) -> Solution:
     """Give the truth of a case."""
     taps: dict[str, Array] = {}
-    returned = _layer(recipe, taps) if recipe.operation in LAYERS else _function(recipe)
-    results = returned if isinstance(returned, tuple) else (returned,)
-    names = ("output", "weights")[: len(results)]
-    arrays = {("", name): _as_tensor(array) for name, array in zip(names, results, strict=True)}
+    table = OPERATIONS[recipe.operation]
+    returned = _layer(recipe, taps) if table.is_layer else _function(recipe)
+    results = zip(table.returned(recipe.options), returned if isinstance(returned, tuple) else (returned,), strict=True)
+    arrays = {("", result.name): _as_tensor(array) for result, array in results}
     if not recipe.chunks:
         arrays |= {("tap", name): array for name, array in taps.items()}
     found = _results(arrays)
@@ -60,7 +46,7 @@ def _inputs(recipe: Recipe) -> dict[str, Array]:
 
 def _layer(recipe: Recipe, taps: dict[str, Array]) -> Any:
     parameters = {name: array.map(precise) for name, array in recipe.parameters.items()}
-    layer: Any = LAYERS[recipe.operation](recipe.config, parameters)
+    layer: Any = OPERATIONS[recipe.operation].function(recipe.config, parameters)
     return layer(**_inputs(recipe), **recipe.options, tap=taps.__setitem__)
 
 
@@ -68,9 +54,9 @@ def _function(recipe: Recipe) -> Any:
     given: dict[str, Any] = {**_inputs(recipe), **recipe.options}
     if recipe.config is not None:
         given["config"] = recipe.config
-    if recipe.operation in ("sinusoidal_positions", "alibi_bias"):
+    if OPERATIONS[recipe.operation].takes_like:
         given["like"] = precise(0.0)
-    return _FUNCTIONS[recipe.operation](**given)
+    return OPERATIONS[recipe.operation].function(**given)
 
 
 def _as_tensor(array: Array) -> Array:
