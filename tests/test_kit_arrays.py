@@ -61,7 +61,7 @@ def test_shapes_without_numbers_survive(arrays: Arrays, shape: tuple[int, ...]) 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_inputs_of_every_case_survive_in_every_dtype_it_claims(arrays: Arrays, dtype: str) -> None:
     chosen = [case for name in vectors.profiles("attention") for case in cases("attention", name)]
-    inputs = [case.inputs.values() for case in chosen if dtype in case.dtypes]
+    inputs = [case.call.inputs.values() for case in chosen if dtype in case.dtypes]
     values = np.concatenate([array.ravel() for arrays in inputs for array in arrays if array.dtype.kind == "f"])
     np.testing.assert_array_equal(restored(arrays, values, dtype), values)
 

@@ -27,7 +27,7 @@ def room_model(room: ModuleType, config: spec.ModelConfig, params: dict[str, Any
 
 KINDS = {"b": "bool", "i": "int64"}
 MODELS = [case for profile in vectors.profiles("Transformer") for case in cases("Transformer", profile)]
-WHOLE = [case for case in MODELS if not case.chunks and not case.is_optional]
+WHOLE = [case for case in MODELS if not case.call.chunks and not case.is_optional]
 STACKS = ("encoder_stack", "decoder_stack")
 
 
@@ -38,14 +38,16 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Ar
     if on_jax and dtype == "float32" and not case.id.endswith("four-layers"):
         pytest.skip("JAX compiles every shape anew for every dtype; there the deepest models stand for all in float32")
     path = tmp_path / "model.safetensors"
-    weights.save(path, case.config, {name: array.astype(dtype) for name, array in case.parameters.items()})
+    weights.save(path, case.call.config, {name: array.astype(dtype) for name, array in case.call.parameters.items()})
     config, params = weights.load(path)
     told = {}
     model = room_model(room, config, {name: room_arrays.make(params[name], dtype) for name in params})
-    inputs = {name: room_arrays.make(array, KINDS.get(array.dtype.kind, dtype)) for name, array in case.inputs.items()}
-    output = model(**inputs, **case.options, tap=told.__setitem__)
+    inputs = {
+        name: room_arrays.make(array, KINDS.get(array.dtype.kind, dtype)) for name, array in case.call.inputs.items()
+    }
+    output = model(**inputs, **case.call.options, tap=told.__setitem__)
 
-    assert config == case.config
+    assert config == case.call.config
     assert list(told) == list(case.taps)
     for got, expected in [(output, case.expected["output"]), *((told[n], e) for n, e in case.taps.items())]:
         shares = compare(room_arrays.read(got), expected.values, budget(expected.roundings, dtype)).share
@@ -53,7 +55,7 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Ar
 
 
 def test_every_kind_of_model_has_one_to_four_layers() -> None:
-    stacks = [[getattr(case.config, name) for name in STACKS] for case in WHOLE]
+    stacks = [[getattr(case.call.config, name) for name in STACKS] for case in WHOLE]
     depths = {tuple(len(stack.blocks) if stack else 0 for stack in pair) for pair in stacks}
     assert depths >= {kind for n in (1, 2, 3, 4) for kind in ((n, 0), (0, n), (n, n))}
 

@@ -230,7 +230,7 @@ def test_empty_row_is_the_mean_of_the_values(name):
     result = worst(name, "attention/mask/all-false")
     row, head, _, column = result.mismatch.index
 
-    assert result.mismatch.got == pytest.approx(result.case.inputs["value"][row, head, :, column].mean(), rel=1e-6)
+    assert result.mismatch.got == pytest.approx(result.case.call.inputs["value"][row, head, :, column].mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["torch.sdpa", "onnx.reference"])

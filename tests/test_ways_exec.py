@@ -24,6 +24,7 @@ from attention_ref.conformance.invoke import Fault
 from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.program import Program, program
+from attention_ref.vectors.array_forms import to_json
 
 CASE = "attention/core/plain"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "kit"
@@ -144,7 +145,7 @@ def test_a_program_that_hangs_is_ended(body: str, run) -> None:
 
 def test_a_program_that_does_not_read_is_ended() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    more_than_a_pipe_holds = replace(case, inputs={"query": np.zeros(100_000)})
+    more_than_a_pipe_holds = replace(case, call=replace(case.call, inputs={"query": np.zeros(100_000)}))
     with pytest.raises(Fault, match="it does not answer within"):
         Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)(more_than_a_pipe_holds, "float64")
 
@@ -206,8 +207,8 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
     for case, dtype in chosen.values():
         request = json.loads(protocol.request(case, dtype, 1), parse_constant=pytest.fail)
         validator.validate(request)
-        for name, values in (*case.inputs.items(), *case.parameters.items()):
-            sent = request["parameters" if name in case.parameters else "inputs"][name]
+        for name, values in (*case.call.inputs.items(), *case.call.parameters.items()):
+            sent = request["parameters" if name in case.call.parameters else "inputs"][name]
             read = np.array(sent["values"], values.dtype).reshape(sent["shape"])
             assert read.tobytes() == values.tobytes() or np.isnan(values).any()
 
@@ -215,9 +216,9 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
 @pytest.mark.parametrize("value", [math.pi, 5e-324, 1.7976931348623157e308, -0.0, math.inf, -math.inf, math.nan, 0.1])
 def test_a_number_survives_both_ways(value: float) -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    poked = np.array(case.inputs["query"])
+    poked = np.array(case.call.inputs["query"])
     poked.flat[5] = value
-    sent = json.loads(protocol.request(replace(case, inputs={**case.inputs, "query": poked}), "float64", 3))
+    sent = json.loads(protocol.request(replace(case, call=case.call.changed(query=poked)), "float64", 3))
     result = {"shape": sent["inputs"]["query"]["shape"], "values": sent["inputs"]["query"]["values"][:36]}
     result["values"] += [sent["inputs"]["query"]["values"][5]] * (48 - len(result["values"]))
     line = json.dumps({"id": 3, "results": {"output": {**result, "shape": [2, 2, 3, 4]}}})
@@ -238,9 +239,9 @@ def test_gradients_are_asked_for_with_their_cotangents() -> None:
 def test_intermediates_of_an_answer_are_compared() -> None:
     case = cases("FeedForward", "core")[0]
     name, tap = next(iter(case.taps.items()))
-    results = {name: protocol.array(expected.values) for name, expected in case.expected.items()}
+    results = {name: to_json(expected.values) for name, expected in case.expected.items()}
     results = {name: {**item, "dtype": "float64"} for name, item in results.items()}
-    told = {name: {**protocol.array(tap.values), "dtype": "float64"}}
+    told = {name: {**to_json(tap.values), "dtype": "float64"}}
     line = json.dumps({"id": 1, "results": results, "taps": told})
     assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
     told[name]["shape"] = [1]

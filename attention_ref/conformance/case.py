@@ -11,11 +11,11 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
-from attention_ref.conformance.json_arrays import read_array
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.dtypes import COMPUTED
 from attention_ref.spec.operations import ATTENTION, ATTENTIONS, OPERATIONS
-from attention_ref.spec.records import Record
+from attention_ref.vectors.array_forms import from_json
+from attention_ref.vectors.call import Call
 
 GRADIENTS = "grad"
 """The profile of the cases that ask for gradients."""
@@ -37,52 +37,35 @@ class Case:
 
     Arguments:
         id: `operation/profile/name`.
-        operation, profile: where it belongs.
+        call: what is called, and all that it is given.
+        profile: the group of cases that it belongs to.
         clauses: the ids of the clauses that decide its outcome, foundations not listed.
         hunts: the bug that it catches.
         seen: where that bug was seen.
         dtypes: in which its inputs are exact.
-        inputs: arrays by argument name, float64 for real numbers, bool or int64.
-        options: the other arguments.
         expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
         gradient: the cotangents and expected gradients as the vectors hold them, or None.
         cotangents: of a case of the profile `grad`: what the results are multiplied by before they are summed. Its
             expected results are the gradients of that sum, by the names of the inputs.
-        config: what configures the operation, or None.
-        parameters: those of a layer, by name.
-        chunks: how many new places every batch row takes in each call, where a layer decodes with a cache.
         taps: every intermediate of a layer, in the order in which it is computed.
     """
 
     id: str
-    operation: str
+    call: Call
     profile: str
     clauses: tuple[str, ...]
     hunts: str
     seen: tuple[str, ...]
     dtypes: tuple[str, ...]
-    inputs: Mapping[str, np.ndarray]
-    options: Mapping[str, Any]
     expected: Mapping[str, Expected]
     gradient: Mapping[str, Any] | None = None
     cotangents: Mapping[str, np.ndarray] = field(default_factory=dict)
-    config: Record | None = None
-    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
-    chunks: tuple[tuple[int, ...], ...] = ()
     taps: Mapping[str, Expected] = field(default_factory=dict)
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        """The names of what the call is given by name, beside what is passed by position."""
-        given = {**self.inputs, **self.options}
-        return tuple(name for name in given if name not in self.positional)
-
-    @property
-    def positional(self) -> list[str]:
-        """The names of what the call is given by position."""
-        is_argument = self.config is not None and not OPERATIONS[self.operation].is_layer
-        given = {*self.inputs, *self.options, *(["config"] if is_argument else [])}
-        return list(OPERATIONS[self.operation].passed_by_position(given))
+    def operation(self) -> str:
+        """The name of what is called."""
+        return self.call.operation
 
     @property
     def is_optional(self) -> bool:
@@ -115,19 +98,14 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
     """Read a case as the vectors hold it."""
     return Case(
         id=item["id"],
-        operation=operation,
+        call=Call.from_json(operation, item),
         profile=profile,
         clauses=tuple(item["clauses"]),
         hunts=item["hunts"],
         seen=tuple(item.get("seen", ())),
         dtypes=tuple(item["dtypes"]),
-        inputs={name: _array(array) for name, array in item["inputs"].items()},
-        options={name: tuple(value) if isinstance(value, list) else value for name, value in item["options"].items()},
         expected={name: _expected(result) for name, result in item["expected"].items()},
         gradient=item.get("gradient"),
-        config=OPERATIONS[operation].configuration(item.get("config")),
-        parameters={name: _array(array) for name, array in item.get("parameters", {}).items()},
-        chunks=tuple(map(tuple, item.get("chunks", ()))),
         taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
     )
 
@@ -140,7 +118,7 @@ def _differentiated(case: Case) -> Case:
         id=case.id.replace("/", f"/{GRADIENTS}/", 1),
         profile=GRADIENTS,
         clauses=("attention.gradients", *(name for name in case.clauses if name not in _REQUESTS.values())),
-        options={name: value for name, value in case.options.items() if name not in _REQUESTS},
+        call=case.call.changed(**dict.fromkeys(_REQUESTS)),
         dtypes=tuple(dtype for dtype in case.dtypes if dtype in COMPUTED),
         expected={name: _expected(result) for name, result in gradient["expected"].items()},
         gradient=None,
@@ -155,6 +133,6 @@ def _expected(result: Mapping[str, Any]) -> Expected:
 
 
 def _array(item: Mapping[str, Any]) -> np.ndarray:
-    array = read_array(item)
+    array = from_json(item)
     array.flags.writeable = False
     return array

@@ -68,13 +68,13 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
         Unsupported: when the subject or its arrays do not offer the call, or the subject raises NotImplementedError.
     """
     arrays = arrays_of(subject.arrays)
-    given = {name: _made(arrays, values, dtype) for name, values in case.inputs.items()}
+    given = {name: _made(arrays, values, dtype) for name, values in case.call.inputs.items()}
     before = {name: arrays.read(array) for name, array in given.items() if arrays.is_array(array)}
     told: dict[str, Any] = {}
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("always")
         function = _function(subject, case, arrays, dtype)
-        if case.chunks:
+        if case.call.chunks:
             results = {"output": _decoded(function, case, arrays, dtype)}
         elif case.cotangents:
             results = _results(arrays, case, dtype, _gradients(subject, case, given, arrays, dtype))
@@ -102,30 +102,30 @@ def _function(subject: Subject, case: Case, arrays: Arrays, dtype: str) -> Calla
     function = subject.operations[case.operation]
     if not OPERATIONS[case.operation].is_layer:
         return function
-    parameters = {name: _made(arrays, values, dtype) for name, values in case.parameters.items()}
+    parameters = {name: _made(arrays, values, dtype) for name, values in case.call.parameters.items()}
     with _blamed():
-        return function(case.config, parameters)
+        return function(case.call.config, parameters)
 
 
 def _called(
     function: Callable[..., Any], case: Case, given: Mapping[str, Any], told: dict[str, Any], arrays: Arrays, dtype: str
 ) -> Any:
     """Call, with a tap where the signature names one, and with `like` where the operation has it."""
-    everything = {**given, **case.options, "config": case.config}
+    everything = {**given, **case.call.options, "config": case.call.config}
     accepted = _accepted(function, case)
-    options = {name: everything[name] for name in case.arguments}
+    options = {name: everything[name] for name in case.call.named}
     if OPERATIONS[case.operation].takes_like and (accepted is None or "like" in accepted):
         options["like"] = arrays.make(np.zeros(1), dtype)
     if case.taps and accepted is not None and "tap" in accepted:
         options["tap"] = told.__setitem__
     with _blamed():
-        return function(*(everything[name] for name in case.positional), **options)
+        return function(*(everything[name] for name in case.call.positional), **options)
 
 
 def _accepted(function: Callable[..., Any], case: Case) -> frozenset[str] | None:
     """Give the options of a signature, None for all, or raise `Lacking`."""
-    accepted = options_of(signed(function), len(case.positional))
-    if lacking := tuple(name for name in case.arguments if accepted is not None and name not in accepted):
+    accepted = options_of(signed(function), len(case.call.positional))
+    if lacking := tuple(name for name in case.call.named if accepted is not None and name not in accepted):
         raise Lacking(lacking)
     return accepted
 
@@ -152,7 +152,7 @@ def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: A
 
 
 def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
-    accepted = options_of(signed(function), len(case.positional))
+    accepted = options_of(signed(function), len(case.call.positional))
     if accepted is not None and case.operation != "Transformer" and "cache" not in accepted:
         raise Lacking(("cache",))
 

@@ -99,9 +99,9 @@ def _needed() -> list[list[Case]]:
 
 def _level(case: Case) -> int:
     """Give the index of the level that a case belongs to: the last of those that know its profile and its options."""
-    names = {ATTENTION[name].profile for name in case.arguments}
+    names = {ATTENTION[name].profile for name in case.call.named}
     names |= set(case.id.split("/")[1:3]) if case.profile == GRADIENTS else {case.profile}
-    if case.inputs["query"].shape[-3] != case.inputs["key"].shape[-3]:
+    if case.call.inputs["query"].shape[-3] != case.call.inputs["key"].shape[-3]:
         names.add("gqa")
     levels = {profile: number for number, level in enumerate(LEVELS) for profile in level.profiles}
     if unknown := sorted(names - set(levels)):

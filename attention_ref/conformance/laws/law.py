@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
+from attention_ref.vectors.call import Call
 
 if TYPE_CHECKING:
     from attention_ref.conformance.laws.strategies import Draw

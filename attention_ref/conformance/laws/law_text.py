@@ -11,9 +11,9 @@ import numpy as np
 
 from attention_ref.conformance.laws.evaluate import Outcome
 from attention_ref.conformance.laws.law import Term
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
 from attention_ref.spec.records import to_json
+from attention_ref.vectors.call import Call
 
 if TYPE_CHECKING:
     from attention_ref.conformance.laws.law_report import LawReport

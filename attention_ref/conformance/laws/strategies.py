@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.laws.law import GROUPS
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.spec.operations import ATTENTION
+from attention_ref.vectors.call import Call
 
 Pick = Callable[[Sequence[Any]], Any]
 

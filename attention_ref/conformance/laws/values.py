@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Relation, Term, Trial, places
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.strategies import EVERYTHING, Draw, numbers
+from attention_ref.vectors.call import Call
 
 _HALVES = numbers(1, 64)
 """The sum of two of them is exact in bfloat16."""

@@ -12,9 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.json_arrays import encoded
 from attention_ref.conformance.run import FAILED, Mismatch, Result
 from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.vectors.array_forms import encoded
+from attention_ref.vectors.call import Call
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report
@@ -100,7 +101,7 @@ def _case(item: Mapping[str, Any]) -> Case:
     if known := _cases(operation, profile).get(item["case"]):
         return known
     told: dict[str, Any] = {name: _read(item[name]) for name in _OF_THE_CASE}
-    return Case(item["case"], operation, profile, dtypes=(), inputs={}, options={}, expected={}, **told)
+    return Case(item["case"], Call(operation, {}), profile, dtypes=(), expected={}, **told)
 
 
 def _read(value: Any) -> Any:

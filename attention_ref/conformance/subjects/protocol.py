@@ -24,11 +24,9 @@ import numpy as np
 
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.invoke import Answer, Fault, dtype_of
-from attention_ref.conformance.json_arrays import array
 from attention_ref.conformance.subjects.subject import Unsupported
-from attention_ref.spec.records import to_json
+from attention_ref.vectors.array_forms import NON_FINITE, to_json
 
-_NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _QUOTED = 80
 
 
@@ -38,20 +36,13 @@ class OutOfStep(Fault):
 
 def request(case: Case, dtype: str, number: int) -> str:
     """Write a call as one line, without its end. What a case does not have is left out."""
-    optional = {
-        "config": to_json(case.config) if case.config is not None else None,
-        "parameters": _arrays(case.parameters),
-        "chunks": [list(chunk) for chunk in case.chunks],
-        "cotangents": _arrays(case.cotangents),
-        "taps": list(case.taps),
-    }
+    optional = {"cotangents": _arrays(case.cotangents), "taps": list(case.taps)}
     fields = {
         "id": number,
         "case": case.id,
         "operation": case.operation,
         "dtype": dtype,
-        "inputs": _arrays(case.inputs),
-        "options": dict(case.options),
+        **case.call.to_json(),
         **{name: value for name, value in optional.items() if value},
         "results": list(case.expected),
     }
@@ -95,7 +86,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def _arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {name: array(values) for name, values in arrays.items()}
+    return {name: to_json(values) for name, values in arrays.items()}
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -126,8 +117,8 @@ def _read(name: str, item: Any, shape: tuple[int, ...], dtype: str | None) -> np
 
 
 def _number(name: str, place: int, value: Any) -> float:
-    if isinstance(value, str) and value in _NAMED:
-        return _NAMED[value]
+    if isinstance(value, str) and value in NON_FINITE:
+        return NON_FINITE[value]
     try:
         if not isinstance(value, (bool, str)):
             return float(value)

@@ -21,16 +21,16 @@ from attention_ref.spec.config import (
     Rotary,
     Sinusoid,
 )
-from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.records import Record
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
 
 Named = Iterator[str]
 
 
 def clauses_of(recipe: Recipe) -> list[str]:
     """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
-    found = {*recipe.clauses, *_of_call(recipe), *_of_records(recipe.config)}
+    found = {*recipe.clauses, *_of_call(recipe.call), *_of_records(recipe.call.config)}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
     return [name for name in clauses() if name in found]
@@ -47,11 +47,11 @@ def _of_records(item: Any) -> Named:
             yield from _of_records(getattr(item, field.name))
 
 
-def _of_call(recipe: Recipe) -> Named:
+def _of_call(call: Call) -> Named:
     """Give the clauses of an operation and of what it is given."""
-    operation, options, table = recipe.operation, recipe.options, OPERATIONS[recipe.operation]
-    given = {**recipe.inputs, **options}
-    yield from (table[name].clause for name, value in given.items() if table[name].clause and table.says(name, value))
+    operation, options, table = call.operation, call.options, call.table
+    said = (name for name, value in call.given.items() if table.says(name, value))
+    yield from filter(None, (table[name].clause for name in said))
     if operation in ("layer_norm", "rms_norm"):
         offset = options.get("gain_offset", 0.0)
         yield from _norm(Norm("rms" if operation == "rms_norm" else "layer", options["eps"], gain_offset=offset))
@@ -59,7 +59,7 @@ def _of_call(recipe: Recipe) -> Named:
         yield f"activations.{options['name'].replace('_', '-')}"
     if operation == "alibi_bias":
         yield from _alibi(options["heads"])
-    if table.is_layer and recipe.chunks:
+    if table.is_layer and call.chunks:
         yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
 
 

@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from attention_ref.spec import Array
 from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
-from attention_ref.spec.records import Record
 from attention_ref.vectors.build import recipe_arrays
 from attention_ref.vectors.build.hashed_inputs import seeded
 from attention_ref.vectors.build.recipe_config import configured
+from attention_ref.vectors.call import Call
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,13 @@ class Recipe:
     """One case before its truth is known."""
 
     id: str
-    operation: str
+    call: Call
     hunts: str
-    inputs: Mapping[str, Array]
-    options: Mapping[str, Any] = field(default_factory=dict)
     clauses: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
     dtypes: tuple[str, ...] | None = None
     gradient: bool = True
     exact_scores: bool = False
-    config: Record | None = None
-    parameters: Mapping[str, Array] = field(default_factory=dict)
-    chunks: tuple[tuple[int, ...], ...] = ()
 
 
 def names() -> list[tuple[str, str]]:
@@ -77,20 +71,23 @@ def _recipe(operation: str, case_id: str, document: Mapping[str, Any], table: Ma
     sizes = {**recipe_arrays.sizes_of(config), **document["sizes"], **table.get("sizes", {})}
     is_layer = OPERATIONS[operation].is_layer
     parameters = recipe_arrays.parameters(hashed, config, table.get("parameters", {})) if is_layer else {}
-    return Recipe(
-        id=case_id,
-        operation=operation,
-        hunts=table["hunts"],
+    call = Call(
+        operation,
         inputs=recipe_arrays.inputs(operation, hashed, config, sizes, table),
         options={name: _option(value) for name, value in table.get("options", {}).items()},
+        config=config,
+        parameters=parameters,
+        chunks=tuple(map(tuple, table.get("chunks", ()))),
+    )
+    return Recipe(
+        id=case_id,
+        call=call,
+        hunts=table["hunts"],
         clauses=tuple(table.get("clauses", ())),
         seen=tuple(table.get("seen", ())),
         dtypes=tuple(table["dtypes"]) if "dtypes" in table else None,
         gradient=operation in ATTENTIONS and table.get("gradient", True),
         exact_scores=table.get("exact_scores", False),
-        config=config,
-        parameters=parameters,
-        chunks=tuple(map(tuple, table.get("chunks", ()))),
     )
 
 

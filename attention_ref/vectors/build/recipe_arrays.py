@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attention_ref.spec import Array
+import numpy as np
+
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.arguments import Argument
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, RelativeBias
@@ -30,7 +31,7 @@ _WRITTEN = (
 """The order in which files of format 1 list what is optional; what is not listed here follows in the table's order."""
 
 
-def inputs(operation: str, hashed: str, config: Record | None, sizes: Table, table: Table) -> dict[str, Array]:
+def inputs(operation: str, hashed: str, config: Record | None, sizes: Table, table: Table) -> dict[str, np.ndarray]:
     """Make the arrays of a case.
 
     Arguments:
@@ -53,7 +54,7 @@ def inputs(operation: str, hashed: str, config: Record | None, sizes: Table, tab
     return found
 
 
-def parameters(hashed: str, config: Config, tables: Table) -> dict[str, Array]:
+def parameters(hashed: str, config: Config, tables: Table) -> dict[str, np.ndarray]:
     """Make the parameters of a layer.
 
     Arguments:
