@@ -30,6 +30,9 @@ class Call:
         config: what configures the operation, or None.
         parameters: those of a layer, by name.
         chunks: how many new positions every batch row takes in each call, where a layer decodes with a cache.
+
+    Raises:
+        KeyError: for an input or an option that the operation does not have.
     """
 
     operation: str
@@ -38,6 +41,10 @@ class Call:
     config: Record | None = None
     parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     chunks: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.given:
+            self.table[name]
 
     @property
     def table(self) -> Operation:

@@ -78,17 +78,25 @@ def said(
     Raises:
         Unsupported: where the dialect has no way to say an option's value.
     """
-    found = dict(_numbers(dialect, words, options, sizes))
+    found = dict(_scale_and_sizes(dialect, words, options, sizes))
     found |= _positions(dialect, options, sizes)
     if "key_lengths" in options and "key_lengths" not in dialect.by_mask:
         found["key_lengths"] = _lengths(dialect, options["key_lengths"], sizes, query)
     masks = _masks(dialect, words, _visible(dialect, options, sizes, query), options.get("bias"), query)
-    masks |= {name: options[name] for name in ("dropout_mask",) if name in options}
     found |= {name: _shaped(dialect, array, sizes, order) for name, array in masks.items()}
-    if "sinks" in options:
-        sinks = options["sinks"]
-        found["sinks"] = sinks if order is None else native_of(sinks).take(sinks, order, 0)
-    return found
+    translated = (*ATTENTION.visibility, "scale")
+    rest = [name for name in options if name not in translated and ATTENTION[name].stage != "result"]
+    return found | {name: _untranslated(name, options[name], dialect, sizes, order) for name in rest}
+
+
+def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order: Sequence[int] | None) -> Any:
+    """Return an option that every dialect says as the specification does, arrays of heads in the dialect's order."""
+    argument = ATTENTION[name]
+    if argument.broadcasts:
+        return _shaped(dialect, option, sizes, order)
+    if order is None or "h" not in argument.letters:
+        return option
+    return native_of(option).take(option, order, argument.letters.index("h"))
 
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
@@ -102,12 +110,11 @@ def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) 
     return not all(np.all(np.isfinite(array)) for array in numbers)
 
 
-def _numbers(
+def _scale_and_sizes(
     dialect: Dialect, words: Mapping[str, str], options: Mapping[str, Any], sizes: Sizes
 ) -> Iterator[tuple[str, Any]]:
     told = {"heads": sizes.heads, "kv_heads": sizes.groups, "grouped": sizes.heads != sizes.groups}
     yield from ((name, number) for name, number in told.items() if name in words)
-    yield from ((name, options[name]) for name in ("softcap", "dropout") if name in options)
     if dialect.default_scale == "1/sqrt(size)":
         yield from ([("scale", options["scale"])] if "scale" in options else [])
         return

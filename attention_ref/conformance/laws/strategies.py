@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.laws.law import GROUPS
+from attention_ref.spec.arguments import Argument
 from attention_ref.spec.operations import ATTENTION
 from attention_ref.vectors.call import Call
 
@@ -135,34 +136,40 @@ class Draw:
         }
 
     def option(self, name: str, call: Call) -> dict[str, Any]:
-        """Draw an option, and what belongs to it, for a call."""
-        sizes = {letter: call.size(letter) for letter in "bhqk"}
-        drawn: dict[str, Callable[[], Any]] = {
-            "mask": lambda: self.booleans(*sized(self.pick(_SHAPES), sizes)),
-            "bias": lambda: self.reals(*sized(self.pick(_SHAPES), sizes)),
-            "causal": lambda: True,
-            "window": lambda: tuple(self.pick((0, 1, None, 2)) for _ in range(2)),
-            "key_lengths": lambda: np.array(
-                [self.pick(range(sizes["k"], -1, -1)) for _ in range(sizes["b"])], np.int64
-            ),
-            "sinks": lambda: self.reals(sizes["h"]),
-            "dropout": lambda: self.pick((0.5, 0.25)),
-        }
-        found = {name: drawn.get(name, lambda: self.pick((1.0, 0.5, 2.0, 0.25, 3.0)))()}
-        if name == "dropout":
-            found["dropout_mask"] = self.booleans(*sized("bhqk", sizes))
-        if name == "causal" or (name == "window" and "causal" not in call.options):
-            found |= self._offset(sizes)
+        """Draw an option for a call, with what it needs and, perhaps, what modifies it."""
+        argument, table = call.table[name], call.table
+        found = {name: self._value(argument, call)}
+        found |= {each: self._value(table[each], call, in_full=True) for each in argument.needs}
+        modifiers = (table[each] for each in table.options if name in table[each].modifies)
+        for modifier in modifiers:
+            is_modified = any(each in call.given for each in modifier.modifies)
+            if modifier.name not in found and not is_modified and self.maybe(modifier.name):
+                found[modifier.name] = self._value(modifier, call)
         return found
 
-    def _offset(self, sizes: dict[str, int]) -> dict[str, Any]:
-        """Draw an offset, the same for the batch or one for each row."""
-        if not self.maybe("query_offset"):
-            return {}
-        among = (1, 2, -1, 0)
-        if sizes["b"] > 1 and self.maybe():
-            return {"query_offset": np.array([self.pick(among) for _ in range(sizes["b"])], np.int64)}
-        return {"query_offset": self.pick(among)}
+    def _value(self, argument: Argument, call: Call, *, in_full: bool = False) -> Any:
+        """Draw a value of an argument by its kind, its axes and its range."""
+        if argument.kind == "flag":
+            return True
+        if argument.kind == "pair":
+            return tuple(self.pick((0, 1, None, 2)) for _ in range(2))
+        if argument.kind == "number":
+            return self.pick([number for number in (1.0, 0.5, 2.0, 0.25, 3.0) if argument.contains(number)])
+        sizes = {letter: call.size(letter) for letter in "bhqk"}
+        if argument.is_per_row:
+            return self._per_row(argument, sizes)
+        axes = self.pick(_SHAPES) if argument.broadcasts and not in_full else argument.letters
+        return (self.booleans if argument.kind == "bool" else self.reals)(*sized(axes, sizes))
+
+    def _per_row(self, argument: Argument, sizes: dict[str, int]) -> Any:
+        """Draw integers, one for each batch row; of an offset one for all rows too."""
+        if argument.range:
+            among: Sequence[int] = range(sizes["k"], -1, -1)
+        else:
+            among = (1, 2, -1, 0)
+            if not (sizes["b"] > 1 and self.maybe()):
+                return self.pick(among)
+        return np.array([self.pick(among) for _ in range(sizes["b"])], np.int64)
 
 
 def sized(letters: str, sizes: dict[str, int]) -> list[int]:
