@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import vectors
 from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.run import FAILED, PASSED, Result, reject, select
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
+from attention_ref.conformance.run import select
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report

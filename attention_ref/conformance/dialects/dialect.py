@@ -12,8 +12,7 @@ from typing import Any
 
 from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.dialects import axes
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.spec.clauses import clauses
 
 OPTIONS = (

@@ -11,8 +11,8 @@ import numpy as np
 
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.errors import Unsupported
 from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
-from attention_ref.conformance.subjects.subject import Unsupported
 
 _LOWEST = {"float64": -1.7976931348623157e308, "float32": -(2.0**128 - 2.0**104), "float16": -65504.0}
 _LOWEST["bfloat16"] = -(2.0**128 - 2.0**120)

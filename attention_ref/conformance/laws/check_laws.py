@@ -8,6 +8,7 @@ from typing import Any
 
 from attention_ref.conformance.api import DTYPES
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.errors import Unsupported, reject
 from attention_ref.conformance.frameworks.arrays import arrays_of
 from attention_ref.conformance.laws import all_laws, counterexample
 from attention_ref.conformance.laws.evaluate import tried
@@ -16,8 +17,7 @@ from attention_ref.conformance.laws.law_report import LawReport
 from attention_ref.conformance.laws.scheduling import run_laws
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
 from attention_ref.conformance.operations import OPERATIONS
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, name_of
+from attention_ref.conformance.subjects.subject import Subject, name_of
 
 EXAMPLES = 50
 """How many calls a law is tried on unless it is told otherwise."""

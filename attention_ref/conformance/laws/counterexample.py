@@ -24,12 +24,12 @@ import numpy as np
 
 from attention_ref.conformance import json_arrays
 from attention_ref.conformance.budget import FORMATS
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.json_arrays import encoded
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
 from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.operations import OPERATIONS, configuration
-from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
 from attention_ref.spec.records import to_json
 

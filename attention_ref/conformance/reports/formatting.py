@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from attention_ref.conformance.run import Mismatch, Result
+from attention_ref.conformance.outcome import Mismatch, Result
 
 DIGITS = {"float64": 17, "float32": 9, "float16": 6, "bfloat16": 5}
 """How many digits tell the numbers of a dtype apart."""

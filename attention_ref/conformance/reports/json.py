@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.json_arrays import encoded
-from attention_ref.conformance.run import FAILED, Mismatch, Result
+from attention_ref.conformance.outcome import FAILED, Mismatch, Result
 from attention_ref.conformance.subjects.subject import Subject
 
 if TYPE_CHECKING:

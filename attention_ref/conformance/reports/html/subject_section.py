@@ -22,8 +22,8 @@ from attention_ref.conformance.reports.html.elements import (
 from attention_ref.conformance.reports.matrix import Column
 
 if TYPE_CHECKING:
+    from attention_ref.conformance.outcome import Result
     from attention_ref.conformance.report import Report
-    from attention_ref.conformance.run import Result
 
 
 def place(each: Column, clause: str = "") -> str:
