@@ -27,7 +27,8 @@ from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected, cases
 from attention_ref.conformance.frameworks.arrays import numpy_dtype
-from attention_ref.conformance.run import PASSED, run
+from attention_ref.conformance.outcome import PASSED
+from attention_ref.conformance.run import run
 from attention_ref.conformance.subjects import subject
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.vectors.build import attention_truth

@@ -20,7 +20,7 @@ import attention_ref
 from attention_ref import vectors
 from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.errors import SubjectError
 from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.program import Program, program
@@ -146,7 +146,7 @@ def test_a_program_that_hangs_is_ended(body: str, run) -> None:
 def test_a_program_that_does_not_read_is_ended() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
     more_than_a_pipe_holds = replace(case, call=replace(case.call, inputs={"query": np.zeros(100_000)}))
-    with pytest.raises(Fault, match="it does not answer within"):
+    with pytest.raises(SubjectError, match="it does not answer within"):
         Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)(more_than_a_pipe_holds, "float64")
 
 
@@ -245,7 +245,7 @@ def test_intermediates_of_an_answer_are_compared() -> None:
     line = json.dumps({"id": 1, "results": results, "taps": told})
     assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
     told[name]["shape"] = [1]
-    with pytest.raises(Fault, match="has the shape"):
+    with pytest.raises(SubjectError, match="has the shape"):
         protocol.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
 
 

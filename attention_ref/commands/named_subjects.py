@@ -48,7 +48,7 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
 
     Both are read when Keras and JAX are first imported, so this comes before the subject is made.
     """
-    from attention_ref.conformance.subjects.subject import UsageError
+    from attention_ref.conformance.errors import UsageError
 
     runs_on = arrays if ":" in name else kind(name)
     if engine is not None:
@@ -85,7 +85,7 @@ def subject(
     """
     from attention_ref.conformance import UsageError, room
     from attention_ref.conformance.api import subject_of
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
 
     if ":" in name:
         return subject_of(_callable(name), name, operation, arrays, dialect)
@@ -154,7 +154,7 @@ def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
 
 def _elsewhere(options: Any) -> Subject:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
     from attention_ref.spec.operations import OPERATIONS
 
     for name in ("arrays", "dialect", "engine"):
@@ -187,7 +187,7 @@ def _version(room: str) -> str:
 
 def _callable(name: str) -> Callable[..., Any]:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
 
     module_name, _, path = name.partition(":")
     if "" not in sys.path:

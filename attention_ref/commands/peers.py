@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
     """Give what is to run: those that run on Keras once on each installed engine."""
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
 
     known = named_subjects.names()
     for name in names:

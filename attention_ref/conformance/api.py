@@ -11,12 +11,14 @@ from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.expected_failures import KnownFailures
 from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.outcome import Progress, Result
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.run import Progress, Result, reject, run, select
-from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
+from attention_ref.conformance.run import run, select
+from attention_ref.conformance.subjects.subject import Subject, name_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import COMPUTED

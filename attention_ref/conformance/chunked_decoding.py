@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 Make = Callable[[np.ndarray], Any]
 Read = Callable[[Any, tuple[int, ...]], np.ndarray]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.invoke import Answer, Fault, call, shown
+from attention_ref.conformance.errors import HangError
+from attention_ref.conformance.invoke import call, shown
+from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
-
-
-class Hang(Fault):
-    """There is no answer in time."""
 
 
 def ask(subject: Subject, case: Case, dtype: str) -> Answer:
     """Give what a subject answers to a case.
 
     Raises:
-        Hang: when it takes too long.
-        Fault: when it does something else wrong than to compute other numbers.
+        HangError: when it takes too long.
+        SubjectError: when it does something else wrong than to compute other numbers.
         Unsupported: when it does not offer the call.
     """
     if subject.ask is not None:
@@ -27,4 +25,4 @@ def ask(subject: Subject, case: Case, dtype: str) -> Answer:
             return call(subject, case, dtype)
     except Late as late:
         where = shown(late.frame) if late.frame else ""
-        raise Hang(f"it does not return within {subject.timeout:g} s", where) from None
+        raise HangError(f"it does not return within {subject.timeout:g} s", where) from None

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from attention_ref import vectors
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.run import FAILED, PASSED, Result, reject, select
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
+from attention_ref.conformance.run import select
 from attention_ref.spec.dtypes import DTYPES
 
 if TYPE_CHECKING:

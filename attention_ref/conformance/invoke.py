@@ -7,7 +7,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,45 +15,16 @@ import numpy as np
 
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.chunked_decoding import decoded
+from attention_ref.conformance.errors import MissingArguments, SubjectError, Unsupported
 from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
 from attention_ref.conformance.frameworks.autograd import differentiate
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, options_of, signed
+from attention_ref.conformance.outcome import Answer
+from attention_ref.conformance.subjects.subject import Subject, options_of, signed
 from attention_ref.conformance.timeouts import Late
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
 
 _LONGEST_MESSAGE = 300
-
-
-class Fault(Exception):  # noqa: N818 - what is wrong with a subject is no error of the kit
-    """What a subject does wrong beside computing other numbers.
-
-    Arguments:
-        reason: in one line.
-        where: the line of code that raised, where one did.
-    """
-
-    def __init__(self, reason: str, where: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.where = where
-
-
-class Lacking(Unsupported):
-    """Raised where a call needs arguments that the subject does not have."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(f"no argument {', '.join(names)}")
-        self.names = names
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The results of a call and what its taps were told, by name, as float64, and the warnings that it gave."""
-
-    results: Mapping[str, np.ndarray]
-    taps: Mapping[str, np.ndarray]
-    warnings: tuple[str, ...]
 
 
 def call(subject: Subject, case: Case, dtype: str) -> Answer:
@@ -63,8 +33,8 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
     What the subject prints goes to stderr; its warnings are collected, whatever the filters are.
 
     Raises:
-        Fault: when it raises, returns something else than arrays of the right number, shape and dtype, or changes what
-            it was given.
+        SubjectError: when it raises, returns something else than arrays of the right number, shape and dtype, or
+            changes its inputs.
         Unsupported: when the subject or its arrays do not offer the call, or the subject raises NotImplementedError.
     """
     arrays = arrays_of(subject.arrays)
@@ -83,9 +53,9 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
         taps = {name: _told(arrays, name, told[name], case) for name in case.taps if name in told}
     for name, values in before.items():
         if not np.array_equal(arrays.read(given[name]), values, equal_nan=values.dtype.kind == "f"):
-            raise Fault(f"it changes its argument {name}")
+            raise SubjectError(f"it changes its argument {name}")
     if told and subject.is_room and (missing := [name for name in case.taps if name not in told]):
-        raise Fault(f"its tap is not told of {', '.join(missing)}")
+        raise SubjectError(f"its tap is not told of {', '.join(missing)}")
     texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
     return Answer(results, taps, tuple(dict.fromkeys(texts)))
 
@@ -123,10 +93,10 @@ def _called(
 
 
 def _accepted(function: Callable[..., Any], case: Case) -> frozenset[str] | None:
-    """Give the options of a signature, None for all, or raise `Lacking`."""
+    """Give the options of a signature, None for all, or raise `MissingArguments`."""
     accepted = options_of(signed(function), len(case.call.positional))
     if lacking := tuple(name for name in case.call.named if accepted is not None and name not in accepted):
-        raise Lacking(lacking)
+        raise MissingArguments(lacking)
     return accepted
 
 
@@ -147,14 +117,14 @@ def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: A
             found = differentiate(subject.arrays, function, inputs, cotangents)
     if not isinstance(found, Mapping) or (missing := [name for name in case.expected if name not in found]):
         told = _kind(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
-        raise Fault(f"its gradients are {told} instead of a dictionary of {', '.join(case.expected)}")
+        raise SubjectError(f"its gradients are {told} instead of a dictionary of {', '.join(case.expected)}")
     return tuple(found[name] for name in case.expected)
 
 
 def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
     accepted = options_of(signed(function), len(case.call.positional))
     if accepted is not None and case.operation != "Transformer" and "cache" not in accepted:
-        raise Lacking(("cache",))
+        raise MissingArguments(("cache",))
 
     def read(item: Any, shape: tuple[int, ...]) -> np.ndarray:
         return _read(arrays, "output", item, dtype, shape)
@@ -168,21 +138,21 @@ def _blamed() -> Iterator[None]:
     """Make a fault of what the subject raises. A keyboard interrupt is the user's, and ends the check."""
     try:
         yield
-    except (Unsupported, Fault, Late, KeyboardInterrupt):
+    except (Unsupported, SubjectError, Late, KeyboardInterrupt):
         raise
     except NotImplementedError as error:
         raise Unsupported(_one_line(error) or "it raises NotImplementedError") from error
     except BaseException as error:
-        raise Fault(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
+        raise SubjectError(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
 
 
 def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str, np.ndarray]:
     names = list(case.expected)
     items = [returned] if len(names) == 1 and not case.cotangents else returned
     if len(names) > 1 and not isinstance(returned, (tuple, list)):
-        raise Fault(f"it returns {_kind(returned)} instead of {_listed(names)}")
+        raise SubjectError(f"it returns {_kind(returned)} instead of {_listed(names)}")
     if len(items) != len(names):
-        raise Fault(f"it returns {len(items)} values instead of {_listed(names)}")
+        raise SubjectError(f"it returns {len(items)} values instead of {_listed(names)}")
     return {
         name: _read(arrays, name, item, dtype_of(name, dtype), case.expected[name].values.shape)
         for name, item in zip(names, items, strict=True)
@@ -198,23 +168,23 @@ def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:
     """Read what a tap was told; its dtype is free."""
     shape = case.taps[name].values.shape
     if not arrays.is_array(item):
-        raise Fault(f"the tap {name} is told {_kind(item)}, not an array of {arrays.name}")
+        raise SubjectError(f"the tap {name} is told {_kind(item)}, not an array of {arrays.name}")
     if tuple(item.shape) != shape:
-        raise Fault(f"the tap {name} is told the shape {tuple(item.shape)} instead of {shape}")
+        raise SubjectError(f"the tap {name} is told the shape {tuple(item.shape)} instead of {shape}")
     return arrays.read(item)
 
 
 def _read(arrays: Arrays, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     if not arrays.is_array(item):
-        raise Fault(f"{name} is {_kind(item)}, not an array of {arrays.name}")
+        raise SubjectError(f"{name} is {_kind(item)}, not an array of {arrays.name}")
     if tuple(item.shape) != shape:
-        raise Fault(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
+        raise SubjectError(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
     if arrays.dtype(item) != dtype:
-        raise Fault(f"{name} has the dtype {arrays.dtype(item)} instead of {dtype}")
+        raise SubjectError(f"{name} has the dtype {arrays.dtype(item)} instead of {dtype}")
     try:
         return arrays.read(item)
     except Exception as error:
-        raise Fault(f"{name} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
+        raise SubjectError(f"{name} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
 
 
 def _kind(item: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.case import GRADIENTS, Case, cases, foundations, profiles
-from attention_ref.conformance.run import reject
+from attention_ref.conformance.errors import reject
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import to_json
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from attention_ref.conformance.clause_verdicts import ClauseVerdict, clause_verdicts, verdicts_of_cases
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.conformance.profiles import Reached, reached
 from attention_ref.conformance.reports import json, text
-from attention_ref.conformance.run import FAILED, PASSED, Result
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import VERSION
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from attention_ref.conformance.case import Case, case_of
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError
 from attention_ref.vectors.build import recipe
 
 if TYPE_CHECKING:

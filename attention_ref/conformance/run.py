@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn
 
 import numpy as np
 
@@ -14,72 +11,16 @@ from attention_ref import vectors
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
-from attention_ref.conformance.dispatch import Hang, ask
-from attention_ref.conformance.invoke import Answer, Fault, Lacking
+from attention_ref.conformance.dispatch import ask
+from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import watched
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
 
-PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 MOST_HANGS = 3
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """The number of a result that is furthest off, as a share of its budget.
-
-    Arguments:
-        array: `output`, `weights` or `log_sum_exp`, or the name of an intermediate.
-        index: where.
-        expected, got, error, budget: the truth, the number found, their distance, and what it may be.
-        off: how many numbers of the array are off by more than their budget, out of `size`.
-        is_tap: whether it is an intermediate that a tap was told of: the first one that differs.
-    """
-
-    array: str
-    index: tuple[int, ...]
-    expected: float
-    got: float
-    error: float
-    budget: float
-    off: int
-    size: int
-    is_tap: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What came of one case in one dtype.
-
-    Arguments:
-        case, dtype: what was run.
-        verdict: `"passed"`, `"failed"` or `"unsupported"`.
-        reason: why it is unsupported, or what is wrong beside numbers.
-        lacking: the arguments that the subject does not have.
-        where: the line of code that raised.
-        share: the worst error as a share of its budget, where numbers were compared.
-        mismatch: the number that is furthest off, in a failure.
-        warnings: what the subject warned of.
-        hangs: whether there was no answer in time.
-        known: why it is known to fail, where it is.
-    """
-
-    case: Case
-    dtype: str
-    verdict: str
-    reason: str = ""
-    lacking: tuple[str, ...] = ()
-    where: str = ""
-    share: float | None = None
-    mismatch: Mismatch | None = None
-    warnings: tuple[str, ...] = ()
-    hangs: bool = False
-    known: str = ""
-
-
-Progress = Callable[[int, int, Result], None]
 
 
 def run(
@@ -123,10 +64,10 @@ def _result(subject: Subject, case: Case, dtype: str) -> Result:
         reason = str(unsupported) or "without a reason"
         if claim := claimed(case, dtype, subject.claims):
             return Result(case, dtype, FAILED, f"it claims {claim}, but this is unsupported: {reason}")
-        names = unsupported.names if isinstance(unsupported, Lacking) else ()
+        names = unsupported.names if isinstance(unsupported, MissingArguments) else ()
         return Result(case, dtype, UNSUPPORTED, reason, names)
-    except Fault as fault:
-        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, Hang))
+    except SubjectError as fault:
+        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, HangError))
     return _compared(case, dtype, answer)
 
 
@@ -201,16 +142,3 @@ def _profiles(operation: str) -> list[str]:
     if operation not in vectors.operations():
         reject("operation", operation, vectors.operations())
     return profiles_of(operation)
-
-
-def reject(what: str, name: str, there: Iterable[Any]) -> NoReturn:
-    """Raise `UsageError` for a name that does not exist, with those that come close, or all when they are few."""
-    names = [str(each) for each in there]
-    text = f"there is no {what} {name!r}"
-    if close := get_close_matches(name, names, n=3, cutoff=0.5):
-        text += f"; did you mean {' or '.join(close)}?"
-    if len(names) <= 24:
-        text += f"\n  there are: {', '.join(names)}" if names else ""
-    else:
-        text += "\n  `attention-ref list clauses` and `attention-ref list cases` show them all"
-    raise UsageError(text)

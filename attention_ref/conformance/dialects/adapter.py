@@ -11,9 +11,9 @@ from typing import Any
 from attention_ref.conformance.dialects import axes, option_rules
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, TENSORS, Dialect
 from attention_ref.conformance.dialects.option_rules import Sizes
+from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks.native import dtype_of, native_of
-from attention_ref.conformance.invoke import Fault
-from attention_ref.conformance.subjects.subject import Unsupported, UsageError, name_of, signed
+from attention_ref.conformance.subjects.subject import name_of, signed
 from attention_ref.spec.operations import ATTENTION
 
 _ASKED = {result.asked_by: result.name for result in ATTENTION.results if result.asked_by}
@@ -162,7 +162,7 @@ class _Call:
         names = list(self.dialect.returns) or wanted
         items = returned if isinstance(returned, (tuple, list)) else [returned]
         if len(items) != len(names):
-            raise Fault(f"it returns {len(items)} values instead of {', '.join(names)}")
+            raise SubjectError(f"it returns {len(items)} values instead of {', '.join(names)}")
         found = dict(zip(names, items, strict=True))
         results = [self._restored(name, found[name], sizes, order) for name in wanted]
         return results[0] if len(results) == 1 else tuple(results)
@@ -178,7 +178,7 @@ class _Call:
         }[name]
         phrase, behind = axes.parse(text), sizes.behind(names)
         if tuple(array.shape) != axes.shape_in(phrase, behind):
-            raise Fault(
+            raise SubjectError(
                 f"{name} has the shape {tuple(array.shape)} instead of {axes.shape_in(phrase, behind)} ({text})"
             )
         array = axes.restore(array, phrase, names, behind)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from attention_ref.conformance.dialects import axes
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION

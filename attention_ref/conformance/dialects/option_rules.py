@@ -11,8 +11,8 @@ import numpy as np
 
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.dialects.dialect import SIDES, Dialect
+from attention_ref.conformance.errors import Unsupported
 from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
-from attention_ref.conformance.subjects.subject import Unsupported
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
 

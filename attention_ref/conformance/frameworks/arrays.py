@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attention_ref.conformance.subjects.subject import Unsupported, UsageError
+from attention_ref.conformance.errors import Unsupported, UsageError
 
 KINDS = ("numpy", "torch", "tensorflow", "jax", "keras")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attention_ref.conformance.errors import Unsupported, reject
 from attention_ref.conformance.frameworks.arrays import arrays_of
 from attention_ref.conformance.laws import all_laws, counterexample
 from attention_ref.conformance.laws.evaluate import tried
@@ -13,8 +14,7 @@ from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.law_report import LawReport
 from attention_ref.conformance.laws.scheduling import run_laws
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, name_of
+from attention_ref.conformance.subjects.subject import Subject, name_of
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
 from attention_ref.spec.operations import OPERATIONS
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Term, Trial
-from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS

@@ -17,7 +17,8 @@ import numpy as np
 
 from attention_ref.conformance.budget import Roundings, budget, compare
 from attention_ref.conformance.case import Case, Expected
-from attention_ref.conformance.invoke import Fault, call
+from attention_ref.conformance.errors import SubjectError
+from attention_ref.conformance.invoke import call
 from attention_ref.conformance.laws.law import Demand, Term, Trial
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import Array, Traced
@@ -54,7 +55,7 @@ class Outcome:
     trial: Trial
     answers: Answers
     judgements: tuple[Judgement, ...] = ()
-    fault: Fault | None = None
+    fault: SubjectError | None = None
 
     @property
     def share(self) -> float:
@@ -108,7 +109,7 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
     for number, each in enumerate(trial.calls):
         try:
             answers.append(call(subject, _case(each, f"call {number + 1}"), dtype).results)
-        except Fault as fault:
+        except SubjectError as fault:
             return Outcome(trial, answers, fault=fault)
     tapes = [Tape(each) for each in trial.calls]
     judgements = [

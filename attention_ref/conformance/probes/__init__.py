@@ -19,12 +19,11 @@ import numpy as np
 
 from attention_ref.conformance.dialects.adapter import adapted, spoken
 from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.errors import SubjectError, Unsupported, reject
 from attention_ref.conformance.frameworks.arrays import arrays_of
-from attention_ref.conformance.invoke import Fault
 from attention_ref.conformance.probes import answers
 from attention_ref.conformance.probes.answers import Probe
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import Unsupported, options_of
+from attention_ref.conformance.subjects.subject import options_of
 
 _LONGEST = 100
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -99,7 +98,7 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         found = _called(operation, dialect, question, probe)
     except Unsupported as reason:
         return f"cannot be asked: {reason}"
-    except Fault as fault:
+    except SubjectError as fault:
         return f"error: {fault.reason}"
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
         return f"error: {type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"[:_LONGEST]

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterator
 
 from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.probes import Question, ask, questions
-from attention_ref.conformance.subjects.subject import Subject, UsageError
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from attention_ref.conformance.run import Mismatch, Result
+from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.spec.dtypes import DTYPES
 
 

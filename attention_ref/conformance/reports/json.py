@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.run import FAILED, Mismatch, Result
+from attention_ref.conformance.outcome import FAILED, Mismatch, Result
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call

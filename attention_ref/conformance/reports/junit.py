@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.conformance.reports import formatting, summary
-from attention_ref.conformance.run import FAILED, PASSED, Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict
+from attention_ref.conformance.outcome import Result
 from attention_ref.conformance.reports import formatting, matrix, summary
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report

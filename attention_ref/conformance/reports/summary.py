@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict, verdicts_of_cases
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import LEVELS
 from attention_ref.conformance.reports.formatting import count, listed, share
-from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.spec.clauses import clauses
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from attention_ref.conformance import expected_failures
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
+from attention_ref.conformance.outcome import UNSUPPORTED, Result
 from attention_ref.conformance.reports import formatting, summary
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import UNSUPPORTED, Result
 
 if TYPE_CHECKING:
     from attention_ref.conformance.report import Report

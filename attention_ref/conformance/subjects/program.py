@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import IO
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.dispatch import Hang
-from attention_ref.conformance.invoke import Answer, Fault
+from attention_ref.conformance.errors import HangError, SubjectError, UsageError
+from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects import protocol
-from attention_ref.conformance.subjects.subject import Subject, UsageError
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import TIMEOUT
 
 _LONGEST_LINE = 1 << 28
@@ -69,7 +69,7 @@ class Program:
         """Ask for one call.
 
         Raises:
-            Fault: for a crash, a hang, and an answer that is none or is wrong in form.
+            SubjectError: for a crash, a hang, and an answer that is none or is wrong in form.
             Unsupported: where the program says so.
             UsageError: when the program cannot be started.
         """
@@ -77,12 +77,12 @@ class Program:
         self._number += 1
         line, is_late = self._exchanged(process, protocol.request(case, dtype, self._number))
         if is_late:
-            raise Hang(f"it does not answer within {self.timeout:g} s", self._ended())
+            raise HangError(f"it does not answer within {self.timeout:g} s", self._ended())
         if not line.endswith("\n"):
-            raise Fault(_death(process, line), self._ended())
+            raise SubjectError(_death(process, line), self._ended())
         try:
             return protocol.answer(line, case, dtype, self._number)
-        except protocol.OutOfStep:
+        except protocol.ProtocolError:
             self.close()
             raise
 

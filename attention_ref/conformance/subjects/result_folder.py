@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.invoke import Answer, Fault, dtype_of
-from attention_ref.conformance.run import reject, select
+from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError, reject
+from attention_ref.conformance.invoke import dtype_of
+from attention_ref.conformance.outcome import Answer
+from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
 
@@ -83,14 +85,14 @@ def _answer(file: Path, case: Case, dtype: str) -> Answer:
         if file.suffix == ".json":
             return protocol.answer(json.dumps(json.loads(file.read_bytes())), case, dtype)
         arrays = _READERS[file.suffix](file)
-    except protocol.OutOfStep:
-        raise Fault(f"{file} holds no answer") from None
-    except (Fault, Unsupported):
+    except protocol.ProtocolError:
+        raise SubjectError(f"{file} holds no answer") from None
+    except (SubjectError, Unsupported):
         raise
     except Exception as error:
-        raise Fault(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+        raise SubjectError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     if missing := [name for name in case.expected if name not in arrays]:
-        raise Fault(f"{file} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+        raise SubjectError(f"{file} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
     results = {
         name: _read(name, *arrays[name], expected.values.shape, dtype_of(name, dtype))
         for name, expected in case.expected.items()
@@ -105,9 +107,9 @@ def _answer(file: Path, case: Case, dtype: str) -> Answer:
 
 def _read(name: str, values: np.ndarray, found: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if values.shape != shape:
-        raise Fault(f"{name} has the shape {values.shape} instead of {shape}")
+        raise SubjectError(f"{name} has the shape {values.shape} instead of {shape}")
     if found != dtype:
-        raise Fault(f"{name} has the dtype {found} instead of {dtype}")
+        raise SubjectError(f"{name} has the dtype {found} instead of {dtype}")
     return values.astype(np.float64)
 
 

@@ -15,15 +15,7 @@ from attention_ref.spec.operations import OPERATIONS
 if TYPE_CHECKING:
     from attention_ref.conformance.case import Case
     from attention_ref.conformance.dialects.dialect import Dialect
-    from attention_ref.conformance.invoke import Answer
-
-
-class Unsupported(Exception):  # noqa: N818 - it is an answer, not an error
-    """Raised by a subject for what it does not offer. The case counts as unsupported: neither passed nor failed."""
-
-
-class UsageError(ValueError):
-    """A check that cannot be made: a name that does not exist, a choice that selects nothing."""
+    from attention_ref.conformance.outcome import Answer
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
+from attention_ref.conformance.outcome import FAILED
 from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html import subject_section
 from attention_ref.conformance.reports.html.elements import Markup, anchor, code, element, folded, join, link, terms
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import FAILED
 
 _KINDS = {"f": "", "b": " bool", "i": " integer"}
 

@@ -23,8 +23,8 @@ from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.dtypes import DTYPES
 
 if TYPE_CHECKING:
+    from attention_ref.conformance.outcome import Result
     from attention_ref.conformance.report import Report
-    from attention_ref.conformance.run import Result
 
 
 def place(each: Column, clause: str = "") -> str:
