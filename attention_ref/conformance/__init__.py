@@ -19,7 +19,8 @@ from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.conformance.report import ConformanceError, Report
-from attention_ref.conformance.subjects.subject import Subject, room
+from attention_ref.conformance.subjects.room import room
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
 
 __all__ = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.conformance.case import Case
+from attention_ref.spec.dtypes import DTYPES
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
@@ -77,3 +78,8 @@ class Result:
 
 Progress = Callable[[int, int, Result], None]
 """Called after every case with the number done, the number to do, and the last result."""
+
+
+def result_dtype(name: str, dtype: str) -> str:
+    """Return the dtype of a result: that of the inputs; log-sum-exp stays in the dtype that was computed in."""
+    return DTYPES[dtype].arithmetic if name == "log_sum_exp" else dtype

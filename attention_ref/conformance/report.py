@@ -11,7 +11,7 @@ from attention_ref.conformance.clause_verdicts import ClauseVerdict, clause_verd
 from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.conformance.profiles import Reached, reached
 from attention_ref.conformance.reports import json, text
-from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.spec import VERSION
 
 
@@ -34,7 +34,7 @@ class Report:
         remarks: what is known of the subject, by clause; shown where that clause fails.
     """
 
-    subject: Subject
+    subject: BaseSubject
     dtypes: Sequence[str]
     results: Sequence[Result]
     reproduce: Callable[[str, str], str]

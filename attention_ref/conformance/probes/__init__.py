@@ -23,7 +23,7 @@ from attention_ref.conformance.errors import SubjectError, Unsupported, reject
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.probes import answers
 from attention_ref.conformance.probes.answers import Probe
-from attention_ref.conformance.subjects.subject import options_of
+from attention_ref.conformance.signatures import options_of
 
 _LONGEST = 100
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

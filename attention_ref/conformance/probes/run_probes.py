@@ -11,17 +11,18 @@ from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.probes import Question, ask, questions
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
 
 
-def answers(subject: Subject) -> Iterator[tuple[str, str]]:
+def answers(subject: BaseSubject) -> Iterator[tuple[str, str]]:
     """Ask the attention of a subject everything: give the titles of the questions, and the answers.
 
     Raises:
         UsageError: when it has none, or is not called in this process.
     """
-    if subject.ask is not None or "attention" not in subject.operations:
+    if not isinstance(subject, Subject) or "attention" not in subject.operations:
         raise UsageError(f"{subject.name} has no attention in this process that could be asked")
     return _answers(subject)
 

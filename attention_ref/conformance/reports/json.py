@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.outcome import FAILED, Mismatch, Result
-from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
 
@@ -65,7 +65,7 @@ def read(found: Mapping[str, Any]) -> Report:
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
     subject = {name: found[name] for name in ("arrays", "version", "is_room")}
     return Report(
-        Subject(name=found["subject"], operations={}, **subject),
+        BaseSubject(name=found["subject"], operations=(), **subject),
         tuple(found["dtypes"]),
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
