@@ -115,10 +115,11 @@ def _written(report: Report, format: str, output: str | None, colour: bool) -> s
 
 def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:
     """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
+    from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 
     save(path, "")
-    return answers(subject)
+    return answers(subject, PEERS[subject.name].dialect if subject.name in PEERS else "")
 
 
 def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:

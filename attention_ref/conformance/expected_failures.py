@@ -13,15 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attention_ref.conformance.case import Case, all_cases
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.spec.dtypes import DTYPES
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 
 @dataclass(frozen=True)
@@ -70,19 +67,6 @@ class KnownFailures:
             if not any(entry.matches(*check) for check in everything):
                 known = [case.id for case, dtype in everything if dtype in entry.dtypes]
                 _blame(self.name, entry.pattern, known)
-
-
-def written(report: Report) -> list[str]:
-    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
-    failed: dict[str, set[str]] = {}
-    for result in report.failures:
-        if result.known:
-            failed.setdefault(result.known, set()).add(result.case.id)
-    lines = ["Known failures"] if failed else []
-    lines += [f"  {len(cases):4} case{'s' * (len(cases) != 1)}: {reason}" for reason, cases in failed.items()]
-    passed = [result for result in report.results if result.known and result.verdict == PASSED]
-    lines += ["Known to fail, but passing"] if passed else []
-    return lines + [f"  {result.case.id} in {result.dtype}: {result.known}" for result in passed]
 
 
 def read(path: str | Path) -> KnownFailures:
