@@ -9,9 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from attention_ref.backends import ROOMS
 from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
-
-ROOMS = ("numpy", "torch", "keras")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,7 +19,7 @@ from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 if TYPE_CHECKING:
     from attention_ref.conformance import Report, Subject
 
-ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
+ARRAYS = ("numpy", *backends.ENGINES, "keras")
 FORMATS = ("text", "json", "junit", "markdown", "html")
 
 
