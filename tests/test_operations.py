@@ -170,6 +170,12 @@ assert list(inputs) == ["query", "key", "value", "value_scale"]
 assert inputs["value_scale"].shape == (2,)
 assert "attention.formula" in list(attention_clauses._given_clauses(Call("attention", inputs)))
 """,
+    "schemas allow it": """
+from attention_ref import vectors
+inputs = vectors.schema("vectors")["$defs"]["case"]["properties"]["inputs"]["properties"]
+assert inputs["value_scale"] == {"$ref": "#/$defs/real"}
+assert "value_scale" in vectors.schema("recipe")["properties"]["case"]["items"]["properties"]
+""",
     "a level must be found for its profile": """
 from dataclasses import replace
 from attention_ref.conformance import profiles
@@ -178,9 +184,6 @@ case = replace(cases("attention", "core")[0], call=call.changed(value_scale=np.o
 refuses(ValueError, "LEVELS must name its profiles value-scale", lambda: profiles._level(case))
 """,
     "the specification must take it": """
-import inspect
-import subprocess
-import sys
 refuses(TypeError, "value_scale", lambda: call.changed(value_scale=np.ones(2)).specified())
 """,
 }

@@ -22,9 +22,10 @@ from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects.subject import Subject, options_of, signed
 from attention_ref.conformance.timeouts import Late
 from attention_ref.spec.dtypes import DTYPES
-from attention_ref.spec.operations import OPERATIONS
+from attention_ref.spec.operations import ATTENTION, OPERATIONS
 
 _LONGEST_MESSAGE = 300
+_IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
 def call(subject: Subject, case: Case, dtype: str) -> Answer:
@@ -161,7 +162,7 @@ def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str,
 
 def dtype_of(name: str, dtype: str) -> str:
     """Results have the dtype of the inputs, except that log-sum-exp stays in the dtype that was computed in."""
-    return DTYPES[dtype].arithmetic if name == "log_sum_exp" else dtype
+    return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype
 
 
 def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:

@@ -150,7 +150,7 @@ class Dialect:
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def note(self, clause: str) -> str:
-        """Give what the dialect says of a clause, or nothing; a report shows it beside a failure."""
+        """Return what the dialect says of a clause, or nothing; a report shows it beside a failure."""
         says = _EMPTY_ROWS.get(self.empty_row, "") if clause == "attention.empty-row" else ""
         return "; ".join(filter(None, (says, self.notes.get(clause, ""))))
 

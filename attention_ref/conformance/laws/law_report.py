@@ -60,7 +60,7 @@ class LawReport:
         return law_text.write(self)
 
     def counterexample(self, result: LawResult) -> dict[str, Any]:
-        """Give the counterexample of a broken law as data for JSON."""
+        """Return the counterexample of a broken law as data for JSON."""
         if result.outcome is None:
             raise ValueError(f"{result.law.id} is not broken")
         about = {
@@ -84,7 +84,7 @@ class LawReport:
         return paths
 
     def reproduce(self, result: LawResult) -> str:
-        """Give the command that tries a law again."""
+        """Return the command that tries a law again."""
         words = f"attention-ref laws {self.command or shlex.quote(self.subject.name)}"
         if self.replayed:
             return f"{words} --replay {shlex.quote(self.replayed)}"
@@ -93,7 +93,7 @@ class LawReport:
         return words + (f" --seed {self.seed}" if self.seed else "") + " --save ."
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as data for JSON."""
+        """Return the report as data for JSON."""
         return {
             "subject": self.subject.name,
             "version": self.subject.version,
@@ -123,5 +123,5 @@ class LawReport:
 
 
 def name_of(result: LawResult) -> str:
-    """Give the name of a counterexample's file, without its ending."""
+    """Return the name of a counterexample's file, without its ending."""
     return f"{result.law.id}.{result.operation}.{result.dtype}"
