@@ -15,8 +15,8 @@ from attention_ref.commands.command import DIFFERS
 from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.frameworks.arrays import numpy_dtype
-from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.result_folder import folder
+from attention_ref.vectors import array_forms
 
 CASE = "attention/core/plain"
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -42,7 +42,8 @@ def save_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def save_json(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     results = {
-        name: {**protocol.array(array.astype(np.float64)), "dtype": array.dtype.name} for name, array in arrays.items()
+        name: {**array_forms.to_json(array.astype(np.float64)), "dtype": array.dtype.name}
+        for name, array in arrays.items()
     }
     path.with_name(f"{path.name}.json").write_text(json.dumps({"results": results}))
 
