@@ -191,7 +191,7 @@ def main() -> int:
 def _expected(result: attention_truth.Result) -> Expected:
     sizes = np.array(result.roundings, np.float64).reshape(-1, len(Roundings._fields)).T
     shape = result.array.shape
-    return Expected(np.reshape(result.array.values, shape), Roundings(*(size.reshape(shape) for size in sizes)))
+    return Expected(result.array, Roundings(*(size.reshape(shape) for size in sizes)))
 
 
 if __name__ == "__main__":
