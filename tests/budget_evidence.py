@@ -26,7 +26,7 @@ import numpy as np
 from attention_ref import backends, vectors
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected, cases
-from attention_ref.conformance.frameworks.arrays import numpy_dtype
+from attention_ref.conformance.frameworks.interface import numpy_dtype
 from attention_ref.conformance.outcome import PASSED
 from attention_ref.conformance.run import run
 from attention_ref.conformance.subjects import subject

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.frameworks.arrays import Arrays
-from attention_ref.conformance.frameworks.autograd import differentiate
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec.trace import Traced, gradients
 
@@ -116,7 +115,7 @@ Arguments = dict[str, Any]
 
 def autograd(
     room: ModuleType,
-    arrays: Arrays,
+    arrays: Framework,
     case: Mapping[str, Any],
     cotangents: list[np.ndarray],
     operation: str = "attention",
@@ -127,11 +126,10 @@ def autograd(
         outputs = getattr(room, operation)(**inputs, **options, return_weights=True, return_log_sum_exp=True)
         return list(outputs[: len(cotangents)])
 
-    kind = room.__name__.rpartition(".")[-1]
-    return differentiate(kind, function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
+    return arrays.differentiate(function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
 
 
-def make(arrays: Arrays, item: Any) -> Any:
+def make(arrays: Framework, item: Any) -> Any:
     return arrays.make(item, item.dtype.name) if isinstance(item, np.ndarray) else item
 
 
@@ -148,7 +146,7 @@ def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {"query": ~visible.any(axis=-1), "key": ~by_group.any(axis=-2), "value": ~by_group.any(axis=-2)}
 
 
-def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Arrays, case: Mapping[str, Any]) -> None:
+def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Framework, case: Mapping[str, Any]) -> None:
     assert found.keys() == expected.keys()
     allowed = ROUNDINGS * 2.0**-53
     for name, gradient in found.items():
@@ -161,7 +159,7 @@ def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Arrays, cas
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Framework, name: str) -> None:
     case = CASES[name]
     expected, cotangents = truth(case, results=1)
     if room.__name__.endswith("numpy"):
@@ -173,7 +171,7 @@ def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Arrays, 
 
 
 @pytest.mark.parametrize("name", ["sinks", "empty rows", "empty rows with sinks too large for exp", "everything"])
-def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_arrays: Framework, name: str) -> None:
     if room.__name__.endswith("numpy"):
         pytest.skip("NumPy has the gradients of the output alone")
     expected, cotangents = truth(CASES[name], results=3)
@@ -183,7 +181,7 @@ def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_array
 @pytest.mark.parametrize("hidden_by", [{"key_lengths": LENGTHS, **POISON}, POISON_BEHIND_MASK], ids=", ".join)
 @pytest.mark.parametrize("name", OTHER_SCORES)
 def test_what_is_hidden_reaches_no_gradient_of_other_scores(
-    room: ModuleType, room_arrays: Arrays, name: str, hidden_by: dict[str, Any]
+    room: ModuleType, room_arrays: Framework, name: str, hidden_by: dict[str, Any]
 ) -> None:
     if room.__name__.endswith("numpy"):
         pytest.skip("NumPy has the gradients of attention alone")

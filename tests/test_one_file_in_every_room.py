@@ -14,7 +14,8 @@ from attention_ref import generation, spec, vectors, weights
 from attention_ref.conformance import cases
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.budget import budget, compare
-from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec.arrays import as_array
 
 pytest.importorskip("safetensors", reason="models are saved by safetensors")
@@ -33,7 +34,7 @@ STACKS = ("encoder_stack", "decoder_stack")
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.id)
-def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Arrays, tmp_path) -> None:
+def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Framework, tmp_path) -> None:
     on_jax = room.__name__.endswith("keras") and os.environ.get("KERAS_BACKEND") == "jax"
     if on_jax and dtype == "float32" and not case.id.endswith("four-layers"):
         pytest.skip("JAX compiles every shape anew for every dtype; there the deepest models stand for all in float32")
@@ -82,7 +83,7 @@ SOURCES = {"source": [[1, 2, 3], [3, 4, 0]], "source_lengths": [3, 2]}
 STEPS = 4
 
 
-def _random(config: spec.ModelConfig, arrays: Arrays) -> dict[str, Any]:
+def _random(config: spec.ModelConfig, arrays: Framework) -> dict[str, Any]:
     generator = np.random.default_rng(7)
     shapes = {name: array.shape for name, array in weights.init(config).items()}
     return {name: arrays.make(generator.normal(scale=0.6, size=shape), "float64") for name, shape in shapes.items()}
@@ -99,7 +100,7 @@ class Specified:
     def __init__(self, config: spec.ModelConfig) -> None:
         self.has_source = config.encoder_stack is not None
         self.model = spec.Transformer(
-            config, {n: as_array(a.tolist()) for n, a in _random(config, arrays_of("numpy")).items()}
+            config, {n: as_array(a.tolist()) for n, a in _random(config, framework("numpy")).items()}
         )
 
     def logarithms(self, row: int, text: list[int]) -> np.ndarray:
@@ -114,7 +115,7 @@ def _prompt(row: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleType, room_arrays: Framework) -> None:
     config = CONFIGS[name]
     model = room_model(room, config, _random(config, room_arrays))
     right = generation.greedy(model, np.array(PROMPTS), length=STEPS, **_options(config))
@@ -134,7 +135,7 @@ def test_greedy_decoding_takes_the_most_probable_token(name: str, room: ModuleTy
 
 
 @pytest.mark.parametrize("name", ["decoder", "encoder-decoder"])
-def test_a_beam_that_holds_every_text_finds_the_best_one(name: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_beam_that_holds_every_text_finds_the_best_one(name: str, room: ModuleType, room_arrays: Framework) -> None:
     config, length = CONFIGS[name], 3
     model = room_model(room, config, _random(config, room_arrays))
     options = _options(config)
@@ -161,7 +162,7 @@ def _logarithms(specified: Specified, row: int, text: tuple[int, ...]) -> np.nda
     return _known[key]
 
 
-def test_sampling_follows_the_probabilities(room: ModuleType, room_arrays: Arrays) -> None:
+def test_sampling_follows_the_probabilities(room: ModuleType, room_arrays: Framework) -> None:
     config = CONFIGS["decoder"]
     model = room_model(room, config, _random(config, room_arrays))
     rows = 2000
@@ -175,7 +176,7 @@ def test_sampling_follows_the_probabilities(room: ModuleType, room_arrays: Array
     assert (np.abs(counts - rows * shares) <= 5 * np.sqrt(rows * shares * (1 - shares))).all()
 
 
-def test_a_stop_token_ends_a_row(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_stop_token_ends_a_row(room: ModuleType, room_arrays: Framework) -> None:
     config = CONFIGS["decoder"]
     model = room_model(room, config, _random(config, room_arrays))
     free = generation.greedy(model, np.array([[1, 2, 3]]), length=STEPS)

@@ -14,7 +14,7 @@ from attention_ref import cli
 from attention_ref.commands.command import DIFFERS
 from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.frameworks.arrays import numpy_dtype
+from attention_ref.conformance.frameworks.interface import numpy_dtype
 from attention_ref.conformance.subjects.result_folder import folder
 from attention_ref.vectors import array_forms
 

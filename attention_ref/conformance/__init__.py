@@ -15,7 +15,7 @@ from attention_ref.conformance.clause_verdicts import ClauseVerdict
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.errors import Unsupported, UsageError
-from attention_ref.conformance.frameworks.arrays import KINDS
+from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.conformance.report import ConformanceError, Report

@@ -13,7 +13,7 @@ from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.expected_failures import KnownFailures
-from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.outcome import Progress, Result
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
@@ -149,7 +149,7 @@ def check_subject(
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
     if subject.ask is None:
-        arrays_of(subject.arrays)
+        framework(subject.arrays)
     require_claims(subject)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
     checks = [(case, dtype) for case, dtype in checks if gradients or not case.cotangents]

@@ -16,8 +16,8 @@ import numpy as np
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.chunked_decoding import decoded
 from attention_ref.conformance.errors import MissingArguments, SubjectError, Unsupported
-from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
-from attention_ref.conformance.frameworks.autograd import differentiate
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects.subject import Subject, options_of, signed
 from attention_ref.conformance.timeouts import Late
@@ -38,7 +38,7 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
             changes its inputs.
         Unsupported: when the subject or its arrays do not offer the call, or the subject raises NotImplementedError.
     """
-    arrays = arrays_of(subject.arrays)
+    arrays = framework(subject.arrays)
     given = {name: _made(arrays, values, dtype) for name, values in case.call.inputs.items()}
     before = {name: arrays.read(array) for name, array in given.items() if arrays.is_array(array)}
     told: dict[str, Any] = {}
@@ -61,14 +61,14 @@ def call(subject: Subject, case: Case, dtype: str) -> Answer:
     return Answer(results, taps, tuple(dict.fromkeys(texts)))
 
 
-def _made(arrays: Arrays, values: np.ndarray, dtype: str) -> Any:
+def _made(arrays: Framework, values: np.ndarray, dtype: str) -> Any:
     """Make an array; a single integer stays one."""
     if values.dtype.kind == "i" and not values.shape:
         return int(values)
     return arrays.make(values, {"f": dtype, "b": "bool", "i": "int64"}[values.dtype.kind])
 
 
-def _function(subject: Subject, case: Case, arrays: Arrays, dtype: str) -> Callable[..., Any]:
+def _function(subject: Subject, case: Case, arrays: Framework, dtype: str) -> Callable[..., Any]:
     """Give what is called: the operation itself, or the layer that it builds."""
     function = subject.operations[case.operation]
     if not OPERATIONS[case.operation].is_layer:
@@ -79,7 +79,12 @@ def _function(subject: Subject, case: Case, arrays: Arrays, dtype: str) -> Calla
 
 
 def _called(
-    function: Callable[..., Any], case: Case, given: Mapping[str, Any], told: dict[str, Any], arrays: Arrays, dtype: str
+    function: Callable[..., Any],
+    case: Case,
+    given: Mapping[str, Any],
+    told: dict[str, Any],
+    arrays: Framework,
+    dtype: str,
 ) -> Any:
     """Call, with a tap where the signature names one, and with `like` where the operation has it."""
     everything = {**given, **case.call.options, "config": case.call.config}
@@ -101,7 +106,9 @@ def _accepted(function: Callable[..., Any], case: Case) -> frozenset[str] | None
     return accepted
 
 
-def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: Arrays, dtype: str) -> tuple[Any, ...]:
+def _gradients(
+    subject: Subject, case: Case, given: Mapping[str, Any], arrays: Framework, dtype: str
+) -> tuple[Any, ...]:
     """Ask the subject for the gradients of its inputs, or differentiate through what it does."""
     cotangents = [_made(arrays, values, dtype) for values in case.cotangents.values()]
     inputs = {name: given[name] for name in case.expected}
@@ -115,14 +122,14 @@ def _gradients(subject: Subject, case: Case, given: Mapping[str, Any], arrays: A
             return [_called(operation, case, {**given, **leaves}, {}, arrays, dtype)]
 
         with _blamed():
-            found = differentiate(subject.arrays, function, inputs, cotangents)
+            found = arrays.differentiate(function, inputs, cotangents)
     if not isinstance(found, Mapping) or (missing := [name for name in case.expected if name not in found]):
         told = _kind(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
         raise SubjectError(f"its gradients are {told} instead of a dictionary of {', '.join(case.expected)}")
     return tuple(found[name] for name in case.expected)
 
 
-def _decoded(function: Callable[..., Any], case: Case, arrays: Arrays, dtype: str) -> np.ndarray:
+def _decoded(function: Callable[..., Any], case: Case, arrays: Framework, dtype: str) -> np.ndarray:
     accepted = options_of(signed(function), len(case.call.positional))
     if accepted is not None and case.operation != "Transformer" and "cache" not in accepted:
         raise MissingArguments(("cache",))
@@ -147,7 +154,7 @@ def _blamed() -> Iterator[None]:
         raise SubjectError(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
 
 
-def _results(arrays: Arrays, case: Case, dtype: str, returned: Any) -> dict[str, np.ndarray]:
+def _results(arrays: Framework, case: Case, dtype: str, returned: Any) -> dict[str, np.ndarray]:
     names = list(case.expected)
     items = [returned] if len(names) == 1 and not case.cotangents else returned
     if len(names) > 1 and not isinstance(returned, (tuple, list)):
@@ -165,7 +172,7 @@ def dtype_of(name: str, dtype: str) -> str:
     return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype
 
 
-def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:
+def _told(arrays: Framework, name: str, item: Any, case: Case) -> np.ndarray:
     """Read what a tap was told; its dtype is free."""
     shape = case.taps[name].values.shape
     if not arrays.is_array(item):
@@ -175,7 +182,7 @@ def _told(arrays: Arrays, name: str, item: Any, case: Case) -> np.ndarray:
     return arrays.read(item)
 
 
-def _read(arrays: Arrays, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+def _read(arrays: Framework, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     if not arrays.is_array(item):
         raise SubjectError(f"{name} is {_kind(item)}, not an array of {arrays.name}")
     if tuple(item.shape) != shape:

@@ -12,7 +12,7 @@ from attention_ref.conformance.dialects import axes, option_rules
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, TENSORS, Dialect
 from attention_ref.conformance.dialects.option_rules import Sizes
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
-from attention_ref.conformance.frameworks.native import dtype_of, native_of
+from attention_ref.conformance.frameworks import framework_of
 from attention_ref.conformance.subjects.subject import name_of, signed
 from attention_ref.spec.operations import ATTENTION
 
@@ -120,7 +120,7 @@ class _Call:
         self._check(sizes, query, key, value)
         order = sizes.tiled() if self.dialect.heads == "tiled" and sizes.heads != sizes.groups else None
         layout = axes.parse(self.dialect.layout)
-        given = [query if order is None else native_of(query).take(query, order, -3 % len(query.shape)), key, value]
+        given = [query if order is None else framework_of(query).take(query, order, -3 % len(query.shape)), key, value]
         tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
         said = option_rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
         arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
@@ -130,7 +130,7 @@ class _Call:
 
     def _check(self, sizes: Sizes, query: Any, key: Any, value: Any) -> None:
         """Raise `Unsupported` for what the dialect excludes."""
-        dtype, rank = dtype_of(query), len(query.shape)
+        dtype, rank = framework_of(query).dtype(query), len(query.shape)
         if self.dialect.ranks and rank not in self.dialect.ranks:
             raise Unsupported(f"arrays of rank {' or '.join(map(str, self.dialect.ranks))} only")
         if self.dialect.dtypes and dtype not in self.dialect.dtypes:
@@ -185,4 +185,4 @@ class _Call:
         if order is None:
             return array
         back = sorted(range(len(order)), key=order.__getitem__)
-        return native_of(array).take(array, back, len(sizes.batch))
+        return framework_of(array).take(array, back, len(sizes.batch))

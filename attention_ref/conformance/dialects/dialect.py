@@ -12,7 +12,7 @@ from typing import Any
 
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.errors import UsageError, reject
-from attention_ref.conformance.frameworks.arrays import KINDS
+from attention_ref.conformance.frameworks import KINDS
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION

@@ -12,7 +12,7 @@ import numpy as np
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.dialects.dialect import SIDES, Dialect
 from attention_ref.conformance.errors import Unsupported
-from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
+from attention_ref.conformance.frameworks import framework_of, values_of
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
 
@@ -96,16 +96,16 @@ def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order:
         return _shaped(dialect, option, sizes, order)
     if order is None or "h" not in argument.letters:
         return option
-    return native_of(option).take(option, order, argument.letters.index("h"))
+    return framework_of(option).take(option, order, argument.letters.index("h"))
 
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
     """Return whether there is a NaN or an infinity that nothing hides."""
     has_rules = any(ATTENTION[name].hides and ATTENTION[name].stage == "visibility" for name in options)
     arrays = [query] if has_rules else [query, key, value]
-    numbers = [np.asarray(values_of(array), np.float64) for array in arrays if not is_traced(array)]
+    numbers = [values_of(array) for array in arrays if not framework_of(array).is_traced(array)]
     if "bias" in options:
-        bias = np.asarray(values_of(options["bias"]), np.float64)
+        bias = values_of(options["bias"])
         numbers.append(np.where(bias == -np.inf, 0, bias))
     return not all(np.all(np.isfinite(array)) for array in numbers)
 
@@ -160,8 +160,8 @@ def _lengths(dialect: Dialect, lengths: Any, sizes: Sizes, query: Any) -> Any:
     if dialect.key_lengths == "lengths":
         return lengths
     real = _real(lengths, sizes)
-    native = native_of(query)
-    return native.make(real if dialect.key_lengths == "keys" else ~real, query)
+    framework = framework_of(query)
+    return framework.constant(real if dialect.key_lengths == "keys" else ~real, query)
 
 
 def _real(lengths: Any, sizes: Sizes) -> np.ndarray:
@@ -174,9 +174,9 @@ def _visible(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes, query: 
     """Return the mask: what was given, and the rules that are said by it."""
     mask = options.get("mask")
     for rule in _rules(dialect, options, sizes):
-        native = native_of(query)
-        visible = native.make(rule, query)
-        mask = visible if mask is None else native.both(mask, visible)
+        framework = framework_of(query)
+        visible = framework.constant(rule, query)
+        mask = visible if mask is None else framework.logical_and(mask, visible)
     return mask
 
 
@@ -196,27 +196,27 @@ def _rules(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> Iterat
 
 def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, query: Any) -> dict[str, Any]:
     """Return the arguments mask and bias, as the dialect tells masks from numbers."""
-    found, native = {}, native_of(query)
+    found, framework = {}, framework_of(query)
     if bias is not None and "bias" in words:
         found, bias = {"bias": bias}, None
     if bias is not None or (mask is not None and dialect.mask_kind == "added"):
-        numbers = native.zeros(query) if bias is None else bias
-        hidden = -math.inf if dialect.hidden_score == "-inf" else -DTYPES[dtype_of(query)].largest
-        return found | {"mask": numbers if mask is None else native.where(mask, numbers, hidden)}
+        numbers = framework.scalar(0.0, query) if bias is None else bias
+        hidden = -math.inf if dialect.hidden_score == "-inf" else -DTYPES[framework.dtype(query)].largest
+        return found | {"mask": numbers if mask is None else framework.where(mask, numbers, hidden)}
     if mask is None:
         return found
-    mask = mask if dialect.mask_true == "attends" else native.invert(mask)
-    return found | {"mask": native.cast(mask, query) if dialect.mask_kind == "numbers" else mask}
+    mask = mask if dialect.mask_true == "attends" else framework.logical_not(mask)
+    return found | {"mask": framework.cast(mask, query) if dialect.mask_kind == "numbers" else mask}
 
 
 def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-    """Return a mask the axes that the dialect wants, and its heads the order."""
-    native, shape = native_of(array), tuple(map(int, array.shape))
+    """Return a mask with the axes that the dialect wants and its heads in order."""
+    framework, shape = framework_of(array), tuple(map(int, array.shape))
     if order is not None and len(shape) > 2 and shape[-3] > 1:
-        array = native.take(array, order, len(shape) - 3)
+        array = framework.take(array, order, len(shape) - 3)
     if dialect.mask_layout == "broadcast":
         missing = min(dialect.mask_rank, len(sizes.batch) + 3) - len(shape)
-        return native.reshape(array, (1,) * missing + shape) if missing > 0 else array
+        return framework.reshape(array, (1,) * missing + shape) if missing > 0 else array
     behind = sizes.behind(axes.SCORES)
     full = [size for name in axes.SCORES for size in behind[name]]
     padded = (1,) * (len(full) - len(shape)) + shape
@@ -228,5 +228,5 @@ def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | N
             raise Unsupported(f"a mask that is not the same for all {name if name != 'batch' else 'batch rows'}")
     wanted = [size if name in names else 1 for name, size in zip(places, full, strict=True)]
     kept = [size for name, size in zip(places, full, strict=True) if name in names]
-    array = native.reshape(native.broadcast(native.reshape(array, padded), wanted), kept)
+    array = framework.reshape(framework.broadcast(framework.reshape(array, padded), wanted), kept)
     return axes.arrange(array, phrase, names)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.conformance.errors import Unsupported, reject
-from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.laws import all_laws, counterexample
 from attention_ref.conformance.laws.evaluate import tried
 from attention_ref.conformance.laws.law import Law
@@ -67,7 +67,7 @@ def check_laws(
     for dtype in dtypes:
         if dtype not in DTYPES:
             reject("dtype", dtype, DTYPES)
-    arrays_of(subject.arrays)
+    framework(subject.arrays)
     held = [name for name in subject.operations if name in all_laws.OPERATIONS]
     chosen = all_laws.chosen([op] if op else held, laws)
     results: list[LawResult] = []

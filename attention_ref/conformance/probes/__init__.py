@@ -20,7 +20,7 @@ import numpy as np
 from attention_ref.conformance.dialects.adapter import adapted, spoken
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import SubjectError, Unsupported, reject
-from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.probes import answers
 from attention_ref.conformance.probes.answers import Probe
 from attention_ref.conformance.subjects.subject import options_of
@@ -122,7 +122,7 @@ def _plain(dialect: Dialect, question: Question) -> Dialect:
 
 
 def _called(operation: Callable[..., Any], dialect: Dialect, question: Question, probe: Probe) -> Any:
-    arrays = arrays_of(dialect.arrays)
+    arrays = framework(dialect.arrays)
     dtypes = defaultdict(lambda: question.dtype, question.dtypes)
     given = {"query": probe.query, "key": probe.key, "value": probe.value}
     tensors = [arrays.make(array, dtypes[name]) for name, array in given.items()]

@@ -71,9 +71,9 @@ def _builder(module: ModuleType, name: str, arrays: str) -> Callable[..., Any]:
     def build(config: Any, parameters: Mapping[str, Any]) -> Any:
         options = {}
         if arrays == "keras":
-            from attention_ref.conformance.frameworks.arrays import arrays_of  # it needs this module
+            from attention_ref.conformance.frameworks import framework  # it needs this module
 
-            options["dtype"] = arrays_of(arrays).dtype(next(iter(parameters.values())))
+            options["dtype"] = framework(arrays).dtype(next(iter(parameters.values())))
         layer = getattr(module, name)(config, parameters, **options)
         return layer.eval() if arrays == "torch" else layer
 
