@@ -36,7 +36,7 @@ _FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands
 
 
 def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a broken trial as data for JSON.
+    """Return a broken trial as data for JSON.
 
     Arguments:
         outcome: of the trial.
@@ -85,7 +85,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def trial_of(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
-    """Give the calls and demands of a counterexample, and the budgets of each demand."""
+    """Return the calls and demands of a counterexample, and the budgets of each demand."""
     operation = data["operation"]
     calls = tuple(Call.from_json(operation, each) for each in data["calls"])
     demands = tuple(

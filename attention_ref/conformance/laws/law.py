@@ -103,7 +103,7 @@ class Law:
 
 
 def places(call: Call, result: str) -> np.ndarray:
-    """Give the place of every number of a result, in its shape: what is done to them is done to the numbers."""
+    """Return the place of every number of a result, in its shape: what is done to them is done to the numbers."""
     shape = call.shape(result)
     return np.arange(int(np.prod(shape))).reshape(shape)
 

@@ -30,7 +30,7 @@ class LawReport(LawResults):
         return law_text.write(self)
 
     def counterexample(self, result: LawResult) -> dict[str, Any]:
-        """Give the counterexample of a broken law as data for JSON."""
+        """Return the counterexample of a broken law as data for JSON."""
         if result.outcome is None:
             raise ValueError(f"{result.law.id} is not broken")
         about = {
@@ -54,7 +54,7 @@ class LawReport(LawResults):
         return paths
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as data for JSON."""
+        """Return the report as data for JSON."""
         return {
             "subject": self.subject.name,
             "version": self.subject.version,
@@ -84,5 +84,5 @@ class LawReport(LawResults):
 
 
 def name_of(result: LawResult) -> str:
-    """Give the name of a counterexample's file, without its ending."""
+    """Return the name of a counterexample's file, without its ending."""
     return f"{result.law.id}.{result.operation}.{result.dtype}"

@@ -44,7 +44,7 @@ class LawResults:
         return [result for result in self.results if result.verdict == FAILS]
 
     def reproduce(self, result: LawResult) -> str:
-        """Give the command that tries a law again."""
+        """Return the command that tries a law again."""
         words = f"attention-ref laws {self.command or shlex.quote(self.subject.name)}"
         if self.replayed:
             return f"{words} --replay {shlex.quote(self.replayed)}"

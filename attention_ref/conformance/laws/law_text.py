@@ -92,7 +92,7 @@ def _calls(outcome: Outcome) -> Iterator[str]:
 
 
 def arguments(call: Call) -> Mapping[str, str]:
-    """Give every argument of a call as text."""
+    """Return every argument of a call as text."""
     parameters = {f"parameter {name}": _array(array) for name, array in call.parameters.items()}
     options = {name: json.dumps(value) for name, value in call.options.items()}
     config = {"config": json.dumps(to_json(call.config))} if call.config is not None else {}

@@ -1,4 +1,4 @@
-"""The order of laws: what other laws build on is tried first, and left out of them where it is broken."""
+"""The order of laws: laws about an option come first, and the option is left out of the others where they break."""
 
 from __future__ import annotations
 

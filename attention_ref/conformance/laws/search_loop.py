@@ -116,7 +116,7 @@ def run_law(
 
 
 def _attempt(subject: Subject, law: Law, dtype: str, draws: Callable[[Pick], Draw], record: _Record) -> Attempt:
-    """Give what tries a law once, notes the outcome, and raises where the law is broken."""
+    """Return what tries a law once, notes the outcome, and raises where the law is broken."""
 
     def attempt(pick: Pick) -> None:
         trial = _trial(law, draws(pick))
@@ -140,7 +140,7 @@ def _trial(law: Law, draw: Draw) -> Trial:
 
 
 def offers(subject: Subject, operation: str) -> frozenset[str]:
-    """Give the options that the specification knows and the subject has.
+    """Return the options that the specification knows and the subject has.
 
     A layer has its options when it is built; what it lacks shows when it is called.
     """

@@ -23,7 +23,7 @@ GROUPS, EMPTY_ROWS = "groups", "empty rows"
 
 
 def numbers(largest: int, denominator: int) -> tuple[float, ...]:
-    """Give the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
+    """Return the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
     found = {Fraction(number, denominator) for number in range(-largest * denominator, largest * denominator + 1)}
     return tuple(float(each) for each in sorted(found, key=lambda x: (x.denominator, abs(x), x < 0)))
 
@@ -46,7 +46,7 @@ ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_posi
 
 
 class Rejected(Exception):  # noqa: N818 - the draw is useless, nothing is wrong
-    """Raised where what was drawn says nothing."""
+    """Raised to discard what was drawn, as `hypothesis.reject` does."""
 
 
 class Draw:
@@ -175,5 +175,5 @@ class Draw:
 
 
 def sized(letters: str, sizes: dict[str, int]) -> list[int]:
-    """Give the shape that letters stand for; a digit stands for itself."""
+    """Return the shape that letters stand for; a digit stands for itself."""
     return [int(letter) if letter.isdigit() else sizes[letter] for letter in letters]

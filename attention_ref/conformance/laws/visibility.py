@@ -37,7 +37,7 @@ def _hidden_by(*rules: str) -> Callable[[Draw], Trial]:
 
 
 def _refilled(draw: Draw, call: Call, at: np.ndarray, among: tuple[float, ...] = GARBAGE) -> Call:
-    """Give keys and values at some places other numbers."""
+    """Replace keys and values at some positions by other numbers."""
     changed = {name: call.inputs[name].copy() for name in ("key", "value")}
     for array in changed.values():
         array[:, :, at] = draw.reals(*array[:, :, at].shape, among=among)
