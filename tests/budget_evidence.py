@@ -29,7 +29,7 @@ from attention_ref.conformance.case import Case, Expected, cases
 from attention_ref.conformance.frameworks.interface import numpy_dtype
 from attention_ref.conformance.outcome import PASSED
 from attention_ref.conformance.run import run
-from attention_ref.conformance.subjects import subject
+from attention_ref.conformance.subjects.room import room
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.vectors.build import attention_truth
 from attention_ref.vectors.build.recipe import Recipe
@@ -176,7 +176,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault("JAX_ENABLE_X64", "1")
     module = importlib.import_module(f"attention_ref.{arguments.room}")
-    backend = subject.room(module, arguments.room, "")
+    backend = room(module, arguments.room, "")
     print(f"{'room':8}{'on':10}{'dtype':10}" + "".join(f"{field:>12}" for field in Summary._fields))
     holds = True
     for dtype in arguments.dtypes.split(","):

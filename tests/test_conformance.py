@@ -15,7 +15,7 @@ import pytest
 
 from attention_ref import conformance, spec, vectors
 from attention_ref.conformance import Subject, Unsupported, UsageError, check, check_subject
-from attention_ref.conformance.subjects.subject import options_of
+from attention_ref.conformance.signatures import options_of
 from attention_ref.vectors.array_forms import to_spec
 
 PLAIN = "attention/core/plain"

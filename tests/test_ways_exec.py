@@ -147,7 +147,7 @@ def test_a_program_that_does_not_read_is_ended() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
     more_than_a_pipe_holds = replace(case, call=replace(case.call, inputs={"query": np.zeros(100_000)}))
     with pytest.raises(SubjectError, match="it does not answer within"):
-        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)(more_than_a_pipe_holds, "float64")
+        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5).answer(more_than_a_pipe_holds, "float64")
 
 
 def test_a_program_that_hangs_again_and_again_is_left_alone(run) -> None:
@@ -190,7 +190,7 @@ def test_a_program_ends_with_its_subject(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(FRAME + "    say(zeros(number))\n")
     asked = Program([sys.executable, str(path)], 20)
-    assert asked(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
+    assert asked.answer(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
     process = asked._running()
     asked.close()
     assert process.poll() == 0  # it saw the end of its input

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -86,6 +86,13 @@ def cases(operation: str, profile: str) -> tuple[Case, ...]:
         return tuple(_differentiated(case) for case in every if case.gradient is not None)
     document = vectors.load(operation, profile)
     return tuple(case_of(operation, profile, item) for item in document["cases"])
+
+
+def all_cases() -> Iterator[Case]:
+    """Go through every case of every operation."""
+    for operation in vectors.operations():
+        for profile in profiles(operation):
+            yield from cases(operation, profile)
 
 
 def foundations(operation: str) -> list[Clause]:

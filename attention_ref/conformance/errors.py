@@ -43,6 +43,10 @@ class HangError(SubjectError):
     """There is no answer in time."""
 
 
+class ConformanceError(AssertionError):
+    """What was checked does not conform; the message is the report."""
+
+
 def reject(what: str, name: str, known: Iterable[Any]) -> NoReturn:
     """Raise `UsageError` for a name that does not exist, with those that come close, or all when they are few."""
     names = [str(each) for each in known]

@@ -13,17 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attention_ref import vectors
-from attention_ref.conformance.case import Case
+from attention_ref.conformance.case import Case, all_cases
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.outcome import FAILED, PASSED, Result
-from attention_ref.conformance.run import select
 from attention_ref.spec.dtypes import DTYPES
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 
 @dataclass(frozen=True)
@@ -67,24 +62,11 @@ class KnownFailures:
         stale = [entry for entry in self.entries if not any(entry.matches(*check) for check in chosen)]
         if not stale:
             return
-        everything = select(vectors.operations(), None, tuple(DTYPES))
+        everything = [(case, dtype) for case in all_cases() for dtype in case.dtypes]
         for entry in stale:
             if not any(entry.matches(*check) for check in everything):
-                there = [case.id for case, dtype in everything if dtype in entry.dtypes]
-                _blame(self.name, entry.pattern, there)
-
-
-def written(report: Report) -> list[str]:
-    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
-    failed: dict[str, set[str]] = {}
-    for result in report.failures:
-        if result.known:
-            failed.setdefault(result.known, set()).add(result.case.id)
-    lines = ["Known failures"] if failed else []
-    lines += [f"  {len(cases):4} case{'s' * (len(cases) != 1)}: {reason}" for reason, cases in failed.items()]
-    passed = [result for result in report.results if result.known and result.verdict == PASSED]
-    lines += ["Known to fail, but passing"] if passed else []
-    return lines + [f"  {result.case.id} in {result.dtype}: {result.known}" for result in passed]
+                known = [case.id for case, dtype in everything if dtype in entry.dtypes]
+                _blame(self.name, entry.pattern, known)
 
 
 def read(path: str | Path) -> KnownFailures:

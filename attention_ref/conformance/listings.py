@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance.case import GRADIENTS, Case, cases, foundations, profiles
+from attention_ref.conformance.case import GRADIENTS, Case, all_cases, cases, foundations, profiles
 from attention_ref.conformance.errors import reject
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import to_json
 
 _WIDTH = 100
-
-
-def all_cases() -> Iterator[Case]:
-    """Go through every case of every operation."""
-    for operation in vectors.operations():
-        for profile in profiles(operation):
-            yield from cases(operation, profile)
 
 
 def listed_cases() -> dict[str, str]:

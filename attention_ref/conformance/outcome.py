@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.conformance.case import Case
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
+_IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,8 @@ class Result:
 
 Progress = Callable[[int, int, Result], None]
 """Called after every case with the number done, the number to do, and the last result."""
+
+
+def result_dtype(name: str, dtype: str) -> str:
+    """Return the dtype of a result: that of the inputs; log-sum-exp stays in the dtype that was computed in."""
+    return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype

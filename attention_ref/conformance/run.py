@@ -11,12 +11,11 @@ from attention_ref import vectors
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
-from attention_ref.conformance.dispatch import ask
 from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
-from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.timeouts import watched
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
 
@@ -24,7 +23,7 @@ MOST_HANGS = 3
 
 
 def run(
-    subject: Subject,
+    subject: BaseSubject,
     checks: Sequence[tuple[Case, str]],
     progress: Progress | None = None,
     abandon: Callable[[list[Result]], object] | None = None,
@@ -57,9 +56,9 @@ def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
     return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
 
 
-def _result(subject: Subject, case: Case, dtype: str) -> Result:
+def _result(subject: BaseSubject, case: Case, dtype: str) -> Result:
     try:
-        answer = ask(subject, case, dtype)
+        answer = subject.answer(case, dtype)
     except Unsupported as unsupported:
         reason = str(unsupported) or "without a reason"
         if claim := claimed(case, dtype, subject.claims):

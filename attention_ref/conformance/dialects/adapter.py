@@ -13,7 +13,7 @@ from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, T
 from attention_ref.conformance.dialects.option_rules import Sizes
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework_of
-from attention_ref.conformance.subjects.subject import name_of, signed
+from attention_ref.conformance.signatures import name_of, signed
 from attention_ref.spec.operations import ATTENTION
 
 _ASKED = {result.asked_by: result.name for result in ATTENTION.results if result.asked_by}

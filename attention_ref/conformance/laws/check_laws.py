@@ -14,7 +14,8 @@ from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.law_report import LawReport
 from attention_ref.conformance.laws.scheduling import run_laws
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
-from attention_ref.conformance.subjects.subject import Subject, name_of
+from attention_ref.conformance.signatures import name_of
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
 from attention_ref.spec.operations import OPERATIONS
 

@@ -18,7 +18,6 @@ import numpy as np
 from attention_ref.conformance.budget import Roundings, budget, compare
 from attention_ref.conformance.case import Case, Expected
 from attention_ref.conformance.errors import SubjectError
-from attention_ref.conformance.invoke import call
 from attention_ref.conformance.laws.law import Demand, Term, Trial
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import Array, Traced
@@ -108,7 +107,7 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
     answers: list[Mapping[str, np.ndarray]] = []
     for number, each in enumerate(trial.calls):
         try:
-            answers.append(call(subject, _case(each, f"call {number + 1}"), dtype).results)
+            answers.append(subject.answer(_case(each, f"call {number + 1}"), dtype).results)
         except SubjectError as fault:
             return Outcome(trial, answers, fault=fault)
     tapes = [Tape(each) for each in trial.calls]

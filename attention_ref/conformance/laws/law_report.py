@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_ref.conformance.errors import ConformanceError
 from attention_ref.conformance.laws import counterexample, law_text
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, LawResult
-from attention_ref.conformance.report import ConformanceError
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import VERSION
 from attention_ref.vectors.build.json_text import write

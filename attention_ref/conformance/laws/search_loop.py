@@ -12,7 +12,8 @@ from attention_ref.conformance.laws.evaluate import Outcome, tried
 from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
 from attention_ref.conformance.laws.search import Broken, search
 from attention_ref.conformance.laws.strategies import FEW, MANY, Draw, Pick, Rejected
-from attention_ref.conformance.subjects.subject import Subject, options_of, signed
+from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.vectors.call import Call
 

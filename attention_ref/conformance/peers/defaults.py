@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref.conformance.frameworks import framework
-from attention_ref.conformance.probes import SOMETHING_ELSE
+from attention_ref.conformance.probes.question import SOMETHING_ELSE
 from attention_ref.spec.arrays import as_array
 from attention_ref.spec.primitives import activate, layer_norm, rms_norm
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from attention_ref.conformance.probes.question import Question
 from attention_ref.vectors.array_forms import from_spec
 from attention_ref.vectors.call import Call
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.probes import Question
 
 _SIZES = {"batch": 1, "heads": 2, "groups": 2, "queries": 3, "keys": 4, "size": 4}
 _CLOSE = {"float64": 1e-5, "float32": 1e-5, "float16": 4e-3, "bfloat16": 4e-2}

@@ -9,16 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.outcome import FAILED, Mismatch, Result
-from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 FORMAT = 1
 """Raised when a program that reads reports would have to change."""
@@ -27,12 +25,12 @@ _OF_THE_CASE = ("clauses", "hunts", "seen")
 _AS_THEY_ARE = tuple(each.name for each in fields(Result) if each.name not in ("case", "mismatch"))
 
 
-def write(report: Report) -> str:
+def write(report: CheckResults) -> str:
     """Write a report as JSON."""
     return json.dumps(data(report), indent=1, allow_nan=False)
 
 
-def data(report: Report) -> dict[str, Any]:
+def data(report: CheckResults) -> dict[str, Any]:
     """Give a report as objects, lists, strings and numbers."""
     found = {
         "format": FORMAT,
@@ -53,19 +51,17 @@ def data(report: Report) -> dict[str, Any]:
     return dict(encoded(found))
 
 
-def read(found: Mapping[str, Any]) -> Report:
-    """Make a report from its data.
+def read(found: Mapping[str, Any]) -> CheckResults:
+    """Make the results of a check from the data of a report.
 
     Its cases are those of the vectors; one that is not there has no arrays.
     """
-    from attention_ref.conformance.report import Report
-
     if found.get("format") != FORMAT:
         raise ValueError(f"this is format {found.get('format')!r} of reports; format {FORMAT} is read")
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
     subject = {name: found[name] for name in ("arrays", "version", "is_room")}
-    return Report(
-        Subject(name=found["subject"], operations={}, **subject),
+    return CheckResults(
+        BaseSubject(name=found["subject"], operations=(), **subject),
         tuple(found["dtypes"]),
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
@@ -73,7 +69,7 @@ def read(found: Mapping[str, Any]) -> Report:
     )
 
 
-def _result(report: Report, result: Result) -> dict[str, Any]:
+def _result(report: CheckResults, result: Result) -> dict[str, Any]:
     case = result.case
     return {
         "case": case.id,

@@ -24,8 +24,7 @@ import numpy as np
 
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.errors import SubjectError, Unsupported
-from attention_ref.conformance.invoke import dtype_of
-from attention_ref.conformance.outcome import Answer
+from attention_ref.conformance.outcome import Answer, result_dtype
 from attention_ref.vectors.array_forms import NON_FINITE, to_json
 
 _QUOTED = 80
@@ -72,7 +71,7 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
     if missing := [name for name in case.expected if name not in given]:
         raise SubjectError(f"its answer lacks {', '.join(missing)}")
     results = {
-        name: _read(name, given[name], expected.values.shape, dtype_of(name, dtype))
+        name: _read(name, given[name], expected.values.shape, result_dtype(name, dtype))
         for name, expected in case.expected.items()
     }
     told = fields.get("taps", {})
