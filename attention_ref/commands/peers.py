@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends
 from attention_ref.commands import named_subjects
-from attention_ref.commands.command import CONFORMS, command, save, show
+from attention_ref.commands.command import CONFORMS, command, dtypes, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
@@ -98,7 +98,9 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 def run(options: argparse.Namespace) -> int:
     """Check the peers and write what was asked for."""
     from attention_ref.conformance.reports import text
+    from attention_ref.conformance.run import select
 
+    select([options.operation], options.profile, dtypes(options.dtype))  # which rejects a name that does not exist
     files = [path for path in (options.html, options.markdown, options.json) if path]
     for path in files:
         save(path, "")

@@ -14,6 +14,9 @@ from attention_ref.spec.operations import ATTENTION
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
 
+NOT_ASKED = "not asked, because it hung before"
+"""Why a case is unsupported that comes after one that hung."""
+
 _IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
