@@ -13,6 +13,7 @@ from attention_ref.spec.operations import ATTENTION
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
+
 _IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
@@ -83,5 +84,5 @@ Progress = Callable[[int, int, Result], None]
 
 
 def result_dtype(name: str, dtype: str) -> str:
-    """Return the dtype of a result: that of the inputs; log-sum-exp stays in the dtype that was computed in."""
+    """Return the dtype of a result: that of the inputs, or for log-sum-exp the dtype that was computed in."""
     return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.search_loop import FAILS, LawResult, offers, run_law
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, GROUPS
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import ATTENTION
 

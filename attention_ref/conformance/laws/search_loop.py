@@ -9,9 +9,9 @@ from functools import partial
 from unittest import SkipTest
 
 from attention_ref.conformance.laws.evaluate import Outcome, tried
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
+from attention_ref.conformance.laws.law import Law, Trial
 from attention_ref.conformance.laws.search import Broken, search
-from attention_ref.conformance.laws.strategies import FEW, MANY, Draw, Pick, Rejected
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, FEW, GROUPS, MANY, Draw, Pick, Rejected
 from attention_ref.conformance.signatures import options_of, signed
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import OPERATIONS

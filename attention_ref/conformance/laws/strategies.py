@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import GROUPS
 from attention_ref.spec.arguments import Argument
 from attention_ref.spec.operations import ATTENTION
 from attention_ref.vectors.call import Call
 
 Pick = Callable[[Sequence[Any]], Any]
+
+GROUPS, EMPTY_ROWS = "groups", "empty rows"
+"""What calls may have beside options: heads that share keys and values, and queries that see nothing."""
 
 
 def numbers(largest: int, denominator: int) -> tuple[float, ...]:

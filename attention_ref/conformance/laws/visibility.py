@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.strategies import EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
+from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
 from attention_ref.spec.operations import ATTENTION
 from attention_ref.vectors.call import Call
 
