@@ -41,6 +41,8 @@ MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
 RULES = ATTENTION.hiding
 EVERYTHING = ATTENTION.independent_options
+REQUESTS = tuple(result.asked_by for result in ATTENTION.results if result.asked_by)
+"""The options that ask for results beside the output."""
 ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_positions)
 """The options that do not know the position of a key."""
 
@@ -114,7 +116,7 @@ class Draw:
         for name in extras:
             if self.maybe(name):
                 call = call.changed(**self.option(name, call))
-        wanted = {name: True for name in ("return_weights", "return_log_sum_exp") if self.maybe(name)}
+        wanted = {name: True for name in REQUESTS if self.maybe(name)}
         return call.changed(**wanted)
 
     def _sizes(self, given: dict[str, Any]) -> dict[str, int]:
