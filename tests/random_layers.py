@@ -21,15 +21,17 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case, case_of
-from attention_ref.conformance.frameworks.arrays import numpy_dtype
-from attention_ref.conformance.run import PASSED, Result, run
-from attention_ref.conformance.subjects import subject
-from attention_ref.spec import Array, ModelConfig, Norm, RelativeBias, Rotary
+from attention_ref.conformance.frameworks.interface import numpy_dtype
+from attention_ref.conformance.outcome import PASSED, Result
+from attention_ref.conformance.run import run
+from attention_ref.conformance.subjects.room import room as subject_of
+from attention_ref.spec import ModelConfig, Norm, RelativeBias, Rotary
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, StackConfig
 from attention_ref.spec.config import SINUSOID, AttentionConfig, BlockConfig, FeedForwardConfig, Learned
 from attention_ref.spec.parameters import Parameter, parameters
 from attention_ref.vectors.build.generate import solved
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 OPERATIONS = ("MultiHeadAttention", "Block", "Transformer")
@@ -98,26 +100,26 @@ class Drawing:
             head=head,
         )
 
-    def reals(self, *shape: int, size: float = 1.0, around: float = 0.0) -> Array:
+    def reals(self, *shape: int, size: float = 1.0, around: float = 0.0) -> np.ndarray:
         """Draw numbers that the dtype holds exactly, with every bit of it used."""
         numbers = np.array([self.random.gauss(around, size) for _ in range(int(np.prod(shape)))])
-        return Array(shape, numbers.astype(numpy_dtype(self.dtype)).astype(float).tolist(), "real")
+        return numbers.astype(numpy_dtype(self.dtype)).astype(np.float64).reshape(shape)
 
-    def integers(self, below: int, *shape: int) -> Array:
+    def integers(self, below: int, *shape: int) -> np.ndarray:
         """Draw integers from 0 on."""
-        return Array(shape, [self.random.randrange(below) for _ in range(int(np.prod(shape)))], "integer")
+        return np.array([self.random.randrange(below) for _ in range(int(np.prod(shape)))], np.int64).reshape(shape)
 
-    def parameter(self, parameter: Parameter) -> Array:
+    def parameter(self, parameter: Parameter) -> np.ndarray:
         """Draw a tensor of the parameter tree."""
         size = {"kernel": float(np.prod(parameter.shape[: parameter.inputs])) ** -0.5, "gain": 0.2, "bias": 0.3}
         return self.reals(*parameter.shape, size=size.get(parameter.kind, 1.0), around=parameter.start)
 
-    def of_scores(self, keys: int, heads: int) -> dict[str, Array]:
+    def of_scores(self, keys: int, heads: int) -> dict[str, np.ndarray]:
         """Draw a mask and a bias of the scores."""
-        drawn: dict[str, Array] = {}
+        drawn: dict[str, np.ndarray] = {}
         if self.maybe():
             shown = [self.maybe(0.7) for _ in range(BATCH * LENGTH * keys)]
-            drawn["mask"] = Array((BATCH, 1, LENGTH, keys), shown, "bool")
+            drawn["mask"] = np.array(shown, bool).reshape(BATCH, 1, LENGTH, keys)
         if self.maybe():
             drawn["bias"] = self.reals(heads, LENGTH, keys)
         return drawn
@@ -131,18 +133,10 @@ class Drawing:
         """Draw everything."""
         config, inputs, chunks = getattr(self, f"_{self.operation}")()
         tensors = {name: self.parameter(parameter) for name, parameter in parameters(config).items()}
-        return Recipe(
-            self.name,
-            self.operation,
-            "random",
-            inputs,
-            gradient=False,
-            config=config,
-            parameters=tensors,
-            chunks=chunks,
-        )
+        call = Call(self.operation, inputs, config=config, parameters=tensors, chunks=chunks)
+        return Recipe(self.name, call, "random", gradient=False)
 
-    def _MultiHeadAttention(self) -> tuple[Any, dict[str, Array], Any]:  # noqa: N802 - by the name of the operation
+    def _MultiHeadAttention(self) -> tuple[Any, dict[str, np.ndarray], Any]:  # noqa: N802 - by the name of the operation
         config, inputs = self.attention(), {"query": self.reals(BATCH, LENGTH, MODEL)}
         if config.causal and self.maybe(0.4):
             return config, inputs, self.chunks()
@@ -153,7 +147,7 @@ class Drawing:
             inputs["key_lengths"] = self.integers(keys + 1, BATCH)
         return config, {**inputs, **self.of_scores(keys, config.heads)}, ()
 
-    def _Block(self) -> tuple[Any, dict[str, Array], Any]:  # noqa: N802 - by the name of the operation
+    def _Block(self) -> tuple[Any, dict[str, np.ndarray], Any]:  # noqa: N802 - by the name of the operation
         crosses = self.maybe(0.5)
         config, inputs = self.block(self.attention(), crosses=crosses), {"array": self.reals(BATCH, LENGTH, MODEL)}
         if crosses:
@@ -166,7 +160,7 @@ class Drawing:
             inputs["key_lengths"] = self.integers(LENGTH + 1, BATCH)
         return config, {**inputs, **self.of_scores(LENGTH, config.attention.heads)}, ()
 
-    def _Transformer(self) -> tuple[Any, dict[str, Array], Any]:  # noqa: N802 - by the name of the operation
+    def _Transformer(self) -> tuple[Any, dict[str, np.ndarray], Any]:  # noqa: N802 - by the name of the operation
         config, inputs = self.model(), {"source": self.integers(VOCAB, BATCH, LENGTH)}
         if config.kind == "encoder-decoder":
             inputs["target"] = self.integers(VOCAB, BATCH, LENGTH)
@@ -189,7 +183,7 @@ def results(room: str, seeds: Sequence[int], operation: str, dtype: str) -> list
     """Return what a backend computes of random layers, compared with the truth."""
     module = importlib.import_module(f"attention_ref.{room}")
     checks = [(replace(drawn(seed, operation, dtype), dtypes=(dtype,)), dtype) for seed in seeds]
-    return run(subject.room(module, room, ""), checks)
+    return run(subject_of(module, room, ""), checks)
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import pytest
 
 from attention_ref import generation, spec, weights
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec.arrays import as_array
 
 Text = tuple[int, ...]
@@ -272,7 +272,7 @@ def build(room: ModuleType) -> Callable[[spec.ModelConfig, Mapping[str, Any]], A
 
 
 @pytest.fixture(scope="module")
-def models(room: ModuleType, room_arrays: Arrays) -> Callable[[str], Any]:
+def models(room: ModuleType, room_arrays: Framework) -> Callable[[str], Any]:
     """The models of a room by the names of their configurations, in float64."""
 
     def model(name: str) -> Any:
@@ -460,7 +460,7 @@ WITHOUT_HEAD = {
 
 
 @pytest.mark.parametrize("name", WITHOUT_HEAD)
-def test_a_model_without_a_language_head_is_refused(name: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_model_without_a_language_head_is_refused(name: str, room: ModuleType, room_arrays: Framework) -> None:
     tree = {each: room_arrays.make(array, "float32") for each, array in weights.init(WITHOUT_HEAD[name]).items()}
     model = build(room)(WITHOUT_HEAD[name], tree)
     for operation, needed in NEEDED.items():
@@ -482,7 +482,7 @@ def test_scores_that_are_no_numbers_are_refused(operation: str, bad: float, toke
     assert text.startswith(f"{operation}: each row of the model's scores must have a finite maximum, without NaN.")
 
 
-def test_nan_in_the_parameters_of_a_room_is_refused(room: ModuleType, room_arrays: Arrays) -> None:
+def test_nan_in_the_parameters_of_a_room_is_refused(room: ModuleType, room_arrays: Framework) -> None:
     tree = {each: room_arrays.make(array * NAN, "float64") for each, array in parameters("rotary").items()}
     text = refusal("greedy", build(room)(CONFIGS["rotary"], tree), length=2)
     assert "received nan" in text

@@ -15,21 +15,29 @@ from attention_ref import vectors
 from attention_ref.conformance import Case, cases
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.budget import budget, compare
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 
 OPERATION = "MultiHeadAttention"
 EVERY = [case for profile in vectors.profiles(OPERATION) for case in cases(OPERATION, profile)]
-CAUSAL = [case for case in EVERY if case.config.causal and not (case.chunks or case.options or "key" in case.inputs)]
+CAUSAL = [
+    case
+    for case in EVERY
+    if case.call.config.causal and not (case.call.chunks or case.call.options or "key" in case.call.inputs)
+]
+    case
+    for case in EVERY
+    if case.call.config.causal and not (case.call.chunks or case.call.options or "key" in case.call.inputs)
+]
 KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 
 
 class Attending:
     """A case's layer in a backend, called with NumPy arrays."""
 
-    def __init__(self, case: Case, room: ModuleType, arrays: Arrays) -> None:
+    def __init__(self, case: Case, room: ModuleType, arrays: Framework) -> None:
         self.arrays = arrays
         build = subject_of(room, room.__name__.rpartition(".")[-1], "").operations[OPERATION]
-        self.layer = build(case.config, {name: self.make(array) for name, array in case.parameters.items()})
+        self.layer = build(case.call.config, {name: self.make(array) for name, array in case.call.parameters.items()})
 
     def make(self, array: np.ndarray) -> Any:
         return self.arrays.make(array, KINDS[array.dtype.kind])
@@ -53,8 +61,8 @@ def part(array: np.ndarray, places: slice, past: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CAUSAL, ids=lambda case: case.id)
-def test_a_chunk_at_a_time_is_one_call(case: Case, room: ModuleType, room_arrays: Arrays) -> None:
-    attend, inputs = Attending(case, room, room_arrays), dict(case.inputs)
+def test_a_chunk_at_a_time_is_one_call(case: Case, room: ModuleType, room_arrays: Framework) -> None:
+    attend, inputs = Attending(case, room, room_arrays), dict(case.call.inputs)
     query = inputs.pop("query")
     length = query.shape[1]
     lengths = inputs.pop("key_lengths", np.full(len(query), length))
@@ -71,20 +79,20 @@ def test_a_chunk_at_a_time_is_one_call(case: Case, room: ModuleType, room_arrays
 
 
 def test_the_cases_have_what_the_vectors_do_not_give_behind_a_cache() -> None:
-    assert {"mask", "bias", "positions", "key_lengths"} <= {name for case in CAUSAL for name in case.inputs}
+    assert {"mask", "bias", "positions", "key_lengths"} <= {name for case in CAUSAL for name in case.call.inputs}
 
 
 @pytest.mark.parametrize("name", ["positions/cross-query-offset", "pairs/places-across"])
-def test_other_keys_stand_behind_a_cache(name: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_other_keys_stand_behind_a_cache(name: str, room: ModuleType, room_arrays: Framework) -> None:
     """Keys of another sequence in two calls, row by row, are those of one; queries stand behind the first of them."""
     (case,) = [case for case in EVERY if case.id == f"{OPERATION}/{name}"]
-    attend, key, first = Attending(case, room, room_arrays), case.inputs["key"], case.inputs["query_offset"]
+    attend, key, first = Attending(case, room, room_arrays), case.call.inputs["key"], case.call.inputs["query_offset"]
     batch, length, _ = key.shape
     places = np.minimum(first[:, None] + np.arange(length), length - 1)  # (b,k)
     later = key[np.arange(batch)[:, None], places]
-    options = {"mask": case.inputs["mask"]} if "mask" in case.inputs else {}
-    _, cache = attend(case.inputs["query"], key[:, : max(first)], key_lengths=first)
+    options = {"mask": case.call.inputs["mask"]} if "mask" in case.call.inputs else {}
+    _, cache = attend(case.call.inputs["query"], key[:, : max(first)], key_lengths=first)
     if options:  # no query sees the places of the buffer that are not filled
         options["mask"] = np.pad(options["mask"], [(0, 0), (0, max(first))])
-    output, _ = attend(case.inputs["query"], later, key_lengths=length - first, cache=cache, **options)
+    output, _ = attend(case.call.inputs["query"], later, key_lengths=length - first, cache=cache, **options)
     assert within_budget(output, case)

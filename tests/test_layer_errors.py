@@ -15,7 +15,7 @@ import pytest
 
 from attention_ref import spec, weights
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec.arrays import Array
 from attention_ref.spec.block import Block, BlockCache
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
@@ -149,13 +149,13 @@ def arguments(case: Bad, make: Callable[[np.ndarray], Any]) -> dict[str, Any]:
     return {name: converted(item, make) for name, item in case.given.items()}
 
 
-def layer(room: ModuleType, arrays: Arrays, operation: str, config: Any) -> Any:
+def layer(room: ModuleType, arrays: Framework, operation: str, config: Any) -> Any:
     build = subject_of(room, room.__name__.rpartition(".")[-1], "").operations[operation]
     return build(config, {name: arrays.make(array, "float64") for name, array in weights.init(config).items()})
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_layer_says_what_the_specification_says(name: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_layer_says_what_the_specification_says(name: str, room: ModuleType, room_arrays: Framework) -> None:
     case = BAD[name]
     if name == "bias of another dtype" and room.__name__.endswith("keras"):
         pytest.skip("a Keras layer casts what it is given to the dtype of its policy")
@@ -176,7 +176,7 @@ def test_a_layer_says_what_the_specification_says(name: str, room: ModuleType, r
     assert text in str(error.value)  # Keras writes around it
 
 
-def test_a_stack_refuses_the_cache_of_another_depth(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_stack_refuses_the_cache_of_another_depth(room: ModuleType, room_arrays: Framework) -> None:
     deep = replace(DECODER, decoder_stack=replace(DECODER.decoder_stack, blocks=DECODER.decoder_stack.blocks * 2))
     tokens = room_arrays.make(np.ones((B, Q), int), "int64")
     _, kept = layer(room, room_arrays, "Transformer", deep).decode(tokens, return_cache=True)
@@ -184,7 +184,7 @@ def test_a_stack_refuses_the_cache_of_another_depth(room: ModuleType, room_array
         layer(room, room_arrays, "Transformer", DECODER).decode(tokens, cache=kept)
 
 
-def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_arrays: Framework) -> None:
     embedding = replace(
         DECODER.decoder_stack.embedding, positions=spec.Learned(length=9, offset=2), positions_skip=1, scale=1.0
     )
@@ -205,7 +205,7 @@ def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_
     np.testing.assert_allclose(room_arrays.read(model.read(array)), whole[:, 2:], rtol=1e-12)
 
 
-def test_a_model_names_the_stack_that_it_lacks(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_model_names_the_stack_that_it_lacks(room: ModuleType, room_arrays: Framework) -> None:
     tokens = room_arrays.make(np.ones((B, Q), int), "int64")
     with pytest.raises(spec.SpecificationError, match="a model without encoder_stack has no encoder to call"):
         layer(room, room_arrays, "Transformer", DECODER).encode(tokens)
@@ -214,7 +214,7 @@ def test_a_model_names_the_stack_that_it_lacks(room: ModuleType, room_arrays: Ar
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
-def test_integers_of_any_width_are_taken(dtype: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_integers_of_any_width_are_taken(dtype: str, room: ModuleType, room_arrays: Framework) -> None:
     """Tokens, lengths, positions, types and offsets; a sum of lengths may not fit the dtype that they came in."""
 
     def integers(values: Any, dtype: str) -> Any:

@@ -16,7 +16,7 @@ from attention_ref import vectors
 from attention_ref.conformance import OPERATIONS, Case, cases
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import case_of
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 
 LAYERS = [name for name in OPERATIONS if OPERATIONS[name].is_layer]
 EVERY = [case for name in LAYERS for profile in vectors.profiles(name) for case in cases(name, profile)]
@@ -66,18 +66,22 @@ GRADIENTS = {"torch": torch_gradients, "keras": keras_gradients}
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_gradients_of_a_layer(case: Case, dtype: str, room: ModuleType, room_arrays: Arrays) -> None:
+def test_gradients_of_a_layer(case: Case, dtype: str, room: ModuleType, room_arrays: Framework) -> None:
     name = room.__name__.rpartition(".")[-1]
     if name == "numpy":
         pytest.skip("NumPy differentiates nothing")
     options = {"dtype": dtype} if name == "keras" else {}
-    parameters = {key: room_arrays.make(values, dtype) for key, values in case.parameters.items()}
-    inputs = {key: room_arrays.make(values, KINDS.get(values.dtype.kind, dtype)) for key, values in case.inputs.items()}
-    layer = getattr(room, case.operation)(case.config, parameters, **options)
+    parameters = {key: room_arrays.make(values, dtype) for key, values in case.call.parameters.items()}
+    inputs = {
+        key: room_arrays.make(values, KINDS.get(values.dtype.kind, dtype)) for key, values in case.call.inputs.items()
+    }
+    layer = getattr(room, case.operation)(case.call.config, parameters, **options)
     cotangent = np.reshape(case.gradient["cotangents"]["output"]["values"], case.expected["output"].values.shape)
     found = GRADIENTS[name](layer, inputs, room_arrays.make(cotangent, dtype))
     expected = gradients_of(case)
-    assert set(expected) == {key for key in inputs if case.inputs[key].dtype.kind == "f"} | set(case.parameters)
+    assert set(expected) == {key for key in inputs if case.call.inputs[key].dtype.kind == "f"} | set(
+        case.call.parameters
+    )
     for key, (values, allowed) in expected.items():
         got = np.zeros(values.shape) if found[key] is None else room_arrays.read(found[key])
         assert compare(got, values, budget(allowed, dtype)).share.max(initial=0) <= 1, key
@@ -92,6 +96,6 @@ def gradients_of(case: Case) -> dict[str, tuple[np.ndarray, Any]]:
 
 def test_every_kind_of_layer_has_gradients() -> None:
     assert {case.operation for case in CASES} == {"MultiHeadAttention", "Block", "Transformer"}
-    kinds = {case.config.kind for case in CASES if case.operation == "Transformer"}
+    kinds = {case.call.config.kind for case in CASES if case.operation == "Transformer"}
     assert kinds == {"encoder", "decoder", "encoder-decoder"}
     assert all("attention.empty-row" in case.clauses for case in CASES)

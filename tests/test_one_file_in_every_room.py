@@ -12,7 +12,7 @@ from attention_ref import spec, vectors, weights
 from attention_ref.conformance import cases
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.budget import budget, compare
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 
 pytest.importorskip("safetensors", reason="models are saved by safetensors")
 
@@ -30,19 +30,21 @@ STACKS = ("encoder_stack", "decoder_stack")
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.id)
-def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Arrays, tmp_path) -> None:
+def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Framework, tmp_path) -> None:
     on_jax = room.__name__.endswith("keras") and os.environ.get("KERAS_BACKEND") == "jax"
     if on_jax and dtype == "float32" and not case.id.endswith("four-layers"):
         pytest.skip("JAX compiles every shape anew for every dtype; there the deepest models stand for all in float32")
     path = tmp_path / "model.safetensors"
-    weights.save(path, case.config, {name: array.astype(dtype) for name, array in case.parameters.items()})
+    weights.save(path, case.call.config, {name: array.astype(dtype) for name, array in case.call.parameters.items()})
     config, params = weights.load(path)
     told = {}
     model = room_model(room, config, {name: room_arrays.make(params[name], dtype) for name in params})
-    inputs = {name: room_arrays.make(array, KINDS.get(array.dtype.kind, dtype)) for name, array in case.inputs.items()}
-    output = model(**inputs, **case.options, tap=told.__setitem__)
+    inputs = {
+        name: room_arrays.make(array, KINDS.get(array.dtype.kind, dtype)) for name, array in case.call.inputs.items()
+    }
+    output = model(**inputs, **case.call.options, tap=told.__setitem__)
 
-    assert config == case.config
+    assert config == case.call.config
     assert list(told) == list(case.taps)
     for got, expected in [(output, case.expected["output"]), *((told[n], e) for n, e in case.taps.items())]:
         shares = compare(room_arrays.read(got), expected.values, budget(expected.roundings, dtype)).share
@@ -50,6 +52,6 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Ar
 
 
 def test_every_kind_of_model_has_one_to_four_layers() -> None:
-    stacks = [[getattr(case.config, name) for name in STACKS] for case in WHOLE]
+    stacks = [[getattr(case.call.config, name) for name in STACKS] for case in WHOLE]
     depths = {tuple(len(stack.blocks) if stack else 0 for stack in pair) for pair in stacks}
     assert depths >= {kind for n in (1, 2, 3, 4) for kind in ((n, 0), (0, n), (n, n))}

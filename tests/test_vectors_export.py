@@ -78,9 +78,18 @@ def test_another_process_writes_the_same_bytes(whole: Path, tmp_path: Path) -> N
 
 def test_the_budget_is_the_one_that_the_kit_uses() -> None:
     assert BUDGET["factor"] == budget.FACTOR
-    assert BUDGET["dtypes"] == {
-        name: {"arithmetic": budget.ARITHMETIC[name], **format._asdict()} for name, format in budget.FORMATS.items()
+    formats = {"float64": "float64", "float32": "float32", "float16": "float32"}  # and what is computed in
+    limits = {name: np.finfo(name) for name in formats}
+    assert {name: BUDGET["dtypes"][name] for name in formats} == {
+        name: {
+            "arithmetic": arithmetic,
+            "unit_roundoff": limits[name].eps / 2,
+            "smallest_normal": limits[name].smallest_normal,
+            "smallest_subnormal": limits[name].smallest_subnormal,
+        }
+        for name, arithmetic in formats.items()
     }
+    assert BUDGET["dtypes"]["bfloat16"]["arithmetic"] == "float32"
 
 
 # The README's programs

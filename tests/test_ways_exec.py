@@ -19,11 +19,12 @@ import attention_ref
 from attention_ref import vectors
 from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.errors import SubjectError
 from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.subjects.program import Program, program
+from attention_ref.vectors.array_forms import to_json
 
 CASE = "attention/core/plain"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "kit"
@@ -165,9 +166,9 @@ def test_a_program_that_hangs_is_ended(body: str, run) -> None:
 
 def test_a_program_that_does_not_read_is_ended() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    more_than_a_pipe_holds = replace(case, inputs={"query": np.zeros(100_000)})
-    with pytest.raises(Fault, match="it does not answer within"):
-        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)(more_than_a_pipe_holds, "float64")
+    more_than_a_pipe_holds = replace(case, call=replace(case.call, inputs={"query": np.zeros(100_000)}))
+    with pytest.raises(SubjectError, match="it does not answer within"):
+        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5).answer(more_than_a_pipe_holds, "float64")
 
 
 def test_a_program_that_hangs_again_and_again_is_left_alone(run) -> None:
@@ -210,7 +211,7 @@ def test_a_program_ends_with_its_subject(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(FRAME + "    say(zeros(number))\n")
     asked = Program([sys.executable, str(path)], 20)
-    assert asked(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
+    assert asked.answer(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
     process = asked._running()
     asked.close()
     assert process.poll() == 0  # it saw the end of its input
@@ -227,8 +228,8 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
     for case, dtype in chosen.values():
         request = json.loads(protocol.request(case, dtype, 1), parse_constant=pytest.fail)
         validator.validate(request)
-        for name, values in (*case.inputs.items(), *case.parameters.items()):
-            sent = request["parameters" if name in case.parameters else "inputs"][name]
+        for name, values in (*case.call.inputs.items(), *case.call.parameters.items()):
+            sent = request["parameters" if name in case.call.parameters else "inputs"][name]
             read = np.array(sent["values"], values.dtype).reshape(sent["shape"])
             assert read.tobytes() == values.tobytes() or np.isnan(values).any()
 
@@ -236,9 +237,9 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
 @pytest.mark.parametrize("value", [math.pi, 5e-324, 1.7976931348623157e308, -0.0, math.inf, -math.inf, math.nan, 0.1])
 def test_a_number_survives_both_ways(value: float) -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    poked = np.array(case.inputs["query"])
+    poked = np.array(case.call.inputs["query"])
     poked.flat[5] = value
-    sent = json.loads(protocol.request(replace(case, inputs={**case.inputs, "query": poked}), "float64", 3))
+    sent = json.loads(protocol.request(replace(case, call=case.call.changed(query=poked)), "float64", 3))
     result = {"shape": sent["inputs"]["query"]["shape"], "values": sent["inputs"]["query"]["values"][:36]}
     result["values"] += [sent["inputs"]["query"]["values"][5]] * (48 - len(result["values"]))
     line = json.dumps({"id": 3, "results": {"output": {**result, "shape": [2, 2, 3, 4]}}})
@@ -259,13 +260,13 @@ def test_gradients_are_asked_for_with_their_cotangents() -> None:
 def test_intermediates_of_an_answer_are_compared() -> None:
     case = cases("FeedForward", "core")[0]
     name, tap = next(iter(case.taps.items()))
-    results = {name: protocol.array(expected.values) for name, expected in case.expected.items()}
+    results = {name: to_json(expected.values) for name, expected in case.expected.items()}
     results = {name: {**item, "dtype": "float64"} for name, item in results.items()}
-    told = {name: {**protocol.array(tap.values), "dtype": "float64"}}
+    told = {name: {**to_json(tap.values), "dtype": "float64"}}
     line = json.dumps({"id": 1, "results": results, "taps": told})
     assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
     told[name]["shape"] = [1]
-    with pytest.raises(Fault, match="has the shape"):
+    with pytest.raises(SubjectError, match="has the shape"):
         protocol.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
 
 

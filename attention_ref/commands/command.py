@@ -33,7 +33,9 @@ def takes_json(parser: argparse.ArgumentParser) -> None:
 
 def dtypes(given: Sequence[str] | None) -> tuple[str, ...]:
     """Give the dtypes that `--dtype` names, `all` among them; float64 and float32 when none."""
-    named = given or ("float64", "float32")
+    from attention_ref.spec.dtypes import COMPUTED
+
+    named = given or COMPUTED
     return DTYPES if "all" in named else tuple(dict.fromkeys(named))
 
 

@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any
 from attention_ref.commands.command import DIFFERS, show
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report
-    from attention_ref.conformance.run import Result
+    from attention_ref.conformance import Report, Result
 
 _HANGUP = 1
 """The signal that ends the process that is watched; its number is also the exit code, see `_exits_when_hung_up`."""
@@ -45,7 +44,7 @@ class Watcher:
 
     Arguments:
         seconds: how long a call may take.
-        format, output, colour: how the report is written, as in `check.written`.
+        format, output, colour: how the report is written, as in `report_output.written`.
     """
 
     def __init__(self, seconds: float, *, format: str, output: str | None, colour: bool) -> None:
@@ -142,14 +141,14 @@ def _read(lines: queue.Queue[bytes]) -> None:
 
 def _write(given: dict[str, Any], ended: list[Any]) -> None:
     """Write the report of the calls that have ended, the one that hangs, and those that are never made."""
-    from attention_ref.commands import check
+    from attention_ref.commands.report_output import written
     from attention_ref.conformance import Report
     from attention_ref.conformance.reports.json import not_asked
 
     hanging = given["report"]["results"][len(ended) :]
     results = [*ended, *hanging[:1], *map(not_asked, hanging[1:])]
     report = Report.from_dict({**given["report"], "results": results})
-    show(check.written(report, given["format"], given["output"], colour=given["colour"]))
+    show(written(report, given["format"], given["output"], colour=given["colour"]))
 
 
 def _end(process: int) -> None:

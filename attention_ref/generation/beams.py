@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.generation.arguments import checked_job
 from attention_ref.generation.decoding import Decoding, Generated
+from attention_ref.generation.job import checked_job
 
 
 def beam_search(

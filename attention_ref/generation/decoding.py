@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref.generation.arguments import Job
+from attention_ref.generation.job import Job
 from attention_ref.spec.errors import reject
 
 Array = np.ndarray[Any, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.generation.arguments import Job, checked_job
 from attention_ref.generation.decoding import Array, Decoding, Generated
+from attention_ref.generation.job import Job, checked_job
 
 
 def greedy(model: Any, prompt: Any, *, length: int, **options: Any) -> Generated:

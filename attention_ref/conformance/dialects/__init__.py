@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusion
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
 
 _FOLDER = Path(__file__).parent
 _LISTS = ("by_mask", "returns", "dtypes", "ranks", "exclusions")

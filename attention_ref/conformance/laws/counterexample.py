@@ -23,23 +23,21 @@ from typing import Any, get_args
 
 import numpy as np
 
-from attention_ref.conformance import json_arrays
-from attention_ref.conformance.budget import FORMATS
-from attention_ref.conformance.json_arrays import encoded
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Relation, Term, Trial
-from attention_ref.conformance.laws.law_call import Call
-from attention_ref.conformance.operations import OPERATIONS, configuration
-from attention_ref.conformance.subjects.subject import UsageError
 from attention_ref.spec import VERSION
-from attention_ref.spec.records import to_json
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import OPERATIONS
+from attention_ref.vectors.array_forms import encoded, to_json
+from attention_ref.vectors.call import Call
 
 FORMAT = 1
 _FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands")
 
 
 def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a broken trial as data for JSON.
+    """Return a broken trial as data for JSON.
 
     Arguments:
         outcome: of the trial.
@@ -89,13 +87,13 @@ def read(path: str | Path) -> dict[str, Any]:
     texts += clauses if isinstance(clauses, list) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise UsageError(f"{path} is no counterexample of a law: its names are not texts")
-    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in FORMATS:
+    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
         raise UsageError(f"{path} is a counterexample of another format or version")
     return data
 
 
 def trial_of(data: Mapping[str, Any], path: str | Path) -> tuple[Trial, list[np.ndarray]]:
-    """Give the calls and demands of a counterexample that was read, and the budgets of each demand.
+    """Return the calls and demands of a counterexample that was read, and the budgets of each demand.
 
     Raises:
         UsageError: where they are no calls and demands, or do not fit each other.
@@ -134,7 +132,7 @@ def _check(demand: Demand, budgets: np.ndarray, calls: Sequence[Call]) -> None:
 
 def _trial(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
     operation = data["operation"]
-    calls = tuple(_read_call(operation, each) for each in data["calls"])
+    calls = tuple(Call.from_json(operation, each) for each in data["calls"])
     demands = tuple(
         Demand(_terms(each["left"]), _terms(each["right"]), each["relation"], _reals(each["constants"]))
         for each in data["demands"]
@@ -143,26 +141,8 @@ def _trial(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
 
 
 def _call(call: Call, answer: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    parameters = {name: json_arrays.array(array) for name, array in call.parameters.items()}
-    return {
-        "inputs": {name: json_arrays.array(array) for name, array in call.inputs.items()},
-        "options": {name: list(value) if isinstance(value, tuple) else value for name, value in call.options.items()},
-        **({"config": to_json(call.config), "parameters": parameters} if call.config is not None else {}),
-        **({"chunks": call.chunks} if call.chunks else {}),
-        "returns": list(call.results),
-        "came": {name: json_arrays.array(array) for name, array in answer.items()},
-    }
-
-
-def _read_call(operation: str, data: Mapping[str, Any]) -> Call:
-    return Call(
-        operation,
-        inputs={name: json_arrays.read_array(array) for name, array in data["inputs"].items()},
-        options={name: tuple(value) if isinstance(value, list) else value for name, value in data["options"].items()},
-        config=configuration(operation, data.get("config")),
-        parameters={name: json_arrays.read_array(array) for name, array in data.get("parameters", {}).items()},
-        chunks=tuple(map(tuple, data.get("chunks", ()))),
-    )
+    came = {name: to_json(array) for name, array in answer.items()}
+    return {**call.to_json(), "returns": list(call.results), "came": came}
 
 
 def _demand(demand: Demand, budgets: np.ndarray) -> dict[str, Any]:

@@ -11,44 +11,20 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.dispatch import Hang
-from attention_ref.conformance.invoke import Answer, Fault
+from attention_ref.conformance.errors import HangError, SubjectError, UsageError
+from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects import protocol
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.last_lines import LastLines
-from attention_ref.conformance.subjects.subject import Subject, UsageError
 from attention_ref.conformance.timeouts import TIMEOUT
 
 _LONGEST_LINE = 1 << 28
 _LAST_LINES = 8
 _TO_END = 1.0
-
-
-def program(
-    command: str | Sequence[str],
-    operations: Sequence[str] = ("attention",),
-    timeout: float | None = TIMEOUT,
-    name: str | None = None,
-) -> Subject:
-    """Give a program as a subject: it is asked as `exchange` says, line after line until its input ends.
-
-    Arguments:
-        command: the program and its arguments; a string is split as a shell would, and no shell is run.
-        operations: what it is asked for.
-        timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
-        name: what the report calls it; by default the command.
-    """
-    words = _words(command) if isinstance(command, str) else list(command)
-    asked = Program(words, timeout)
-    return Subject(name or shlex.join(words), "json", dict.fromkeys(operations, asked), timeout=timeout, ask=asked)
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"{command!r} is not a command: {error}") from error
 
 
 class Program:
@@ -64,11 +40,11 @@ class Program:
         self._errors: LastLines | None = None
         self._end: weakref.finalize[..., Program] | None = None
 
-    def __call__(self, case: Case, dtype: str) -> Answer:
+    def answer(self, case: Case, dtype: str) -> Answer:
         """Ask for one call.
 
         Raises:
-            Fault: for a crash, a hang, and an answer that is none or is wrong in form.
+            SubjectError: for a crash, a hang, and an answer that is none or is wrong in form.
             Unsupported: where the program says so.
             UsageError: when the program cannot be started.
         """
@@ -76,12 +52,12 @@ class Program:
         self._number += 1
         line, is_late = self._exchanged(process, protocol.request(case, dtype, self._number))
         if is_late:
-            raise Hang(f"it does not answer within {self.timeout:g} s", self._ended())
+            raise HangError(f"it does not answer within {self.timeout:g} s", self._ended())
         if not line.endswith("\n"):
-            raise Fault(_death(process, line), self._ended())
+            raise SubjectError(_death(process, line), self._ended())
         try:
             return protocol.answer(line, case, dtype, self._number)
-        except protocol.OutOfStep:
+        except protocol.ProtocolError:
             self.close()
             raise
 
@@ -139,6 +115,44 @@ class Program:
         kept = self._errors.lines(_TO_END)[-_LAST_LINES:]
         self.close()
         return "\n".join(["its stderr ends:", *kept]) if kept else ""
+
+
+@dataclass(frozen=True)
+class ProgramSubject(BaseSubject):
+    """A program in any language that answers requests."""
+
+    program: Program
+
+    option: ClassVar[str] = "--exec"
+
+    def answer(self, case: Case, dtype: str) -> Answer:
+        """Ask the program, which is ended when it takes too long."""
+        return self.program.answer(case, dtype)
+
+
+def program(
+    command: str | Sequence[str],
+    operations: Sequence[str] = ("attention",),
+    timeout: float | None = TIMEOUT,
+    name: str | None = None,
+) -> ProgramSubject:
+    """Return a program as a subject: it is asked as `protocol` says, line after line until its input ends.
+
+    Arguments:
+        command: the program and its arguments; a string is split as a shell would, and no shell is run.
+        operations: what it is asked for.
+        timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
+        name: what the report calls it; by default the command.
+    """
+    words = _words(command) if isinstance(command, str) else list(command)
+    return ProgramSubject(name or shlex.join(words), "json", operations, Program(words, timeout), timeout=timeout)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"{command!r} is not a command: {error}") from error
 
 
 def _death(process: subprocess.Popen[bytes], line: str) -> str:

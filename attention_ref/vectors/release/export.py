@@ -57,7 +57,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _earlier(folder: Path) -> set[str]:
-    """Give the files of an earlier export; there must be no others."""
+    """Return the files of an earlier export; there must be no others."""
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is not a folder")
     there = {
@@ -75,7 +75,7 @@ def _earlier(folder: Path) -> set[str]:
 
 
 def _is_export(folder: Path) -> bool:
-    """Say whether a folder holds an export, of this version or another."""
+    """Return whether a folder holds an export, of this version or another."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -84,7 +84,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Give the paths that the manifest of an export lists, and its own."""
+    """Return the paths that the manifest of an export lists, and its own."""
     lines = (folder / MANIFEST).read_bytes().decode("utf-8", "replace").splitlines()
     paths = {line.partition("  ")[2] for line in lines} - {""}
     return {path for path in paths if not PurePosixPath(path).is_absolute() and ".." not in path} | {MANIFEST}

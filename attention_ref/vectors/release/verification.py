@@ -74,7 +74,7 @@ def verify(folder: Path) -> Verification:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the content of every file. A link is none: what it points to may change. Nor is a pipe: it has no end."""
+    """Return the content of every file. A link is none: what it points to may change. Nor is a pipe: it has no end."""
     for path in sorted(folder.rglob("*")):
         mode, name = path.lstat().st_mode, path.relative_to(folder).as_posix()
         if stat.S_ISREG(mode):
@@ -103,7 +103,7 @@ def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _names(index: Mapping[str, Any], paths: Collection[str]) -> list[Name]:
-    """Give the vectors of the package that an export is of: what its index says, or else its paths."""
+    """Return the vectors of the package that an export is of: what its index says, or else its paths."""
     said = {(entry["operation"], entry["profile"]) for entry in index.get("files", ())}
     return [name for name in names() if name in said or (not said and vector_path(*name) in paths)]
 
@@ -128,7 +128,7 @@ def _manifest(data: bytes) -> tuple[dict[str, str], list[Problem]]:
 def _problems(
     path: str, data: bytes | None, listed: str | None, expected: bytes | None, is_comparable: bool
 ) -> Iterator[Problem]:
-    """Give what is wrong with one file: at most one problem, the one that explains the others."""
+    """Return what is wrong with one file: at most one problem, the one that explains the others."""
     if data is None:
         text = "it is listed and not there" if listed else "it is neither there nor listed, and the package has it"
         yield Problem("missing", path, text)
