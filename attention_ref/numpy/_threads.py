@@ -21,8 +21,14 @@ from typing import Any
 LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def thread_count() -> int:
-    """Return how many threads may be used: the smallest limit in the environment, else one for each core."""
+_WORTH_THREADS = 2**25
+"""With fewer multiplications than this a second thread costs more than it saves."""
+
+
+def threads_for(multiplications: int) -> int:
+    """Return how many threads to use: the smallest limit in the environment, else one for each core."""
+    if multiplications < _WORTH_THREADS:
+        return 1
     set_limits = [os.environ.get(name, "") for name in LIMITS]
     limits = [int(limit) for limit in set_limits if limit.isdecimal() and int(limit) > 0]
     if limits:

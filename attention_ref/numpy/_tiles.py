@@ -134,7 +134,7 @@ def part(array: Array | None, queries: slice, keys: slice) -> Array | None:
     if array is None:
         return None
     wanted = (queries, keys)[2 - array.ndim :]
-    return array[tuple(at if size != 1 else slice(None) for at, size in zip(wanted, array.shape, strict=True))]
+    return array[(*(at if size != 1 else slice(None) for at, size in zip(wanted, array.shape, strict=True)), ...)]
 
 
 class Heads:
@@ -149,16 +149,16 @@ class Heads:
         *row, head = index
         arrays, sizes = self.arrays, self.sizes
         group = (*row, head // (sizes.heads // sizes.groups))
-        lengths, sinks, bias = arrays["key_lengths"], arrays["sinks"], _of_head(arrays["bias"], index)
+        lengths, sinks, bias = arrays["key_lengths"], arrays["sinks"], of_head(arrays["bias"], index)
         far = sizes.query_length + sizes.key_length  # beyond all keys, whatever a diagonal is
         lowest, highest = (min(max(_of_row(bound, row), -far), far) for bound in self.band)
         return Head(
             query=arrays["query"][index],
             key=widen(arrays["key"][group]),
             value=widen(arrays["value"][group]),
-            mask=_of_head(arrays["mask"], index),
+            mask=of_head(arrays["mask"], index),
             bias=None if bias is None else widen(bias),
-            dropout_mask=_of_head(arrays["dropout_mask"], index),
+            dropout_mask=of_head(arrays["dropout_mask"], index),
             sink=None if sinks is None else widen(sinks)[head],
             lowest=lowest,
             highest=highest,
@@ -171,10 +171,10 @@ def _of_row(array: Array, row: list[int]) -> int:
     return int(array[tuple(row)] if array.ndim else array)
 
 
-def _of_head(array: Array | None, index: tuple[int, ...]) -> Array | None:
+def of_head(array: Array | None, index: tuple[int, ...]) -> Array | None:
     """Take the head at `index` from an array that broadcasts to `(b,h,q,k)`."""
     if array is None:
         return None
     leading = array.shape[:-2]
     wanted = index[len(index) - len(leading) :]
-    return array[tuple(0 if size == 1 else at for at, size in zip(wanted, leading, strict=True))]
+    return array[(*(0 if size == 1 else at for at, size in zip(wanted, leading, strict=True)), ...)]

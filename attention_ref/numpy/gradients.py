@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, Arrays, as_array, check_call, materialize, widen
+from attention_ref.numpy._tile_gradients import tile_gradients
 from attention_ref.numpy.masks import visible_keys
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
@@ -65,10 +66,18 @@ def attention_gradients(
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
-    arrays, _ = check_call("attention_gradients", check_attention, given, options)
-    dtype, arrays = arrays["query"].dtype, materialize(arrays)
+    arrays, sizes = check_call("attention_gradients", check_attention, given, options)
+    dtype = arrays["query"].dtype
     cotangent = _checked("attention_gradients", cotangent, arrays, dtype)
+    gradients = tile_gradients(arrays, sizes, options, cotangent)
+    if gradients is None:
+        gradients = _shaped(_by_formula(materialize(arrays), options, cotangent), given, dtype)
+    return {name: gradients[name].astype(dtype) for name in given if name in gradients}
 
+
+def _by_formula(arrays: Arrays, options: Mapping[str, Any], cotangent: Array) -> dict[str, Array]:
+    """Compute the gradients of attention with all scores at once; they belong to prepared arrays."""
+    scale, softcap = options["scale"], options["softcap"]
     slope = 1 / math.sqrt(arrays["key"].shape[-1]) if scale is None else float(scale)
     scores = arrays["query"] @ arrays["key"].mT * slope  # (b,h,q,k)
     if softcap is not None:
@@ -78,7 +87,7 @@ def attention_gradients(
     product_gradient = np.where(score_gradient != 0, score_gradient * slope, 0)  # (b,h,q,k)
     gradients["query"] = product_gradient @ _finite(arrays["key"])
     gradients["key"] = product_gradient.mT @ _finite(arrays["query"])
-    return _shaped(gradients, given, dtype)
+    return gradients
 
 
 @np.errstate(all="ignore")
