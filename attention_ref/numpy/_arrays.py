@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ Arrays = dict[str, Array | None]
 
 def as_array(given: Any) -> Array:
     """Make an array of what is given; an array stays as it is."""
-    return np.asarray(given)
+    return given if type(given) is np.ndarray else np.asarray(given)
 
 
 def as_integers(operation: str, name: str, given: Any) -> Array:
@@ -26,7 +27,7 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     """
     check_integers(operation, name, given)
     array = as_array(given)
-    if array.dtype == np.uint64:
+    if _name_of(array.dtype) == "uint64":
         check_integers(operation, name, values(array))
     return array
 
@@ -39,14 +40,17 @@ def check_call(
     Returns:
         The arrays as they were given, nothing of them copied, widened or repeated; and the sizes of the call.
     """
-    arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
-    for name in ("query_offset", "key_lengths"):
-        if given[name] is not None:
-            arrays[name] = as_integers(operation, name, given[name])
-    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    arrays: Arrays = dict.fromkeys(given)
+    described = {}
+    for name, array in given.items():
+        if array is not None:
+            is_integer = name in {"query_offset", "key_lengths"}
+            arrays[name] = found = as_integers(operation, name, array) if is_integer else as_array(array)
+            described[name] = describe(found)
     lengths = arrays["key_lengths"]
-    sizes = check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
-    return arrays, sizes
+    if lengths is not None:
+        options = {**options, "key_lengths": values(lengths)}
+    return arrays, check(operation, described, options)
 
 
 def materialize(arrays: Arrays) -> Arrays:
@@ -65,7 +69,12 @@ def materialize(arrays: Arrays) -> Arrays:
 
 def describe(array: Array) -> Described:
     """Give the shape and the name of the dtype."""
-    return Described(array.shape, array.dtype.name)
+    return Described(array.shape, _name_of(array.dtype))
+
+
+@functools.cache  # NumPy composes the name anew every time, which takes as long as a small product
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 def values(array: Array) -> list[Any] | None:
@@ -75,7 +84,8 @@ def values(array: Array) -> list[Any] | None:
 
 def widen(array: Array) -> Array:
     """Give float16 and bfloat16 as float32, in which they are computed."""
-    return array.astype(np.float32) if array.dtype.name in {"float16", "bfloat16"} else array
+    is_narrow = array.itemsize == 2 and _name_of(array.dtype) in {"float16", "bfloat16"}
+    return array.astype(np.float32) if is_narrow else array
 
 
 def _hide_padding(arrays: Arrays) -> None:

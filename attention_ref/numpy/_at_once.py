@@ -32,10 +32,9 @@ def attend_at_once(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> 
     weights, total, maximum = _softmax(_scores(arrays, sizes, options), visible, arrays["sinks"])
     if arrays["dropout_mask"] is not None:
         weights *= arrays["dropout_mask"]
-    output = _by_group(weights, sizes) @ widen(arrays["value"])
-    output = output.reshape(*sizes.scores[:-1], sizes.value_size)
+    output = _by_head(_by_group(weights, sizes) @ widen(arrays["value"]), sizes)
     output /= total * (1 - options["dropout"]) if options["dropout"] else total
-    if not math.isfinite(float(np.sum(output)) + float(np.sum(total))):
+    if not math.isfinite(np.add.reduce(output if output.size else total, axis=None)):
         return None
     results = [output.astype(dtype, copy=False)]
     if options["return_log_sum_exp"]:
@@ -46,8 +45,8 @@ def attend_at_once(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> 
 def _scores(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array:
     """Return the scores with their bias: `(b,h,q,k)`."""
     scale = Scale.of(sizes, options)
-    products = _by_group(scale.queries(arrays["query"]), sizes) @ widen(arrays["key"]).mT
-    scores = scale.apply(products.reshape(sizes.scores))
+    rows = _by_group(scale.queries(arrays["query"]), sizes)
+    scores = scale.apply(_by_head(rows @ widen(arrays["key"]).mT, sizes))
     if arrays["bias"] is not None:
         scores += widen(arrays["bias"])
     return scores
@@ -60,13 +59,13 @@ def _softmax(scores: Array, visible: Array | None, sinks: Array | None) -> tuple
     """
     if visible is not None:
         np.copyto(scores, -np.inf, where=~visible)
-    maximum = np.max(scores, axis=-1, keepdims=True, initial=-np.inf)  # (b,h,q,1)
+    maximum = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)  # (b,h,q,1)
     if sinks is not None:
         sinks = widen(sinks)[:, None, None]  # (h,1,1)
         maximum = np.maximum(maximum, sinks)
     is_empty = None if visible is None else ~np.any(visible, axis=-1, keepdims=True)
     scores -= maximum if is_empty is None else np.where(is_empty, 0, maximum)
-    total = np.sum(np.exp(scores, out=scores), axis=-1, keepdims=True)
+    total = np.add.reduce(np.exp(scores, out=scores), axis=-1, keepdims=True)
     if sinks is not None:
         total += np.exp(sinks - maximum)
     if is_empty is not None:
@@ -80,6 +79,13 @@ def _by_group(rows: Array, sizes: Sizes) -> Array:
         return rows
     queries = sizes.heads // sizes.groups * sizes.query_length
     return rows.reshape(*sizes.batch, sizes.groups, queries, rows.shape[-1])
+
+
+def _by_head(rows: Array, sizes: Sizes) -> Array:
+    """Take the query heads apart again: `(b,g,h/g*q,_)` to `(b,h,q,_)`."""
+    if sizes.heads == sizes.groups:
+        return rows
+    return rows.reshape(*sizes.batch, sizes.heads, sizes.query_length, rows.shape[-1])
 
 
 def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:

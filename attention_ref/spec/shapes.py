@@ -31,6 +31,8 @@ LEGEND: Mapping[str, str] = {
     "n": "vocabulary",
 }
 
+_ROWS = {name: f"{name} must have the shape (..., heads, length, size)" for name in ("query", "key", "value")}
+
 REAL_DTYPES = ("float16", "bfloat16", "float32", "float64", "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
 
@@ -191,6 +193,7 @@ class _Call:
     def __init__(self, operation: str, arrays: Mapping[str, Described | None]) -> None:
         self.operation = operation
         self.arrays = {name: array for name, array in arrays.items() if array is not None}
+        self.first = next(iter(self.arrays.values()), Described((), ""))  # whose dtype the others share
 
     def has(self, name: str) -> bool:
         return name in self.arrays
@@ -205,12 +208,11 @@ class _Call:
     def check_query_key_value(self, *, same_head_size: bool) -> Sizes:
         for name in ("query", "key", "value"):
             self.check_dtype(name)
-            rule = f"{name} must have the shape (..., heads, length, size)"
-            self.check_rank(name, 3, rule, at_least=True)
+            self.check_rank(name, 3, _ROWS[name], at_least=True)
         query, key, value = self.shape("query"), self.shape("key"), self.shape("value")
         for name in ("key", "value"):
             other = self.shape(name)
-            if len(other) != len(query) or _any_differ(other[:-3], query[:-3]):
+            if len(other) != len(query) or (other[:-3] != query[:-3] and _any_differ(other[:-3], query[:-3])):
                 rule = f"query and {name} must have the same leading batch sizes"
                 self.reject(rule, f"{shape_text(query[:-3])} and {shape_text(other[:-3])}")
         self._check_same(key[-3], value[-3], "key and value must have the same number of heads g")
@@ -224,7 +226,9 @@ class _Call:
             )
         if query[-1] == 0:
             self.reject("the head size d must be at least 1", "0")
-        batch = tuple(a if a is not None else b for a, b in zip(query[:-3], key[:-3], strict=True))
+        batch = query[:-3]
+        if None in batch:
+            batch = tuple(a if a is not None else b for a, b in zip(batch, key[:-3], strict=True))
         return Sizes(batch, heads, groups, query[-2], key[-2], query[-1], value[-1])
 
     def check_visibility(self, sizes: Sizes, options: Mapping[str, Any]) -> None:
@@ -248,10 +252,9 @@ class _Call:
             self.check_broadcast("dropout_mask", sizes.scores)
 
     def check_dtype(self, name: str, hint: str = "") -> None:
-        dtype = self.arrays[name].dtype
+        dtype, expected = self.arrays[name].dtype, self.first.dtype
         if dtype not in REAL_DTYPES:
             self.reject(f"{name} must be float16, bfloat16, float32 or float64{hint}", dtype)
-        expected = next(iter(self.arrays.values())).dtype
         if dtype != expected:
             first = next(iter(self.arrays))
             self.reject(f"{first} and {name} must have the same dtype", f"{expected} and {dtype}")
@@ -291,7 +294,9 @@ class _Call:
             self.reject(f"{name} must be {kind}", repr(number))
 
     def check_lengths(self, values: Sequence[int] | None, key_length: int | None) -> None:
-        for length in values or ():
+        if not values:
+            return
+        for length in values:
             if length < 0 or (key_length is not None and length > key_length):
                 self.reject(f"key_lengths must lie between 0 and the key length k = {key_length}", length)
 
@@ -318,7 +323,7 @@ class _Call:
 
 
 def _differ(left: int | None, right: int | None) -> bool:
-    return None not in (left, right) and left != right
+    return left is not None and right is not None and left != right
 
 
 def _any_differ(left: Shape, right: Shape) -> bool:
@@ -326,7 +331,7 @@ def _any_differ(left: Shape, right: Shape) -> bool:
 
 
 def _is_number(number: Any) -> bool:
-    return isinstance(number, Real) and not isinstance(number, bool)
+    return type(number) is float or (isinstance(number, Real) and not isinstance(number, bool))
 
 
 def _is_integer(number: Any) -> bool:
