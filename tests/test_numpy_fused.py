@@ -10,6 +10,7 @@ import itertools
 import math
 import tracemalloc
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,6 +191,14 @@ def assert_within(found: np.ndarray, expected: tuple[np.ndarray, np.ndarray], dt
     assert (error <= FACTOR * UNITS[dtype] * size + np.finfo(dtype).tiny).all(), name
 
 
+@pytest.fixture
+def no_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a call fail that takes the formula's path instead of the fused one."""
+    for module in ("attention", "gradients"):
+        monkeypatch.delattr(import_module(f"attention_ref.numpy.{module}"), "materialize")
+
+
+@pytest.mark.usefixtures("no_formula")
 @pytest.mark.parametrize("names", PAIRS, ids=" and ".join)
 def test_options_alone_and_in_pairs(names: tuple[str, ...]) -> None:
     number = PAIRS.index(names)
@@ -283,6 +292,18 @@ def test_a_row_whose_visible_scores_are_all_minus_infinity_is_not_empty(length: 
     assert np.isnan(attention(query, key, value, causal=True, implementation="fused")).all()
     output = attention(query, key, value, mask=np.zeros((1, length), bool), implementation="fused")
     assert (output == 0).all()
+
+
+@pytest.mark.usefixtures("no_formula")
+@pytest.mark.parametrize("length", [20, 700])
+@pytest.mark.parametrize("score", [-1000, -100, -60, 60, 100, 1000])
+def test_scores_far_from_zero_lose_nothing(score: float, length: int) -> None:
+    """The weights are equal and the output is the mean of values, which a factor of `exp(-60)` would make 0."""
+    query, key = np.full((1, 1, length, 1), score, np.float32), np.ones((1, 1, length, 1), np.float32)
+    value = np.full((1, 1, length, 1), 1e-20, np.float32)
+    output, log_sums = attention(query, key, value, implementation="fused", return_log_sum_exp=True)
+    np.testing.assert_allclose(output, value, rtol=1e-6)
+    np.testing.assert_allclose(log_sums, score + math.log(length), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
