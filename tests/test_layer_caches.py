@@ -24,10 +24,6 @@ CAUSAL = [
     for case in EVERY
     if case.call.config.causal and not (case.call.chunks or case.call.options or "key" in case.call.inputs)
 ]
-    case
-    for case in EVERY
-    if case.call.config.causal and not (case.call.chunks or case.call.options or "key" in case.call.inputs)
-]
 KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from attention_ref.spec.shapes import Described, Sizes
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = np.ndarray
 Arrays = dict[str, Array | None]
@@ -15,32 +16,65 @@ Arrays = dict[str, Array | None]
 
 def as_array(given: Any) -> Array:
     """Make an array of what is given; an array stays as it is."""
-    return np.asarray(given)
+    return given if type(given) is np.ndarray else np.asarray(given)
 
 
-def prepare(
+def as_integers(operation: str, name: str, given: Any) -> Array:
+    """Make an array of integers that int64 holds; others are refused.
+
+    Raises:
+        SpecificationError: for an integer outside int64.
+    """
+    check_integers(operation, name, given)
+    array = as_array(given)
+    if _name_of(array.dtype) == "uint64":
+        check_integers(operation, name, values(array))
+    return array
+
+
+def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Arrays, Any]:
-    """Let the specification check a call, and make its arrays ready for arithmetic.
+) -> tuple[Arrays, Sizes]:
+    """Let the specification check a call.
 
     Returns:
-        The arrays: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
-        key/value head for every query head. And the dtype of the query.
+        The arrays as they were given, nothing of them copied, widened or repeated; and the sizes of the call.
     """
-    arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
-    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    arrays: Arrays = dict.fromkeys(given)
+    described = {}
+    for name, array in given.items():
+        if array is not None:
+            is_integer = name in {"query_offset", "key_lengths"}
+            arrays[name] = found = as_integers(operation, name, array) if is_integer else as_array(array)
+            described[name] = describe(found)
     lengths = arrays["key_lengths"]
-    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
-    ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
     if lengths is not None:
+        options = {**options, "key_lengths": values(lengths)}
+    return arrays, check(operation, described, options)
+
+
+def materialize(arrays: Arrays) -> Arrays:
+    """Make the arrays of a checked call ready for the formula.
+
+    Returns:
+        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head for
+        every query head.
+    """
+    ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
+    if ready["key_lengths"] is not None:
         _hide_padding(ready)
     _repeat_heads(ready)
-    return ready, arrays["query"].dtype
+    return ready
 
 
 def describe(array: Array) -> Described:
     """Give the shape and the name of the dtype."""
-    return Described(array.shape, array.dtype.name)
+    return Described(array.shape, _name_of(array.dtype))
+
+
+@functools.cache  # NumPy composes the name anew every time, which takes as long as a small product
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 def values(array: Array) -> list[Any] | None:
@@ -57,7 +91,8 @@ def inspect(given: Any) -> tuple[Described, list[Any] | None]:
 
 def widen(array: Array) -> Array:
     """Give float16 and bfloat16 as float32, in which they are computed."""
-    return array.astype(np.float32) if array.dtype.name in {"float16", "bfloat16"} else array
+    is_narrow = array.itemsize == 2 and _name_of(array.dtype) in {"float16", "bfloat16"}
+    return array.astype(np.float32) if is_narrow else array
 
 
 def _hide_padding(arrays: Arrays) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, Arrays, as_array, prepare, widen
+from attention_ref.numpy._arrays import Array, Arrays, as_array, check_call, materialize, widen
+from attention_ref.numpy._tile_gradients import tile_gradients
 from attention_ref.numpy.masks import visible_keys
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
@@ -65,9 +66,18 @@ def attention_gradients(
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
-    arrays, dtype = prepare("attention_gradients", check_attention, given, options)
+    arrays, sizes = check_call("attention_gradients", check_attention, given, options)
+    dtype = arrays["query"].dtype
     cotangent = _checked("attention_gradients", cotangent, arrays, dtype)
+    gradients = tile_gradients(arrays, sizes, options, cotangent)
+    if gradients is None:
+        gradients = _shaped(_by_formula(materialize(arrays), options, cotangent), given, dtype)
+    return {name: gradients[name].astype(dtype) for name in given if name in gradients}
 
+
+def _by_formula(arrays: Arrays, options: Mapping[str, Any], cotangent: Array) -> dict[str, Array]:
+    """Compute the gradients of attention with all scores at once; they belong to prepared arrays."""
+    scale, softcap = options["scale"], options["softcap"]
     slope = 1 / math.sqrt(arrays["key"].shape[-1]) if scale is None else float(scale)
     scores = arrays["query"] @ arrays["key"].mT * slope  # (b,h,q,k)
     if softcap is not None:
@@ -77,7 +87,7 @@ def attention_gradients(
     product_gradient = np.where(score_gradient != 0, score_gradient * slope, 0)  # (b,h,q,k)
     gradients["query"] = product_gradient @ _finite(arrays["key"])
     gradients["key"] = product_gradient.mT @ _finite(arrays["query"])
-    return _shaped(gradients, given, dtype)
+    return gradients
 
 
 @np.errstate(all="ignore")
@@ -121,7 +131,8 @@ def additive_attention_gradients(
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     given |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    arrays, dtype = prepare("additive_attention_gradients", check_additive_attention, given, options)
+    arrays, _ = check_call("additive_attention_gradients", check_additive_attention, given, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
     cotangent = _checked("additive_attention_gradients", cotangent, arrays, dtype)
 
     left, right = (_project(arrays[name], arrays[f"{name}_kernel"]) for name in ("query", "key"))  # (b,h,q,a) (b,h,k,a)
@@ -174,7 +185,8 @@ def multiplicative_attention_gradients(
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     given |= {"score_kernel": score_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    arrays, dtype = prepare("multiplicative_attention_gradients", check_multiplicative_attention, given, options)
+    arrays, _ = check_call("multiplicative_attention_gradients", check_multiplicative_attention, given, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
     cotangent = _checked("multiplicative_attention_gradients", cotangent, arrays, dtype)
 
     left = _project(arrays["query"], arrays["score_kernel"])  # (b,h,q,e)

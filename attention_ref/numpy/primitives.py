@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, as_array, describe, widen
+from attention_ref.numpy._normal import times_normal_distribution
 from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-"""The error function, which NumPy lacks."""
 
 
 @np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -168,7 +166,7 @@ def relu(x: Array) -> Array:
 
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
-    return (x / 2 * (1 + _erf(x / math.sqrt(2)))).astype(x.dtype)
+    return times_normal_distribution(widen(x)).astype(x.dtype, copy=False)
 
 
 def gelu_tanh(x: Array) -> Array:

@@ -37,8 +37,16 @@ LEGEND: Mapping[str, str] = {
     "u": "buckets of distance",
 }
 
+_ROWS = {name: f"{name} must have the shape (..., heads, length, size)" for name in ("query", "key", "value")}
+
 REAL_DTYPES = (*DTYPES, "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
+
+IMPLEMENTATIONS = ("auto", "fused", "reference")
+"""The paths of a backend's attention: the fused one where the options allow, the fused one, the formula as written."""
+
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+"""What an offset, a length or a distance may be: the integers of int64."""
 
 
 class Described(NamedTuple):
@@ -72,8 +80,9 @@ def check_attention(operation: str, arrays: Mapping[str, Described | None], opti
         operation: the name to report.
         arrays: `query`, `key`, `value` and, where given, `mask`, `bias`, `sinks`, `dropout_mask`, `key_lengths` and a
             `query_offset` that is an array.
-        options: `scale`, `softcap`, `window`, `dropout` and `causal` as the caller gave them; under `key_lengths` a
-            list of its values, where they can be read before the call runs.
+        options: `scale`, `softcap`, `window`, `dropout` and `causal` as the caller gave them; under `key_lengths` and
+            `query_offset` lists of their values, where they can be read before the call runs. A `query_offset` needs
+            that only where its dtype holds more than int64 does.
 
     Raises:
         SpecificationError: for anything that the specification does not define.
@@ -136,6 +145,39 @@ def check_key_lengths(
     call.check_lengths(values, key_length)
 
 
+def check_window(operation: str, window: Any) -> None:
+    """Check a window alone: a pair of distances from 0 to 2^63 - 1, None where open."""
+    _Call(operation, {}).check_window(window)
+
+
+def check_integers(operation: str, name: str, given: Any) -> None:
+    """Check that integers lie within int64, as the caller gave them.
+
+    A backend calls this before it makes an array of them, where they might wrap around or raise an error of its own.
+
+    Arguments:
+        operation: the name to report.
+        name: of the argument.
+        given: an integer, or integers in lists and tuples of any depth. Anything else passes, for the dtype of an array
+            is checked with the other arrays; the values of one of uint64 are to be given as a list.
+
+    Raises:
+        SpecificationError: for an integer outside -2^63 to 2^63 - 1.
+    """
+    if isinstance(given, int):
+        if not SMALLEST_INTEGER <= given <= LARGEST_INTEGER:
+            reject(operation, f"{name} must lie between -2^63 and 2^63 - 1", given)
+    elif isinstance(given, (list, tuple)):
+        for inner in given:
+            check_integers(operation, name, inner)
+
+
+def check_implementation(operation: str, implementation: Any) -> None:
+    """Check the choice between the paths of a backend's attention."""
+    if not isinstance(implementation, str) or implementation not in IMPLEMENTATIONS:
+        reject(operation, "implementation must be 'auto', 'fused' or 'reference'", repr(implementation))
+
+
 def check_softmax(
     operation: str, scores: Described, visible: Described | None = None, sinks: Described | None = None
 ) -> None:
@@ -157,6 +199,7 @@ class _Call:
     def __init__(self, operation: str, arrays: Mapping[str, Described | None]) -> None:
         self.operation = operation
         self.arrays = {name: array for name, array in arrays.items() if array is not None}
+        self.first = next(iter(self.arrays.values()), Described((), ""))  # whose dtype the others share
 
     def has(self, name: str) -> bool:
         return name in self.arrays
@@ -171,12 +214,11 @@ class _Call:
     def check_query_key_value(self, *, same_head_size: bool) -> Sizes:
         for name in ("query", "key", "value"):
             self.check_dtype(name)
-            rule = f"{name} must have the shape (..., heads, length, size)"
-            self.check_rank(name, 3, rule, at_least=True)
+            self.check_rank(name, 3, _ROWS[name], at_least=True)
         query, key, value = self.shape("query"), self.shape("key"), self.shape("value")
         for name in ("key", "value"):
             other = self.shape(name)
-            if len(other) != len(query) or _any_differ(other[:-3], query[:-3]):
+            if len(other) != len(query) or (other[:-3] != query[:-3] and _any_differ(other[:-3], query[:-3])):
                 rule = f"query and {name} must have the same leading batch sizes"
                 self.reject(rule, f"{shape_text(query[:-3])} and {shape_text(other[:-3])}")
         self._check_same(key[-3], value[-3], "key and value must have the same number of heads g")
@@ -190,7 +232,9 @@ class _Call:
             )
         if query[-1] == 0:
             self.reject("the head size d must be at least 1", "0")
-        batch = tuple(a if a is not None else b for a, b in zip(query[:-3], key[:-3], strict=True))
+        batch = query[:-3]
+        if None in batch:
+            batch = tuple(a if a is not None else b for a, b in zip(batch, key[:-3], strict=True))
         return Sizes(batch, heads, groups, query[-2], key[-2], query[-1], value[-1])
 
     def check_visibility(self, sizes: Sizes, options: Mapping[str, Any]) -> None:
@@ -203,6 +247,7 @@ class _Call:
         for name in ("query_offset", "key_lengths"):
             if self.has(name):
                 self.check_per_row(name, sizes.batch)
+        check_integers(self.operation, "query_offset", options.get("query_offset"))
         self.check_lengths(options.get("key_lengths"), sizes.key_length)
         if not isinstance(options.get("causal", False), bool):
             self.reject("causal must be True or False", repr(options["causal"]))
@@ -213,10 +258,9 @@ class _Call:
             self.check_broadcast("dropout_mask", sizes.scores)
 
     def check_dtype(self, name: str, hint: str = "") -> None:
-        dtype = self.arrays[name].dtype
+        dtype, expected = self.arrays[name].dtype, self.first.dtype
         if dtype not in REAL_DTYPES:
             self.reject(f"{name} must be float16, bfloat16, float32 or float64{hint}", dtype)
-        expected = next(iter(self.arrays.values())).dtype
         if dtype != expected:
             first = next(iter(self.arrays))
             self.reject(f"{first} and {name} must have the same dtype", f"{expected} and {dtype}")
@@ -256,7 +300,9 @@ class _Call:
             self.reject(f"{name} must be {kind}", repr(number))
 
     def check_lengths(self, values: Sequence[int] | None, key_length: int | None) -> None:
-        for length in values or ():
+        if not values:
+            return
+        for length in values:
             if length < 0 or (key_length is not None and length > key_length):
                 self.reject(f"key_lengths must lie between 0 and the key length k = {key_length}", length)
 
@@ -266,6 +312,8 @@ class _Call:
         is_pair = isinstance(window, (tuple, list)) and len(window) == 2
         if not is_pair or not all(side is None or (_is_integer(side) and side >= 0) for side in window):
             self.reject("window must be a pair (left, right) of distances of at least 0, None where open", repr(window))
+        if not all(side is None or side <= LARGEST_INTEGER for side in window):
+            self.reject("the distances of window must lie between 0 and 2^63 - 1", repr(window))
 
     def check_dropout(self, rate: Any) -> None:
         if not _is_number(rate) or not 0 <= rate < 1:
@@ -281,7 +329,7 @@ class _Call:
 
 
 def _differ(left: int | None, right: int | None) -> bool:
-    return None not in (left, right) and left != right
+    return left is not None and right is not None and left != right
 
 
 def _any_differ(left: Shape, right: Shape) -> bool:
@@ -289,7 +337,7 @@ def _any_differ(left: Shape, right: Shape) -> bool:
 
 
 def _is_number(number: Any) -> bool:
-    return isinstance(number, Real) and not isinstance(number, bool)
+    return type(number) is float or (isinstance(number, Real) and not isinstance(number, bool))
 
 
 def _is_integer(number: Any) -> bool:
