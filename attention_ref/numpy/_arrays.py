@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.spec.shapes import Described, Sizes
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = np.ndarray
 Arrays = dict[str, Array | None]
@@ -16,6 +16,19 @@ Arrays = dict[str, Array | None]
 def as_array(given: Any) -> Array:
     """Make an array of what is given; an array stays as it is."""
     return np.asarray(given)
+
+
+def as_integers(operation: str, name: str, given: Any) -> Array:
+    """Make an array of integers that int64 holds; others are refused.
+
+    Raises:
+        SpecificationError: for an integer outside int64.
+    """
+    check_integers(operation, name, given)
+    array = as_array(given)
+    if array.dtype == np.uint64:
+        check_integers(operation, name, values(array))
+    return array
 
 
 def prepare(
@@ -28,6 +41,9 @@ def prepare(
         key/value head for every query head. And the dtype of the query.
     """
     arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
+    for name in ("query_offset", "key_lengths"):
+        if given[name] is not None:
+            arrays[name] = as_integers(operation, name, given[name])
     described = {name: None if array is None else describe(array) for name, array in arrays.items()}
     lengths = arrays["key_lengths"]
     check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})

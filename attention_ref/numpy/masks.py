@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, as_array, describe, values
+from attention_ref.numpy._arrays import Array, as_array, as_integers, describe, values
+from attention_ref.numpy._band import band, inside
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
+from attention_ref.spec.shapes import check_key_lengths, check_window
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
@@ -28,8 +29,12 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1.
     """
-    return _distances(query_length, key_length, query_offset) <= 0
+    query_offset = as_integers("causal_mask", "query_offset", query_offset)
+    return inside(band(True, query_offset, None), query_length, key_length)
 
 
 def window_mask(query_length: int, key_length: int, window: Window, *, query_offset: Any = 0) -> Array:
@@ -44,15 +49,14 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
+            2^63 - 1.
     """
-    left, right = window
-    distances = _distances(query_length, key_length, query_offset)
-    visible = np.ones_like(distances, dtype=bool)
-    if left is not None:
-        visible = visible & (distances >= -int(left))
-    if right is not None:
-        visible = visible & (distances <= int(right))
-    return visible
+    check_window("window_mask", window)
+    query_offset = as_integers("window_mask", "query_offset", query_offset)
+    return inside(band(False, query_offset, window), query_length, key_length)
 
 
 def length_mask(key_lengths: Any, key_length: int) -> Array:
@@ -68,7 +72,7 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
     """
-    key_lengths = as_array(key_lengths)
+    key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
     return np.arange(key_length) < key_lengths[..., None, None, None]
 
@@ -109,11 +113,3 @@ def visible_keys(
     if key_lengths is not None:
         rules.append(length_mask(key_lengths, key_length))
     return functools.reduce(np.logical_and, rules)
-
-
-def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,1,q,k)` with one offset for each batch row."""
-    query_offset = as_array(query_offset).astype(np.int64)
-    positions = np.arange(query_length) + query_offset[..., None]  # (q,) or (b,q)
-    distances = np.arange(key_length) - positions[..., None]  # (q,k) or (b,q,k)
-    return distances[..., None, :, :] if query_offset.ndim else distances

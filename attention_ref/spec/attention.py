@@ -317,5 +317,5 @@ def _describe(arrays: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str
         name: None if array is None else Described(array.shape, names.get(array.dtype, array.dtype))
         for name, array in arrays.items()
     }
-    lengths = arrays["key_lengths"]
-    return described, {**options, "key_lengths": None if lengths is None else lengths.values}
+    values = {name: None if arrays[name] is None else arrays[name].values for name in ("query_offset", "key_lengths")}
+    return described, options | values

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
 from attention_ref.spec.numbers import Number
-from attention_ref.spec.shapes import Described, check_key_lengths
+from attention_ref.spec.shapes import Described, check_integers, check_key_lengths, check_window
 
 Offsets = int | Sequence[int] | Array
 Window = tuple[int | None, int | None]
@@ -27,9 +27,13 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
 
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1.
+
     How others differ: PyTorch, JAX and Keras align at the top left, which is offset 0, also when q and k differ;
     FlashAttention from 2.1 and x-transformers align at the bottom right; ONNX takes the length of the cache.
     """
+    check_integers("causal_mask", "query_offset", as_array(query_offset).values)
     return _by_position(query_length, key_length, query_offset, lambda distance: distance <= 0)
 
 
@@ -46,9 +50,15 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
 
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
+            2^63 - 1.
+
     How others differ: FlashAttention, JAX and ONNX count the same way. A "sliding window of W" in Keras and in
     transformers' causal models counts the query's own position and is `(W - 1, 0)` here.
     """
+    check_integers("window_mask", "query_offset", as_array(query_offset).values)
+    check_window("window_mask", window)
     left, right = window
     return _by_position(
         query_length,

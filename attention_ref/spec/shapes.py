@@ -34,6 +34,12 @@ LEGEND: Mapping[str, str] = {
 REAL_DTYPES = ("float16", "bfloat16", "float32", "float64", "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
 
+IMPLEMENTATIONS = ("auto", "fused", "reference")
+"""The paths of a backend's attention: the fused one where the options allow, the fused one, the formula as written."""
+
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+"""What an offset, a length or a distance may be: the integers of int64."""
+
 
 class Described(NamedTuple):
     """The shape and the dtype's name of an array; a size that is not known yet is None."""
@@ -66,8 +72,9 @@ def check_attention(operation: str, arrays: Mapping[str, Described | None], opti
         operation: the name to report.
         arrays: `query`, `key`, `value` and, where given, `mask`, `bias`, `sinks`, `dropout_mask`, `key_lengths` and a
             `query_offset` that is an array.
-        options: `scale`, `softcap`, `window`, `dropout` and `causal` as the caller gave them; under `key_lengths` a
-            list of its values, where they can be read before the call runs.
+        options: `scale`, `softcap`, `window`, `dropout` and `causal` as the caller gave them; under `key_lengths` and
+            `query_offset` lists of their values, where they can be read before the call runs. A `query_offset` needs
+            that only where its dtype holds more than int64 does.
 
     Raises:
         SpecificationError: for anything that the specification does not define.
@@ -128,6 +135,39 @@ def check_key_lengths(
     call = _Call(operation, {"key_lengths": key_lengths})
     call.check_per_row("key_lengths", key_lengths.shape if batch is None else batch)
     call.check_lengths(values, key_length)
+
+
+def check_window(operation: str, window: Any) -> None:
+    """Check a window alone: a pair of distances from 0 to 2^63 - 1, None where open."""
+    _Call(operation, {}).check_window(window)
+
+
+def check_integers(operation: str, name: str, given: Any) -> None:
+    """Check that integers lie within int64, as the caller gave them.
+
+    A backend calls this before it makes an array of them, where they might wrap around or raise an error of its own.
+
+    Arguments:
+        operation: the name to report.
+        name: of the argument.
+        given: an integer, or integers in lists and tuples of any depth. Anything else passes, for the dtype of an array
+            is checked with the other arrays; the values of one of uint64 are to be given as a list.
+
+    Raises:
+        SpecificationError: for an integer outside -2^63 to 2^63 - 1.
+    """
+    if isinstance(given, int):
+        if not SMALLEST_INTEGER <= given <= LARGEST_INTEGER:
+            reject(operation, f"{name} must lie between -2^63 and 2^63 - 1", given)
+    elif isinstance(given, (list, tuple)):
+        for inner in given:
+            check_integers(operation, name, inner)
+
+
+def check_implementation(operation: str, implementation: Any) -> None:
+    """Check the choice between the paths of a backend's attention."""
+    if not isinstance(implementation, str) or implementation not in IMPLEMENTATIONS:
+        reject(operation, "implementation must be 'auto', 'fused' or 'reference'", repr(implementation))
 
 
 def check_softmax(
@@ -197,6 +237,7 @@ class _Call:
         for name in ("query_offset", "key_lengths"):
             if self.has(name):
                 self.check_per_row(name, sizes.batch)
+        check_integers(self.operation, "query_offset", options.get("query_offset"))
         self.check_lengths(options.get("key_lengths"), sizes.key_length)
         if not isinstance(options.get("causal", False), bool):
             self.reject("causal must be True or False", repr(options["causal"]))
@@ -260,6 +301,8 @@ class _Call:
         is_pair = isinstance(window, (tuple, list)) and len(window) == 2
         if not is_pair or not all(side is None or (_is_integer(side) and side >= 0) for side in window):
             self.reject("window must be a pair (left, right) of distances of at least 0, None where open", repr(window))
+        if not all(side is None or side <= LARGEST_INTEGER for side in window):
+            self.reject("the distances of window must lie between 0 and 2^63 - 1", repr(window))
 
     def check_dropout(self, rate: Any) -> None:
         if not _is_number(rate) or not 0 <= rate < 1:
