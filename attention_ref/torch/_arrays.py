@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from attention_ref.spec.shapes import Described, Sizes, check_integers
 Array = torch.Tensor
 Arrays = dict[str, Any]
 """By name: tensors, None for what is not given, and a `query_offset` that may be an integer."""
+
+_PLAIN = {bool, int, float, type(None)}
+"""The types of options that a check may be remembered for: a number in a tuple may be equal to one of another type."""
 
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
@@ -53,10 +57,26 @@ def check_call(
             arrays[name] = as_integers(operation, name, array, device)
         else:
             arrays[name] = as_array(array, device)
-    described = {name: describe(array) for name, array in arrays.items() if isinstance(array, Array)}
-    read = {"query_offset": arrays["query_offset"] if type(arrays["query_offset"]) is int else None}
-    read["key_lengths"] = None if arrays["key_lengths"] is None else values(arrays["key_lengths"])
-    return arrays, check(operation, described, {**options, **read})
+    lengths, offset = arrays["key_lengths"], arrays["query_offset"]
+    options = {
+        **options,
+        "query_offset": offset if type(offset) is int else None,
+        "key_lengths": None if lengths is None else values(lengths),
+    }
+    kinds = [(name, array.shape, array.dtype) for name, array in arrays.items() if isinstance(array, Array)]
+    if torch.compiler.is_compiling() or not _PLAIN.issuperset(map(type, options.values())):
+        return arrays, _check(operation, check, tuple(kinds), tuple(options), *options.values())
+    return arrays, _remembered_check(operation, check, tuple(kinds), tuple(options), *options.values())
+
+
+def _check(
+    operation: str, check: Callable[..., Sizes], kinds: tuple[Any, ...], names: tuple[str, ...], *options: Any
+) -> Sizes:
+    described = {name: Described(tuple(shape), _name(dtype)) for name, shape, dtype in kinds}
+    return check(operation, described, dict(zip(names, options, strict=True)))
+
+
+_remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typed, for an option of 1 is not True
 
 
 def materialize(arrays: Arrays) -> Arrays:
@@ -89,7 +109,12 @@ def without_padding(arrays: Arrays) -> Arrays:
 
 def describe(array: Array) -> Described:
     """Give the shape and the name of the dtype."""
-    return Described(tuple(array.shape), str(array.dtype).removeprefix("torch."))
+    return Described(tuple(array.shape), _name(array.dtype))
+
+
+@functools.cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def values(array: Array) -> list[Any] | None:

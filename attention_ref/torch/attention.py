@@ -77,6 +77,11 @@ def attention(
         dropout_mask: boolean, broadcasts to `(b,h,q,k)`; True where a weight is kept.
         return_weights: return the weights `(b,h,q,k)` too, as they are before dropout.
         return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
+        implementation: `"fused"`, PyTorch's fused kernel or blocks of queries, in memory linear in the lengths;
+            `"reference"`, the formula as it is written below; or `"auto"`, fused where the options allow. Weights
+            `(b,h,q,k)` are what a fused path avoids: a tap and `return_weights` take the reference path whatever is
+            chosen, and so do compiled calls, autocast, and calls in which a NaN or an infinity turns up. Calls that
+            need gradients go by blocks, for those of PyTorch's kernel are less accurate and cannot be differentiated.
         tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
@@ -93,10 +98,11 @@ def attention(
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
     check_implementation("attention", implementation)
     arrays, sizes = check_call("attention", check_attention, arrays, options)
-    if tap is None and implementation != "reference" and fused.supports(arrays, options):
+    if implementation != "reference" and tap is None and fused.supports(arrays, options):
         results = fused.attention(arrays, sizes, options)
         if results is not None:
-            return results
+            return results[0] if len(results) == 1 else tuple(results)
+
     dtype, arrays = arrays["query"].dtype, materialize(arrays)
 
     query, key = arrays["query"], arrays["key"]

@@ -49,16 +49,17 @@ def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
     return has_numbers and _is_readable(query) and not torch.is_autocast_enabled(query.device.type)
 
 
-def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Any:
-    """Compute attention; see `attention_ref.torch.attention`.
+def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
+    """Compute a checked call of attention.
 
     Arguments:
-        arrays: the tensors of a call that is checked and that `supports` accepts.
+        arrays: as they were given.
         sizes: of the call.
         options: of the call.
 
     Returns:
-        The results of the call, or None where numbers that are not finite leave it to the formula.
+        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`; None where a NaN or an infinity turns
+        up, for then it matters which products with a weight of 0 are left out.
     """
     results = _attend(arrays, sizes, options)
     if results is None and arrays["key_lengths"] is not None:
@@ -66,23 +67,23 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Any:
     return results
 
 
-def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Any:
+def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
     """Compute the results, or None where something not finite might reach a query that does not see it."""
     has_gradients = _has_gradients(arrays)
     if has_gradients and not _are_bounded(arrays, sizes, options):
         return None
     call = _Call(arrays, sizes, options)
-    if not has_gradients and call.suits_kernel():
-        results = [call.by_kernel()]
-    else:
-        results = call.by_blocks()
+    try:
+        results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
+    except NotImplementedError:  # forward differentiation, which PyTorch's kernel lacks
+        return None
     if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, sizes, options)):
         return None
     query = arrays["query"]
-    output = results[0].reshape(*query.shape[:-1], sizes.value_size).to(query.dtype)
-    if not options["return_log_sum_exp"]:
-        return output
-    return output, results[1].reshape(query.shape[:-1])
+    results[0] = results[0].to(query.dtype)
+    if query.ndim != 4:
+        results = [result.reshape(*query.shape[:-1], *result.shape[3:]) for result in results]
+    return results if options["return_log_sum_exp"] else results[:1]
 
 
 class _Call:
@@ -192,10 +193,12 @@ class _Call:
 
     def _kernel(self, block: Block, mask: Array | None, *, is_causal: bool = False) -> Array:
         """Compute the output of a block, `(b,h,q,v)`."""
-        start, stop, first, last = block
-        query, key, value = self.query[:, :, start:stop], self.key[:, :, first:last], self.value[:, :, first:last]
-        if first == last:
-            return query.new_zeros(*query.shape[:-1], value.shape[-1])
+        query, key, value = self.query, self.key, self.value
+        if block != (0, query.shape[2], 0, key.shape[2]):
+            start, stop, first, last = block
+            query, key, value = query[:, :, start:stop], key[:, :, first:last], value[:, :, first:last]
+            if first == last:
+                return torch.zeros_like(query)
         scale, is_grouped = self.options["scale"], self.sizes.groups != self.sizes.heads
         scale = None if scale is None else float(scale)
         output = scaled_dot_product_attention(
@@ -254,9 +257,14 @@ class _Call:
 
 def _is_readable(query: Array) -> bool:
     """Say whether numbers can be read: not under vmap, on the meta device, or while a CUDA graph is captured."""
-    if query.device.type == "cuda":
-        return not torch.cuda.is_current_stream_capturing()
-    return values(query[(0,) * query.ndim]) is not None
+    if query.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return False
+    if type(query) not in (torch.Tensor, torch.nn.Parameter):
+        return values(query[(0,) * query.ndim]) is not None
+    try:
+        return query.data_ptr() != 0
+    except RuntimeError:
+        return False
 
 
 def _has_gradients(arrays: Arrays) -> bool:
@@ -264,8 +272,8 @@ def _has_gradients(arrays: Arrays) -> bool:
 
 
 def _is_sound(output: Array) -> bool:
-    """Say whether a finite number that is not 0 stands in every row: then nothing but finite scores went into it."""
-    smallest, largest = torch.aminmax(output.abs().amax(dim=-1))
+    """Say whether all is finite, and no row 0: then nothing but finite numbers went into it."""
+    smallest, largest = torch.aminmax(torch.linalg.vector_norm(output, dim=-1))
     return 0 < smallest.item() and largest.item() < math.inf
 
 
