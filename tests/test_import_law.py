@@ -38,7 +38,7 @@ LAWS = {
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
-    "numpy": room("numpy", "ml_dtypes"),
+    "numpy": room("numpy", "ml_dtypes", "threadpoolctl"),
     "torch": room("torch"),
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),

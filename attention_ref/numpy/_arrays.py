@@ -31,14 +31,13 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     return array
 
 
-def prepare(
+def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Arrays, Any]:
-    """Let the specification check a call, and make its arrays ready for arithmetic.
+) -> tuple[Arrays, Sizes]:
+    """Let the specification check a call.
 
     Returns:
-        The arrays: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
-        key/value head for every query head. And the dtype of the query.
+        The arrays as they were given, nothing of them copied, widened or repeated; and the sizes of the call.
     """
     arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
     for name in ("query_offset", "key_lengths"):
@@ -46,12 +45,22 @@ def prepare(
             arrays[name] = as_integers(operation, name, given[name])
     described = {name: None if array is None else describe(array) for name, array in arrays.items()}
     lengths = arrays["key_lengths"]
-    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    sizes = check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    return arrays, sizes
+
+
+def materialize(arrays: Arrays) -> Arrays:
+    """Make the arrays of a checked call ready for the formula.
+
+    Returns:
+        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head for
+        every query head.
+    """
     ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
-    if lengths is not None:
+    if ready["key_lengths"] is not None:
         _hide_padding(ready)
     _repeat_heads(ready)
-    return ready, arrays["query"].dtype
+    return ready
 
 
 def describe(array: Array) -> Described:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, Arrays, as_array, prepare, widen
+from attention_ref.numpy._arrays import Array, Arrays, as_array, check_call, materialize, widen
 from attention_ref.numpy.masks import visible_keys
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
@@ -65,7 +65,8 @@ def attention_gradients(
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
-    arrays, dtype = prepare("attention_gradients", check_attention, given, options)
+    arrays, _ = check_call("attention_gradients", check_attention, given, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
     cotangent = _checked("attention_gradients", cotangent, arrays, dtype)
 
     slope = 1 / math.sqrt(arrays["key"].shape[-1]) if scale is None else float(scale)
@@ -121,7 +122,8 @@ def additive_attention_gradients(
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     given |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    arrays, dtype = prepare("additive_attention_gradients", check_additive_attention, given, options)
+    arrays, _ = check_call("additive_attention_gradients", check_additive_attention, given, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
     cotangent = _checked("additive_attention_gradients", cotangent, arrays, dtype)
 
     left, right = (_project(arrays[name], arrays[f"{name}_kernel"]) for name in ("query", "key"))  # (b,h,q,a) (b,h,k,a)
@@ -174,7 +176,8 @@ def multiplicative_attention_gradients(
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     given |= {"score_kernel": score_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    arrays, dtype = prepare("multiplicative_attention_gradients", check_multiplicative_attention, given, options)
+    arrays, _ = check_call("multiplicative_attention_gradients", check_multiplicative_attention, given, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
     cotangent = _checked("multiplicative_attention_gradients", cotangent, arrays, dtype)
 
     left = _project(arrays["query"], arrays["score_kernel"])  # (b,h,q,e)
