@@ -1,0 +1,173 @@
+"""Attention in memory linear in the lengths: by blocks of queries.
+
+Keys that no query of a block sees are left out, so that a window costs what it shows. `ops.dot_product_attention` is
+not used: it computes float64 in float32, differs in rows that see no key, and takes memory for all scores on the
+TensorFlow and JAX engines.
+
+A number that is not finite may reach no query that does not see it. Where queries, keys and values are finite and
+their products cannot overflow, which one number says, blocks take two products; otherwise the six that this takes. A
+compiled function has both ways in it and chooses by that number when it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from attention_ref.keras._arrays import Array, Arrays, describe, tanh, torch_compiles, values, widen, without_padding
+from attention_ref.keras._blocks import Block, Hidden, Visibility, by_blocks, cut, part, with_one_batch_axis
+from attention_ref.keras._products import products, weighted_sum
+from attention_ref.keras.primitives import log_sum_exp, softmax
+from attention_ref.spec.shapes import Sizes
+
+
+def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
+    """Say whether a call can be computed here: not with its weights, and only with sizes that are known."""
+    query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    known = (*query.shape[-3:], *key.shape[-3:], value.shape[-1])
+    has_numbers = None not in known and 0 not in (*query.shape, *known)
+    return has_numbers and not options["return_weights"] and not torch_compiles()
+
+
+def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
+    """Compute a checked call of attention.
+
+    Arguments:
+        arrays: as they were given.
+        sizes: of the call.
+        options: of the call.
+
+    Returns:
+        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`.
+    """
+    if arrays["key_lengths"] is not None:
+        arrays = arrays | without_padding(arrays)
+    call, query = _Call(arrays, sizes, options), arrays["query"]
+    is_bounded = _are_bounded(arrays, options)
+    found = values(is_bounded)
+    if found is None:
+        results = ops.cond(is_bounded, call.attend, call.attend_carefully)
+    else:
+        results = call.attend() if found[0] else call.attend_carefully()
+    results = [ops.cast(results[0], describe(query).dtype), *results[1:]]
+    if len(query.shape) != 4:
+        shape = ops.shape(query)[:-1]
+        results = [ops.reshape(result, (*shape, *result.shape[3:])) for result in results]
+    return results
+
+
+class _Call:
+    """A call with one batch axis: query `(b,h,q,d)`, key `(b,g,k,d)`, value `(b,g,k,v)`, in at least float32."""
+
+    def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> None:
+        self.sizes, self.options, self.visibility = sizes, options, Visibility(arrays, sizes, options)
+        self.query, self.key, self.value = (_flat(widen(arrays[name])) for name in ("query", "key", "value"))
+        bias, sinks = arrays["bias"], arrays["sinks"]
+        self.bias = None if bias is None else with_one_batch_axis(widen(bias), sizes.batch)
+        self.sinks = None if sinks is None else widen(sinks)[:, None]  # (h,1)
+        self.dropout_mask = with_one_batch_axis(arrays["dropout_mask"], sizes.batch)
+        self.blocks = self.visibility.blocks((self.query.shape[0] or 1) * sizes.heads)
+
+    def attend(self) -> list[Array]:
+        """Compute the results of finite numbers."""
+        return by_blocks(self._block, self.visibility, self.blocks, self.query)
+
+    def attend_carefully(self) -> list[Array]:
+        """Compute the results of any numbers."""
+        return by_blocks(self._careful_block, self.visibility, self.blocks, self.query)
+
+    def _block(self, block: Block, hidden: Hidden) -> list[Array]:
+        """Compute the results of a block, all of whose scores are finite: `(b,h,q,v)` and `(b,h,q)`."""
+        query, key, value = self._parts(block)
+        scores = self._scores(block, _grouped_products(query, ops.swapaxes(key, -1, -2)))  # (b,h,q,k)
+        visible = self.visibility.visible(block, hidden)
+        if visible is not None:
+            scores = ops.where(visible, scores, -math.inf)
+        if block.width:
+            maximum = ops.max(ops.stop_gradient(scores), axis=-1, keepdims=True)  # (b,h,q,1)
+        else:
+            maximum = ops.full((*ops.shape(scores)[:-1], 1), -math.inf, dtype=scores.dtype)
+        is_empty, sinks = maximum == -math.inf, self.sinks
+        if sinks is not None:
+            sinks = ops.where(is_empty, -math.inf, sinks[..., None])  # an empty row attends to nothing, not to its sink
+            maximum = ops.maximum(maximum, ops.stop_gradient(sinks))
+        shift = ops.where(is_empty, 0, maximum)
+        exponentials = ops.exp(scores - shift)
+        denominator = ops.sum(exponentials, axis=-1, keepdims=True)
+        if sinks is not None:
+            denominator = denominator + ops.exp(sinks - shift)
+        denominator = ops.where(is_empty, 1, denominator)
+        weights = self._dropped(block, exponentials / denominator)
+        results = [_grouped_products(weights, value)]
+        if self.options["return_log_sum_exp"]:
+            results.append(ops.where(is_empty, -math.inf, shift + ops.log(denominator))[..., 0])
+        return results
+
+    def _careful_block(self, block: Block, hidden: Hidden) -> list[Array]:
+        """Compute the results of a block as the formula in `attention` does, whatever its numbers."""
+        query, key, value = self._parts(block)
+        repeats = query.shape[1] // key.shape[1]
+        key, value = (ops.repeat(array, repeats, axis=1) for array in (key, value))
+        scores = self._scores(block, products(query, key))
+        visible = self.visibility.visible(block, hidden)
+        visible = True if visible is None else visible
+        if self.bias is not None:
+            visible = ops.logical_and(visible, cut(self.bias, block) != -math.inf)
+        seen = visible = ops.broadcast_to(visible, ops.shape(scores))
+        weights = softmax(scores, visible=visible, sinks=self.sinks)
+        if self.dropout_mask is not None:
+            seen = ops.logical_and(visible, cut(self.dropout_mask, block))
+        results = [weighted_sum(self._dropped(block, weights), value, seen)]
+        if self.options["return_log_sum_exp"]:
+            results.append(log_sum_exp(scores, visible=visible, sinks=self.sinks))
+        return results
+
+    def _parts(self, block: Block) -> tuple[Array, Array, Array]:
+        """Take the queries, keys and values of a block."""
+        keys_and_values = (part(array, 2, block.first, block.width) for array in (self.key, self.value))
+        return part(self.query, 2, block.start, block.rows), *keys_and_values
+
+    def _scores(self, block: Block, scores: Array) -> Array:
+        """Scale and cap the products of a block and add the bias."""
+        scale, softcap = self.options["scale"], self.options["softcap"]
+        scores = scores / math.sqrt(self.sizes.head_size) if scale is None else scores * float(scale)
+        if softcap is not None:
+            scores = float(softcap) * tanh(scores / float(softcap))
+        return scores if self.bias is None else scores + cut(self.bias, block)
+
+    def _dropped(self, block: Block, weights: Array) -> Array:
+        """Apply the dropout mask to the weights of a block."""
+        if self.dropout_mask is None:
+            return weights
+        return ops.where(cut(self.dropout_mask, block), weights / (1 - float(self.options["dropout"])), 0)
+
+
+def _grouped_products(left: Array, right: Array) -> Array:
+    """Multiply `(b,h,q,x)` by `(b,g,x,y)`, where query head `i` reads key/value head `i // (h/g)`."""
+    batch, heads, rows, inner = ops.shape(left)
+    groups, columns = right.shape[1], right.shape[-1]
+    if heads == groups:
+        return left @ right
+    left = ops.reshape(left, (batch, groups, heads // groups * rows, inner))  # (b,g,h/g*q,x)
+    return ops.reshape(left @ right, (batch, heads, rows, columns))
+
+
+def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> Array:
+    """Say whether queries, keys and values are finite, and no product of queries and keys can overflow: a scalar.
+
+    By the inequality of Cauchy and Schwarz no product is larger than the norm of all queries times that of all keys.
+    """
+    query, key, value = (ops.stop_gradient(widen(arrays[name])) for name in ("query", "key", "value"))
+    norms = ops.sqrt(ops.sum(ops.square(query))) * ops.sqrt(ops.sum(ops.square(key)))
+    scale = 1.0 if options["scale"] is None else max(1.0, abs(float(options["scale"])))
+    largest = float(np.finfo(describe(query).dtype).max)
+    return ops.logical_and(norms < largest / (4 * scale), ops.isfinite(ops.sum(value)))
+
+
+def _flat(array: Array) -> Array:
+    """Give an array one batch axis: `(...,h,l,d)` to `(b,h,l,d)`."""
+    return array if len(array.shape) == 4 else ops.reshape(array, (-1, *array.shape[-3:]))
