@@ -146,6 +146,15 @@ def test_one_query_of_a_long_cache(room: ModuleType, room_arrays: Arrays, names:
     compare(room, room_arrays, call_of(names, 1, 129), "float32")
 
 
+@pytest.mark.parametrize("names", [("return_log_sum_exp",), ("sinks", "return_log_sum_exp"), ("bias",)], ids=str)
+@pytest.mark.parametrize("rule", [{"query_offset": -100}, {"key_lengths": np.array([0, 0])}, {"query_offset": 300}])
+def test_blocks_that_see_no_key(
+    room: ModuleType, room_arrays: Arrays, names: tuple[str, ...], rule: dict[str, Any]
+) -> None:
+    call = call_of(names, 5, 70) | {"window": (9, 0)} | rule
+    compare(room, room_arrays, call, "float64")
+
+
 @pytest.mark.parametrize("names", [(), *((name,) for name in OPTIONS[:-1]), ("offsets", "window")], ids=str)
 def test_gradients(room: ModuleType, room_arrays: Arrays, names: tuple[str, ...]) -> None:
     if room.__name__.endswith("numpy"):

@@ -44,6 +44,12 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     return array if numbers is None or is_numbers else to_numpy(array)
 
 
+def as_int32(array: Array) -> Array:
+    """Return integers as int32, which every engine has."""
+    is_numbers = isinstance(array, np.ndarray)
+    return ops.convert_to_tensor(array.astype(np.int32)) if is_numbers else ops.cast(array, "int32")
+
+
 def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Arrays, Sizes]:
@@ -82,7 +88,7 @@ def materialize(arrays: Arrays) -> Arrays:
 
 def are_real(arrays: Arrays) -> Array:
     """Say which keys come before `key_lengths`: `(b,1,1,k)`."""
-    lengths = ops.cast(arrays["key_lengths"], "int32")[..., None, None, None]
+    lengths = as_int32(arrays["key_lengths"])[..., None, None, None]
     return ops.arange(ops.shape(arrays["key"])[-2], dtype="int32") < lengths
 
 
@@ -101,6 +107,8 @@ def values(array: Array) -> list[Any] | None:
     """Read the values, flat; None where they cannot be read: in a compiler's trace, in a symbolic call."""
     if torch_compiles():
         return None
+    if isinstance(array, np.ndarray):
+        return array.ravel().tolist()
     try:
         with warnings.catch_warnings(action="ignore"):  # an engine may warn before it refuses
             return ops.convert_to_numpy(array).ravel().tolist()

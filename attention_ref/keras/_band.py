@@ -65,7 +65,7 @@ def diagonals(query_length: Any, key_length: Any, shift: Any = 0) -> Array:
 
 
 def _compare(compare: Any, diagonals: Array, bound: Any) -> Array:
-    if isinstance(bound, np.ndarray):
+    if isinstance(bound, (np.ndarray, np.generic)):
         bound = ops.convert_to_tensor(np.clip(bound, _INT32.min, _INT32.max).astype(np.int32))
     bound = bound[..., None, None, None] if len(bound.shape) else bound  # (b,1,1,1)
     return compare(ops.cast(diagonals, describe(bound).dtype), bound)

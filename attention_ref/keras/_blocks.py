@@ -11,11 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from attention_ref.keras._arrays import Array, Arrays, is_traced
+from attention_ref.keras._arrays import Array, Arrays, as_int32, is_traced
 from attention_ref.keras._band import Band, band, diagonals, inside
 from attention_ref.spec.shapes import Sizes
 
-NUMBERS = 2**20
+NUMBERS = 2**21
 """How many scores a block has at most, unless it is one of `SMALLEST` queries."""
 
 SMALLEST, LARGEST = 64, 256
@@ -56,7 +56,7 @@ class Visibility:
         self.query_length, self.key_length = sizes.query_length, sizes.key_length
         self.mask = with_one_batch_axis(arrays["mask"], sizes.batch)
         lengths, offset = arrays["key_lengths"], arrays["query_offset"]
-        self.lengths = None if lengths is None else ops.cast(ops.reshape(lengths, (-1,)), "int32")  # (b,) or (1,)
+        self.lengths = None if lengths is None else ops.reshape(as_int32(lengths), (-1,))  # (b,) or (1,)
         offset = offset if len(offset.shape) < 2 else offset.reshape(-1)
         self.band = band(options["causal"], offset, options["window"])
         lowest, highest = (_range(bound) for bound in self.band)
@@ -79,7 +79,8 @@ class Visibility:
                 first = min(max(first, start + self.lowest[0]), last)
             if self.highest is not None:
                 last = min(last, stop + self.highest[1])
-            blocks.append(Block(start, stop - start, first, max(last - first, 0)))
+            first = min(first, self.key_length - 1)
+            blocks.append(Block(start, stop - start, first, max(last - first, 1)))  # a key, be it a hidden one
         return blocks
 
     def hidden(self, block: Block) -> Hidden:
@@ -185,6 +186,6 @@ def part(array: Array, axis: int, start: Any, length: int) -> Array:
 
 def _range(bound: Any) -> tuple[int, int] | None:
     """Return the least and the greatest of a bound's integers; None where they cannot be read."""
-    if not isinstance(bound, np.ndarray):
+    if not isinstance(bound, (np.ndarray, np.generic)):
         return None
     return int(bound.min()), int(bound.max())

@@ -12,7 +12,7 @@ compiled function has both ways in it and chooses by that number when it runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,41 +83,48 @@ class _Call:
     def _block(self, block: Block, hidden: Hidden) -> list[Array]:
         """Compute the results of a block, all of whose scores are finite: `(b,h,q,v)` and `(b,h,q)`."""
         query, key, value = self._parts(block)
-        scores = self._scores(block, _grouped_products(query, ops.swapaxes(key, -1, -2)))  # (b,h,q,k)
-        visible = self.visibility.visible(block, hidden)
-        if visible is not None:
-            scores = ops.where(visible, scores, -math.inf)
-        if block.width:
-            maximum = ops.max(ops.stop_gradient(scores), axis=-1, keepdims=True)  # (b,h,q,1)
-        else:
-            maximum = ops.full((*ops.shape(scores)[:-1], 1), -math.inf, dtype=scores.dtype)
-        is_empty, sinks = maximum == -math.inf, self.sinks
-        if sinks is not None:
-            sinks = ops.where(is_empty, -math.inf, sinks[..., None])  # an empty row attends to nothing, not to its sink
-            maximum = ops.maximum(maximum, ops.stop_gradient(sinks))
-        shift = ops.where(is_empty, 0, maximum)
+        scores = self._scores(block, query, lambda query: _grouped_products(query, ops.swapaxes(key, -1, -2)))
+        seen, is_empty = self._seen(block, hidden), None
+        if seen is not None:
+            is_empty = ops.logical_not(ops.any(seen, axis=-1, keepdims=True))  # (b|1,h|1,q|1,1)
+            elsewhere = ops.where(is_empty, ops.zeros((), scores.dtype), -math.inf)
+            scores = ops.where(seen, scores, elsewhere)  # 0 in an empty row, in which -inf alone would become NaN
+        weights, log_sums = self._softmax(scores)
+        output = _grouped_products(self._dropped(block, weights), value)
+        if is_empty is None:
+            return [output, *log_sums]
+        return [ops.where(is_empty, 0, output), *(ops.where(is_empty[..., 0], -math.inf, x) for x in log_sums)]
+
+    def _softmax(self, scores: Array) -> tuple[Array, list[Array]]:
+        """Return the weights `(b,h,q,k)` and, where asked for, the log-sum-exp `(b,h,q)` of finite scores."""
+        if self.sinks is None and not self.options["return_log_sum_exp"] and scores.shape[-1] != 1:  # it warns of 1
+            return ops.softmax(scores, axis=-1), []
+        shift = ops.max(ops.stop_gradient(scores), axis=-1, keepdims=True)  # (b,h,q,1)
+        if self.sinks is not None:
+            shift = ops.maximum(shift, ops.stop_gradient(self.sinks)[..., None])
         exponentials = ops.exp(scores - shift)
         denominator = ops.sum(exponentials, axis=-1, keepdims=True)
-        if sinks is not None:
-            denominator = denominator + ops.exp(sinks - shift)
-        denominator = ops.where(is_empty, 1, denominator)
-        weights = self._dropped(block, exponentials / denominator)
-        results = [_grouped_products(weights, value)]
-        if self.options["return_log_sum_exp"]:
-            results.append(ops.where(is_empty, -math.inf, shift + ops.log(denominator))[..., 0])
-        return results
+        if self.sinks is not None:
+            denominator = denominator + ops.exp(self.sinks[..., None] - shift)
+        log_sums = [(shift + ops.log(denominator))[..., 0]] if self.options["return_log_sum_exp"] else []
+        return exponentials / denominator, log_sums
+
+    def _seen(self, block: Block, hidden: Hidden) -> Array | None:
+        """Say which keys of the block its queries see, the bias included: `(b|1,h|1,q|1,k|1)`, or None for all."""
+        visible = self.visibility.visible(block, hidden)
+        if self.bias is None:
+            return visible
+        is_added = cut(self.bias, block) != -math.inf
+        return is_added if visible is None else ops.logical_and(visible, is_added)
 
     def _careful_block(self, block: Block, hidden: Hidden) -> list[Array]:
         """Compute the results of a block as the formula in `attention` does, whatever its numbers."""
         query, key, value = self._parts(block)
         repeats = query.shape[1] // key.shape[1]
         key, value = (ops.repeat(array, repeats, axis=1) for array in (key, value))
-        scores = self._scores(block, products(query, key))
-        visible = self.visibility.visible(block, hidden)
-        visible = True if visible is None else visible
-        if self.bias is not None:
-            visible = ops.logical_and(visible, cut(self.bias, block) != -math.inf)
-        seen = visible = ops.broadcast_to(visible, ops.shape(scores))
+        scores = self._scores(block, query, lambda query: products(query, key))
+        seen = self._seen(block, hidden)
+        seen = visible = ops.broadcast_to(True if seen is None else seen, ops.shape(scores))
         weights = softmax(scores, visible=visible, sinks=self.sinks)
         if self.dropout_mask is not None:
             seen = ops.logical_and(visible, cut(self.dropout_mask, block))
@@ -131,10 +138,18 @@ class _Call:
         keys_and_values = (part(array, 2, block.first, block.width) for array in (self.key, self.value))
         return part(self.query, 2, block.start, block.rows), *keys_and_values
 
-    def _scores(self, block: Block, scores: Array) -> Array:
-        """Scale and cap the products of a block and add the bias."""
+    def _scores(self, block: Block, query: Array, multiply: Callable[[Array], Array]) -> Array:
+        """Scale and cap the products of a block and add the bias.
+
+        A power of two, the scale of head sizes 16, 64 and 256, is exact, and so multiplies the fewer queries.
+        """
         scale, softcap = self.options["scale"], self.options["softcap"]
-        scores = scores / math.sqrt(self.sizes.head_size) if scale is None else scores * float(scale)
+        root = math.sqrt(self.sizes.head_size)
+        if scale is None and math.frexp(root)[0] == 0.5:
+            scores = multiply(query / root)  # (b,h,q,k)
+        else:
+            scores = multiply(query)
+            scores = scores / root if scale is None else scores * float(scale)
         if softcap is not None:
             scores = float(softcap) * tanh(scores / float(softcap))
         return scores if self.bias is None else scores + cut(self.bias, block)

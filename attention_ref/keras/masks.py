@@ -13,7 +13,7 @@ from typing import Any
 
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, as_integers, describe, values
+from attention_ref.keras._arrays import Array, as_array, as_int32, as_integers, describe, values
 from attention_ref.keras._band import band, diagonals, inside
 from attention_ref.spec.masks import Window
 from attention_ref.spec.shapes import check_key_lengths, check_window
@@ -77,7 +77,7 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
     """
     key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
-    return ops.arange(key_length, dtype="int32") < ops.cast(key_lengths, "int32")[..., None, None, None]
+    return ops.arange(key_length, dtype="int32") < as_int32(key_lengths)[..., None, None, None]
 
 
 def visible_keys(
