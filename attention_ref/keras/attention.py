@@ -82,8 +82,8 @@ def attention(
         return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
         implementation: `"fused"`, blocks of queries, in memory linear in the lengths; `"reference"`, the formula as it
             is written below; or `"auto"`, fused where the options allow. Weights `(b,h,q,k)` are what a fused path
-            avoids: a tap and `return_weights` take the reference path whatever is chosen, and so do lengths that a
-            compiler does not know and, on the PyTorch engine, compiled calls.
+            avoids: a tap and `return_weights` take the reference path whatever is chosen, and so do compiled
+            calls on the TensorFlow and PyTorch engines and lengths that a compiler does not know.
         tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:

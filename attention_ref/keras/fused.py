@@ -15,10 +15,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from attention_ref.keras._arrays import Array, Arrays, describe, tanh, torch_compiles, values, widen, without_padding
+from attention_ref.keras._arrays import (
+    Array,
+    Arrays,
+    describe,
+    is_traced,
+    tanh,
+    torch_compiles,
+    values,
+    widen,
+    without_padding,
+)
 from attention_ref.keras._blocks import Block, Hidden, Visibility, by_blocks, cut, part, with_one_batch_axis
 from attention_ref.keras._products import products, weighted_sum
 from attention_ref.keras.primitives import log_sum_exp, softmax
@@ -26,11 +37,16 @@ from attention_ref.spec.shapes import Sizes
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
-    """Say whether a call can be computed here: not with its weights, and only with sizes that are known."""
+    """Say whether a call can be computed here: not with its weights, and only with sizes that are known.
+
+    Graphs of TensorFlow take the formula, for XLA cannot compile the gradient of a choice that a graph makes.
+    """
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
     known = (*query.shape[-3:], *key.shape[-3:], value.shape[-1])
     has_numbers = None not in known and 0 not in (*query.shape, *known)
-    return has_numbers and not options["return_weights"] and not torch_compiles()
+    if not has_numbers or options["return_weights"] or torch_compiles():
+        return False
+    return keras.config.backend() != "tensorflow" or not is_traced(query)
 
 
 def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:

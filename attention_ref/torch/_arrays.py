@@ -112,7 +112,6 @@ def describe(array: Array) -> Described:
     return Described(tuple(array.shape), _name(array.dtype))
 
 
-@functools.cache
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
