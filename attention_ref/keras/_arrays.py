@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from attention_ref.spec.errors import reject
-from attention_ref.spec.shapes import Described, Sizes
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = Any
 Arrays = dict[str, Array | None]
@@ -29,24 +29,73 @@ def as_array(given: Any) -> Array:
     return tensor
 
 
-def prepare(
+def as_integers(operation: str, name: str, given: Any) -> Array:
+    """Make an array of integers that int64 holds: NumPy's, for an engine may have no int64; a tensor if it is unread.
+
+    Raises:
+        SpecificationError: for an integer outside int64.
+    """
+    check_integers(operation, name, given)
+    is_numbers = isinstance(given, (int, float, list, tuple, np.ndarray, np.generic))
+    array = np.asarray(given) if is_numbers else as_array(given)
+    numbers = values(array)
+    if describe(array).dtype == "uint64":
+        check_integers(operation, name, numbers)
+    return array if numbers is None or is_numbers else to_numpy(array)
+
+
+def as_int32(array: Array) -> Array:
+    """Return integers as int32, which every engine has."""
+    is_numbers = isinstance(array, np.ndarray)
+    return ops.convert_to_tensor(array.astype(np.int32)) if is_numbers else ops.cast(array, "int32")
+
+
+def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Arrays, str]:
-    """Let the specification check a call, and make its tensors ready for arithmetic.
+) -> tuple[Arrays, Sizes]:
+    """Let the specification check a call.
 
     Returns:
-        The tensors: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
-        key/value head for every query head. And the dtype of the query.
+        What is given as tensors, none of them copied, and the sizes of the call. Offsets and lengths that were given
+        as numbers are NumPy's.
     """
-    arrays = {name: None if array is None else as_array(array) for name, array in given.items()}
+    integers = ("query_offset", "key_lengths")
+    arrays = {
+        name: array if array is None else as_integers(operation, name, array) if name in integers else as_array(array)
+        for name, array in given.items()
+    }
     described = {name: None if array is None else describe(array) for name, array in arrays.items()}
     lengths = arrays["key_lengths"]
-    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    sizes = check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    return arrays, sizes
+
+
+def materialize(arrays: Arrays) -> Arrays:
+    """Make the tensors of a call ready for the formula.
+
+    Returns:
+        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head
+        for every query head.
+    """
     ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
-    if lengths is not None:
-        _hide_padding(ready)
+    if ready["key_lengths"] is not None:
+        is_real = are_real(ready)
+        ready["mask"] = is_real if ready["mask"] is None else ops.logical_and(is_real, ready["mask"])
+        ready |= without_padding(ready)
     _repeat_heads(ready)
-    return ready, described["query"].dtype
+    return ready
+
+
+def are_real(arrays: Arrays) -> Array:
+    """Say which keys come before `key_lengths`: `(b,1,1,k)`."""
+    lengths = as_int32(arrays["key_lengths"])[..., None, None, None]
+    return ops.arange(ops.shape(arrays["key"])[-2], dtype="int32") < lengths
+
+
+def without_padding(arrays: Arrays) -> Arrays:
+    """Return key and value with 0 in the padding: what is 0 times NaN in a sum would be NaN in all of it."""
+    is_real = ops.swapaxes(are_real(arrays), -1, -2)  # (b,1,k,1)
+    return {name: ops.where(is_real, arrays[name], 0) for name in ("key", "value")}
 
 
 def describe(array: Array) -> Described:
@@ -56,13 +105,20 @@ def describe(array: Array) -> Described:
 
 def values(array: Array) -> list[Any] | None:
     """Read the values, flat; None where they cannot be read: in a compiler's trace, in a symbolic call."""
-    if _torch_compiles():
+    if torch_compiles():
         return None
+    if isinstance(array, np.ndarray):
+        return array.ravel().tolist()
     try:
         with warnings.catch_warnings(action="ignore"):  # an engine may warn before it refuses
             return ops.convert_to_numpy(array).ravel().tolist()
     except (NotImplementedError, RuntimeError, TypeError):
         return None
+
+
+def is_traced(array: Array) -> bool:
+    """Say whether a compiler, a model of Keras or a transformation of functions runs the call: nothing can be read."""
+    return values(array[(0,) * len(array.shape)]) is None
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, Any]:
@@ -115,18 +171,10 @@ def symbolic(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def _torch_compiles() -> bool:
+def torch_compiles() -> bool:
+    """Say whether PyTorch compiles the running call."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_compiling()
-
-
-def _hide_padding(arrays: Arrays) -> None:
-    """Let nothing of the padding into the arithmetic: what is 0 times NaN in a sum would be NaN in all of it."""
-    lengths = ops.cast(arrays["key_lengths"], "int32")[..., None, None, None]
-    is_real = ops.arange(ops.shape(arrays["key"])[-2], dtype="int32") < lengths  # (b,1,1,k)
-    arrays["mask"] = is_real if arrays["mask"] is None else ops.logical_and(is_real, arrays["mask"])
-    for name in ("key", "value"):
-        arrays[name] = ops.where(ops.swapaxes(is_real, -1, -2), arrays[name], 0)
 
 
 def _repeat_heads(arrays: Arrays) -> None:

@@ -15,11 +15,18 @@ from typing import Any
 
 from keras import ops
 
-from attention_ref.keras._arrays import Array, Arrays, prepare, symbolic, tanh, values
+from attention_ref.keras import fused
+from attention_ref.keras._arrays import Array, Arrays, check_call, describe, materialize, symbolic, tanh
+from attention_ref.keras._products import products, weighted_sum
 from attention_ref.keras.masks import visible_keys
 from attention_ref.keras.primitives import log_sum_exp, softmax
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_additive_attention, check_attention, check_multiplicative_attention
+from attention_ref.spec.shapes import (
+    check_additive_attention,
+    check_attention,
+    check_implementation,
+    check_multiplicative_attention,
+)
 from attention_ref.spec.taps import Tap
 
 
@@ -42,6 +49,7 @@ def attention(
     dropout_mask: Any = None,
     return_weights: bool = False,
     return_log_sum_exp: bool = False,
+    implementation: str = "auto",
     tap: Tap | None = None,
 ) -> Any:
     """Scaled dot-product attention.
@@ -72,6 +80,10 @@ def attention(
         dropout_mask: boolean, broadcasts to `(b,h,q,k)`; True where a weight is kept.
         return_weights: return the weights `(b,h,q,k)` too, as they are before dropout.
         return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
+        implementation: `"fused"`, blocks of queries, in memory linear in the lengths; `"reference"`, the formula as it
+            is written below; or `"auto"`, fused where the options allow. Weights `(b,h,q,k)` are what a fused path
+            avoids: a tap and `return_weights` take the reference path whatever is chosen, and so do compiled
+            calls on the TensorFlow and PyTorch engines and lengths that a compiler does not know.
         tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
@@ -86,10 +98,16 @@ def attention(
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("attention", check_attention, arrays, options)
+    check_implementation("attention", implementation)
+    arrays, sizes = check_call("attention", check_attention, arrays, options)
+    if implementation != "reference" and tap is None and fused.supports(arrays, options):
+        results = fused.attention(arrays, sizes, options)
+        if results is not None:
+            return results[0] if len(results) == 1 else tuple(results)
 
+    dtype, arrays = describe(arrays["query"]).dtype, materialize(arrays)
     query, key = arrays["query"], arrays["key"]
-    scores = _products(query, key)  # (b,h,q,k)
+    scores = products(query, key)  # (b,h,q,k)
     scores = scores / math.sqrt(key.shape[-1]) if scale is None else scores * float(scale)
     if softcap is not None:
         scores = float(softcap) * tanh(scores / float(softcap))
@@ -142,13 +160,14 @@ def additive_attention(
     arrays |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("additive_attention", check_additive_attention, arrays, options)
+    arrays, _ = check_call("additive_attention", check_additive_attention, arrays, options)
+    dtype, arrays = describe(arrays["query"]).dtype, materialize(arrays)
 
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
     sums = left + right  # (b,h,q,k,a)
     sums = ops.where(ops.isnan(sums), ops.stop_gradient(sums), sums)  # tanh would give it to the gradients of every row
-    scores = _products(tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
+    scores = products(tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
@@ -195,27 +214,16 @@ def multiplicative_attention(
     arrays |= {"score_kernel": score_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("multiplicative_attention", check_multiplicative_attention, arrays, options)
+    arrays, _ = check_call("multiplicative_attention", check_multiplicative_attention, arrays, options)
+    dtype, arrays = describe(arrays["query"]).dtype, materialize(arrays)
 
-    scores = _products(_project(arrays["query"], arrays["score_kernel"]), arrays["key"])  # (b,h,q,k)
+    scores = products(_project(arrays["query"], arrays["score_kernel"]), arrays["key"])  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
 
 def _project(rows: Array, kernel: Array | None) -> Array:
     """Multiply rows by a kernel; without a kernel they stay as they are."""
-    return rows if kernel is None else _products(rows, ops.swapaxes(kernel, -1, -2))
-
-
-def _products(query: Array, key: Array) -> Array:
-    """Give `query @ key.mT`, where a NaN or an infinity is no part of the gradients of rows that do not see it."""
-    finite_queries, finite_keys = (ops.isfinite(array) for array in (query, key))
-    is_finite = ops.logical_and(
-        ops.all(finite_queries, axis=-1)[..., None], ops.all(finite_keys, axis=-1)[..., None, :]
-    )  # (b,h,q,k)
-    if values(ops.all(is_finite)) == [True]:
-        return query @ ops.swapaxes(key, -1, -2)
-    products = ops.where(finite_queries, query, 0) @ ops.swapaxes(ops.where(finite_keys, key, 0), -1, -2)
-    return ops.where(is_finite, products, ops.stop_gradient(query) @ ops.swapaxes(ops.stop_gradient(key), -1, -2))
+    return rows if kernel is None else products(rows, ops.swapaxes(kernel, -1, -2))
 
 
 def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: str, tap: Tap | None) -> Any:
@@ -241,7 +249,7 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: st
     if dropout_mask is not None:
         kept = ops.where(dropout_mask, weights / (1 - float(options["dropout"])), 0)
         seen = ops.logical_and(visible, dropout_mask)
-    output = _weighted_sum(kept, arrays["value"], seen)
+    output = weighted_sum(kept, arrays["value"], seen)
 
     results = [ops.cast(output, dtype)]  # (b,h,q,v)
     if options["return_weights"]:
@@ -249,16 +257,3 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: st
     if options["return_log_sum_exp"]:
         results.append(log_sum_exp(scores, visible=visible, sinks=sinks))
     return results[0] if len(results) == 1 else tuple(results)
-
-
-def _weighted_sum(weights: Array, value: Array, seen: Array) -> Array:
-    """Give `weights @ value`, where a NaN or an infinity in a value reaches the rows that see it and no other."""
-    is_finite = ops.isfinite(value)
-    output = weights @ ops.where(is_finite, value, 0)  # (b,h,q,v)
-    if values(ops.all(is_finite)) == [True]:
-        return output
-    for special in (math.nan, math.inf, -math.inf):
-        is_special = ops.isnan(value) if math.isnan(special) else value == special
-        is_reached = ops.cast(seen, output.dtype) @ ops.cast(is_special, output.dtype) > 0
-        output = ops.where(is_reached, output + special, output)
-    return output

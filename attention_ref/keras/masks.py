@@ -13,12 +13,10 @@ from typing import Any
 
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, describe, values
+from attention_ref.keras._arrays import Array, as_array, as_int32, as_integers, describe, values
+from attention_ref.keras._band import band, diagonals, inside
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
-
-FARTHEST = 2**31 - 1
-"""The greatest distance that int32 holds, in which positions are counted: JAX has no int64 outside its 64-bit mode."""
+from attention_ref.spec.shapes import check_key_lengths, check_window
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
@@ -32,8 +30,12 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1.
     """
-    return _distances(query_length, key_length, query_offset) <= 0
+    query_offset = as_integers("causal_mask", "query_offset", query_offset)
+    return inside(band(True, query_offset, None), diagonals(query_length, key_length))
 
 
 def window_mask(query_length: int, key_length: int, window: Window, *, query_offset: Any = 0) -> Array:
@@ -48,15 +50,16 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
+            2^63 - 1.
     """
-    left, right = window
-    distances = _distances(query_length, key_length, query_offset)
-    visible = ops.ones_like(distances, dtype="bool")
-    if left is not None:
-        visible = ops.logical_and(visible, distances >= -min(int(left), FARTHEST))
-    if right is not None:
-        visible = ops.logical_and(visible, distances <= min(int(right), FARTHEST))
-    return visible
+    check_window("window_mask", window)
+    query_offset = as_integers("window_mask", "query_offset", query_offset)
+    distances = diagonals(query_length, key_length)
+    visible = inside(band(False, query_offset, window), distances)
+    return ops.ones_like(distances, dtype="bool") if visible is None else visible
 
 
 def length_mask(key_lengths: Any, key_length: int) -> Array:
@@ -72,9 +75,9 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
     """
-    key_lengths = as_array(key_lengths)
+    key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
-    return ops.arange(key_length, dtype="int32") < ops.cast(key_lengths, "int32")[..., None, None, None]
+    return ops.arange(key_length, dtype="int32") < as_int32(key_lengths)[..., None, None, None]
 
 
 def visible_keys(
@@ -113,11 +116,3 @@ def visible_keys(
     if key_lengths is not None:
         rules.append(length_mask(key_lengths, key_length))
     return functools.reduce(ops.logical_and, rules)
-
-
-def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,1,q,k)` with one offset for each batch row."""
-    query_offset = ops.cast(as_array(query_offset), "int32")
-    positions = ops.arange(query_length, dtype="int32") + query_offset[..., None]  # (q,) or (b,q)
-    distances = ops.arange(key_length, dtype="int32") - positions[..., None]  # (q,k) or (b,q,k)
-    return distances[..., None, :, :] if query_offset.shape else distances

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from attention_ref.spec.shapes import Described, Sizes
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = torch.Tensor
-Arrays = dict[str, Array | None]
+Arrays = dict[str, Any]
+"""By name: tensors, None for what is not given, and a `query_offset` that may be an integer."""
+
+_PLAIN = {bool, int, float, type(None)}
+"""The types of options that a check may be remembered for: a number in a tuple may be equal to one of another type."""
 
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
@@ -22,30 +27,93 @@ def as_array(given: Any, device: torch.device | None = None) -> Array:
     return torch.as_tensor(given, device=device)
 
 
-def prepare(
+def as_integers(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
+    """Make a tensor of integers that int64 holds; others are refused.
+
+    Raises:
+        SpecificationError: for an integer outside int64.
+    """
+    check_integers(operation, name, given)
+    array = as_array(given, device)
+    if array.dtype == torch.uint64:
+        check_integers(operation, name, values(array))
+    return array
+
+
+def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Arrays, torch.dtype]:
-    """Let the specification check a call, and make its tensors ready for arithmetic.
+) -> tuple[Arrays, Sizes]:
+    """Let the specification check a call.
 
     Returns:
-        The tensors: numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a
-        key/value head for every query head. And the dtype of the query.
+        What is given as tensors, none of them copied, and the sizes of the call. An integer `query_offset` stays one.
     """
     device = device_of(given["query"])
-    arrays = {name: None if array is None else as_array(array, device) for name, array in given.items()}
-    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
-    lengths = arrays["key_lengths"]
-    check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
-    ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
-    if lengths is not None:
-        _hide_padding(ready)
+    arrays: Arrays = {}
+    for name, array in given.items():
+        if array is None or (name == "query_offset" and type(array) is int):
+            arrays[name] = array
+        elif name in ("query_offset", "key_lengths"):
+            arrays[name] = as_integers(operation, name, array, device)
+        else:
+            arrays[name] = as_array(array, device)
+    lengths, offset = arrays["key_lengths"], arrays["query_offset"]
+    options = {
+        **options,
+        "query_offset": offset if type(offset) is int else None,
+        "key_lengths": None if lengths is None else values(lengths),
+    }
+    kinds = [(name, array.shape, array.dtype) for name, array in arrays.items() if isinstance(array, Array)]
+    if torch.compiler.is_compiling() or not _PLAIN.issuperset(map(type, options.values())):
+        return arrays, _check(operation, check, tuple(kinds), tuple(options), *options.values())
+    return arrays, _remembered_check(operation, check, tuple(kinds), tuple(options), *options.values())
+
+
+def _check(
+    operation: str, check: Callable[..., Sizes], kinds: tuple[Any, ...], names: tuple[str, ...], *options: Any
+) -> Sizes:
+    described = {name: Described(tuple(shape), _name(dtype)) for name, shape, dtype in kinds}
+    return check(operation, described, dict(zip(names, options, strict=True)))
+
+
+_remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typed, for an option of 1 is not True
+
+
+def materialize(arrays: Arrays) -> Arrays:
+    """Make the tensors of a call ready for the formula.
+
+    Returns:
+        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head
+        for every query head.
+    """
+    ready = {name: widen(array) if isinstance(array, Array) else array for name, array in arrays.items()}
+    if ready["key_lengths"] is not None:
+        is_real = are_real(ready)
+        ready["mask"] = is_real if ready["mask"] is None else is_real & ready["mask"]
+        ready |= without_padding(ready)
     _repeat_heads(ready)
-    return ready, arrays["query"].dtype
+    return ready
+
+
+def are_real(arrays: Arrays) -> Array:
+    """Say which keys come before `key_lengths`: `(b,1,1,k)`."""
+    lengths = arrays["key_lengths"].long()[..., None, None, None]
+    return torch.arange(arrays["key"].shape[-2], device=lengths.device) < lengths
+
+
+def without_padding(arrays: Arrays) -> Arrays:
+    """Return key and value with 0 in the padding: what is 0 times NaN in a sum would be NaN in all of it."""
+    is_real = are_real(arrays).mT  # (b,1,k,1)
+    return {name: torch.where(is_real, arrays[name], 0) for name in ("key", "value")}
 
 
 def describe(array: Array) -> Described:
     """Give the shape and the name of the dtype."""
-    return Described(tuple(array.shape), str(array.dtype).removeprefix("torch."))
+    return Described(tuple(array.shape), _name(array.dtype))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def values(array: Array) -> list[Any] | None:
@@ -73,15 +141,6 @@ def widen(array: Array) -> Array:
 def device_of(*given: Any) -> torch.device | None:
     """Give the device of the first tensor among the arguments."""
     return next((array.device for array in given if isinstance(array, torch.Tensor)), None)
-
-
-def _hide_padding(arrays: Arrays) -> None:
-    """Let nothing of the padding into the arithmetic: what is 0 times NaN in a sum would be NaN in all of it."""
-    lengths = arrays["key_lengths"][..., None, None, None]
-    is_real = torch.arange(arrays["key"].shape[-2], device=lengths.device) < lengths  # (b,1,1,k)
-    arrays["mask"] = is_real if arrays["mask"] is None else is_real & arrays["mask"]
-    for name in ("key", "value"):
-        arrays[name] = torch.where(is_real.mT, arrays[name], 0)
 
 
 def _repeat_heads(arrays: Arrays) -> None:

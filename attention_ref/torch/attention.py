@@ -15,9 +15,15 @@ from typing import Any
 import torch
 
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_additive_attention, check_attention, check_multiplicative_attention
+from attention_ref.spec.shapes import (
+    check_additive_attention,
+    check_attention,
+    check_implementation,
+    check_multiplicative_attention,
+)
 from attention_ref.spec.taps import Tap
-from attention_ref.torch._arrays import Array, Arrays, prepare, values
+from attention_ref.torch import fused
+from attention_ref.torch._arrays import Array, Arrays, check_call, materialize, values
 from attention_ref.torch.masks import visible_keys
 from attention_ref.torch.primitives import log_sum_exp, softmax
 
@@ -40,6 +46,7 @@ def attention(
     dropout_mask: Any = None,
     return_weights: bool = False,
     return_log_sum_exp: bool = False,
+    implementation: str = "auto",
     tap: Tap | None = None,
 ) -> Any:
     """Scaled dot-product attention.
@@ -70,6 +77,11 @@ def attention(
         dropout_mask: boolean, broadcasts to `(b,h,q,k)`; True where a weight is kept.
         return_weights: return the weights `(b,h,q,k)` too, as they are before dropout.
         return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
+        implementation: `"fused"`, PyTorch's fused kernel or blocks of queries, in memory linear in the lengths;
+            `"reference"`, the formula as it is written below; or `"auto"`, fused where the options allow. Weights
+            `(b,h,q,k)` are what a fused path avoids: a tap and `return_weights` take the reference path whatever is
+            chosen, and so do compiled calls, autocast, and calls in which a NaN or an infinity turns up. Calls that
+            need gradients go by blocks, for those of PyTorch's kernel are less accurate and cannot be differentiated.
         tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
@@ -84,7 +96,14 @@ def attention(
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("attention", check_attention, arrays, options)
+    check_implementation("attention", implementation)
+    arrays, sizes = check_call("attention", check_attention, arrays, options)
+    if implementation != "reference" and tap is None and fused.supports(arrays, options):
+        results = fused.attention(arrays, sizes, options)
+        if results is not None:
+            return results[0] if len(results) == 1 else tuple(results)
+
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
 
     query, key = arrays["query"], arrays["key"]
     scores = _products(query, key)  # (b,h,q,k)
@@ -139,7 +158,8 @@ def additive_attention(
     arrays |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("additive_attention", check_additive_attention, arrays, options)
+    arrays, _ = check_call("additive_attention", check_additive_attention, arrays, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
 
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
@@ -191,7 +211,8 @@ def multiplicative_attention(
     arrays |= {"score_kernel": score_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
     options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
-    arrays, dtype = prepare("multiplicative_attention", check_multiplicative_attention, arrays, options)
+    arrays, _ = check_call("multiplicative_attention", check_multiplicative_attention, arrays, options)
+    dtype, arrays = arrays["query"].dtype, materialize(arrays)
 
     scores = _products(_project(arrays["query"], arrays["score_kernel"]), arrays["key"])  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)

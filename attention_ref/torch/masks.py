@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
-from attention_ref.torch._arrays import Array, as_array, describe, device_of, values
+from attention_ref.spec.shapes import check_key_lengths, check_window
+from attention_ref.torch._arrays import Array, as_array, as_integers, describe, device_of, values
+from attention_ref.torch._band import band, inside
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
@@ -29,8 +30,12 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1.
     """
-    return _distances(query_length, key_length, query_offset) <= 0
+    query_offset = as_integers("causal_mask", "query_offset", query_offset)
+    return inside(band(True, query_offset, None), query_length, key_length, device_of(query_offset))
 
 
 def window_mask(query_length: int, key_length: int, window: Window, *, query_offset: Any = 0) -> Array:
@@ -45,15 +50,14 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
+
+    Raises:
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
+            2^63 - 1.
     """
-    left, right = window
-    distances = _distances(query_length, key_length, query_offset)
-    visible = torch.ones_like(distances, dtype=torch.bool)
-    if left is not None:
-        visible = visible & (distances >= -int(left))
-    if right is not None:
-        visible = visible & (distances <= int(right))
-    return visible
+    check_window("window_mask", window)
+    query_offset = as_integers("window_mask", "query_offset", query_offset)
+    return inside(band(False, query_offset, window), query_length, key_length, device_of(query_offset))
 
 
 def length_mask(key_lengths: Any, key_length: int) -> Array:
@@ -69,9 +73,9 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
     """
-    key_lengths = as_array(key_lengths)
+    key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
-    return torch.arange(key_length, device=key_lengths.device) < key_lengths[..., None, None, None]
+    return torch.arange(key_length, device=key_lengths.device) < key_lengths.long()[..., None, None, None]
 
 
 def visible_keys(
@@ -99,7 +103,7 @@ def visible_keys(
     """
     query_length, key_length = shape[-2:]
     device = device_of(mask, bias, query_offset, key_lengths)
-    query_offset = as_array(query_offset, device)
+    query_offset = as_integers("visible_keys", "query_offset", query_offset, device)
     rules = [torch.ones(shape, dtype=torch.bool, device=device)]
     if mask is not None:
         rules.append(as_array(mask, device))
@@ -112,11 +116,3 @@ def visible_keys(
     if key_lengths is not None:
         rules.append(length_mask(as_array(key_lengths, device), key_length))
     return functools.reduce(torch.logical_and, rules)
-
-
-def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,1,q,k)` with one offset for each batch row."""
-    query_offset = as_array(query_offset).long()
-    positions = torch.arange(query_length, device=query_offset.device) + query_offset[..., None]  # (q,) or (b,q)
-    distances = torch.arange(key_length, device=query_offset.device) - positions[..., None]  # (q,k) or (b,q,k)
-    return distances[..., None, :, :] if query_offset.ndim else distances

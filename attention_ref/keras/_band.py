@@ -1,0 +1,77 @@
+"""Causal and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from attention_ref.keras._arrays import Array, describe
+from attention_ref.spec.masks import Window
+
+_INT32 = np.iinfo(np.int32)
+
+
+class Band(NamedTuple):
+    """The visible diagonals `j - i`; each bound is `()` or one for each batch row `(b,)`, or None where open.
+
+    Bounds are NumPy's int64 where the offset was given as numbers, for JAX has no int64 outside its 64-bit mode, and
+    tensors where it was one.
+    """
+
+    lowest: Any
+    highest: Any
+
+
+def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
+    """Find the diagonals that causal and window leave: `query_offset - left <= j - i <= query_offset + right`.
+
+    Causal is a `right` of 0. A bound past the integers of its dtype stays at their end, where it hides or shows the
+    same keys.
+    """
+    left, right = window or (None, None)
+    if causal:
+        right = 0
+    is_number = isinstance(query_offset, np.ndarray)
+    xp, offset = (np, query_offset.astype(np.int64)) if is_number else (ops, _widest(query_offset))
+    dtype = describe(offset).dtype
+    limits = np.iinfo(dtype)
+    lowest = highest = None
+    if left is not None:
+        left = np.asarray(min(int(left), limits.max), dtype)
+        lowest = xp.maximum(offset, limits.min + left) - left
+    if right is not None:
+        right = np.asarray(min(int(right), limits.max), dtype)
+        highest = xp.minimum(offset, limits.max - right) + right
+    return Band(lowest, highest)
+
+
+def inside(band: Band, diagonals: Array) -> Array | None:
+    """Say which of the diagonals the band shows: in their shape `(q,k)`, or `(b,1,q,k)` with bounds for each row."""
+    visible = None
+    if band.lowest is not None:
+        visible = _compare(ops.greater_equal, diagonals, band.lowest)
+    if band.highest is not None:
+        rule = _compare(ops.less_equal, diagonals, band.highest)
+        visible = rule if visible is None else ops.logical_and(visible, rule)
+    return visible
+
+
+def diagonals(query_length: Any, key_length: Any, shift: Any = 0) -> Array:
+    """Return `j - i + shift`, int32 `(q,k)`."""
+    return ops.arange(key_length, dtype="int32") - ops.arange(query_length, dtype="int32")[:, None] + shift
+
+
+def _compare(compare: Any, diagonals: Array, bound: Any) -> Array:
+    if isinstance(bound, (np.ndarray, np.generic)):
+        bound = ops.convert_to_tensor(np.clip(bound, _INT32.min, _INT32.max).astype(np.int32))
+    bound = bound[..., None, None, None] if len(bound.shape) else bound  # (b,1,1,1)
+    return compare(ops.cast(diagonals, describe(bound).dtype), bound)
+
+
+def _widest(offset: Array) -> Array:
+    """Return integers as int64, or int32 on a JAX engine outside its 64-bit mode."""
+    is_wide = keras.config.backend() != "jax" or describe(offset).dtype == "int64"
+    return ops.cast(offset, "int64" if is_wide else "int32")

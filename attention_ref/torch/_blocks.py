@@ -1,0 +1,132 @@
+"""Blocks of queries, the keys in their sight, and which key each query of a block sees."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from attention_ref.spec.shapes import Sizes
+from attention_ref.torch._arrays import Array, Arrays
+from attention_ref.torch._band import Band, band, inside
+
+NUMBERS = 2**20
+"""How many scores a block has at most, unless it is one of `SMALLEST` queries."""
+
+SMALLEST, LARGEST = 32, 256
+
+
+class Block(NamedTuple):
+    """The queries `start` to `stop`, and the keys `first` to `last`, beyond which they see none."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+class Visibility:
+    """The rules of a call with one batch axis: which key a query may attend to, block by block.
+
+    Arguments:
+        arrays: as they were given.
+        sizes, options: of the call.
+    """
+
+    def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> None:
+        self.query_length, self.key_length = sizes.query_length, sizes.key_length
+        self.device = arrays["query"].device
+        self.mask = with_one_batch_axis(arrays["mask"], sizes.batch)
+        lengths, offset = arrays["key_lengths"], arrays["query_offset"]
+        self.lengths = None if lengths is None else lengths.long().flatten()  # (b,), or (1,) of one length for all
+        offset = offset.flatten() if isinstance(offset, Array) and offset.ndim else offset
+        given = band(options["causal"], offset, options["window"])
+        self.band = Band(*(_within(bound, -self.query_length, self.key_length) for bound in given))
+        self.lowest, self.highest = (_range(bound) for bound in self.band)
+        self.shortest, self.longest = _range(self.lengths) or (None, None)
+
+    def whole(self) -> Block:
+        """Return all queries and keys as one block."""
+        return Block(0, self.query_length, 0, self.key_length)
+
+    def blocks(self, leading: int) -> Iterator[Block]:
+        """Cut the queries into blocks, where a block takes memory for `leading` numbers for each query and key."""
+        width = self.key_length
+        if self.lowest is not None and self.highest is not None:
+            width = max(1, min(width, self.highest[1] - self.lowest[0] + LARGEST))
+        rows = max(SMALLEST, min(LARGEST, NUMBERS // (leading * width)))
+        for start in range(0, self.query_length, rows):
+            stop, first, last = min(start + rows, self.query_length), 0, self.key_length
+            if self.lowest is not None:
+                first = min(max(first, start + self.lowest[0]), last)
+            if self.highest is not None:
+                last = min(last, stop + self.highest[1])
+            if self.longest is not None:
+                last = min(last, self.longest)
+            yield Block(start, stop, first, max(first, last))
+
+    def hides_early(self, block: Block) -> bool:
+        """Say whether a key of the block comes too early for a query of the block."""
+        return self.lowest is not None and block.first < block.stop - 1 + self.lowest[1]
+
+    def hides_late(self, block: Block) -> bool:
+        """Say whether a key of the block comes too late for a query of the block."""
+        return self.highest is not None and block.last - 1 > block.start + self.highest[0]
+
+    def hides_padding(self, block: Block) -> bool:
+        """Say whether a key of the block is padding in some batch row."""
+        return self.shortest is not None and self.shortest < block.last
+
+    def visible(self, block: Block) -> Array | None:
+        """Say which keys of the block its queries see, but for the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
+        start, stop, first, last = block
+        rules = [] if self.mask is None else [cut(self.mask, block)]
+        if self.hides_padding(block):
+            rules.append(torch.arange(first, last, device=self.device) < self.lengths[:, None, None, None])
+        lowest = self.band.lowest if self.hides_early(block) else None
+        highest = self.band.highest if self.hides_late(block) else None
+        if lowest is not None or highest is not None:
+            moved = Band(*(None if bound is None else bound + start - first for bound in (lowest, highest)))
+            rule = inside(moved, stop - start, last - first, self.device)
+            rules.append(rule if rule.ndim == 4 else rule[None, None])
+        return functools.reduce(torch.logical_and, rules) if rules else None
+
+    def leading(self) -> int:
+        """Return how many numbers `visible` has for each query and key at most."""
+        rows = [bound.shape[0] for bound in (self.lengths, *self.band) if isinstance(bound, Array) and bound.ndim]
+        return max(rows + ([] if self.mask is None else [math.prod(self.mask.shape[:2])]), default=1)
+
+
+def with_one_batch_axis(array: Array | None, batch: tuple[int, ...]) -> Array | None:
+    """Return what broadcasts to `(*batch,h,q,k)` with four axes: `(b|1,h|1,q|1,k|1)`."""
+    if array is None or array.ndim == 4 == len(batch) + 3:
+        return array
+    array = array[(None,) * (len(batch) + 3 - array.ndim)]
+    if any(size != 1 for size in array.shape[:-3]):
+        array = array.expand(*batch, *array.shape[-3:])
+    return array.reshape(-1, *array.shape[-3:])
+
+
+def cut(array: Array, block: Block) -> Array:
+    """Take the part of a block from what broadcasts to the scores."""
+    if array.shape[2] != 1:
+        array = array[:, :, block.start : block.stop]
+    return array if array.shape[3] == 1 else array[..., block.first : block.last]
+
+
+def _within(bound: Any, least: int, most: int) -> Any:
+    """Move a bound beyond the outermost diagonals to them, where numbers can be added to it."""
+    if isinstance(bound, Array):
+        return bound.clamp(least, most)
+    return None if bound is None else min(max(bound, least), most)
+
+
+def _range(bound: Any) -> tuple[int, int] | None:
+    """Return the least and the greatest of a bound's integers; None where it is open."""
+    if not isinstance(bound, Array):
+        return None if bound is None else (bound, bound)
+    numbers = bound.flatten().tolist()
+    return min(numbers), max(numbers)

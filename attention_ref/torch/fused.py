@@ -1,0 +1,217 @@
+"""Attention in memory linear in the lengths: by PyTorch's fused kernel, or by blocks of queries where that cannot.
+
+The kernel is `torch.nn.functional.scaled_dot_product_attention`. It computes the calls without softcap, sinks, dropout
+and log-sum-exp that need no gradients: its backward pass loses accuracy where scores are large, for it recomputes the
+weights from a rounded log-sum-exp, and it has no second derivatives. All other calls go by blocks. Keys that no query
+of a block sees are left out, so that a window costs what it shows.
+
+A number that is not finite may reach no query that does not see it, which neither way promises. So one number is read:
+from the output, or from the inputs where gradients are needed, which on a GPU waits for it. Where nothing can be read
+(in a compiled function, under vmap, while a CUDA graph is captured) the formula computes the call. `torch.cond` could
+choose in a compiled function, but refuses inputs that share memory, such as self-attention's, and unknown sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from attention_ref.spec.shapes import Sizes
+from attention_ref.torch._arrays import Array, Arrays, values, widen, without_padding
+from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
+
+
+def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
+    """Say whether a call can be computed here: not with its weights, and only where numbers can be read."""
+    query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    if options["return_weights"] or torch.compiler.is_compiling():
+        return False
+    has_numbers = 0 not in (*query.shape, *key.shape, value.shape[-1])
+    return has_numbers and _is_readable(query) and not torch.is_autocast_enabled(query.device.type)
+
+
+def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
+    """Compute a checked call of attention.
+
+    Arguments:
+        arrays: as they were given.
+        sizes: of the call.
+        options: of the call.
+
+    Returns:
+        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`; None where a NaN or an infinity turns
+        up, for then it matters which products with a weight of 0 are left out.
+    """
+    results = _attend(arrays, sizes, options)
+    if results is None and arrays["key_lengths"] is not None:
+        results = _attend(arrays | without_padding(arrays), sizes, options)
+    return results
+
+
+def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
+    """Compute the results, or None where a NaN or an infinity turns up."""
+    has_gradients = _has_gradients(arrays)
+    if has_gradients and not _are_bounded(arrays, options):
+        return None
+    call = _Call(arrays, sizes, options)
+    try:
+        results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
+    except NotImplementedError:  # forward differentiation, which the kernel lacks
+        return None
+    if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, options)):
+        return None
+    query = arrays["query"]
+    results[0] = results[0].to(query.dtype)
+    if query.ndim != 4:
+        results = [result.reshape(*query.shape[:-1], *result.shape[3:]) for result in results]
+    return results if options["return_log_sum_exp"] else results[:1]
+
+
+class _Call:
+    """A call with one batch axis: query `(b,h,q,d)`, key `(b,g,k,d)`, value `(b,g,k,v)`, in at least float32."""
+
+    def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> None:
+        self.options, self.visibility = options, Visibility(arrays, sizes, options)
+        self.query, self.key, self.value = (_flat(widen(arrays[name])) for name in ("query", "key", "value"))
+        bias, sinks = arrays["bias"], arrays["sinks"]
+        self.bias = None if bias is None else with_one_batch_axis(widen(bias), sizes.batch)
+        self.sinks = None if sinks is None else widen(sinks)[:, None, None]  # (h,1,1)
+        self.dropout_mask = with_one_batch_axis(arrays["dropout_mask"], sizes.batch)
+
+    def suits_kernel(self) -> bool:
+        """Say whether the kernel has the options of the call, and does not fall back to a slow one."""
+        if self.sinks is not None or self.dropout_mask is not None or self.options["softcap"] is not None:
+            return False
+        arrays = (self.query, self.key, self.value)
+        is_dense = all(array.stride(-1) == 1 for array in arrays)
+        return is_dense and self.key.shape == self.value.shape and not self.options["return_log_sum_exp"]
+
+    def by_kernel(self) -> Array:
+        """Compute the output `(b,h,q,v)` by the kernel, at once where it needs no mask."""
+        rules, whole, scale = self.visibility, self.visibility.whole(), self.options["scale"]
+        if rules.mask is None and self.bias is None and not rules.hides_padding(whole) and not rules.hides_early(whole):
+            if not rules.hides_late(whole):
+                return self._kernel(whole, None)
+            if rules.highest == (0, 0) and (scale is None or scale > 0):  # it multiplies hidden keys' -inf by the scale
+                return self._kernel(whole, None, is_causal=True)
+        leading = rules.leading() if self.bias is None else max(rules.leading(), math.prod(self.bias.shape[:2]))
+        outputs = [self._kernel(block, self._kernel_mask(block)) for block in rules.blocks(leading)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+    def by_blocks(self) -> list[Array]:
+        """Compute the output `(b,h,q,v)` and the log-sum-exp `(b,h,q)` by the formula, block by block."""
+        blocks = [self._formula(block) for block in self.visibility.blocks(math.prod(self.query.shape[:2]))]
+        return [torch.cat(parts, dim=2) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True)]
+
+    def _kernel_mask(self, block: Block) -> Array | None:
+        """Return the visible keys of a block, or the bias with -inf where they are hidden, as the kernel takes them."""
+        visible = self.visibility.visible(block)
+        if self.bias is None:
+            return visible
+        bias = cut(self.bias, block)
+        return bias if visible is None else torch.where(visible, bias, -math.inf)
+
+    def _kernel(self, block: Block, mask: Array | None, *, is_causal: bool = False) -> Array:
+        """Compute the output of a block, `(b,h,q,v)`, by the kernel."""
+        query, key, value = self.query, self.key, self.value
+        if block != (0, query.shape[2], 0, key.shape[2]):
+            start, stop, first, last = block
+            query, key, value = query[:, :, start:stop], key[:, :, first:last], value[:, :, first:last]
+            if first == last:
+                return torch.zeros_like(query)
+        scale, is_grouped = self.options["scale"], query.shape[1] != key.shape[1]
+        scale = None if scale is None else float(scale)
+        output = scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=is_causal, scale=scale, enable_gqa=is_grouped
+        )
+        if mask is None or query.device.type == "cpu":
+            return output
+        is_hidden = ~mask if mask.dtype == torch.bool else mask == -math.inf  # some kernels of GPUs have NaN there
+        return output.masked_fill(is_hidden.all(dim=-1, keepdim=True), 0)
+
+    def _formula(self, block: Block) -> tuple[Array, Array]:
+        """Compute the output `(b,h,q,v)` and the log-sum-exp `(b,h,q)` of a block."""
+        start, stop, first, last = block
+        scores = self._products(self.query[:, :, start:stop], self.key[:, :, first:last].mT)  # (b,h,q,k)
+        scale, softcap = self.options["scale"], self.options["softcap"]
+        scores = scores.div_(math.sqrt(self.key.shape[-1])) if scale is None else scores.mul_(float(scale))
+        if softcap is not None:
+            scores = scores.div_(float(softcap)).tanh_() * float(softcap)
+        if self.bias is not None:
+            scores = scores.add_(cut(self.bias, block))
+        visible = self.visibility.visible(block)
+        if visible is not None:
+            scores = scores.masked_fill_(~visible, -math.inf)
+
+        shift, is_empty, sinks = self._shift(scores)
+        exponentials = scores.sub_(shift).exp_()
+        denominator = exponentials.sum(dim=-1, keepdim=True)  # (b,h,q,1)
+        if sinks is not None:
+            denominator = denominator + torch.exp(sinks - shift)
+        denominator = torch.where(is_empty, 1, denominator)
+        weights = exponentials / denominator
+        if self.dropout_mask is not None:
+            weights = weights * cut(self.dropout_mask, block) / (1 - float(self.options["dropout"]))
+        output = self._products(weights, self.value[:, :, first:last])  # (b,h,q,v)
+        log_sums = torch.where(is_empty, -math.inf, shift + torch.log(denominator))
+        return output, log_sums[..., 0]
+
+    def _products(self, left: Array, right: Array) -> Array:
+        """Multiply `(b,h,q,x)` by `(b,g,x,y)`, where query head `i` reads key/value head `i // (h/g)`."""
+        batch, heads, rows, inner = left.shape
+        groups, columns = right.shape[1], right.shape[-1]
+        left = left.reshape(batch, groups, heads // groups * rows, inner)  # (b,g,h/g*q,x)
+        return (left @ right).reshape(batch, heads, rows, columns)
+
+    def _shift(self, scores: Array) -> tuple[Array, Array, Array | None]:
+        """Return the row maxima `(b,h,q,1)`, 0 of an empty row; which rows are empty; the sinks of the others."""
+        if scores.shape[-1] == 0:
+            maximum = scores.new_full((*scores.shape[:-1], 1), -math.inf)
+        else:
+            maximum = scores.detach().amax(dim=-1, keepdim=True)
+        is_empty, sinks = maximum == -math.inf, self.sinks
+        if sinks is not None:
+            sinks = torch.where(is_empty, -math.inf, sinks)  # an empty row attends to nothing, not to its sink
+            maximum = torch.maximum(maximum, sinks.detach())
+        return torch.where(is_empty, 0, maximum), is_empty, sinks
+
+
+def _is_readable(query: Array) -> bool:
+    """Say whether numbers can be read: not under vmap, on the meta device, or while a CUDA graph is captured."""
+    if query.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return False
+    if type(query) not in (torch.Tensor, torch.nn.Parameter):
+        return values(query[(0,) * query.ndim]) is not None
+    try:
+        return query.data_ptr() != 0
+    except RuntimeError:
+        return False
+
+
+def _has_gradients(arrays: Arrays) -> bool:
+    return torch.is_grad_enabled() and any(isinstance(a, Array) and a.requires_grad for a in arrays.values())
+
+
+def _is_sound(output: Array) -> bool:
+    """Say whether all is finite, and no row 0: then no score was NaN or +inf, and not all of a row were -inf."""
+    smallest, largest = torch.aminmax(torch.linalg.vector_norm(output, dim=-1))
+    return smallest.item() > 0 and largest.item() < math.inf
+
+
+def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> bool:
+    """Say whether queries, keys and values are finite, and no product of queries and keys can overflow."""
+    query, key, value = (arrays[name].detach() for name in ("query", "key", "value"))
+    dtype = widen(query[:0]).dtype
+    largest = [max(-low.item(), high.item()) for low, high in (torch.aminmax(query), torch.aminmax(key))]
+    factor = query.shape[-1] * (1 if options["scale"] is None else max(1, abs(float(options["scale"]))))
+    is_finite = math.isfinite(value.sum(dtype=dtype).item())
+    return is_finite and factor * largest[0] * largest[1] < torch.finfo(dtype).max / 4
+
+
+def _flat(array: Array) -> Array:
+    """Give an array one batch axis: `(...,h,l,d)` to `(b,h,l,d)`."""
+    return array if array.ndim == 4 else array.reshape(-1, *array.shape[-3:])
