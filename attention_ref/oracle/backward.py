@@ -16,6 +16,9 @@ from attention_ref.oracle.weights import weights
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window
 
+FEW = 32
+"""As many queries as matrix products need to be fast."""
+
 
 def gradients(
     query: Any,
@@ -87,7 +90,7 @@ def gradients(
             key_sums = KeyGradient(call, fused=fused)
             for place in reversed(range(group * call.repeats, (group + 1) * call.repeats)):
                 source = Head(call, batch, heads[place])
-                for block in reversed(call.blocks(sizes.query_length, at_most=part_length(sizes.query_length))):
+                for block in reversed(call.blocks(sizes.query_length, at_most=_tile_length(sizes.query_length))):
                     tile = source.tile(np.arange(block.start, block.stop))
                     scored = score_gradient(
                         call,
@@ -108,6 +111,11 @@ def gradients(
     if sink_sums is not None:
         results["sinks"] = sink_sums.found.result()
     return results
+
+
+def _tile_length(length: int) -> int:
+    """Return how many queries make a part of the sums over them: not few where many are left, for that is slow."""
+    return part_length(length) if length <= FEW else max(part_length(length), FEW)
 
 
 def _checked(call: Call, cotangent: Any) -> Array:
