@@ -96,7 +96,7 @@ def gradients(
                         call,
                         tile,
                         weights(call, tile, heads[place]),
-                        cotangent[(*batch, heads[place], block)],
+                        cotangent[(*batch, heads[place], block)].astype(np.float64),
                         fused=fused,
                     )
                     write(results["query"], (*batch, place, block), query_gradient(tile, scored, fused=fused))
@@ -119,7 +119,7 @@ def _tile_length(length: int) -> int:
 
 
 def _checked(call: Call, cotangent: Any) -> Array:
-    cotangent = np.asarray(cotangent, np.float64)
+    cotangent = np.asarray(cotangent)
     expected = (*call.sizes.scores[:-1], call.sizes.value_size)
     if cotangent.shape != expected:
         rule = f"cotangent must have the shape of the output, here {shape_text(expected)}"
