@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from attention_ref.conformance import check
-from attention_ref.conformance.frameworks.arrays import Arrays
-from attention_ref.conformance.frameworks.autograd import differentiate
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.numpy import attention as formula
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec import SpecificationError
@@ -79,7 +78,7 @@ def call_of(names: tuple[str, ...], query_length: int, key_length: int, value_si
     return call
 
 
-def made(arrays: Arrays, call: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+def made(arrays: Framework, call: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     """Make the arrays of a call, its numbers in `dtype`."""
     given = {name: item for name, item in call.items() if isinstance(item, np.ndarray)}
     kinds = {name: dtype if item.dtype.kind == "f" else item.dtype.name for name, item in given.items()}
@@ -93,7 +92,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, dtype: str, message: s
     np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=message)
 
 
-def compare(room: ModuleType, arrays: Arrays, call: Mapping[str, Any], dtype: str) -> None:
+def compare(room: ModuleType, arrays: Framework, call: Mapping[str, Any], dtype: str) -> None:
     expected = formula(**call, implementation="reference")
     results = room.attention(**made(arrays, call, dtype), implementation="fused")
     expected, results = (x if isinstance(x, tuple) else (x,) for x in (expected, results))
@@ -121,14 +120,14 @@ def compiles_all(room: ModuleType) -> bool:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", [*OPTIONS, "nothing"])
-def test_an_option_at_every_edge(room: ModuleType, room_arrays: Arrays, name: str, dtype: str) -> None:
+def test_an_option_at_every_edge(room: ModuleType, room_arrays: Framework, name: str, dtype: str) -> None:
     names = () if name == "nothing" else (name,)
     for position, query_length in enumerate(EDGES[-1:] if compiles_all(room) else EDGES):
         compare(room, room_arrays, call_of(names, query_length, EDGES[position - 1]), dtype)
 
 
 @pytest.mark.parametrize("names", PAIRS, ids=" and ".join)
-def test_two_options(room: ModuleType, room_arrays: Arrays, names: tuple[str, str]) -> None:
+def test_two_options(room: ModuleType, room_arrays: Framework, names: tuple[str, str]) -> None:
     position = PAIRS.index(names)
     if compiles_all(room) and position % 8:
         pytest.skip("JAX compiles every shape anew; there an eighth of the pairs stands for all")
@@ -137,26 +136,26 @@ def test_two_options(room: ModuleType, room_arrays: Arrays, names: tuple[str, st
 
 
 @pytest.mark.parametrize("name", ["causal", "offsets", "window", "softcap"])
-def test_many_blocks(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_many_blocks(room: ModuleType, room_arrays: Framework, name: str) -> None:
     compare(room, room_arrays, call_of((name,), 1000, 1000), "float32")
 
 
 @pytest.mark.parametrize("names", [(), ("causal",), ("offsets", "window"), ("key_lengths", "bias")], ids=str)
-def test_one_query_of_a_long_cache(room: ModuleType, room_arrays: Arrays, names: tuple[str, ...]) -> None:
+def test_one_query_of_a_long_cache(room: ModuleType, room_arrays: Framework, names: tuple[str, ...]) -> None:
     compare(room, room_arrays, call_of(names, 1, 129), "float32")
 
 
 @pytest.mark.parametrize("names", [("return_log_sum_exp",), ("sinks", "return_log_sum_exp"), ("bias",)], ids=str)
 @pytest.mark.parametrize("rule", [{"query_offset": -100}, {"key_lengths": np.array([0, 0])}, {"query_offset": 300}])
 def test_blocks_that_see_no_key(
-    room: ModuleType, room_arrays: Arrays, names: tuple[str, ...], rule: dict[str, Any]
+    room: ModuleType, room_arrays: Framework, names: tuple[str, ...], rule: dict[str, Any]
 ) -> None:
     call = call_of(names, 5, 70) | {"window": (9, 0)} | rule
     compare(room, room_arrays, call, "float64")
 
 
 @pytest.mark.parametrize("names", [(), *((name,) for name in OPTIONS[:-1]), ("offsets", "window")], ids=str)
-def test_gradients(room: ModuleType, room_arrays: Arrays, names: tuple[str, ...]) -> None:
+def test_gradients(room: ModuleType, room_arrays: Framework, names: tuple[str, ...]) -> None:
     if room.__name__.endswith("numpy"):
         pytest.skip("NumPy has the closed form alone")
     call = call_of(names, 129, 65)
@@ -165,9 +164,7 @@ def test_gradients(room: ModuleType, room_arrays: Arrays, names: tuple[str, ...]
     options = {name: item for name, item in call.items() if name not in inputs}
     expected = attention_gradients(**inputs, cotangent=cotangent, **options)
     options = made(room_arrays, options, "float64")
-    kind = room.__name__.rpartition(".")[-1]
-    found = differentiate(
-        kind,
+    found = room_arrays.differentiate(
         lambda inputs: [room.attention(**inputs, **options, implementation="fused")],
         made(room_arrays, inputs, "float64"),
         [room_arrays.make(cotangent, "float64")],
@@ -180,7 +177,7 @@ def test_gradients(room: ModuleType, room_arrays: Arrays, names: tuple[str, ...]
 
 @pytest.mark.parametrize("hidden", ["padding", "mask"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-def test_what_is_hidden_reaches_nothing(room: ModuleType, room_arrays: Arrays, poison: float, hidden: str) -> None:
+def test_what_is_hidden_reaches_nothing(room: ModuleType, room_arrays: Framework, poison: float, hidden: str) -> None:
     call = call_of((), 65, 70)
     rule = {"key_lengths": np.array([50, 60])} if hidden == "padding" else {"mask": np.arange(70) < 50}
     is_hidden = np.arange(70) >= np.array([50, 60 if hidden == "padding" else 50])[:, None]  # (b,k)
@@ -191,7 +188,7 @@ def test_what_is_hidden_reaches_nothing(room: ModuleType, room_arrays: Arrays, p
 
 
 @pytest.mark.parametrize("name", ["query", "key", "value"])
-def test_what_is_not_finite_reaches_whom_it_should(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_what_is_not_finite_reaches_whom_it_should(room: ModuleType, room_arrays: Framework, name: str) -> None:
     for poison in (np.nan, np.inf, -np.inf):
         call = call_of(("causal",), 65, 65)
         call[name][0, 1, 40, 2] = poison
@@ -202,7 +199,7 @@ def test_what_is_not_finite_reaches_whom_it_should(room: ModuleType, room_arrays
         assert_close(found, expected, "float64")
 
 
-def test_scores_that_overflow_are_no_number(room: ModuleType, room_arrays: Arrays) -> None:
+def test_scores_that_overflow_are_no_number(room: ModuleType, room_arrays: Framework) -> None:
     """All scores of a row are -inf in float32: its softmax is NaN in the formula, and a kernel would answer 0."""
     call = call_of((), 3, 4)
     call |= {"query": call["query"] * 0 + 1e30, "key": call["key"] * 0 - 1e30}
@@ -212,13 +209,13 @@ def test_scores_that_overflow_are_no_number(room: ModuleType, room_arrays: Array
 
 
 @pytest.mark.parametrize("implementation", ["fast", None, True, 1])
-def test_an_unknown_implementation_is_refused(room: ModuleType, room_arrays: Arrays, implementation: Any) -> None:
+def test_an_unknown_implementation_is_refused(room: ModuleType, room_arrays: Framework, implementation: Any) -> None:
     call = made(room_arrays, call_of((), 3, 4), "float64")
     with pytest.raises(SpecificationError, match="implementation must be 'auto', 'fused' or 'reference'"):
         room.attention(**call, implementation=implementation)
 
 
-def test_weights_and_taps_take_the_reference_path(room: ModuleType, room_arrays: Arrays) -> None:
+def test_weights_and_taps_take_the_reference_path(room: ModuleType, room_arrays: Framework) -> None:
     call = made(room_arrays, call_of(("causal",), 5, 5), "float64")
     named: dict[str, Any] = {}
     output = room.attention(**call, implementation="fused", tap=named.__setitem__)

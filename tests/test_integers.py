@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 
 LARGEST = 2**63 - 1
 Q, K = 3, 5
@@ -43,7 +43,7 @@ def exact(query_offset: int, window: Any, causal: bool = False) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("query_offset", "window"), FAR_APART, ids=str)
-def test_masks_of_far_positions(room: ModuleType, room_arrays: Arrays, query_offset: int, window: Any) -> None:
+def test_masks_of_far_positions(room: ModuleType, room_arrays: Framework, query_offset: int, window: Any) -> None:
     causal = room_arrays.read(room.causal_mask(Q, K, query_offset=query_offset))
     np.testing.assert_array_equal(causal, exact(query_offset, None, causal=True))
     if window is not None:
@@ -54,7 +54,7 @@ def test_masks_of_far_positions(room: ModuleType, room_arrays: Arrays, query_off
 @pytest.mark.parametrize("per_row", [False, True], ids=["an offset", "an offset for each row"])
 @pytest.mark.parametrize(("query_offset", "window"), FAR_APART, ids=str)
 def test_attention_at_far_positions(
-    room: ModuleType, room_arrays: Arrays, query_offset: int, window: Any, per_row: bool
+    room: ModuleType, room_arrays: Framework, query_offset: int, window: Any, per_row: bool
 ) -> None:
     query, key, value = (room_arrays.make(np.zeros((2, 1, length, K)), "float64") for length in (Q, K, K))
     value = room_arrays.make(np.tile(np.eye(K), (2, 1, 1, 1)), "float64")  # the output is the weights
@@ -67,7 +67,7 @@ def test_attention_at_far_positions(
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
-def test_small_and_unsigned_integers_do_not_wrap(room: ModuleType, room_arrays: Arrays, dtype: str) -> None:
+def test_small_and_unsigned_integers_do_not_wrap(room: ModuleType, room_arrays: Framework, dtype: str) -> None:
     far = 300 if np.iinfo(dtype).max > 300 else 120
     value = room_arrays.make(np.tile(np.eye(far), (2, 1, 1, 1)), "float64")
     query, key = (room_arrays.make(np.zeros((2, 1, length, 4)), "float64") for length in (Q, far))
@@ -85,7 +85,7 @@ OUTSIDE = [2**63, -(2**63) - 1, 2**64, [2**63, 0], [0, -(2**80)], np.array([2**6
 
 
 @pytest.mark.parametrize("query_offset", OUTSIDE, ids=str)
-def test_offsets_past_int64_are_refused(room: ModuleType, room_arrays: Arrays, query_offset: Any) -> None:
+def test_offsets_past_int64_are_refused(room: ModuleType, room_arrays: Framework, query_offset: Any) -> None:
     query, key, value = (room_arrays.make(np.zeros((2, 1, length, 4)), "float64") for length in (Q, K, K))
     numbers = [query_offset] if isinstance(query_offset, int) else [int(number) for number in query_offset]
     received = next(number for number in numbers if not -LARGEST - 1 <= number <= LARGEST)
@@ -111,7 +111,7 @@ def test_the_specification_refuses_them_too(offset: Any) -> None:
 
 
 @pytest.mark.parametrize("window", [(2**63, None), (0, 2**80)], ids=str)
-def test_windows_past_int64_are_refused(room: ModuleType, room_arrays: Arrays, window: Any) -> None:
+def test_windows_past_int64_are_refused(room: ModuleType, room_arrays: Framework, window: Any) -> None:
     query, key, value = (room_arrays.make(np.zeros((2, 1, length, 4)), "float64") for length in (Q, K, K))
     for operation, call in {
         "attention": lambda: room.attention(query, key, value, window=window),
@@ -124,7 +124,7 @@ def test_windows_past_int64_are_refused(room: ModuleType, room_arrays: Arrays, w
 
 
 @pytest.mark.parametrize("lengths", [[2**63, 0], [-(2**70), 1]], ids=str)
-def test_lengths_past_int64_are_refused(room: ModuleType, room_arrays: Arrays, lengths: list[int]) -> None:
+def test_lengths_past_int64_are_refused(room: ModuleType, room_arrays: Framework, lengths: list[int]) -> None:
     query, key, value = (room_arrays.make(np.zeros((2, 1, length, 4)), "float64") for length in (Q, K, K))
     with pytest.raises(spec.SpecificationError, match=r"^attention: key_lengths must lie between -2\^63 and 2\^63 - 1"):
         room.attention(query, key, value, key_lengths=lengths)

@@ -40,8 +40,8 @@ def test_sizes_are_those_of_the_tape(first: int) -> None:
 
 
 def _called(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-    options = {name: option for name, option in case.options.items() if name != "return_log_sum_exp"}
-    return dict(case.inputs), options
+    options = {name: option for name, option in case.call.options.items() if name != "return_log_sum_exp"}
+    return dict(case.call.inputs), options
 
 
 def _truth(case: Case) -> Mapping[str, oracle.Result]:
