@@ -20,13 +20,13 @@ import pytest
 from attention_ref.commands import named_subjects
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Case, Report, Result, Subject
+    from attention_ref.conformance import Case, Report, Result
     from attention_ref.conformance.expected_failures import KnownFailures
+    from attention_ref.conformance.subjects.base_subject import BaseSubject
 
 PREFIX = "attention_ref_"
 SUBJECT = ("subject", "exec", "outputs", "arrays", "dialect", "claim", "timeout")
 CHOICE = ("operation", "profile", "dtype", "case", "known_failures")
-DTYPES = ("float64", "float32")
 MARKER = (
     "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; given to a test function, the "
     "cases of its attention_ref_case"
@@ -68,17 +68,28 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.api import require_claims
     from attention_ref.conformance.run import select
+    from attention_ref.spec.dtypes import COMPUTED
 
     try:
-        subject = named_subjects.chosen(options)
+        choice = named_subjects.Choice(
+            subject=options.subject,
+            exec=options.exec,
+            outputs=options.outputs,
+            operation=options.operation,
+            arrays=options.arrays,
+            dialect=options.dialect,
+            claims=tuple(options.claim or ()),
+            timeout=options.timeout,
+        )
+        subject = named_subjects.chosen(choice)
         require_claims(subject)
         operations = [options.operation] if options.operation else list(subject.operations)
-        checks = select(operations, options.profile, options.dtype or DTYPES, options.case)
+        checks = select(operations, options.profile, options.dtype or COMPUTED, options.case)
         known = _known(options.known_failures, checks)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     binds = subject.is_room or options.profile is not None or all(case.is_optional for case, _ in checks)
-    verifier = Verifier(subject, known, binds, named_subjects.reproduce(subject, options))
+    verifier = Verifier(subject, known, binds, named_subjects.reproduce(subject, choice))
     parent = SubjectNode.from_parent(session, name=subject.name, nodeid=f"attention_ref[{subject.name}]")
     items += [CaseItem.from_parent(parent, case=case, dtype=dtype, verifier=verifier) for case, dtype in checks]
 
@@ -89,12 +100,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.run import select
+    from attention_ref.spec.dtypes import COMPUTED
 
     options, marked = _options(metafunc.config), _marked(metafunc.definition)
     profiles = marked.get("profiles", options.profile)
     try:
         operation = marked.get("operation", options.operation or "attention")
-        dtypes = marked.get("dtypes", options.dtype or DTYPES)
+        dtypes = marked.get("dtypes", options.dtype or COMPUTED)
         checks = select([operation], profiles, dtypes, marked.get("cases", options.case))
         known = _known(options.known_failures, checks)
     except UsageError as error:
@@ -146,7 +158,7 @@ class CaseCheck:
     def __repr__(self) -> str:
         return f"<{self.case.id} in {self.dtype}>"
 
-    def check(self, function: Callable[..., Any] | Subject, *, arrays: str | None = None) -> None:
+    def check(self, function: Callable[..., Any] | BaseSubject, *, arrays: str | None = None) -> None:
         """Pass, fail, or skip the test: check a function as `conformance.check` does, or a `Subject`.
 
         Arguments:
@@ -154,16 +166,17 @@ class CaseCheck:
             arrays: what it takes and returns; by default what the marker or the option says, or `"numpy"`.
         """
         __tracebackhide__ = True
-        from attention_ref.conformance import Subject
-        from attention_ref.conformance.subjects.subject import name_of
+        from attention_ref.conformance.signatures import name_of
+        from attention_ref.conformance.subjects.base_subject import BaseSubject
+        from attention_ref.conformance.subjects.subject import subject_of
 
         options = _options(self._node.config)
         arrays = arrays or _marked(self._node).get("arrays") or options.arrays or "numpy"
-        if isinstance(function, Subject):
+        if isinstance(function, BaseSubject):
             subject = function
         else:
-            operations = {self.case.operation: function}
-            subject = Subject(name_of(function), arrays, operations, timeout=options.timeout or None)
+            limit = options.timeout or None
+            subject = subject_of(function, name_of(function), self.case.operation, arrays, timeout=limit)
         line = f"pytest {shlex.quote(self._node.nodeid)}"
         Verifier(subject, self._known, self._binds, lambda *_: line).verify(self.case, self.dtype)
 
@@ -172,7 +185,7 @@ class Verifier:
     """Turns what comes of a case into what pytest knows: passed, failed, skipped, expected to fail."""
 
     def __init__(
-        self, subject: Subject, known: KnownFailures | None, binds: bool, reproduce: Callable[[str, str], str]
+        self, subject: BaseSubject, known: KnownFailures | None, binds: bool, reproduce: Callable[[str, str], str]
     ) -> None:
         self._subject, self._known, self._binds, self._reproduce = subject, known, binds, reproduce
         self._hangs = 0
@@ -210,7 +223,7 @@ def _settle(result: Result, report: Report) -> None:
 
 def _options(config: pytest.Config) -> SimpleNamespace:
     given = {name: config.getoption(PREFIX + name) for name in (*SUBJECT, *CHOICE)}
-    return SimpleNamespace(**given, engine=None, seed=0)
+    return SimpleNamespace(**given)
 
 
 def _marked(node: pytest.Item) -> dict[str, Any]:

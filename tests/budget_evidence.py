@@ -23,16 +23,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref import vectors
+from attention_ref import backends, vectors
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected, cases
-from attention_ref.conformance.frameworks.arrays import numpy_dtype
-from attention_ref.conformance.run import PASSED, run
-from attention_ref.conformance.subjects import subject
+from attention_ref.conformance.frameworks.interface import numpy_dtype
+from attention_ref.conformance.outcome import PASSED
+from attention_ref.conformance.run import run
+from attention_ref.conformance.subjects.room import room
 from attention_ref.conformance.subjects.subject import Subject
-from attention_ref.spec import Array
 from attention_ref.vectors.build import attention_truth
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
 
 SHAPES = (  # (b,), h, g, q, k, d, v
     ((1,), 1, 1, 1, 1, 4, 4),
@@ -85,16 +86,16 @@ class Drawing:
         """Draw whether an option is used."""
         return self.random.random() < rate
 
-    def reals(self, *shape: int, size: float = 1.0) -> Array:
+    def reals(self, *shape: int, size: float = 1.0) -> np.ndarray:
         """Draw numbers that the dtype holds exactly, with every bit of it used."""
         numbers = np.array([self.random.gauss(0, size) for _ in range(int(np.prod(shape)))])
-        return Array(shape, numbers.astype(numpy_dtype(self.dtype)).astype(float).tolist(), "real")
+        return numbers.astype(numpy_dtype(self.dtype)).astype(float).reshape(shape)
 
-    def booleans(self, *shape: int) -> Array:
+    def booleans(self, *shape: int) -> np.ndarray:
         """Draw a mask with seven True in ten."""
-        return Array(shape, [self.maybe(0.7) for _ in range(int(np.prod(shape)))], "bool")
+        return np.array([self.maybe(0.7) for _ in range(int(np.prod(shape)))], bool).reshape(shape)
 
-    def inputs(self) -> dict[str, Array]:
+    def inputs(self) -> dict[str, np.ndarray]:
         """Draw the arrays."""
         batch, h, g, q, k, d, v = self.sizes
         size = self.random.choice((0.3, 1.0, 3.0))
@@ -113,7 +114,7 @@ class Drawing:
             inputs["mask"] = self.booleans(*batch, 1, q, k)
         if batch and self.maybe():
             lengths = [self.random.randint(0, k) for _ in range(int(np.prod(batch)))]
-            inputs["key_lengths"] = Array(batch, lengths, "integer")
+            inputs["key_lengths"] = np.array(lengths, np.int64).reshape(batch)
         if self.maybe(0.2):
             inputs["dropout_mask"] = self.booleans(h, q, k)
         return inputs
@@ -139,11 +140,11 @@ def random_cases(count: int, dtype: str) -> Iterator[Case]:
         inputs, options = drawing.inputs(), dict(drawing.options())
         if "dropout_mask" in inputs:
             options["dropout"] = 0.3
-        recipe = Recipe(f"random/{dtype}/{seed}", drawing.operation, "", inputs, options)
-        arrays = {name: np.array(array.values).reshape(array.shape) for name, array in inputs.items()}
-        wanted = {"return_weights": True, "return_log_sum_exp": True}
+        call = Call(drawing.operation, inputs, options)
+        recipe = Recipe(f"random/{dtype}/{seed}", call, "")
         expected = {name: _expected(result) for name, result in attention_truth.forward(recipe).items()}
-        yield Case(recipe.id, recipe.operation, "random", (), "", (), (dtype,), arrays, options | wanted, expected)
+        asked = call.changed(return_weights=True, return_log_sum_exp=True)
+        yield Case(recipe.id, asked, "random", (), "", (), (dtype,), expected)
 
 
 def vector_cases(dtype: str) -> Iterator[Case]:
@@ -160,7 +161,7 @@ def summary(backend: Subject, dtype: str, calls: Iterable[Case]) -> Summary:
         (result,) = run(backend, [(case, dtype)])
         if result.verdict != PASSED:
             violations += 1
-            print(case.id, case.operation, dict(case.options), result.verdict, result.reason, result.mismatch)
+            print(case.id, case.operation, dict(case.call.options), result.verdict, result.reason, result.mismatch)
         if result.share is not None:
             shares.append(result.share)
     return Summary(len(shares), violations, statistics.median(shares), max(shares))
@@ -169,13 +170,13 @@ def summary(backend: Subject, dtype: str, calls: Iterable[Case]) -> Summary:
 def main() -> int:
     """Print a line for every dtype; exit 1 where the budget is not sound, or not sharp on random calls."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--room", choices=("numpy", "torch", "keras"), default="numpy")
+    parser.add_argument("--room", choices=backends.ROOMS, default="numpy")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--dtypes", default="float32,float64")
     arguments = parser.parse_args()
     os.environ.setdefault("JAX_ENABLE_X64", "1")
     module = importlib.import_module(f"attention_ref.{arguments.room}")
-    backend = subject.room(module, arguments.room, "")
+    backend = room(module, arguments.room, "")
     print(f"{'room':8}{'on':10}{'dtype':10}" + "".join(f"{field:>12}" for field in Summary._fields))
     holds = True
     for dtype in arguments.dtypes.split(","):
@@ -190,7 +191,7 @@ def main() -> int:
 def _expected(result: attention_truth.Result) -> Expected:
     sizes = np.array(result.roundings, np.float64).reshape(-1, len(Roundings._fields)).T
     shape = result.array.shape
-    return Expected(np.reshape(result.array.values, shape), Roundings(*(size.reshape(shape) for size in sizes)))
+    return Expected(result.array, Roundings(*(size.reshape(shape) for size in sizes)))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
-
-ROOMS = ("numpy", "torch", "keras")
+from attention_ref.backends import ROOMS
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.frameworks.interface import Framework
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,9 +49,9 @@ def room(request: pytest.FixtureRequest) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def room_arrays(room: ModuleType) -> Arrays:
-    """Arrays of the backend's kind, from NumPy and back."""
-    return arrays_of(room.__name__.rpartition(".")[-1])
+def room_arrays(room: ModuleType) -> Framework:
+    """Framework of the backend's kind, from NumPy and back."""
+    return framework(room.__name__.rpartition(".")[-1])
 
 
 def _requested_rooms(config: pytest.Config) -> list[str]:

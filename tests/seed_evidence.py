@@ -24,7 +24,8 @@ from attention_ref.commands import named_subjects
 from attention_ref.conformance import Result, Subject
 from attention_ref.conformance.case import foundations
 from attention_ref.conformance.clause_verdicts import FAILS, clause_verdicts
-from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, run, select
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
+from attention_ref.conformance.run import run, select
 
 DTYPES = ("float64", "float32")
 NARROW = ("float16", "bfloat16")

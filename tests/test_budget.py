@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from attention_ref.conformance.budget import FACTOR, FORMATS, Roundings, budget, compare
+from attention_ref.conformance.budget import FACTOR, Roundings, budget, compare
+from attention_ref.spec.dtypes import DTYPES
 
 ROUNDINGS = Roundings(*(np.array([size]) for size in (3.0, 4.0, 5.0, 6.0)))
 DOUBLE = 2.0**30 * np.ones(1)
@@ -55,21 +56,26 @@ def test_numbers_that_vanish_have_the_budget_of_underflow(dtype: str, expected: 
     assert budget(ROUNDINGS._replace(arithmetic=np.zeros(1), storage=np.zeros(1)), dtype) == [expected]
 
 
-@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_exact_has_no_budget(dtype: str) -> None:
     assert budget(Roundings(*np.zeros((5, 1))), dtype) == [0.0]
+
+
+def facts(dtype: str) -> tuple[float, ...]:
+    found = DTYPES[dtype]
+    return found.unit_roundoff, found.smallest_normal, found.smallest_subnormal, found.largest
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 def test_a_format_is_numpys(dtype: str) -> None:
     limits = np.finfo(dtype)
-    assert FORMATS[dtype] == (limits.eps / 2, limits.smallest_normal, limits.smallest_subnormal)
+    assert facts(dtype) == (limits.eps / 2, limits.smallest_normal, limits.smallest_subnormal, limits.max)
 
 
 def test_bfloat16_is_the_format_of_ml_dtypes() -> None:
     limits = pytest.importorskip("ml_dtypes").finfo("bfloat16")
-    numbers = (float(limits.eps) / 2, float(limits.smallest_normal), float(limits.smallest_subnormal))
-    assert FORMATS["bfloat16"] == numbers
+    numbers = (limits.eps, limits.smallest_normal, limits.smallest_subnormal, limits.max)
+    assert facts("bfloat16") == (float(numbers[0]) / 2, *map(float, numbers[1:]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from attention_ref import backends
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec.clauses import clauses
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -169,7 +169,7 @@ def test_the_facts_are_those_of_the_rooms() -> None:
     assert backends.FACTS["keras"].engines == backends.ENGINES
 
 
-def test_a_room_computes_in_the_dtypes_of_its_facts(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_room_computes_in_the_dtypes_of_its_facts(room: ModuleType, room_arrays: Framework) -> None:
     for dtype in backends.FACTS[room.__name__.rpartition(".")[-1]].dtypes:
         array = room_arrays.make(np.ones((1, 2, 3)), dtype)
         assert room_arrays.dtype(room.attention(array, array, array)) == dtype

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from attention_ref import spec, weights
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec import shapes
 from attention_ref.spec.shapes import Described
 
@@ -164,7 +164,7 @@ def refusal(operation: Any, arguments: Mapping[str, Any]) -> str:
 
 @pytest.mark.parametrize(("operation", "change", "received"), CASES)
 def test_a_room_refuses_in_the_words_of_the_spec(
-    room: ModuleType, room_arrays: Arrays, operation: str, change: dict[str, Any], received: str
+    room: ModuleType, room_arrays: Framework, operation: str, change: dict[str, Any], received: str
 ) -> None:
     arguments = GOOD[operation] | change
     given = {name: room_arrays.make(array(x), x.dtype) if isinstance(x, Given) else x for name, x in arguments.items()}
@@ -190,7 +190,7 @@ def test_the_spec_says_what_was_received(operation: str, change: dict[str, Any],
 
 
 @pytest.mark.parametrize("operation", GOOD)
-def test_the_good_call_is_accepted(room: ModuleType, room_arrays: Arrays, operation: str) -> None:
+def test_the_good_call_is_accepted(room: ModuleType, room_arrays: Framework, operation: str) -> None:
     given = {name: room_arrays.make(array(x), x.dtype) for name, x in GOOD[operation].items()}
     output = getattr(room, operation)(given.pop("query"), given.pop("key"), given.pop("value"), **given)
     assert tuple(output.shape) == (B, H, Q, V)
@@ -211,7 +211,7 @@ def test_the_good_call_is_accepted(room: ModuleType, room_arrays: Arrays, operat
     ],
 )
 def test_softmax_refuses_in_the_words_of_the_spec(
-    room: ModuleType, room_arrays: Arrays, function: str, arguments: dict[str, Given]
+    room: ModuleType, room_arrays: Framework, function: str, arguments: dict[str, Given]
 ) -> None:
     described = {name: Described(given.shape, given.dtype) for name, given in arguments.items()}
     with pytest.raises(spec.SpecificationError) as expected:
@@ -223,7 +223,7 @@ def test_softmax_refuses_in_the_words_of_the_spec(
 
 
 @pytest.mark.parametrize("lengths", [Given((B,)), Given((B,), "int64", -1), Given((B,), "int64", K + 1)], ids=str)
-def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arrays: Arrays, lengths: Given) -> None:
+def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arrays: Framework, lengths: Given) -> None:
     values = array(lengths).tolist()
     with pytest.raises(spec.SpecificationError) as expected:
         shapes.check_key_lengths("length_mask", Described(lengths.shape, lengths.dtype), values, K)
@@ -234,7 +234,7 @@ def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arr
 
 @pytest.mark.parametrize("lengths", [[5, 3], [4, 6], [4]], ids=str)
 def test_a_model_refuses_lengths_in_the_words_of_the_spec(
-    room: ModuleType, room_arrays: Arrays, lengths: list[int]
+    room: ModuleType, room_arrays: Framework, lengths: list[int]
 ) -> None:
     """Padding may stand past the end of learned positions, a real token may not."""
     config = spec.ModelConfig.decoder(
@@ -251,7 +251,7 @@ def test_a_model_refuses_lengths_in_the_words_of_the_spec(
     model(room_arrays.make(tokens, "int64"), lengths=room_arrays.make(np.array([4, 3]), "int64"))
 
 
-def test_a_row_without_a_place_has_no_last_one(room: ModuleType, room_arrays: Arrays) -> None:
+def test_a_row_without_a_place_has_no_last_one(room: ModuleType, room_arrays: Framework) -> None:
     config = spec.ModelConfig.decoder(vocab=3, model=4, heads=1, layers=1, feedforward=4)
     config = replace(config, head=spec.HeadConfig(kind="classifier", size=3, place="last"))
     params, tokens, lengths = weights.init(config), np.zeros((2, 5), np.int64), [5, 0]
@@ -267,7 +267,7 @@ def test_a_row_without_a_place_has_no_last_one(room: ModuleType, room_arrays: Ar
 
 
 @pytest.mark.parametrize("name", ["query", "key", "value", "bias"])
-def test_a_visible_nan_reaches_what_the_spec_says(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_a_visible_nan_reaches_what_the_spec_says(room: ModuleType, room_arrays: Framework, name: str) -> None:
     inputs = {key: np.linspace(-1, 1, array(x).size).reshape(x.shape) for key, x in QUERY_KEY_VALUE.items()}
     inputs["bias"] = np.zeros((B, H, Q, K))
     inputs[name][0, 0, 1, 0] = np.nan

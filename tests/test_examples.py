@@ -11,7 +11,7 @@ import pytest
 
 import attention_ref.numpy
 from attention_ref import spec, weights
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from docs.examples import additive, encoder, translation
 from docs.examples.agreement import agreement, specified
 
@@ -31,11 +31,11 @@ def in_inference(model):
     return model.eval() if hasattr(model, "eval") else model
 
 
-def agrees(room_arrays: Arrays, result, expected) -> None:
+def agrees(room_arrays: Framework, result, expected) -> None:
     agreement({"room": room_arrays.read(result).astype(np.float32)}, expected)
 
 
-def test_attention(room: ModuleType, room_arrays: Arrays) -> None:
+def test_attention(room: ModuleType, room_arrays: Framework) -> None:
     example = importlib.import_module(f"docs.examples.attention_{name_of(room)}")
     arrays = drawn(2, 2, 5, 4), drawn(2, 2, 5, 4), drawn(2, 2, 5, 6)
     lengths = np.array([5, 3])
@@ -47,7 +47,7 @@ def test_attention(room: ModuleType, room_arrays: Arrays) -> None:
         agrees(room_arrays, result, truth)
 
 
-def test_additive_attention(room: ModuleType, room_arrays: Arrays) -> None:
+def test_additive_attention(room: ModuleType, room_arrays: Framework) -> None:
     state, memory, kernels = drawn(2, 1, 3, additive.QUERY_SIZE), drawn(2, 1, 5, additive.KEY_SIZE), additive.kernels()
     lengths = np.array([5, 2])
     made = [room_arrays.make(array, "float32") for array in (state, memory)]
@@ -62,7 +62,7 @@ def test_additive_attention(room: ModuleType, room_arrays: Arrays) -> None:
 
 
 @pytest.mark.parametrize("make", [encoder.article_a, encoder.article_e])
-def test_encoder(make, room: ModuleType, room_arrays: Arrays) -> None:
+def test_encoder(make, room: ModuleType, room_arrays: Framework) -> None:
     config = make(layers=2)
     params = encoder.parameters(config)
     model = in_inference(room.Transformer(config, params))

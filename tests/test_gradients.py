@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.frameworks.arrays import Arrays
-from attention_ref.conformance.frameworks.autograd import differentiate
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec.trace import Traced, gradients
+from attention_ref.vectors.array_forms import to_spec
 
 B, H, G, Q, K, D, V = 2, 4, 2, 3, 5, 4, 3
 ROUNDINGS = 32
@@ -82,20 +82,13 @@ def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
     return inputs, {name: x for name, x in case.items() if name not in inputs}
 
 
-def as_spec(item: Any) -> Any:
-    """Make the specification's array of an array; anything else stays as it is."""
-    if not isinstance(item, np.ndarray):
-        return item
-    return spec.Array(item.shape, item.ravel().tolist(), {"f": "real", "b": "bool", "i": "integer"}[item.dtype.kind])
-
-
 def truth(
     case: Mapping[str, Any], results: int, operation: str = "attention"
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Give the specification's gradients of the first results, and the cotangents that they are for."""
     inputs, options = split(case)
-    traced = {name: as_spec(x).map(Traced) for name, x in inputs.items()}
-    options = {name: as_spec(x) for name, x in options.items()}
+    traced = {name: to_spec(x).map(Traced) for name, x in inputs.items()}
+    options = {name: to_spec(x) for name, x in options.items()}
     outputs = getattr(spec, operation)(**traced, **options, return_weights=True, return_log_sum_exp=True)[:results]
     generator = np.random.default_rng(7)
     cotangents = [generator.integers(-64, 65, size=output.shape) / 32 for output in outputs]
@@ -116,7 +109,7 @@ Arguments = dict[str, Any]
 
 def autograd(
     room: ModuleType,
-    arrays: Arrays,
+    arrays: Framework,
     case: Mapping[str, Any],
     cotangents: list[np.ndarray],
     operation: str = "attention",
@@ -127,11 +120,10 @@ def autograd(
         outputs = getattr(room, operation)(**inputs, **options, return_weights=True, return_log_sum_exp=True)
         return list(outputs[: len(cotangents)])
 
-    kind = room.__name__.rpartition(".")[-1]
-    return differentiate(kind, function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
+    return arrays.differentiate(function, inputs, [make(arrays, cotangent) for cotangent in cotangents])
 
 
-def make(arrays: Arrays, item: Any) -> Any:
+def make(arrays: Framework, item: Any) -> Any:
     return arrays.make(item, item.dtype.name) if isinstance(item, np.ndarray) else item
 
 
@@ -140,7 +132,7 @@ def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
     inputs, options = split(case)
     names = ("mask", "causal", "query_offset", "window", "key_lengths")
     rules = {name: options[name] for name in names if name in options} | {"bias": inputs.get("bias")}
-    rules = {name: as_spec(rule) for name, rule in rules.items()}
+    rules = {name: to_spec(rule) for name, rule in rules.items()}
     found = spec.visible_keys((B, H, Q, inputs["key"].shape[-2]), **rules)
     visible = np.reshape(np.array(found.values, bool), found.shape)
     groups = inputs["key"].shape[-3]
@@ -148,7 +140,7 @@ def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {"query": ~visible.any(axis=-1), "key": ~by_group.any(axis=-2), "value": ~by_group.any(axis=-2)}
 
 
-def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Arrays, case: Mapping[str, Any]) -> None:
+def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Framework, case: Mapping[str, Any]) -> None:
     assert found.keys() == expected.keys()
     allowed = ROUNDINGS * 2.0**-53
     for name, gradient in found.items():
@@ -161,7 +153,7 @@ def check(found: Arguments, expected: dict[str, np.ndarray], arrays: Arrays, cas
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Framework, name: str) -> None:
     case = CASES[name]
     expected, cotangents = truth(case, results=1)
     if room.__name__.endswith("numpy"):
@@ -173,7 +165,7 @@ def test_gradients_are_those_of_the_spec(room: ModuleType, room_arrays: Arrays, 
 
 
 @pytest.mark.parametrize("name", ["sinks", "empty rows", "empty rows with sinks too large for exp", "everything"])
-def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_arrays: Framework, name: str) -> None:
     if room.__name__.endswith("numpy"):
         pytest.skip("NumPy has the gradients of the output alone")
     expected, cotangents = truth(CASES[name], results=3)
@@ -183,7 +175,7 @@ def test_weights_and_log_sum_exp_have_gradients_too(room: ModuleType, room_array
 @pytest.mark.parametrize("hidden_by", [{"key_lengths": LENGTHS, **POISON}, POISON_BEHIND_MASK], ids=", ".join)
 @pytest.mark.parametrize("name", OTHER_SCORES)
 def test_what_is_hidden_reaches_no_gradient_of_other_scores(
-    room: ModuleType, room_arrays: Arrays, name: str, hidden_by: dict[str, Any]
+    room: ModuleType, room_arrays: Framework, name: str, hidden_by: dict[str, Any]
 ) -> None:
     if room.__name__.endswith("numpy"):
         pytest.skip("NumPy has the gradients of attention alone")

@@ -17,6 +17,7 @@ from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.spec.records import to_json
 from attention_ref.spec.trace import Rounding, Traced, gradients, roundings
+from attention_ref.vectors.array_forms import from_spec, to_spec
 from attention_ref.vectors.build import recipe, rounding_sizes
 from attention_ref.vectors.build.recipe_config import merged
 
@@ -40,14 +41,13 @@ class Specified:
 
 def _to_spec(item: Any) -> Any:
     if isinstance(item, np.ndarray):
-        kinds = {"b": "bool", "i": "integer", "f": "real"}
-        return Array(item.shape, item.ravel().tolist(), kinds[item.dtype.kind])
+        return to_spec(item)
     return _inside(item, _to_spec)
 
 
 def _to_numpy(item: Any) -> Any:
     if isinstance(item, Array):
-        return np.array(item.values, {"real": np.float64}.get(item.dtype)).reshape(item.shape)
+        return from_spec(item)
     return _inside(item, _to_numpy)
 
 
@@ -163,9 +163,9 @@ def test_errors_pass_a_cut_where_they_may_have_turned_the_sign() -> None:
 @pytest.mark.parametrize("name", [name for name in recipe.names() if name[0] in LAYERS], ids="/".join)
 def test_no_parameter_of_a_layer_is_left_at_its_start(name: tuple[str, str]) -> None:
     for case in recipe.cases(*name):
-        for parameter, array in case.parameters.items():
-            assert len(array.values) == 1 or len(set(array.values)) > 1, (case.id, parameter)
-            assert any(value not in (0.0, 1.0) for value in array.values), (case.id, parameter)
+        for parameter, array in case.call.parameters.items():
+            assert array.size == 1 or len(set(array.ravel())) > 1, (case.id, parameter)
+            assert any(value not in (0.0, 1.0) for value in array.ravel()), (case.id, parameter)
 
 
 def test_a_configuration_of_a_case_changes_that_of_its_file() -> None:
@@ -178,5 +178,5 @@ def test_a_configuration_of_a_case_changes_that_of_its_file() -> None:
 def test_a_configuration_is_written_as_records_read_it() -> None:
     document = vectors.load("Block", "core")["cases"][0]
     (case,) = (case for case in conformance.cases("Block", "core") if case.id == document["id"])
-    assert to_json(case.config) == document["config"]
+    assert to_json(case.call.config) == document["config"]
     assert vectors.load("Block", "core")["spec"] == spec.VERSION

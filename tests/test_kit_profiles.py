@@ -89,7 +89,7 @@ def test_cases_of_gradients_derive_from_the_others():
 
     assert case.clauses == ("attention.gradients", *source.clauses)
     assert list(case.expected) == ["query", "key", "value"]
-    assert case.expected["key"].values.shape == source.inputs["key"].shape
+    assert case.expected["key"].values.shape == source.call.inputs["key"].shape
     assert case.cotangents["output"].shape == source.expected["output"].values.shape
 
 
@@ -101,7 +101,7 @@ def test_expected_gradients_are_those_of_differences():
         for index in [(0, 0, 0, 0), (1, 1, 2, 3)]:
             moved = []
             for sign in (1, -1):
-                inputs = {each: array.copy() for each, array in case.inputs.items()}
+                inputs = {each: array.copy() for each, array in case.call.inputs.items()}
                 inputs[name][index] += sign * step
                 moved.append(np.sum(case.cotangents["output"] * RIGHT.attention(**inputs)))
             assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(expected.values[index], abs=1e-8)

@@ -11,7 +11,7 @@ import pytest
 
 from attention_ref.conformance import LAWS, Subject, check_laws
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.conformance.laws.evaluate import Tape
 from attention_ref.conformance.laws.law import places
 from attention_ref.conformance.laws.layers import layer_call
@@ -46,7 +46,9 @@ def test_a_backend_obeys_the_laws_in_every_dtype(room: ModuleType, dtype: str) -
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_model_that_generates_gives_what_it_gives_at_once(room: ModuleType, room_arrays: Arrays, seed: int) -> None:
+def test_a_model_that_generates_gives_what_it_gives_at_once(
+    room: ModuleType, room_arrays: Framework, seed: int
+) -> None:
     call = layer_call(Draw(random.Random(seed).choice, "Transformer", ()), batch=2)
     tokens = call.inputs["source"]
     parameters = {name: room_arrays.make(array, "float64") for name, array in call.parameters.items()}

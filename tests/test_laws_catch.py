@@ -13,8 +13,8 @@ import pytest
 
 import attention_ref.numpy as right
 from attention_ref.conformance import LAWS, LawReport, Subject, UsageError, check_laws, replay_law
-from attention_ref.conformance.operations import ATTENTIONS
 from attention_ref.spec.config import AttentionConfig
+from attention_ref.spec.operations import ATTENTIONS
 from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
 from tests.wrong_layers.record import configured, patched, without
 

@@ -15,7 +15,7 @@ import pytest
 from attention_ref import vectors
 from attention_ref.backends import engine
 from attention_ref.conformance import check_subject
-from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.peers import PEERS, onnx_model, peer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself
@@ -230,7 +230,7 @@ def test_empty_row_is_the_mean_of_the_values(name):
     result = worst(name, "attention/mask/all-false")
     row, head, _, column = result.mismatch.index
 
-    assert result.mismatch.got == pytest.approx(result.case.inputs["value"][row, head, :, column].mean(), rel=1e-6)
+    assert result.mismatch.got == pytest.approx(result.case.call.inputs["value"][row, head, :, column].mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["torch.sdpa", "onnx.reference"])
@@ -316,7 +316,7 @@ def keras_layers():
 @pytest.mark.engine
 def test_keras_layers_spoil_float64_on_these_paths():
     pytest.importorskip("keras", reason="the layers are those of Keras")
-    own, expected = arrays_of("keras"), truth(*(array[:, 0, :, :3] for array in arrays()))
+    own, expected = framework("keras"), truth(*(array[:, 0, :, :3] for array in arrays()))
     found = {name: np.abs(own.read(output) - expected).max() > 1e-10 for name, output in keras_layers()}
     scores, attention = engine() == "tensorflow", engine() == "torch"
     assert found == {
@@ -354,7 +354,7 @@ def test_keras_refuses_a_mask_of_one_axis_on_torch():
 
 def test_keras_spoils_float64():
     keras = pytest.importorskip("keras", reason="the peer keras.ops needs keras")
-    own = arrays_of("keras")
+    own = framework("keras")
     given = [keras.ops.convert_to_tensor(np.swapaxes(array, 1, 2), "float64") for array in arrays()]
     output = keras.ops.dot_product_attention(*given)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attention_ref import plot, spec
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
 
 pytest.importorskip("matplotlib")
 
@@ -69,7 +69,7 @@ def test_positions_are_drawn_around_zero() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_arrays_of_every_room_are_read(room: ModuleType, room_arrays: Arrays, dtype: str) -> None:
+def test_arrays_of_every_room_are_read(room: ModuleType, room_arrays: Framework, dtype: str) -> None:
     query = room_arrays.make(np.eye(3)[None], dtype)
     _, weights = room.attention(query, query, query, causal=True, return_weights=True)
     figure = plot.weights(weights)

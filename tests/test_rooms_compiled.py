@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from attention_ref import spec
-from attention_ref.conformance.frameworks.arrays import Arrays
+from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.vectors.array_forms import from_spec, to_spec
 
 B, H, G, Q, K, D, V, A = 2, 4, 2, 3, 5, 4, 3, 6
 ROUNDINGS = 16
@@ -100,11 +101,10 @@ def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
 
 def truth(operation: str, case: Mapping[str, Any]) -> list[np.ndarray]:
     arrays, options = split(case)
-    kinds = {"f": "real", "b": "bool", "i": "integer"}
-    given = {name: spec.Array(x.shape, x.ravel().tolist(), kinds[x.dtype.kind]) for name, x in arrays.items()}
+    given = {name: to_spec(array) for name, array in arrays.items()}
     results = getattr(spec, operation)(**given, **options)
     results = results if isinstance(results, tuple) else (results,)
-    return [np.reshape(np.array(result.values, np.float64), result.shape) for result in results]
+    return [from_spec(result) for result in results]
 
 
 def engine(room: ModuleType) -> str:
@@ -123,7 +123,7 @@ def compiled(function: Callable[..., Any], framework: str) -> Callable[..., Any]
     return module.function(function) if framework == "tensorflow" else module.jit(function)
 
 
-def check(results: Any, expected: list[np.ndarray], arrays: Arrays, dtype: str) -> None:
+def check(results: Any, expected: list[np.ndarray], arrays: Framework, dtype: str) -> None:
     results = results if isinstance(results, (tuple, list)) else (results,)
     assert len(results) == len(expected)
     units = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -138,7 +138,7 @@ def check(results: Any, expected: list[np.ndarray], arrays: Arrays, dtype: str) 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_compiled_call_follows_the_spec(room: ModuleType, room_arrays: Arrays, name: str) -> None:
+def test_a_compiled_call_follows_the_spec(room: ModuleType, room_arrays: Framework, name: str) -> None:
     operation, case = CASES[name]
     given, options = split(case)
     arrays = {key: room_arrays.make(x, "float64" if x.dtype.kind == "f" else x.dtype.name) for key, x in given.items()}
@@ -152,7 +152,7 @@ def test_a_compiled_call_follows_the_spec(room: ModuleType, room_arrays: Arrays,
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_a_compiled_call_keeps_the_dtype(room: ModuleType, room_arrays: Arrays, dtype: str) -> None:
+def test_a_compiled_call_keeps_the_dtype(room: ModuleType, room_arrays: Framework, dtype: str) -> None:
     given, options = split(EVERYTHING)
     arrays = {key: room_arrays.make(x, dtype if x.dtype.kind == "f" else x.dtype.name) for key, x in given.items()}
 
@@ -180,7 +180,7 @@ def unknown_sizes(room: ModuleType, function: Callable[..., Any]) -> Iterator[Ca
         yield module.jit(function)
 
 
-def test_one_compiled_function_takes_every_size(room: ModuleType, room_arrays: Arrays) -> None:
+def test_one_compiled_function_takes_every_size(room: ModuleType, room_arrays: Framework) -> None:
     options = {"causal": True, "query_offset": 1, "window": (3, 3), "key_lengths": 2}
 
     def call(query: Any, key: Any, value: Any) -> Any:
@@ -194,7 +194,7 @@ def test_one_compiled_function_takes_every_size(room: ModuleType, room_arrays: A
             check(function(*arrays), truth("attention", case), room_arrays, "float64")
 
 
-def test_keras_takes_symbolic_tensors(room: ModuleType, room_arrays: Arrays) -> None:
+def test_keras_takes_symbolic_tensors(room: ModuleType, room_arrays: Framework) -> None:
     if not room.__name__.endswith("keras"):
         pytest.skip("only Keras has symbolic tensors")
     keras = importlib.import_module("keras")

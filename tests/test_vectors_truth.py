@@ -144,11 +144,8 @@ def _weighted_sum(operation: str, case: dict[str, Any], moved: str, direction: l
 def _case(name: str, **amplitudes: float) -> recipe.Recipe:
     """A recipe of the core profile with some of its inputs multiplied."""
     found = next(case for case in recipe.cases("attention", "core") if case.id == f"attention/core/{name}")
-    inputs = {
-        key: spec.Array(array.shape, [value * amplitudes.get(key, 1) for value in array.values], "real")
-        for key, array in found.inputs.items()
-    }
-    return recipe.Recipe(found.id, found.operation, found.hunts, inputs, found.options)
+    inputs = {key: array * amplitudes.get(key, 1) for key, array in found.call.inputs.items()}
+    return recipe.Recipe(found.id, found.call.changed(**inputs), found.hunts)
 
 
 def test_rounding_is_proportional_to_the_values() -> None:

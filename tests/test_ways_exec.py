@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,12 @@ import attention_ref
 from attention_ref import vectors
 from attention_ref.conformance import Report, UsageError, check_subject
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.errors import SubjectError
 from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
+from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.subjects.program import Program, program
+from attention_ref.vectors.array_forms import to_json
 
 CASE = "attention/core/plain"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "kit"
@@ -107,6 +108,8 @@ BAD = {
         "say(json.dumps(zeros(number)).replace('0.0]', 'nan]'))",
         " 0.0, nan]}}}'",
     ),
+    "taps that are a number": ("a = zeros(number); a['taps'] = 3; say(a)", "its taps are 3, not an object"),
+    "a lone surrogate": ("say({'id': number, 'error': chr(0xD800)})", "it answers with an error: "),
     "a list": ("say('[1]')", "it writes a line that is not a JSON object: '[1]'"),
     "deep": ("say('[' * 100000)", "it writes JSON that is nested too deeply"),
     "bytes": ("os.write(1, b'\\xff\\n')", r"a line that is not JSON: '\\xff'"),
@@ -134,19 +137,38 @@ def test_the_end_of_stderr_is_shown_line_by_line(run) -> None:
     assert lines[lines.index("its stderr ends:") :][:3] == ["its stderr ends:", "bad", "luck"]
 
 
-@pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass", "signal.pause()"])
+def test_a_program_that_floods_its_stderr_fills_no_disk(run) -> None:
+    body = """import stat
+if not stat.S_ISFIFO(os.fstat(2).st_mode): sys.exit(4)
+for _ in range(512): os.write(2, b"noise " * 10_000 + b"\\n")
+print('the last line', file=sys.stderr); sys.exit(3)"""
+    text = str(run(body))
+    assert "it exits with code 3 before it answers" in text
+    assert "the last line" in text
+    assert len(text) < 100_000
+
+
+def test_the_end_of_what_a_process_writes_is_kept_alone() -> None:
+    command = [sys.executable, "-c", "for i in range(100_000): print(i)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        found = LastLines(process.stdout)
+        lines = found.lines(timeout=60)
+    assert lines[-3:] == ["99997", "99998", "99999"]
+    assert len(found._end) == 1 << 13
+
+
+@pytest.mark.parametrize("body", ["time.sleep(600)", "while True: pass", "signal.pause()"])
 def test_a_program_that_hangs_is_ended(body: str, run) -> None:
-    start = time.monotonic()
     report = run(body, timeout=1)
     assert report.results[0].reason == "it does not answer within 1 s"
-    assert time.monotonic() - start < 10
 
 
 def test_a_program_that_does_not_read_is_ended() -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    more_than_a_pipe_holds = replace(case, inputs={"query": np.zeros(100_000)})
-    with pytest.raises(Fault, match="it does not answer within"):
-        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)(more_than_a_pipe_holds, "float64")
+    more_than_a_pipe_holds = replace(case, call=replace(case.call, inputs={"query": np.zeros(100_000)}))
+    with pytest.raises(SubjectError, match="it does not answer within"):
+        Program([sys.executable, "-c", "import time; time.sleep(60)"], 0.5).answer(more_than_a_pipe_holds, "float64")
 
 
 def test_a_program_that_hangs_again_and_again_is_left_alone(run) -> None:
@@ -155,10 +177,10 @@ def test_a_program_that_hangs_again_and_again_is_left_alone(run) -> None:
     assert "not asked, because it hung before" in str(report)
 
 
-@pytest.mark.parametrize("fault", ["sys.exit(1)", "time.sleep(60)", "print('noise')", "say(zeros(number + 1))"])
+@pytest.mark.parametrize("fault", ["sys.exit(1)", "time.sleep(600)", "print('noise')", "say(zeros(number + 1))"])
 def test_a_program_is_started_again_after_it_failed(fault: str, run) -> None:
     body = f"if request['case'] == '{CASE}': {fault}\nsay(answered(request))"
-    report = run(body, "attention/core/[ps]*", before=RIGHT, timeout=2)
+    report = run(body, "attention/core/[ps]*", before=RIGHT, timeout=10)
     verdicts = {result.case.id: result.verdict for result in report.results}
     assert verdicts.pop(CASE) == "failed"
     assert len(verdicts) > 1
@@ -189,7 +211,7 @@ def test_a_program_ends_with_its_subject(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(FRAME + "    say(zeros(number))\n")
     asked = Program([sys.executable, str(path)], 20)
-    assert asked(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
+    assert asked.answer(cases("attention", "core")[0], "float64").results["output"].shape == (2, 2, 3, 4)
     process = asked._running()
     asked.close()
     assert process.poll() == 0  # it saw the end of its input
@@ -206,8 +228,8 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
     for case, dtype in chosen.values():
         request = json.loads(protocol.request(case, dtype, 1), parse_constant=pytest.fail)
         validator.validate(request)
-        for name, values in (*case.inputs.items(), *case.parameters.items()):
-            sent = request["parameters" if name in case.parameters else "inputs"][name]
+        for name, values in (*case.call.inputs.items(), *case.call.parameters.items()):
+            sent = request["parameters" if name in case.call.parameters else "inputs"][name]
             read = np.array(sent["values"], values.dtype).reshape(sent["shape"])
             assert read.tobytes() == values.tobytes() or np.isnan(values).any()
 
@@ -215,9 +237,9 @@ def test_every_request_fits_its_schema_and_reads_back_as_the_same_numbers() -> N
 @pytest.mark.parametrize("value", [math.pi, 5e-324, 1.7976931348623157e308, -0.0, math.inf, -math.inf, math.nan, 0.1])
 def test_a_number_survives_both_ways(value: float) -> None:
     (case,) = (case for case in cases("attention", "core") if case.id == CASE)
-    poked = np.array(case.inputs["query"])
+    poked = np.array(case.call.inputs["query"])
     poked.flat[5] = value
-    sent = json.loads(protocol.request(replace(case, inputs={**case.inputs, "query": poked}), "float64", 3))
+    sent = json.loads(protocol.request(replace(case, call=case.call.changed(query=poked)), "float64", 3))
     result = {"shape": sent["inputs"]["query"]["shape"], "values": sent["inputs"]["query"]["values"][:36]}
     result["values"] += [sent["inputs"]["query"]["values"][5]] * (48 - len(result["values"]))
     line = json.dumps({"id": 3, "results": {"output": {**result, "shape": [2, 2, 3, 4]}}})
@@ -238,13 +260,13 @@ def test_gradients_are_asked_for_with_their_cotangents() -> None:
 def test_intermediates_of_an_answer_are_compared() -> None:
     case = cases("FeedForward", "core")[0]
     name, tap = next(iter(case.taps.items()))
-    results = {name: protocol.array(expected.values) for name, expected in case.expected.items()}
+    results = {name: to_json(expected.values) for name, expected in case.expected.items()}
     results = {name: {**item, "dtype": "float64"} for name, item in results.items()}
-    told = {name: {**protocol.array(tap.values), "dtype": "float64"}}
+    told = {name: {**to_json(tap.values), "dtype": "float64"}}
     line = json.dumps({"id": 1, "results": results, "taps": told})
     assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
     told[name]["shape"] = [1]
-    with pytest.raises(Fault, match="has the shape"):
+    with pytest.raises(SubjectError, match="has the shape"):
         protocol.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
 
 

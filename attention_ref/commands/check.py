@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,16 @@ from attention_ref import backends
 from attention_ref.backends import DTYPES
 from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, save, takes_json
+from attention_ref.commands.named_subjects import Choice
+from attention_ref.commands.report_output import written
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report, Subject
+    from attention_ref.conformance import Report, Result
+    from attention_ref.conformance.subjects.base_subject import BaseSubject
 
-ARRAYS = ("numpy", "torch", "tensorflow", "jax", "keras")
+    Watch = Callable[[Report], contextlib.AbstractContextManager[Callable[[Result | None], object]]]
+
 FORMATS = ("text", "json", "junit", "markdown", "html")
 
 
@@ -41,7 +44,7 @@ def add(commands: Any) -> None:
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
     add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    add("--arrays", choices=ARRAYS, help="what module:callable takes and returns; default: numpy")
+    add("--arrays", metavar="KIND", help="what module:callable takes and returns, such as torch; default: numpy")
     text = "that module:callable speaks: such as torch.sdpa (list dialects), or a TOML file"
     add("--dialect", metavar="D", help=text)
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
@@ -53,41 +56,70 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check a subject and write the report."""
-    colour, subject = colours(), named_subjects.chosen(options)
+    choice = _choice(options)
+    colour, subject = colours(), named_subjects.chosen(choice)
     answers = _answers(subject, options.answers) if options.answers else None
-    with contextlib.ExitStack() as stack:
-        write = stack.enter_context(stdout_for_reports())
-
-        def abandon(report: Report) -> None:
-            write(_written(report, options, colour))
-            stack.close()
-            os._exit(DIFFERS)  # a call that does not return would keep the process
-
-        report = _report(subject, options, abandon)
-        write(_written(report, options, colour))
+    format = "json" if options.json else options.format
+    with _watcher(subject, format, options.output, colour) as watch, stdout_for_reports() as show_later:
+        report = _checked(
+            subject,
+            operations=[options.operation] if options.operation else None,
+            profiles=options.profile,
+            dtypes=dtypes(options.dtype),
+            cases=options.case,
+            seed=options.seed,
+            gradients=not options.no_gradients,
+            reproduce=named_subjects.reproduce(subject, choice, options.seed),
+            known=options.known_failures,
+            watch=watch,
+        )
+        show_later(written(report, format, options.output, colour=colour))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
 
 
-def _written(report: Report, options: argparse.Namespace, colour: bool) -> str:
-    """Write the report as it was asked for; one that goes to a file is text on stdout."""
-    from attention_ref.conformance import reports
-    from attention_ref.conformance.reports import text
+def _choice(options: argparse.Namespace) -> Choice:
+    from attention_ref.conformance import UsageError
 
-    format = "json" if options.json else options.format
-    if options.output:
-        save(options.output, reports.write(report, format))
-        format = "text"
-    return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
+    if options.outputs and options.seed:
+        raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")
+    return Choice(
+        subject=options.subject,
+        exec=options.exec,
+        outputs=options.outputs,
+        operation=options.operation,
+        arrays=options.arrays,
+        dialect=options.dialect,
+        engine=options.engine,
+        claims=tuple(options.claim or ()),
+        timeout=options.timeout,
+    )
 
 
-def _answers(subject: Subject, path: str) -> Iterator[tuple[str, str]]:
+@contextlib.contextmanager
+def _watcher(subject: BaseSubject, format: str, output: str | None, colour: bool) -> Iterator[Watch | None]:
+    """Start what watches over the calls of a subject that has a time limit."""
+    from attention_ref.commands.watcher import Watcher
+    from attention_ref.conformance import timeouts
+
+    if subject.timeout is None:
+        yield None
+        return
+    watcher = Watcher(subject.timeout + timeouts.GRACE, format=format, output=output, colour=colour)
+    try:
+        yield watcher.over
+    finally:
+        watcher.close()
+
+
+def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:
     """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
+    from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 
     save(path, "")
-    return answers(subject)
+    return answers(subject, PEERS[subject.name].dialect if subject.name in PEERS else "")
 
 
 def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
@@ -97,19 +129,8 @@ def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
             print(json.dumps([question, answer]), file=file, flush=True)
 
 
-def _report(subject: Subject, options: argparse.Namespace, abandon: Callable[[Report], object]) -> Report:
+def _checked(subject: BaseSubject, *, known: str | None, **choices: Any) -> Report:
     from attention_ref.conformance import check_subject, expected_failures
 
-    return check_subject(
-        subject,
-        operations=[options.operation] if options.operation else None,
-        profiles=options.profile,
-        dtypes=dtypes(options.dtype),
-        cases=options.case,
-        seed=options.seed,
-        gradients=not options.no_gradients,
-        progress=counter(lambda result: result.case.id),
-        reproduce=named_subjects.reproduce(subject, options),
-        known=expected_failures.read(options.known_failures) if options.known_failures else None,
-        abandon=abandon,
-    )
+    failures = expected_failures.read(known) if known else None
+    return check_subject(subject, known=failures, progress=counter(lambda result: result.case.id), **choices)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
 from attention_ref.backends import DTYPES
-from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, show, takes_json
+from attention_ref.commands.named_subjects import Choice, in_process
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def _report(options: argparse.Namespace) -> LawReport:
 
     from attention_ref.conformance import check_laws, replay_law
 
-    subject = _subject(options)
+    subject, command = _subject(options)
     if options.replay:
         dtype = options.dtype[0] if options.dtype else None
-        return replace(replay_law(subject, options.replay, dtype=dtype), command=_command(options))
+        return replace(replay_law(subject, options.replay, dtype=dtype), command=command)
     report = check_laws(
         subject,
         options.operation,
@@ -81,30 +81,40 @@ def _report(options: argparse.Namespace) -> LawReport:
         progress=counter(lambda result: f"{result.operation}: {result.law.id}"),
         **({"examples": options.examples} if options.examples else {}),
     )
-    report = replace(report, command=_command(options))
-    for path in report.save(options.save) if options.save else ():
-        print(f"saved {path}", file=sys.stderr)
+    report = replace(report, command=command)
+    if options.save:
+        _save(report, options.save)
     return report
 
 
-def _subject(options: argparse.Namespace) -> Subject:
+def _save(report: LawReport, folder: str) -> None:
     from attention_ref.conformance import UsageError
+
+    try:
+        paths = report.save(folder)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    for path in paths:
+        print(f"saved {path}", file=sys.stderr)
+
+
+def _subject(options: argparse.Namespace) -> tuple[Subject, str]:
+    """Make the subject, and return how the command line names it."""
+    from attention_ref.conformance import UsageError
+    from attention_ref.conformance.laws.counterexample import read
 
     if options.subject is None:
         raise UsageError("laws of what? give a SUBJECT, or --list")
-    if options.replay:
-        from attention_ref.conformance.laws.counterexample import read
-
-        return named_subjects.in_process(options, read(options.replay)["operation"])
-    return named_subjects.in_process(options, options.operation)
-
-
-def _command(options: argparse.Namespace) -> str:
-    words = [shlex.quote(options.subject)]
-    words += [f"--arrays {options.arrays}"] if options.arrays else []
-    words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
-    words += [f"--engine {options.engine}"] if options.engine else []
-    return " ".join(words)
+    operation = read(options.replay)["operation"] if options.replay else options.operation
+    choice = Choice(
+        options.subject,
+        operation=operation,
+        arrays=options.arrays,
+        dialect=options.dialect,
+        engine=options.engine,
+    )
+    engine = [f"--engine {choice.engine}"] if choice.engine else []
+    return in_process(choice), " ".join([shlex.quote(options.subject), *choice.options, *engine])
 
 
 def _list(as_json: bool) -> int:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from attention_ref import backends
 if TYPE_CHECKING:
     from attention_ref.conformance import Dialect, Subject
     from attention_ref.conformance.peers.peer import Peer
+    from attention_ref.conformance.subjects.base_subject import BaseSubject
 
-WAYS = ("exec", "outputs")
-"""The options that name a subject which does not run in this process."""
+_LONGEST = 1e9
+"""How many seconds a call may take at most where there is a limit; what waits for it takes no more than 9e9."""
 
 
 def names() -> Mapping[str, str]:
@@ -48,7 +49,7 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
 
     Both are read when Keras and JAX are first imported, so this comes before the subject is made.
     """
-    from attention_ref.conformance.subjects.subject import UsageError
+    from attention_ref.conformance import UsageError
 
     runs_on = arrays if ":" in name else kind(name)
     if engine is not None:
@@ -84,8 +85,8 @@ def subject(
         UsageError: when there is no such subject, or it cannot be imported.
     """
     from attention_ref.conformance import UsageError, room
-    from attention_ref.conformance.api import subject_of
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.subjects.subject import subject_of
 
     if ":" in name:
         return subject_of(_callable(name), name, operation, arrays, dialect)
@@ -101,27 +102,59 @@ def subject(
         raise UsageError(f"{name} cannot be imported: {error}") from error
 
 
-def chosen(options: Any) -> Subject:
-    """Make the subject that a command names: by name, as a program, or as a folder of results.
+@dataclass(frozen=True)
+class Choice:
+    """The subject that a command line chooses, with exactly one of `subject`, `exec` and `outputs`.
+
+    Arguments:
+        subject: the name of one in this process, see `subject`.
+        exec: a program and its arguments.
+        outputs: a folder of results.
+        operation: the operation that it is to be; when None, all that it has, and attention for a function.
+        arrays, dialect: of `module:callable`.
+        engine: what Keras runs on.
+        claims: profiles that it is said to support.
+        timeout: how many seconds a call may take; 0: as long as it takes.
+    """
+
+    subject: str | None = None
+    exec: str | None = None
+    outputs: str | None = None
+    operation: str | None = None
+    arrays: str | None = None
+    dialect: str | None = None
+    engine: str | None = None
+    claims: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+    @property
+    def options(self) -> list[str]:
+        """The options that say what it is called with."""
+        words = [f"--arrays {self.arrays}"] if self.arrays else []
+        return words + ([f"--dialect {shlex.quote(self.dialect)}"] if self.dialect else [])
+
+
+def chosen(choice: Choice) -> BaseSubject:
+    """Make the subject that is chosen: by name, as a program, or as a folder of results.
 
     Raises:
-        UsageError: when it names none, or more than one, or an option that is for others.
+        UsageError: when none is chosen, or more than one, or with an option that is for others.
     """
     from attention_ref.conformance import UsageError
 
-    ways = [f"--{way}" for way in WAYS if getattr(options, way)] + ["SUBJECT"] * bool(options.subject)
+    given = {"--exec": choice.exec, "--outputs": choice.outputs, "SUBJECT": choice.subject}
+    ways = [name for name, value in given.items() if value]
     if len(ways) != 1:
         raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
-    if options.timeout < 0:
-        raise UsageError(f"--timeout must be a number of seconds, or 0, not {options.timeout:g}")
-    claims = tuple(options.claim or ())
-    if not options.subject:
-        return replace(_elsewhere(options), claims=claims)
-    return replace(in_process(options, options.operation), timeout=options.timeout or None, claims=claims)
+    if not 0 <= choice.timeout <= _LONGEST:
+        raise UsageError(f"--timeout must be a number of seconds, or 0, not {choice.timeout:g}")
+    if not choice.subject:
+        return replace(_elsewhere(choice), claims=choice.claims)
+    return replace(in_process(choice), timeout=choice.timeout or None, claims=choice.claims)
 
 
-def in_process(options: Any, operation: str | None) -> Subject:
-    """Make the subject that a command names by SUBJECT, `--arrays`, `--dialect` and `--engine`.
+def in_process(choice: Choice) -> Subject:
+    """Make the subject that is chosen by name.
 
     Raises:
         UsageError: when there is no such subject, or for an option that is for others.
@@ -129,49 +162,44 @@ def in_process(options: Any, operation: str | None) -> Subject:
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.dialects import resolve
 
-    for name in ("arrays", "dialect"):
-        if getattr(options, name) and ":" not in options.subject:
-            raise UsageError(f"--{name} is for module:callable; {options.subject} has its own")
-    dialect = resolve(options.dialect) if options.dialect else None
-    choose_engine(options.subject, options.arrays or (dialect.arrays if dialect else "numpy"), options.engine)
-    return subject(options.subject, options.arrays, operation or "attention", dialect)
+    name = choice.subject or ""
+    for option in ("arrays", "dialect"):
+        if getattr(choice, option) and ":" not in name:
+            raise UsageError(f"--{option} is for module:callable; {name} has its own")
+    dialect = resolve(choice.dialect) if choice.dialect else None
+    choose_engine(name, choice.arrays or (dialect.arrays if dialect else "numpy"), choice.engine)
+    return subject(name, choice.arrays, choice.operation or "attention", dialect)
 
 
-def reproduce(subject: Subject, options: Any) -> Callable[[str, str], str]:
-    """Give the command that checks a subject in one case and dtype, as a function of both."""
-    named = [f"--{way} {shlex.quote(value)}" for way in WAYS if (value := getattr(options, way))]
-    words = ["attention-ref check", *(named or [shlex.quote(options.subject)])]
-    is_own = bool(named) or ":" in options.subject
+def reproduce(subject: BaseSubject, choice: Choice, seed: int = 0) -> Callable[[str, str], str]:
+    """Return the command that checks a subject in one case and dtype, as a function of both."""
+    words = ["attention-ref check", *filter(None, [subject.option]), shlex.quote(subject.name)]
+    is_own = bool(subject.option) or ":" in subject.name
     chooses_engine = subject.arrays == "keras" and backends.engine() in backends.ENGINES
-    words += [f"--operation {options.operation}"] if options.operation and is_own else []
-    words += [f"--arrays {options.arrays}"] if options.arrays else []
-    words += [f"--dialect {shlex.quote(options.dialect)}"] if options.dialect else []
+    words += [f"--operation {choice.operation}"] if choice.operation and is_own else []
+    words += choice.options
     words += [f"--engine {backends.engine()}"] if chooses_engine else []
-    words += [f"--claim {claim}" for claim in options.claim or ()]
-    seeded = [f"--seed {options.seed}"] if options.seed else []
+    words += [f"--claim {claim}" for claim in choice.claims]
+    seeded = [f"--seed {seed}"] if seed else []
     return lambda case, dtype: " ".join([*words, f"--case {case}", f"--dtype {dtype}", *seeded])
 
 
-def _elsewhere(options: Any) -> Subject:
+def _elsewhere(choice: Choice) -> BaseSubject:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.operations import OPERATIONS
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.subjects.program import program
+    from attention_ref.conformance.subjects.result_folder import folder
+    from attention_ref.spec.operations import OPERATIONS
 
     for name in ("arrays", "dialect", "engine"):
-        if getattr(options, name):
+        if getattr(choice, name):
             raise UsageError(f"--{name} is for what runs in this process, not for --exec and --outputs")
-    if options.operation and options.operation not in OPERATIONS:
-        reject("operation", options.operation, OPERATIONS)
-    operations = [options.operation] if options.operation else None
-    if options.exec:
-        from attention_ref.conformance.subjects.program import program
-
-        return program(options.exec, operations or ["attention"], options.timeout or None)
-    from attention_ref.conformance.subjects.result_folder import folder
-
-    if options.seed:
-        raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")
-    return folder(options.outputs, operations)
+    if choice.operation and choice.operation not in OPERATIONS:
+        reject("operation", choice.operation, OPERATIONS)
+    operations = [choice.operation] if choice.operation else None
+    if choice.exec:
+        return program(choice.exec, operations or ["attention"], choice.timeout or None)
+    return folder(choice.outputs or "", operations)
 
 
 def _peers() -> Mapping[str, Peer]:
@@ -187,7 +215,7 @@ def _version(room: str) -> str:
 
 def _callable(name: str) -> Callable[..., Any]:
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.run import reject
+    from attention_ref.conformance.errors import reject
 
     module_name, _, path = name.partition(":")
     if "" not in sys.path:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return int(options.action(options))
     except ExportError as error:
-        from attention_ref.conformance.subjects.subject import UsageError
+        from attention_ref.conformance.errors import UsageError
 
         raise UsageError(str(error)) from error
 

@@ -14,12 +14,14 @@ from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.clause_verdicts import ClauseVerdict
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
-from attention_ref.conformance.frameworks.arrays import KINDS
+from attention_ref.conformance.errors import ConformanceError, Unsupported, UsageError
+from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
-from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS
-from attention_ref.conformance.report import ConformanceError, Report
-from attention_ref.conformance.run import Mismatch, Result
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError, room
+from attention_ref.conformance.outcome import Mismatch, Result
+from attention_ref.conformance.report import Report
+from attention_ref.conformance.subjects.room import room
+from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
 
 __all__ = [
     "ATTENTIONS",

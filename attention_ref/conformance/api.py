@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from typing import Any
 
 from attention_ref.conformance.case import profiles as profiles_of
-from attention_ref.conformance.dialects import resolve
-from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.errors import reject
 from attention_ref.conformance.expected_failures import KnownFailures
-from attention_ref.conformance.frameworks.arrays import arrays_of
-from attention_ref.conformance.operations import OPERATIONS
+from attention_ref.conformance.outcome import Progress, Result
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.run import Progress, Result, reject, run, select
-from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
+from attention_ref.conformance.run import hanging, run, select
+from attention_ref.conformance.signatures import name_of
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.subject import subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
-from attention_ref.spec.clauses import clauses
-
-DTYPES = ("float64", "float32")
-"""The dtypes that a check runs in unless it is told otherwise."""
+from attention_ref.spec.dtypes import COMPUTED
+from attention_ref.spec.operations import OPERATIONS
 
 
 def check(
@@ -32,7 +30,7 @@ def check(
     arrays: str | None = None,
     dialect: Dialect | str | None = None,
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = COMPUTED,
     cases: str = "*",
     seed: int = 0,
     name: str | None = None,
@@ -86,17 +84,23 @@ def check(
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
     called = name_of(function)
-    chosen = {"op": (op, "attention"), "arrays": (arrays, None), "dialect": (dialect, None)}
-    given = "".join(
-        f", {key}={_shown(value)}" for key, (value, default) in chosen.items() if value not in (default, "numpy")
-    )
+    shown = {
+        "op": repr(op) if op != "attention" else "",
+        "arrays": repr(arrays) if arrays not in (None, "numpy") else "",
+        "dialect": "..." if isinstance(dialect, Dialect) else repr(dialect) if dialect else "",
+    }
+    given = "".join(f", {name}={text}" for name, text in shown.items() if text)
 
     def reproduce(case: str, dtype: str) -> str:
         seeded = f", seed={seed}" if seed else ""
         return f'conformance.check({called}{given}, cases="{case}", dtypes=("{dtype}",){seeded})'
 
-    subject = replace(
-        subject_of(function, name or called, op, arrays, dialect),
+    subject = subject_of(
+        function,
+        name or called,
+        op,
+        arrays,
+        dialect,
         gradients={op: gradient} if gradient is not None else {},
         claims=tuple(claims),
         timeout=timeout,
@@ -106,41 +110,25 @@ def check(
     )
 
 
-def subject_of(
-    function: Callable[..., Any], name: str, op: str, arrays: str | None, dialect: Dialect | str | None
-) -> Subject:
-    """Make a subject of a function, in whatever dialect."""
-    if dialect is None:
-        return Subject(name, arrays or "numpy", {op: function})
-    if op != "attention":
-        raise UsageError(f"a dialect is one of attention; {op} has none")
-    found = resolve(dialect)
-    return Subject(name, arrays or found.arrays, {op: adapted(function, found)}, dialect=found)
-
-
-def _shown(value: Any) -> str:
-    return "..." if isinstance(value, Dialect) else repr(value)
-
-
 def check_subject(
-    subject: Subject,
+    subject: BaseSubject,
     *,
     operations: Sequence[str] | None = None,
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = COMPUTED,
     cases: str = "*",
     seed: int = 0,
     gradients: bool = True,
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
-    abandon: Callable[[Report], object] | None = None,
+    watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
 
-    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `abandon`
-    is told the report, in a thread of its own, when a call does not return
-    although its time is over.
+    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
+    is given the report of a subject that hangs in every call, and gives what is to be called with None before each
+    call, and with its result.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -148,33 +136,26 @@ def check_subject(
     for operation in operations or ():
         if operation not in subject.operations:
             reject(f"operation of {subject.name}", operation, subject.operations)
-    if subject.ask is None:
-        arrays_of(subject.arrays)
+    subject.require_installed()
     require_claims(subject)
     checks = select(operations or list(subject.operations), profiles, dtypes, cases, seed)
     checks = [(case, dtype) for case, dtype in checks if gradients or not case.cotangents]
     binds_optional = subject.is_room or profiles is not None or all(case.is_optional for case, _ in checks)
     if known is not None:
         known.require_matches(checks)
-    remarks = _remarks(subject)
 
     def report(results: list[Result]) -> Report:
         marked = known.marked(results) if known is not None else results
         command = reproduce or _command(subject, seed)
-        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=remarks)
+        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=subject.remarks())
 
-    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
-
-
-def _remarks(subject: Subject) -> dict[str, str]:
-    """Give what the subject's dialect says of each clause."""
-    if subject.dialect is None:
-        return {}
-    told = {clause: subject.dialect.note(clause) for clause in clauses()}
-    return {clause: f"its dialect says: {note}" for clause, note in told.items() if note}
+    if watch is None or subject.timeout is None:
+        return report(run(subject, checks, progress))
+    with watch(report(hanging(subject, checks))) as told:
+        return report(run(subject, checks, progress, lambda result: told(result and report([result]).results[0])))
 
 
-def require_claims(subject: Subject) -> None:
+def require_claims(subject: BaseSubject) -> None:
     """Reject a claim to a profile that there is not.
 
     Raises:
@@ -186,7 +167,7 @@ def require_claims(subject: Subject) -> None:
             reject("profile to claim", claim, there)
 
 
-def _command(subject: Subject, seed: int) -> Callable[[str, str], str]:
-    way = {"json": "--exec ", "files": "--outputs "}.get(subject.arrays, "")
-    called, seeded = f"attention-ref check {way}{shlex.quote(subject.name)}", f" --seed {seed}" if seed else ""
-    return lambda case, dtype: f"{called} --case {case} --dtype {dtype}{seeded}"
+def _command(subject: BaseSubject, seed: int) -> Callable[[str, str], str]:
+    words = ["attention-ref check", subject.option, shlex.quote(subject.name)]
+    checked, seeded = " ".join(filter(None, words)), f" --seed {seed}" if seed else ""
+    return lambda case, dtype: f"{checked} --case {case} --dtype {dtype}{seeded}"

@@ -10,26 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
-
-
-class Format(NamedTuple):
-    """What a dtype can hold: its unit roundoff (half the distance from 1 to the next number) and smallest numbers."""
-
-    unit_roundoff: float
-    smallest_normal: float
-    smallest_subnormal: float
-
-
-FORMATS = {
-    "float64": Format(2.0**-53, 2.0**-1022, 2.0**-1074),
-    "float32": Format(2.0**-24, 2.0**-126, 2.0**-149),
-    "float16": Format(2.0**-11, 2.0**-14, 2.0**-24),
-    "bfloat16": Format(2.0**-8, 2.0**-126, 2.0**-133),
-}
-
-ARITHMETIC = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
-"""The dtype that a call computes in, by the dtype of its inputs."""
 
 
 class Roundings(NamedTuple):
@@ -64,12 +46,13 @@ def budget(roundings: Roundings, dtype: str) -> np.ndarray:
         roundings: the sizes that the vectors carry.
         dtype: of the inputs; float16 and bfloat16 are computed in float32.
     """
-    arithmetic, storage = FORMATS[ARITHMETIC[dtype]], FORMATS[dtype]
+    storage = DTYPES[dtype]
+    arithmetic = DTYPES[storage.arithmetic]
     size = arithmetic.unit_roundoff * roundings.arithmetic
     if np.any(roundings.double):
-        size = np.hypot(size, FORMATS["float64"].unit_roundoff * roundings.double)
+        size = np.hypot(size, DTYPES["float64"].unit_roundoff * roundings.double)
     underflown = arithmetic.smallest_normal * roundings.underflow
-    if ARITHMETIC[dtype] == dtype:
+    if arithmetic is storage:
         return FACTOR * size + underflown
     size = np.hypot(size, storage.unit_roundoff * roundings.storage)
     return FACTOR * size + underflown + storage.smallest_subnormal * roundings.storage_underflow

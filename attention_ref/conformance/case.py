@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -11,15 +11,16 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
-from attention_ref.conformance.json_arrays import read_array
-from attention_ref.conformance.operations import ATTENTIONS, OPERATIONS, configuration, positional
 from attention_ref.spec.clauses import Clause, clauses
-from attention_ref.spec.records import Record
+from attention_ref.spec.dtypes import COMPUTED
+from attention_ref.spec.operations import ATTENTION, ATTENTIONS, OPERATIONS
+from attention_ref.vectors.array_forms import from_json
+from attention_ref.vectors.call import Call
 
 GRADIENTS = "grad"
 """The profile of the cases that ask for gradients."""
 
-_RESULTS = {"return_weights": "attention.weights", "return_log_sum_exp": "attention.log-sum-exp"}
+_REQUESTS = {result.asked_by: ATTENTION[result.asked_by].clause for result in ATTENTION.results if result.asked_by}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,51 +37,35 @@ class Case:
 
     Arguments:
         id: `operation/profile/name`.
-        operation, profile: where it belongs.
+        call: what is called, and all that it is given.
+        profile: the group of cases that it belongs to.
         clauses: the ids of the clauses that decide its outcome, foundations not listed.
         hunts: the bug that it catches.
         seen: where that bug was seen.
         dtypes: in which its inputs are exact.
-        inputs: arrays by argument name, float64 for real numbers, bool or int64.
-        options: the other arguments.
         expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
         gradient: the cotangents and expected gradients as the vectors hold them, or None.
         cotangents: of a case of the profile `grad`: what the results are multiplied by before they are summed. Its
             expected results are the gradients of that sum, by the names of the inputs.
-        config: what configures the operation, or None.
-        parameters: those of a layer, by name.
-        chunks: how many new places every batch row takes in each call, where a layer decodes with a cache.
         taps: every intermediate of a layer, in the order in which it is computed.
     """
 
     id: str
-    operation: str
+    call: Call
     profile: str
     clauses: tuple[str, ...]
     hunts: str
     seen: tuple[str, ...]
     dtypes: tuple[str, ...]
-    inputs: Mapping[str, np.ndarray]
-    options: Mapping[str, Any]
     expected: Mapping[str, Expected]
     gradient: Mapping[str, Any] | None = None
     cotangents: Mapping[str, np.ndarray] = field(default_factory=dict)
-    config: Record | None = None
-    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
-    chunks: tuple[tuple[int, ...], ...] = ()
     taps: Mapping[str, Expected] = field(default_factory=dict)
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        """The names of what the call is given by name, beside what is passed by position."""
-        given = {**self.inputs, **self.options}
-        return tuple(name for name in given if name not in self.positional)
-
-    @property
-    def positional(self) -> list[str]:
-        """The names of what the call is given by position."""
-        is_argument = self.config is not None and not OPERATIONS[self.operation].is_layer
-        return positional(self.operation, {*self.inputs, *self.options, *(["config"] if is_argument else [])})
+    def operation(self) -> str:
+        """The name of what is called."""
+        return self.call.operation
 
     @property
     def is_optional(self) -> bool:
@@ -89,13 +74,13 @@ class Case:
 
 
 def profiles(operation: str) -> list[str]:
-    """Give the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
+    """Return the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
     return vectors.profiles(operation) + [GRADIENTS] * (operation in ATTENTIONS)
 
 
 @cache
 def cases(operation: str, profile: str) -> tuple[Case, ...]:
-    """Give the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
+    """Return the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
     if profile == GRADIENTS and operation in ATTENTIONS:
         every = (case for name in vectors.profiles(operation) for case in cases(operation, name))
         return tuple(_differentiated(case) for case in every if case.gradient is not None)
@@ -103,8 +88,15 @@ def cases(operation: str, profile: str) -> tuple[Case, ...]:
     return tuple(case_of(operation, profile, item) for item in document["cases"])
 
 
+def all_cases() -> Iterator[Case]:
+    """Go through every case of every operation."""
+    for operation in vectors.operations():
+        for profile in profiles(operation):
+            yield from cases(operation, profile)
+
+
 def foundations(operation: str) -> list[Clause]:
-    """Give the clauses that every case of an operation depends on."""
+    """Return the clauses that every case of an operation depends on."""
     prefix = f"{OPERATIONS[operation].group}."
     return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
@@ -113,33 +105,28 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
     """Read a case as the vectors hold it."""
     return Case(
         id=item["id"],
-        operation=operation,
+        call=Call.from_json(operation, item),
         profile=profile,
         clauses=tuple(item["clauses"]),
         hunts=item["hunts"],
         seen=tuple(item.get("seen", ())),
         dtypes=tuple(item["dtypes"]),
-        inputs={name: _array(array) for name, array in item["inputs"].items()},
-        options={name: tuple(value) if isinstance(value, list) else value for name, value in item["options"].items()},
         expected={name: _expected(result) for name, result in item["expected"].items()},
         gradient=item.get("gradient"),
-        config=configuration(operation, item.get("config")),
-        parameters={name: _array(array) for name, array in item.get("parameters", {}).items()},
-        chunks=tuple(map(tuple, item.get("chunks", ()))),
         taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
     )
 
 
 def _differentiated(case: Case) -> Case:
-    """Give the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
+    """Return the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
     gradient = dict(case.gradient or {})
     return replace(
         case,
         id=case.id.replace("/", f"/{GRADIENTS}/", 1),
         profile=GRADIENTS,
-        clauses=("attention.gradients", *(name for name in case.clauses if name not in _RESULTS.values())),
-        options={name: value for name, value in case.options.items() if name not in _RESULTS},
-        dtypes=tuple(dtype for dtype in case.dtypes if dtype in ("float64", "float32")),
+        clauses=("attention.gradients", *(name for name in case.clauses if name not in _REQUESTS.values())),
+        call=case.call.changed(**dict.fromkeys(_REQUESTS)),
+        dtypes=tuple(dtype for dtype in case.dtypes if dtype in COMPUTED),
         expected={name: _expected(result) for name, result in gradient["expected"].items()},
         gradient=None,
         cotangents={name: _array(array) for name, array in gradient["cotangents"].items()},
@@ -153,6 +140,6 @@ def _expected(result: Mapping[str, Any]) -> Expected:
 
 
 def _array(item: Mapping[str, Any]) -> np.ndarray:
-    array = read_array(item)
+    array = from_json(item)
     array.flags.writeable = False
     return array

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attention_ref.conformance.case import foundations
-from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, Result
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.spec.clauses import clauses
 
 CONFORMS, FAILS = "conforms", "fails"

@@ -13,16 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attention_ref import vectors
-from attention_ref.conformance.budget import FORMATS
-from attention_ref.conformance.case import Case
-from attention_ref.conformance.run import FAILED, PASSED, Result, reject, select
-from attention_ref.conformance.subjects.subject import UsageError
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
+from attention_ref.conformance.case import Case, all_cases
+from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
+from attention_ref.spec.dtypes import DTYPES
 
 
 @dataclass(frozen=True)
@@ -66,24 +62,11 @@ class KnownFailures:
         stale = [entry for entry in self.entries if not any(entry.matches(*check) for check in chosen)]
         if not stale:
             return
-        everything = select(vectors.operations(), None, tuple(FORMATS))
+        everything = [(case, dtype) for case in all_cases() for dtype in case.dtypes]
         for entry in stale:
             if not any(entry.matches(*check) for check in everything):
-                there = [case.id for case, dtype in everything if dtype in entry.dtypes]
-                _blame(self.name, entry.pattern, there)
-
-
-def written(report: Report) -> list[str]:
-    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
-    failed: dict[str, set[str]] = {}
-    for result in report.failures:
-        if result.known:
-            failed.setdefault(result.known, set()).add(result.case.id)
-    lines = ["Known failures"] if failed else []
-    lines += [f"  {len(cases):4} case{'s' * (len(cases) != 1)}: {reason}" for reason, cases in failed.items()]
-    passed = [result for result in report.results if result.known and result.verdict == PASSED]
-    lines += ["Known to fail, but passing"] if passed else []
-    return lines + [f"  {result.case.id} in {result.dtype}: {result.known}" for result in passed]
+                known = [case.id for case, dtype in everything if dtype in entry.dtypes]
+                _blame(self.name, entry.pattern, known)
 
 
 def read(path: str | Path) -> KnownFailures:
@@ -96,6 +79,8 @@ def read(path: str | Path) -> KnownFailures:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the known failures {path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"the known failures {path} cannot be read: they are nested too deeply") from error
     return KnownFailures(str(path), tuple(_entry(str(path), pattern, value) for pattern, value in table.items()))
 
 
@@ -103,14 +88,14 @@ def _entry(path: str, pattern: str, value: Any) -> Entry:
     fields = {"reason": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not set(fields) <= {"reason", "dtypes"}:
         raise UsageError(f'{path}: "{pattern}" must be a reason, or a table with reason and dtypes')
-    reason, dtypes = fields.get("reason"), fields.get("dtypes", list(FORMATS))
+    reason, dtypes = fields.get("reason"), fields.get("dtypes", list(DTYPES))
     if not isinstance(reason, str) or not reason.strip():
         raise UsageError(f'{path}: "{pattern}" has no reason')
     if not isinstance(dtypes, list) or not dtypes:
         raise UsageError(f'{path}: the dtypes of "{pattern}" must be a list of names')
     for dtype in dtypes:
-        if dtype not in FORMATS:
-            _blame(path, dtype, FORMATS, "dtype")
+        if dtype not in DTYPES:
+            _blame(path, dtype, DTYPES, "dtype")
     return Entry(pattern, tuple(dtypes), " ".join(reason.split()))
 
 

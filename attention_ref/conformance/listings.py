@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance.case import GRADIENTS, Case, cases, foundations, profiles
-from attention_ref.conformance.run import reject
+from attention_ref.conformance.case import GRADIENTS, Case, all_cases, cases, foundations, profiles
+from attention_ref.conformance.errors import reject
 from attention_ref.spec.clauses import Clause, clauses
 from attention_ref.spec.records import to_json
 
 _WIDTH = 100
 
 
-def all_cases() -> Iterator[Case]:
-    """Go through every case of every operation."""
-    for operation in vectors.operations():
-        for profile in profiles(operation):
-            yield from cases(operation, profile)
-
-
 def listed_cases() -> dict[str, str]:
-    """Give what every case hunts, by its id."""
+    """Return what every case hunts, by its id."""
     return {case.id: case.hunts for case in all_cases()}
 
 
 def listed_clauses() -> dict[str, str]:
-    """Give the title of every clause, by its id."""
+    """Return the title of every clause, by its id."""
     return {clause.id: clause.title + (" (optional)" if clause.optional else "") for clause in clauses().values()}
 
 
 def listed_profiles() -> dict[str, str]:
-    """Give the number of cases of every profile, by operation and name."""
+    """Return the number of cases of every profile, by operation and name."""
     pairs = [(operation, profile) for operation in vectors.operations() for profile in profiles(operation)]
     return {f"{operation}/{profile}": f"{len(cases(operation, profile))} cases" for operation, profile in pairs}
 
@@ -49,7 +42,7 @@ def explain(name: str) -> str:
 
 
 def data(name: str) -> Mapping[str, Any]:
-    """Give a clause with its cases as data, or a case as the vectors hold it."""
+    """Return a clause with its cases as data, or a case as the vectors hold it."""
     found = _find(name)
     if isinstance(found, Clause):
         return {**asdict(found), "cases": [case.id for case in cases_of(found)]}
@@ -59,7 +52,7 @@ def data(name: str) -> Mapping[str, Any]:
 
 
 def cases_of(clause: Clause) -> list[Case]:
-    """Give the cases that depend on a clause; all of the operation's for a foundation."""
+    """Return the cases that depend on a clause; all of the operation's for a foundation."""
     return [case for case in all_cases() if clause.id in case.clauses or clause in foundations(case.operation)]
 
 
@@ -94,11 +87,11 @@ def _explain_case(case: Case) -> str:
         *(["\n".join(["Seen in:", *(f"  {place}" for place in case.seen)])] if case.seen else []),
         *(["\n".join(["Clauses:", *titles])] if titles else []),
         *(_filled(f"Who differs on {name}: ", clauses()[name].differ) for name in case.clauses if _differs(name)),
-        *([f"config: {json.dumps(to_json(case.config))}"] if case.config is not None else []),
-        *([_filled("parameters: ", _shapes(case.parameters))] if case.parameters else []),
-        *([f"in chunks of {', '.join(map(str, case.chunks))} new places"] if case.chunks else []),
-        *(_array(name, values) for name, values in case.inputs.items()),
-        *([f"options: {json.dumps(case.options)}"] if case.options else []),
+        *([f"config: {json.dumps(to_json(case.call.config))}"] if case.call.config is not None else []),
+        *([_filled("parameters: ", _shapes(case.call.parameters))] if case.call.parameters else []),
+        *([f"in chunks of {', '.join(map(str, case.call.chunks))} new places"] if case.call.chunks else []),
+        *(_array(name, values) for name, values in case.call.inputs.items()),
+        *([f"options: {json.dumps(case.call.options)}"] if case.call.options else []),
         *(_array(f"cotangent of {name}", values) for name, values in case.cotangents.items()),
         *(_array(_label(case, name), expected.values) for name, expected in case.expected.items()),
         *([_filled("intermediates: ", ", ".join(case.taps))] if case.taps else []),

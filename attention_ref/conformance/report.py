@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from attention_ref.conformance.clause_verdicts import ClauseVerdict, clause_verdicts, verdicts_of_cases
-from attention_ref.conformance.profiles import Reached, reached
+from attention_ref.conformance.check_results import CheckResults
+from attention_ref.conformance.errors import ConformanceError
+from attention_ref.conformance.outcome import Result
 from attention_ref.conformance.reports import json, text
-from attention_ref.conformance.run import FAILED, PASSED, Result
-from attention_ref.conformance.subjects.subject import Subject
-from attention_ref.spec import VERSION
-
-
-class ConformanceError(AssertionError):
-    """What was checked does not conform; the message is the report."""
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """The outcome of a check.
-
-    Arguments:
-        subject: what was checked.
-        dtypes: in which it was to be run.
-        results: one for each case and dtype.
-        reproduce: gives the one line that runs a case in a dtype again.
-        binds_optional: whether optional clauses decide conformance: for backends of this library, and where they were
-            asked for.
-        spec: the version of the specification.
-        remarks: what is known of the subject, by clause; shown where that clause fails.
-    """
-
-    subject: Subject
-    dtypes: Sequence[str]
-    results: Sequence[Result]
-    reproduce: Callable[[str, str], str]
-    binds_optional: bool = False
-    spec: str = VERSION
-    remarks: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything that ran and decides is right, and something ran: a subject that supports nothing does
-        not conform.
-        """
-        verdicts = {result.verdict for result in self.results if self.decides(result)}
-        return PASSED in verdicts and FAILED not in verdicts
-
-    @cached_property
-    def clauses(self) -> list[ClauseVerdict]:
-        """A verdict on every clause that a chosen case depends on."""
-        return clause_verdicts(self.results)
-
-    @cached_property
-    def level(self) -> Reached | None:
-        """How far attention has come on the way from the formula to every option; None where too little was run."""
-        deciding = [each for each in self.results if self.decides(each) and each.case.operation == "attention"]
-        return reached(verdicts_of_cases(deciding), PASSED)
-
-    @property
-    def failures(self) -> list[Result]:
-        """The results that are wrong, those of optional clauses too."""
-        return [result for result in self.results if result.verdict == FAILED]
-
-    @property
-    def surprises(self) -> list[Result]:
-        """The failures that decide and are not known, and what passes although it is known to fail."""
-        wrong = [result for result in self.failures if self.decides(result) and not result.known]
-        return wrong + [result for result in self.results if result.verdict == PASSED and result.known]
-
-    @property
-    def is_as_known(self) -> bool:
-        """Whether something passed, and exactly those cases fail that are known to; without any, whether all passed."""
-        return any(each.verdict == PASSED and self.decides(each) for each in self.results) and not self.surprises
-
-    def decides(self, result: Result) -> bool:
-        """Say whether conformance depends on a result."""
-        return self.binds_optional or not result.case.is_optional
+class Report(CheckResults):
+    """The results of a check with the ways to write them."""
 
     def failure(self, result: Result) -> str:
-        """Say what is wrong in a result, why it matters and how to run it again, in a few lines."""
+        """Return what is wrong in a result, why it matters and how to run it again, in a few lines."""
         return "\n".join(text.failure(self, result))
 
     def raise_for_failures(self) -> None:
@@ -94,10 +29,11 @@ class Report:
         return text.write(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as data for JSON; NaN and infinities are strings, as in the vectors."""
+        """Return the report as data for JSON; NaN and infinities are strings, as in the vectors."""
         return json.data(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Make a report from what `to_dict` gave."""
-        return json.read(data)
+        """Make a report from what `to_dict` returned."""
+        results = json.read(data)
+        return cls(**{each.name: getattr(results, each.name) for each in fields(results)})

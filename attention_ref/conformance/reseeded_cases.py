@@ -10,14 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from attention_ref.conformance.case import Case, case_of
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError
 from attention_ref.vectors.build import recipe
-
-if TYPE_CHECKING:
-    from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.build.recipe import Recipe
 
 
 def with_seed(chosen: Sequence[Case], seed: int) -> list[Case]:

@@ -3,107 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn
 
 import numpy as np
 
 from attention_ref import vectors
-from attention_ref.conformance.budget import FORMATS, budget, compare
+from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
-from attention_ref.conformance.dispatch import Hang, ask
-from attention_ref.conformance.invoke import Answer, Fault, Lacking
+from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
+from attention_ref.conformance.outcome import FAILED, NOT_ASKED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
-from attention_ref.conformance.timeouts import watched
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.spec.dtypes import COMPUTED, DTYPES
 
-PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 MOST_HANGS = 3
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """The number of a result that is furthest off, as a share of its budget.
-
-    Arguments:
-        array: `output`, `weights` or `log_sum_exp`, or the name of an intermediate.
-        index: where.
-        expected, got, error, budget: the truth, the number found, their distance, and what it may be.
-        off: how many numbers of the array are off by more than their budget, out of `size`.
-        is_tap: whether it is an intermediate that a tap was told of: the first one that differs.
-    """
-
-    array: str
-    index: tuple[int, ...]
-    expected: float
-    got: float
-    error: float
-    budget: float
-    off: int
-    size: int
-    is_tap: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What came of one case in one dtype.
-
-    Arguments:
-        case, dtype: what was run.
-        verdict: `"passed"`, `"failed"` or `"unsupported"`.
-        reason: why it is unsupported, or what is wrong beside numbers.
-        lacking: the arguments that the subject does not have.
-        where: the line of code that raised.
-        share: the worst error as a share of its budget, where numbers were compared.
-        mismatch: the number that is furthest off, in a failure.
-        warnings: what the subject warned of.
-        hangs: whether there was no answer in time.
-        known: why it is known to fail, where it is.
-    """
-
-    case: Case
-    dtype: str
-    verdict: str
-    reason: str = ""
-    lacking: tuple[str, ...] = ()
-    where: str = ""
-    share: float | None = None
-    mismatch: Mismatch | None = None
-    warnings: tuple[str, ...] = ()
-    hangs: bool = False
-    known: str = ""
-
-
-Progress = Callable[[int, int, Result], None]
-
-
 def run(
-    subject: Subject,
+    subject: BaseSubject,
     checks: Sequence[tuple[Case, str]],
     progress: Progress | None = None,
-    abandon: Callable[[list[Result]], object] | None = None,
+    watch: Callable[[Result | None], object] | None = None,
 ) -> list[Result]:
     """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
 
-    A subject that hangs again and again is not asked any more. `abandon` is told all results, in a thread of its own,
-    when a call does not return although its time is over.
+    A subject that hangs again and again is not asked any more. `watch` is called with None before each call, and with
+    its result.
     """
     results: list[Result] = []
-
-    def give_up() -> None:
-        case, dtype = checks[len(results)]
-        reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
-        stuck = Result(case, dtype, FAILED, reason, hangs=True)
-        if abandon is not None:
-            abandon([*results, stuck, *_left(checks[len(results) + 1 :])])
-
     for case, dtype in checks:
-        with watched(subject.timeout, give_up if abandon else None):
-            results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(None)
+        results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(results[-1])
         if progress is not None:
             progress(len(results), len(checks), results[-1])
         if sum(result.hangs for result in results) == MOST_HANGS:
@@ -111,21 +46,27 @@ def run(
     return results
 
 
+def hanging(subject: BaseSubject, checks: Sequence[tuple[Case, str]]) -> list[Result]:
+    """Return the results of a subject that hangs in every call and cannot be interrupted."""
+    reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+    return [Result(case, dtype, FAILED, reason, hangs=True) for case, dtype in checks]
+
+
 def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
-    return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
+    return [Result(case, dtype, UNSUPPORTED, NOT_ASKED) for case, dtype in checks]
 
 
-def _result(subject: Subject, case: Case, dtype: str) -> Result:
+def _result(subject: BaseSubject, case: Case, dtype: str) -> Result:
     try:
-        answer = ask(subject, case, dtype)
+        answer = subject.answer(case, dtype)
     except Unsupported as unsupported:
         reason = str(unsupported) or "without a reason"
         if claim := claimed(case, dtype, subject.claims):
             return Result(case, dtype, FAILED, f"it claims {claim}, but this is unsupported: {reason}")
-        names = unsupported.names if isinstance(unsupported, Lacking) else ()
+        names = unsupported.names if isinstance(unsupported, MissingArguments) else ()
         return Result(case, dtype, UNSUPPORTED, reason, names)
-    except Fault as fault:
-        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, Hang))
+    except SubjectError as fault:
+        return Result(case, dtype, FAILED, fault.reason, where=fault.where, hangs=isinstance(fault, HangError))
     return _compared(case, dtype, answer)
 
 
@@ -154,7 +95,7 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
 def select(
     operations: Iterable[str],
     profiles: Sequence[str] | None = None,
-    dtypes: Sequence[str] = ("float64", "float32"),
+    dtypes: Sequence[str] = COMPUTED,
     pattern: str = "*",
     seed: int = 0,
 ) -> list[tuple[Case, str]]:
@@ -175,11 +116,11 @@ def select(
     for profile in profiles or ():
         if profile not in known:
             reject("profile", profile, known)
-    dtypes = [name for name in profiles or () if name in FORMATS] or dtypes
+    dtypes = [name for name in profiles or () if name in DTYPES] or dtypes
     for dtype in dtypes:
-        if dtype not in FORMATS:
-            reject("dtype", dtype, FORMATS)
-    offered = _offered(groups, [name for name in profiles or () if name not in FORMATS])
+        if dtype not in DTYPES:
+            reject("dtype", dtype, DTYPES)
+    offered = _offered(groups, [name for name in profiles or () if name not in DTYPES])
     chosen = [case for case in offered if case.id == pattern or fnmatchcase(case.id, pattern)]
     if not chosen:
         reject("case", pattern, [case.id for case in offered])
@@ -200,16 +141,3 @@ def _profiles(operation: str) -> list[str]:
     if operation not in vectors.operations():
         reject("operation", operation, vectors.operations())
     return profiles_of(operation)
-
-
-def reject(what: str, name: str, there: Iterable[Any]) -> NoReturn:
-    """Raise `UsageError` for a name that does not exist, with those that come close, or all when they are few."""
-    names = [str(each) for each in there]
-    text = f"there is no {what} {name!r}"
-    if close := get_close_matches(name, names, n=3, cutoff=0.5):
-        text += f"; did you mean {' or '.join(close)}?"
-    if len(names) <= 24:
-        text += f"\n  there are: {', '.join(names)}" if names else ""
-    else:
-        text += "\n  `attention-ref list clauses` and `attention-ref list cases` show them all"
-    raise UsageError(text)

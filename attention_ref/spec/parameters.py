@@ -6,7 +6,8 @@ owner. Names and shapes are the same in every backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import singledispatch
 from typing import Any, Literal, NamedTuple
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
@@ -34,7 +35,7 @@ Config = AttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | Model
 
 
 def parameters(config: Config) -> Tree:
-    """Give every parameter of a layer, block, stack or model, in order.
+    """Return every parameter of a layer, block, stack or model, in order.
 
     For a model of the paper's size the first are
 
@@ -42,14 +43,7 @@ def parameters(config: Config) -> Tree:
         encoder.blocks.0.self_attention.query.kernel         (m,h,d)
         encoder.blocks.0.self_attention.query.bias           (h,d)
     """
-    builders: dict[type, Callable[..., Named]] = {
-        AttentionConfig: _attention,
-        FeedForwardConfig: _feedforward,
-        BlockConfig: _block,
-        StackConfig: _stack,
-        ModelConfig: _model,
-    }
-    return dict(builders[type(config)](config))
+    return dict(_parts(config))
 
 
 def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -73,11 +67,16 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
 
 
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:
-    """Give the parameters of a part, named as the part names them."""
+    """Return the parameters of a part, named as the part names them."""
     return {name[len(scope) + 1 :]: array for name, array in parameters.items() if name.startswith(f"{scope}.")}
 
 
 Named = Iterator[tuple[str, Parameter]]
+
+
+@singledispatch
+def _parts(config: Config) -> Named:
+    raise TypeError(f"a {type(config).__name__} has no parameters")
 
 
 def _under(scope: str, parts: Named) -> Named:
@@ -97,6 +96,7 @@ def _norm(name: str, norm: Norm, size: int) -> Named:
         yield f"{name}.bias", Parameter((size,), "bias")
 
 
+@_parts.register
 def _attention(config: AttentionConfig) -> Named:
     sizes = config.sizes
     yield from _linear("query", (config.model,), (sizes.heads, sizes.head), config.query_bias)
@@ -112,6 +112,7 @@ def _attention(config: AttentionConfig) -> Named:
     yield from _linear("output", (sizes.heads, sizes.value), (sizes.output,), config.output_bias)
 
 
+@_parts.register
 def _feedforward(config: FeedForwardConfig) -> Named:
     yield from _linear("input", (config.model,), (config.hidden,), config.input_bias)
     if config.gated:
@@ -119,6 +120,7 @@ def _feedforward(config: FeedForwardConfig) -> Named:
     yield from _linear("output", (config.hidden,), (config.model,), config.output_bias)
 
 
+@_parts.register
 def _block(config: BlockConfig) -> Named:
     parts = {
         "self_attention": _attention(config.attention),
@@ -154,6 +156,7 @@ def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
         yield from _norm("norm", config.norm, model)
 
 
+@_parts.register
 def _stack(config: StackConfig, *, shared: bool = False) -> Named:
     yield from _under("embedding", _embedding(config.embedding, config.model, shared=shared))
     if config.relative_bias is not None:
@@ -179,6 +182,7 @@ def _head(config: HeadConfig, model: int) -> Named:
         yield "bias", Parameter((config.size,), "bias")
 
 
+@_parts.register
 def _model(config: ModelConfig) -> Named:
     if config.encoder_stack is not None:
         yield from _under("encoder", _stack(config.encoder_stack))

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, NoReturn
 
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.errors import reject, shape_text
 
 Shape = tuple[int | None, ...]
@@ -29,9 +30,14 @@ LEGEND: Mapping[str, str] = {
     "m": "model size",
     "f": "feed-forward size",
     "n": "vocabulary",
+    "a": "tanh layer size",
+    "c": "memory size",
+    "e": "key head size, where it is not d",
+    "t": "target length",
+    "u": "buckets of distance",
 }
 
-REAL_DTYPES = ("float16", "bfloat16", "float32", "float64", "real")
+REAL_DTYPES = (*DTYPES, "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
 
 

@@ -23,12 +23,17 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from attention_ref.spec import numbers
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.numbers import Number
 
 ELEMENTARY_UNITS = 4
 """Roundings that an elementary function counts for: released libraries return exp with errors of up to 2.4 ulp."""
 
-COARSEST_UNITS = {"arithmetic": 2.0**-24, "storage": 2.0**-8, "double": 2.0**-53}
+COARSEST_UNITS = {
+    "arithmetic": max(DTYPES[dtype.arithmetic].unit_roundoff for dtype in DTYPES.values()),
+    "storage": max(dtype.unit_roundoff for dtype in DTYPES.values()),
+    "double": DTYPES["float64"].unit_roundoff,
+}
 """The unit roundoffs of the coarsest dtypes: bfloat16, which is computed in float32."""
 
 FACTOR = 8

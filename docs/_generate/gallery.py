@@ -15,7 +15,7 @@ from _generate.clauses import chosen
 from _generate.text import capital, clause_link, prose, thread
 from attention_ref.conformance import Case, Subject, check_subject
 from attention_ref.conformance.listings import all_cases
-from attention_ref.conformance.run import Result
+from attention_ref.conformance.outcome import Result
 from attention_ref.spec.clauses import Clause
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions import WrongAttention

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.frameworks.interface import Framework
 
 KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 
@@ -17,14 +18,14 @@ KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 def in_room(name: str) -> Callable[[Any, Mapping[str, np.ndarray]], InRoom]:
     """Give what makes a room's model of a configuration and parameters."""
     build = subject_of(import_module(f"attention_ref.{name}"), name, "").operations["Transformer"]
-    arrays = arrays_of(name)
+    arrays = framework(name)
     return lambda config, parameters: InRoom(build(config, _made(dict(parameters), arrays)), arrays)
 
 
 class InRoom:
     """A model of a room whose calls and methods take and give NumPy arrays; a cache is handed on as it is."""
 
-    def __init__(self, model: Any, arrays: Arrays) -> None:
+    def __init__(self, model: Any, arrays: Framework) -> None:
         self._model = model
         self._arrays = arrays
 
@@ -42,7 +43,7 @@ class InRoom:
         return self._arrays.read(returned)
 
 
-def _made(item: Any, arrays: Arrays) -> Any:
+def _made(item: Any, arrays: Framework) -> Any:
     if isinstance(item, dict):
         return {name: _made(value, arrays) for name, value in item.items()}
     return arrays.make(item, KINDS[item.dtype.kind]) if isinstance(item, np.ndarray) else item

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusion
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
 
 _FOLDER = Path(__file__).parent
 _LISTS = ("by_mask", "returns", "dtypes", "ranks", "exclusions")
@@ -58,8 +57,10 @@ def read(path: Path) -> Dialect:
         return _dialect(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply") from error
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
 

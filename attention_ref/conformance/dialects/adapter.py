@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import Any
 
 from attention_ref.conformance.dialects import axes, option_rules
-from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, Dialect
+from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, TENSORS, Dialect
 from attention_ref.conformance.dialects.option_rules import Sizes
-from attention_ref.conformance.frameworks.native import dtype_of, native_of
-from attention_ref.conformance.invoke import Fault
-from attention_ref.conformance.subjects.subject import Unsupported, UsageError, name_of, signed
+from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
+from attention_ref.conformance.frameworks import framework_of
+from attention_ref.conformance.signatures import name_of, signed
+from attention_ref.spec.operations import ATTENTION
 
-_TENSORS = ("query", "key", "value")
-_ASKED = {"return_weights": "weights", "return_log_sum_exp": "log_sum_exp"}
+_ASKED = {result.asked_by: result.name for result in ATTENTION.results if result.asked_by}
 
 
 def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
             raise TypeError(f"it has no way to say {', '.join(unknown)}")
         return _Call(function, dialect, words, _meaning(options)).of(query, key, value)
 
-    items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _TENSORS]
+    items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in TENSORS]
     items += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in offered]
     operation.__signature__ = inspect.Signature(items)  # type: ignore[attr-defined]
     operation.__wrapped__ = function  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def _words(function: Callable[..., Any], dialect: Dialect) -> dict[str, str]:
             f"the dialect says {', '.join(missing)}, which is no argument of "
             f"{getattr(function, '__name__', function)}; it has {', '.join(sorted(there[0]))}"
         )
-    kept = [name for name in (*OPTIONS, *EXTRAS) if name not in (*_TENSORS, "grouped")]
+    kept = [name for name in (*OPTIONS, *EXTRAS) if name not in (*TENSORS, "grouped")]
     return words | {name: name for name in kept if name not in dialect.arguments and name in there[0]}
 
 
@@ -91,8 +91,7 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
         can.add("bias")
     if has_mask:
         can |= set(dialect.by_mask)
-    if {"window_left", "window_right"} <= set(words):
-        can.add("window")
+    can |= {name for name, sides in SIDES.items() if set(sides) <= set(words)}
     can -= {"query_offset"} if dialect.causal_alignment == "top left" else set()
     if dialect.causal_alignment == "bottom right" or {"causal", "window"} & set(dialect.by_mask):
         can |= {"query_offset"} if {"causal", "window"} & can else set()
@@ -102,14 +101,9 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
 
 def _meaning(options: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what says nothing."""
-    given = {name: option for name, option in options.items() if option is not None and option is not False}
-    if not {"causal", "window"} & set(given) or (
-        isinstance(given.get("query_offset"), int) and not given["query_offset"]
-    ):
-        given.pop("query_offset", None)
-    if given.get("dropout") == 0:
-        given.pop("dropout")
-    return given
+    given = {name: option for name, option in options.items() if ATTENTION.says(name, option)}
+    modified = {name: ATTENTION[name].modifies for name in given}
+    return {name: option for name, option in given.items() if not modified[name] or set(modified[name]) & set(given)}
 
 
 @dataclass(frozen=True)
@@ -126,17 +120,17 @@ class _Call:
         self._check(sizes, query, key, value)
         order = sizes.tiled() if self.dialect.heads == "tiled" and sizes.heads != sizes.groups else None
         layout = axes.parse(self.dialect.layout)
-        given = [query if order is None else native_of(query).take(query, order, -3 % len(query.shape)), key, value]
+        given = [query if order is None else framework_of(query).take(query, order, -3 % len(query.shape)), key, value]
         tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
         said = option_rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
         arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
-        named = {self.words[n]: tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n in self.words}
-        positional = [tensor for n, tensor in zip(_TENSORS, tensors, strict=True) if n not in self.words]
+        named = {self.words[n]: tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n in self.words}
+        positional = [tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n not in self.words]
         return self._read(self.function(*positional, **named, **arguments), sizes, order)
 
     def _check(self, sizes: Sizes, query: Any, key: Any, value: Any) -> None:
         """Raise `Unsupported` for what the dialect excludes."""
-        dtype, rank = dtype_of(query), len(query.shape)
+        dtype, rank = framework_of(query).dtype(query), len(query.shape)
         if self.dialect.ranks and rank not in self.dialect.ranks:
             raise Unsupported(f"arrays of rank {' or '.join(map(str, self.dialect.ranks))} only")
         if self.dialect.dtypes and dtype not in self.dialect.dtypes:
@@ -168,7 +162,7 @@ class _Call:
         names = list(self.dialect.returns) or wanted
         items = returned if isinstance(returned, (tuple, list)) else [returned]
         if len(items) != len(names):
-            raise Fault(f"it returns {len(items)} values instead of {', '.join(names)}")
+            raise SubjectError(f"it returns {len(items)} values instead of {', '.join(names)}")
         found = dict(zip(names, items, strict=True))
         results = [self._restored(name, found[name], sizes, order) for name in wanted]
         return results[0] if len(results) == 1 else tuple(results)
@@ -184,11 +178,11 @@ class _Call:
         }[name]
         phrase, behind = axes.parse(text), sizes.behind(names)
         if tuple(array.shape) != axes.shape_in(phrase, behind):
-            raise Fault(
+            raise SubjectError(
                 f"{name} has the shape {tuple(array.shape)} instead of {axes.shape_in(phrase, behind)} ({text})"
             )
         array = axes.restore(array, phrase, names, behind)
         if order is None:
             return array
         back = sorted(range(len(order)), key=order.__getitem__)
-        return native_of(array).take(array, back, len(sizes.batch))
+        return framework_of(array).take(array, back, len(sizes.batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attention_ref.conformance.frameworks.native import native_of
+from attention_ref.conformance.frameworks import framework_of
 
 TENSOR = ("batch", "heads", "length", "size")
 """The axes of query, key, value and output, in the order of the specification."""
@@ -37,10 +37,10 @@ def arrange(array: Any, phrase: Phrase, names: Sequence[str]) -> Any:
     """
     if _is_same(phrase, names):
         return array
-    native, places = native_of(array), _places(names, len(array.shape))
+    framework, places = framework_of(array), _places(names, len(array.shape))
     order = [place for name in flat(phrase) for place in places[name]]
     sizes = {name: [int(array.shape[place]) for place in places[name]] for name in names}
-    return native.reshape(native.transpose(array, order), shape_in(phrase, sizes))
+    return framework.reshape(framework.transpose(array, order), shape_in(phrase, sizes))
 
 
 def restore(array: Any, phrase: Phrase, names: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Any:
@@ -52,11 +52,11 @@ def restore(array: Any, phrase: Phrase, names: Sequence[str], sizes: Mapping[str
     """
     if _is_same(phrase, names):
         return array
-    native, order = native_of(array), flat(phrase)
-    unfolded = native.reshape(array, [size for name in order for size in sizes[name]])
+    framework, order = framework_of(array), flat(phrase)
+    unfolded = framework.reshape(array, [size for name in order for size in sizes[name]])
     counts = {name: len(sizes[name]) for name in names}
     starts = {name: sum(counts[earlier] for earlier in order[: order.index(name)]) for name in names}
-    return native.transpose(unfolded, [starts[name] + i for name in names for i in range(counts[name])])
+    return framework.transpose(unfolded, [starts[name] + i for name in names for i in range(counts[name])])
 
 
 def shape_in(phrase: Phrase, sizes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:

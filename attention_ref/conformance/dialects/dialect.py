@@ -10,28 +10,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from attention_ref.conformance.budget import FORMATS
 from attention_ref.conformance.dialects import axes
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import UsageError
+from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.frameworks import KINDS
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
-OPTIONS = (
-    *("mask", "bias", "causal", "query_offset", "window", "key_lengths", "scale", "softcap", "sinks"),
-    *("dropout", "dropout_mask", "return_weights", "return_log_sum_exp"),
-)
+OPTIONS = ATTENTION.options
 """The options of attention, by the specification's names."""
-EXTRAS = ("query", "key", "value", "window_left", "window_right", "heads", "kv_heads", "grouped")
+TENSORS = tuple(argument.name for argument in ATTENTION.positional)
+SIDES = {name: (f"{name}_left", f"{name}_right") for name in OPTIONS if ATTENTION[name].kind == "pair"}
+"""The names of the two halves of a pair, by the name of the pair."""
+EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "heads", "kv_heads", "grouped")
 """What else a function may have a name for."""
-RESULTS = ("output", "weights", "log_sum_exp")
-BY_MASK = ("causal", "window", "key_lengths")
+RESULTS = tuple(result.name for result in ATTENTION.results)
+BY_MASK = tuple(name for name in ATTENTION.hiding if ATTENTION[name].counts_positions)
+"""The rules of visibility that a mask can stand for."""
 CONDITIONS = ("grouped", "multi-query", "value size", "no keys", "no queries", "more queries", "non-finite")
 """What an exclusion may speak of beside options, dtypes and engines: more query heads than key/value heads; one of the
 latter for several of the former; a head of the values of another size; an axis of size 0; more queries than keys; NaN
 or infinity that nothing hides."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
-    "arrays": ("numpy", "torch", "tensorflow", "jax", "keras"),
+    "arrays": KINDS,
     "mask_true": ("attends", "hides"),
     "mask_kind": ("boolean", "added", "boolean or added", "numbers"),
     "hidden_score": ("-inf", "lowest"),
@@ -137,18 +139,18 @@ class Dialect:
         _among("argument", self.arguments, (*OPTIONS, *EXTRAS))
         _among("option of by_mask", self.by_mask, BY_MASK)
         _among("result", self.returns, RESULTS)
-        _among("dtype", self.dtypes, FORMATS)
+        _among("dtype", self.dtypes, DTYPES)
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
-            engines = [f"engine {name}" for name in ("tensorflow", "jax", "torch")]
-            _among("condition", exclusion.when, (*OPTIONS, *FORMATS, *CONDITIONS, *engines))
+            engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]
+            _among("condition", exclusion.when, (*OPTIONS, *DTYPES, *CONDITIONS, *engines))
         for name, wanted in _PHRASES.items():
             _check_phrase(name, getattr(self, name), wanted)
         if self.mask_layout != "broadcast":
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def note(self, clause: str) -> str:
-        """Give what the dialect says of a clause, or nothing; a report shows it beside a failure."""
+        """Return what the dialect says of a clause, or nothing; a report shows it beside a failure."""
         says = _EMPTY_ROWS.get(self.empty_row, "") if clause == "attention.empty-row" else ""
         return "; ".join(filter(None, (says, self.notes.get(clause, ""))))
 

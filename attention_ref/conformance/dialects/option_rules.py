@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.dialects import axes
-from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.frameworks.native import dtype_of, is_traced, native_of, values_of
-from attention_ref.conformance.subjects.subject import Unsupported
-
-_LOWEST = {"float64": -1.7976931348623157e308, "float32": -(2.0**128 - 2.0**104), "float16": -65504.0}
-_LOWEST["bfloat16"] = -(2.0**128 - 2.0**120)
+from attention_ref.conformance.dialects.dialect import SIDES, Dialect
+from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.frameworks import framework_of, values_of
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
 
 @dataclass(frozen=True)
@@ -37,18 +36,18 @@ class Sizes:
         return cls(tuple(batch), heads, int(key.shape[-3]), queries, int(key.shape[-2]), size, int(value.shape[-1]))
 
     def behind(self, names: Sequence[str]) -> dict[str, list[int]]:
-        """Give the sizes behind the names of the axes of a result."""
+        """Return the sizes behind the names of the axes of a result."""
         numbers = {"heads": self.heads, "length": self.queries, "queries": self.queries, "keys": self.keys}
         numbers["size"] = self.value_size
         return {"batch": list(self.batch), **{name: [numbers[name]] for name in names[1:]}}
 
     def tiled(self) -> list[int]:
-        """Give the order of query heads in which head `i` reads key/value head `i % g`."""
+        """Return the order of query heads in which head `i` reads key/value head `i % g`."""
         each = self.heads // self.groups
         return [(place % self.groups) * each + place // self.groups for place in range(self.heads)]
 
     def conditions(self) -> Iterator[str]:
-        """Give those of `dialect.CONDITIONS` that hold."""
+        """Return those of `dialect.CONDITIONS` that hold."""
         pairs = {
             "grouped": self.heads != self.groups,
             "multi-query": self.groups == 1 < self.heads,
@@ -68,7 +67,7 @@ def said(
     query: Any,
     order: Sequence[int] | None,
 ) -> dict[str, Any]:
-    """Give what a call says beside its tensors, by the specification's names.
+    """Return what a call says beside its tensors, by the specification's names.
 
     Arguments:
         dialect, words: in which conventions, and what has a name there.
@@ -79,35 +78,43 @@ def said(
     Raises:
         Unsupported: where the dialect has no way to say an option's value.
     """
-    found = dict(_numbers(dialect, words, options, sizes))
+    found = dict(_scale_and_sizes(dialect, words, options, sizes))
     found |= _positions(dialect, options, sizes)
     if "key_lengths" in options and "key_lengths" not in dialect.by_mask:
         found["key_lengths"] = _lengths(dialect, options["key_lengths"], sizes, query)
     masks = _masks(dialect, words, _visible(dialect, options, sizes, query), options.get("bias"), query)
-    masks |= {name: options[name] for name in ("dropout_mask",) if name in options}
     found |= {name: _shaped(dialect, array, sizes, order) for name, array in masks.items()}
-    if "sinks" in options:
-        sinks = options["sinks"]
-        found["sinks"] = sinks if order is None else native_of(sinks).take(sinks, order, 0)
-    return found
+    translated = (*ATTENTION.visibility, "scale")
+    rest = [name for name in options if name not in translated and ATTENTION[name].stage != "result"]
+    return found | {name: _untranslated(name, options[name], dialect, sizes, order) for name in rest}
+
+
+def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order: Sequence[int] | None) -> Any:
+    """Return an option that every dialect says as the specification does, arrays of heads in the dialect's order."""
+    argument = ATTENTION[name]
+    if argument.broadcasts:
+        return _shaped(dialect, option, sizes, order)
+    if order is None or "h" not in argument.letters:
+        return option
+    return framework_of(option).take(option, order, argument.letters.index("h"))
 
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
-    """Say whether there is a NaN or an infinity that nothing hides."""
-    arrays = [query] if {"mask", "causal", "window", "key_lengths"} & set(options) else [query, key, value]
-    numbers = [np.asarray(values_of(array), np.float64) for array in arrays if not is_traced(array)]
+    """Return whether there is a NaN or an infinity that nothing hides."""
+    has_rules = any(ATTENTION[name].hides and ATTENTION[name].stage == "visibility" for name in options)
+    arrays = [query] if has_rules else [query, key, value]
+    numbers = [values_of(array) for array in arrays if not framework_of(array).is_traced(array)]
     if "bias" in options:
-        bias = np.asarray(values_of(options["bias"]), np.float64)
+        bias = values_of(options["bias"])
         numbers.append(np.where(bias == -np.inf, 0, bias))
     return not all(np.all(np.isfinite(array)) for array in numbers)
 
 
-def _numbers(
+def _scale_and_sizes(
     dialect: Dialect, words: Mapping[str, str], options: Mapping[str, Any], sizes: Sizes
 ) -> Iterator[tuple[str, Any]]:
     told = {"heads": sizes.heads, "kv_heads": sizes.groups, "grouped": sizes.heads != sizes.groups}
     yield from ((name, number) for name, number in told.items() if name in words)
-    yield from ((name, options[name]) for name in ("softcap", "dropout") if name in options)
     if dialect.default_scale == "1/sqrt(size)":
         yield from ([("scale", options["scale"])] if "scale" in options else [])
         return
@@ -119,7 +126,7 @@ def _numbers(
 
 
 def _positions(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """Give causality and the window, and check that the diagonal is where they have it."""
+    """Return causality and the window, and check that the diagonal is where they have it."""
     own = [name for name in ("causal", "window") if name in options and name not in dialect.by_mask]
     if not own:
         return {}
@@ -143,36 +150,33 @@ def _window(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[
     if dialect.window in ("distances", "two distances"):
         is_open = {"None": None, "-1": -1, "length": sizes.queries + sizes.keys}[dialect.window_open]
         sides = tuple(is_open if side is None else side for side in (left, right))
-        return {"window": sides} if dialect.window == "distances" else dict(zip(_SIDES, sides, strict=True))
+        return {"window": sides} if dialect.window == "distances" else dict(zip(SIDES["window"], sides, strict=True))
     if left is None or (left != right and not ("causal" in options and (right is None or right >= 0))):
         raise Unsupported("its window is one number, of both sides")
     return {"window": left + 1 if dialect.window == "count" else left}
-
-
-_SIDES = ("window_left", "window_right")
 
 
 def _lengths(dialect: Dialect, lengths: Any, sizes: Sizes, query: Any) -> Any:
     if dialect.key_lengths == "lengths":
         return lengths
     real = _real(lengths, sizes)
-    native = native_of(query)
-    return native.make(real if dialect.key_lengths == "keys" else ~real, query)
+    framework = framework_of(query)
+    return framework.constant(real if dialect.key_lengths == "keys" else ~real, query)
 
 
 def _real(lengths: Any, sizes: Sizes) -> np.ndarray:
-    """Say which keys are real, `(b,k)`."""
+    """Return which keys are real, `(b,k)`."""
     rows = np.broadcast_to(values_of(lengths), sizes.batch)
     return np.arange(sizes.keys) < rows[..., None]
 
 
 def _visible(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes, query: Any) -> Any:
-    """Give the mask: what was given, and the rules that are said by it."""
+    """Return the mask: what was given, and the rules that are said by it."""
     mask = options.get("mask")
     for rule in _rules(dialect, options, sizes):
-        native = native_of(query)
-        visible = native.make(rule, query)
-        mask = visible if mask is None else native.both(mask, visible)
+        framework = framework_of(query)
+        visible = framework.constant(rule, query)
+        mask = visible if mask is None else framework.logical_and(mask, visible)
     return mask
 
 
@@ -191,28 +195,28 @@ def _rules(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> Iterat
 
 
 def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, query: Any) -> dict[str, Any]:
-    """Give the arguments mask and bias, as the dialect tells masks from numbers."""
-    found, native = {}, native_of(query)
+    """Return the arguments mask and bias, as the dialect tells masks from numbers."""
+    found, framework = {}, framework_of(query)
     if bias is not None and "bias" in words:
         found, bias = {"bias": bias}, None
     if bias is not None or (mask is not None and dialect.mask_kind == "added"):
-        numbers = native.zeros(query) if bias is None else bias
-        hidden = -math.inf if dialect.hidden_score == "-inf" else _LOWEST[dtype_of(query)]
-        return found | {"mask": numbers if mask is None else native.where(mask, numbers, hidden)}
+        numbers = framework.scalar(0.0, query) if bias is None else bias
+        hidden = -math.inf if dialect.hidden_score == "-inf" else -DTYPES[framework.dtype(query)].largest
+        return found | {"mask": numbers if mask is None else framework.where(mask, numbers, hidden)}
     if mask is None:
         return found
-    mask = mask if dialect.mask_true == "attends" else native.invert(mask)
-    return found | {"mask": native.cast(mask, query) if dialect.mask_kind == "numbers" else mask}
+    mask = mask if dialect.mask_true == "attends" else framework.logical_not(mask)
+    return found | {"mask": framework.cast(mask, query) if dialect.mask_kind == "numbers" else mask}
 
 
 def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-    """Give a mask the axes that the dialect wants, and its heads the order."""
-    native, shape = native_of(array), tuple(map(int, array.shape))
+    """Return a mask with the axes that the dialect wants and its heads in order."""
+    framework, shape = framework_of(array), tuple(map(int, array.shape))
     if order is not None and len(shape) > 2 and shape[-3] > 1:
-        array = native.take(array, order, len(shape) - 3)
+        array = framework.take(array, order, len(shape) - 3)
     if dialect.mask_layout == "broadcast":
         missing = min(dialect.mask_rank, len(sizes.batch) + 3) - len(shape)
-        return native.reshape(array, (1,) * missing + shape) if missing > 0 else array
+        return framework.reshape(array, (1,) * missing + shape) if missing > 0 else array
     behind = sizes.behind(axes.SCORES)
     full = [size for name in axes.SCORES for size in behind[name]]
     padded = (1,) * (len(full) - len(shape)) + shape
@@ -224,5 +228,5 @@ def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | N
             raise Unsupported(f"a mask that is not the same for all {name if name != 'batch' else 'batch rows'}")
     wanted = [size if name in names else 1 for name, size in zip(places, full, strict=True)]
     kept = [size for name, size in zip(places, full, strict=True) if name in names]
-    array = native.reshape(native.broadcast(native.reshape(array, padded), wanted), kept)
+    array = framework.reshape(framework.broadcast(framework.reshape(array, padded), wanted), kept)
     return axes.arrange(array, phrase, names)

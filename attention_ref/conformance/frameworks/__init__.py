@@ -1,1 +1,59 @@
-"""The array frameworks that a subject may use: how arrays are made, read, moved and differentiated in each."""
+"""The array frameworks that a subject may use, one file each, with the interface `Framework`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.errors import UsageError
+from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.conformance.frameworks.jax import Jax
+from attention_ref.conformance.frameworks.keras import keras_framework
+from attention_ref.conformance.frameworks.numpy import NumPy
+from attention_ref.conformance.frameworks.tensorflow import TensorFlow
+from attention_ref.conformance.frameworks.torch import Torch
+
+FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {
+    "numpy": NumPy,
+    "torch": Torch,
+    "tensorflow": TensorFlow,
+    "jax": Jax,
+    "keras": keras_framework,
+}
+"""By the name of the package that is imported."""
+
+KINDS = tuple(FRAMEWORKS)
+"""The kinds of arrays that a subject may take and return."""
+
+
+@cache
+def framework(name: str) -> Framework:
+    """Return a framework by its name in `FRAMEWORKS`.
+
+    Raises:
+        UsageError: for another name, and when the framework is not installed or cannot be imported.
+    """
+    if name not in FRAMEWORKS:
+        raise UsageError(f"there are no arrays {name!r}; the kinds are {', '.join(KINDS)}")
+    if find_spec(name) is None:
+        raise UsageError(f"arrays of {name} need {name}, which is not installed")
+    try:
+        return FRAMEWORKS[name]()
+    except ImportError as error:
+        raise UsageError(f"arrays of {name} need {name}, which cannot be imported: {error}") from error
+
+
+def framework_of(array: Any) -> Framework:
+    """Return the framework that an array belongs to; anything else, such as a number, is left to NumPy."""
+    package = type(array).__module__.partition(".")[0]
+    name = {"jaxlib": "jax"}.get(package, package)
+    return framework(name if name in FRAMEWORKS else "numpy")
+
+
+def values_of(array: Any) -> np.ndarray:
+    """Return the values of an array of any framework, or of a number: real numbers as float64."""
+    return framework_of(array).read(array)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from attention_ref.conformance.errors import reject
 from attention_ref.conformance.laws import keys, layers, rows, scores, values, visibility
 from attention_ref.conformance.laws.law import Law
-from attention_ref.conformance.run import reject
 
 _PARTS = (keys, rows, visibility, scores, values, layers)
 LAWS: tuple[Law, ...] = tuple(law for part in _PARTS for law in part.LAWS)

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_ref.conformance.api import DTYPES
-from attention_ref.conformance.budget import FORMATS
-from attention_ref.conformance.frameworks.arrays import arrays_of
+from attention_ref.conformance.errors import Unsupported, reject
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.laws import all_laws, counterexample
 from attention_ref.conformance.laws.evaluate import tried
 from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.law_report import LawReport
 from attention_ref.conformance.laws.scheduling import run_laws
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
-from attention_ref.conformance.operations import OPERATIONS
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, name_of
+from attention_ref.conformance.signatures import name_of
+from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.spec.dtypes import COMPUTED, DTYPES
+from attention_ref.spec.operations import OPERATIONS
 
 EXAMPLES = 50
 """How many calls a law is tried on unless it is told otherwise."""
@@ -30,7 +30,7 @@ def check_laws(
     *,
     arrays: str = "numpy",
     laws: Sequence[str] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    dtypes: Sequence[str] = COMPUTED,
     examples: int = EXAMPLES,
     seed: int = 0,
     save: str | Path | None = None,
@@ -66,9 +66,9 @@ def check_laws(
     """
     subject = _subject(subject, op, arrays)
     for dtype in dtypes:
-        if dtype not in FORMATS:
-            reject("dtype", dtype, FORMATS)
-    arrays_of(subject.arrays)
+        if dtype not in DTYPES:
+            reject("dtype", dtype, DTYPES)
+    framework(subject.arrays)
     held = [name for name in subject.operations if name in all_laws.OPERATIONS]
     chosen = all_laws.chosen([op] if op else held, laws)
     results: list[LawResult] = []
@@ -106,10 +106,10 @@ def replay_law(
     """
     data = counterexample.read(path)
     operation, dtype = data["operation"], dtype or data["dtype"]
-    if dtype not in FORMATS:
-        reject("dtype", dtype, FORMATS)
+    if dtype not in DTYPES:
+        reject("dtype", dtype, DTYPES)
     subject = _subject(subject, operation, arrays)
-    trial, budgets = counterexample.trial_of(data)
+    trial, budgets = counterexample.trial_of(data, path)
     law = Law(data["law"], data["statement"], lambda _: trial, tuple(data.get("clauses", ())), (operation,))
     try:
         outcome = tried(subject, trial, dtype, budgets if dtype == data["dtype"] else None)

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref import spec
 from attention_ref.conformance.budget import Roundings, budget, compare
-from attention_ref.conformance.invoke import Fault, call
+from attention_ref.conformance.case import Case, Expected
+from attention_ref.conformance.errors import SubjectError
 from attention_ref.conformance.laws.law import Demand, Term, Trial
-from attention_ref.conformance.laws.law_call import Call, spec_array
-from attention_ref.conformance.operations import OPERATIONS
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec import Array, Traced
 from attention_ref.vectors.build.rounding_sizes import roundings
+from attention_ref.vectors.call import Call
 
 _EXACT = (0.0,) * len(Roundings._fields)
+_NONE = Roundings(*(np.zeros(()) for _ in range(4)))
 Answers = Sequence[Mapping[str, np.ndarray]]
 
 
@@ -54,7 +54,7 @@ class Outcome:
     trial: Trial
     answers: Answers
     judgements: tuple[Judgement, ...] = ()
-    fault: Fault | None = None
+    fault: SubjectError | None = None
 
     @property
     def share(self) -> float:
@@ -79,7 +79,7 @@ class Tape:
         self.call = call
 
     def budget(self, result: str, places: np.ndarray, dtype: str) -> np.ndarray:
-        """Give what rounding may move numbers of a result by."""
+        """Return what rounding may move numbers of a result by."""
         values = self.results[result].values
         wanted = [place for place in np.unique(places) if isinstance(values[place], Traced)]
         sizes = dict(zip(wanted, roundings([values[place] for place in wanted]), strict=True))
@@ -89,15 +89,7 @@ class Tape:
     @cached_property
     def results(self) -> dict[str, Array]:
         """The results in traced numbers."""
-        call, operation = self.call, getattr(spec, self.call.operation)
-        if OPERATIONS[call.operation].is_layer:
-            operation = operation(call.config, {name: _traced(array) for name, array in call.parameters.items()})
-        inputs = {name: _traced(array) for name, array in call.inputs.items()}
-        returned = operation(**inputs, **call.options)
-        arrays = returned if isinstance(returned, tuple) else (returned,)
-        if OPERATIONS[call.operation].is_layer:
-            arrays = tuple(array.map(_stored) for array in arrays)
-        return dict(zip(call.results, arrays, strict=True))
+        return self.call.specified(Traced)
 
 
 def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarray] | None = None) -> Outcome:
@@ -115,8 +107,8 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
     answers: list[Mapping[str, np.ndarray]] = []
     for number, each in enumerate(trial.calls):
         try:
-            answers.append(call(subject, each.case(f"call {number + 1}"), dtype).results)
-        except Fault as fault:
+            answers.append(subject.answer(_case(each, f"call {number + 1}"), dtype).results)
+        except SubjectError as fault:
             return Outcome(trial, answers, fault=fault)
     tapes = [Tape(each) for each in trial.calls]
     judgements = [
@@ -127,7 +119,7 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
 
 
 def allowed(trial: Trial, demand: Demand, dtype: str) -> np.ndarray:
-    """Give what may differ in a demand."""
+    """Return what may differ in a demand."""
     return _allowed(demand, [Tape(call) for call in trial.calls], dtype)
 
 
@@ -168,13 +160,8 @@ def _allowed(demand: Demand, tapes: Sequence[Tape], dtype: str) -> np.ndarray:
     return total
 
 
-def _stored(value: Any) -> Any:
-    """Store what a layer returns in the tensors' dtype, where the specification has not."""
-    is_computed = isinstance(value, Traced) and bool(value.parents) and value.precision != "storage"
-    return value.stored() if is_computed else value
-
-
-def _traced(array: np.ndarray) -> Array:
-    """Give an array to the specification, real numbers as ones that record what is computed of them."""
-    given: Array = spec_array(array)
-    return given.map(Traced) if given.dtype == "real" else given
+def _case(call: Call, name: str) -> Case:
+    """Make a case without truth of a call."""
+    shapes = {result: call.shape(result) for result in call.results}
+    expected = {result: Expected(np.broadcast_to(np.zeros(()), shape), _NONE) for result, shape in shapes.items()}
+    return Case(name, call, profile="laws", clauses=(), hunts="", seen=(), dtypes=(), expected=expected)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Trial, agreement
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.strategies import Draw, Rejected, numbers
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import AttentionConfig, Learned, Norm, Rotary, Sinusoid
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record
+from attention_ref.vectors.call import Call
 
 LAYER, MODEL = "MultiHeadAttention", "Transformer"
 _VOCAB, _LENGTH, _SIZE = 3, 3, 2
@@ -118,7 +119,7 @@ def _cache(draw: Draw) -> Trial:
     chunks: list[tuple[int, ...]] = []
     while (done := np.sum(chunks, axis=0, dtype=int) if chunks else np.zeros(len(values), int)).min() < _LENGTH:
         chunks.append(tuple(draw.integer(min(1, _LENGTH - n), _LENGTH - n) for n in done.tolist()))
-    chunked = Call(call.operation, call.inputs, call.options, call.config, call.parameters, tuple(chunks))
+    chunked = replace(call, chunks=tuple(chunks))
     return Trial((call, chunked), agreement((call, chunked)))
 
 
@@ -143,7 +144,7 @@ def _head_permutation(draw: Draw) -> Trial:
     inner = ("query", "key", "value")
     axes = {"output.kernel": 0, **{f"{name}.kernel": 1 for name in inner}, **{f"{name}.bias": 0 for name in inner}}
     moved = {n: np.take(array, order, axes[n]) if n in axes else array for n, array in call.parameters.items()}
-    calls = (call, Call(call.operation, call.inputs, call.options, call.config, moved))
+    calls = (call, replace(call, parameters=moved))
     return Trial(calls, agreement(calls))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Trial, agreement
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.strategies import EVERYTHING, ORDERLESS, Draw
+from attention_ref.vectors.call import Call
 
 
 def _batch_independence(draw: Draw) -> Trial:

@@ -1,15 +1,23 @@
-"""The order of laws: what other laws build on is tried first, and left out of them where it is broken."""
+"""The order of laws: laws about an option come first, and the option is left out of the others where they break."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.search_loop import FAILS, LawResult, offers, run_law
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, GROUPS
 from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.spec.operations import ATTENTION
 
-_FIRST: tuple[str, ...] = (GROUPS, "mask", EMPTY_ROWS, "bias", "query_offset", "causal", "window", "key_lengths")
-_FIRST += ("scale", "softcap", "sinks", "dropout")
+
+def _subjects() -> list[str]:
+    """What laws are about, in the order in which they are tried: what modifies an option before the option itself."""
+    names = [GROUPS]
+    for option in ATTENTION.independent_options:
+        names += [name for name in ATTENTION.options if option in ATTENTION[name].modifies and name not in names]
+        names += [option, EMPTY_ROWS] if option == "mask" else [option]
+    return names
 
 
 def run_laws(
@@ -25,7 +33,7 @@ def run_laws(
         laws: those that are tried.
     """
     there = offers(subject, operation) | {GROUPS, EMPTY_ROWS}
-    about = {name: [law for law in laws if law.about == name and there.issuperset(law.needs)] for name in _FIRST}
+    about = {name: [law for law in laws if law.about == name and there.issuperset(law.needs)] for name in _subjects()}
     drawn = {name for name in there if not about.get(name)}
     tried: set[str] = set()
     for name, own in about.items():

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.strategies import COARSE, ORDERLESS, REALS, RULES, Draw
+from attention_ref.vectors.call import Call
 
 _SHIFTS = (1.0, -1.0, 0.0, 16.0, 1024.0, -1024.0, -16384.0)
 _SMALL = (0.0, 1.0, -1.0, 2.0)

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import SkipTest
 
+from attention_ref.conformance.errors import Unsupported, UsageError
 from attention_ref.conformance.laws.strategies import Pick, Rejected
-from attention_ref.conformance.subjects.subject import Unsupported, UsageError
 
 
 class Broken(Exception):  # noqa: N818 - it is what is looked for

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from unittest import SkipTest
 
-from attention_ref import spec
 from attention_ref.conformance.laws.evaluate import Outcome, tried
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
-from attention_ref.conformance.laws.law_call import Call
+from attention_ref.conformance.laws.law import Law, Trial
 from attention_ref.conformance.laws.search import Broken, search
-from attention_ref.conformance.laws.strategies import FEW, MANY, Draw, Pick, Rejected
-from attention_ref.conformance.operations import OPERATIONS
-from attention_ref.conformance.subjects.subject import Subject, options_of, signed
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, FEW, GROUPS, MANY, Draw, Pick, Rejected
+from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.spec.operations import OPERATIONS
+from attention_ref.vectors.call import Call
 
 HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
 _MOST_REFUSALS = 40
@@ -116,7 +116,7 @@ def run_law(
 
 
 def _attempt(subject: Subject, law: Law, dtype: str, draws: Callable[[Pick], Draw], record: _Record) -> Attempt:
-    """Give what tries a law once, notes the outcome, and raises where the law is broken."""
+    """Return what tries a law once, notes the outcome, and raises where the law is broken."""
 
     def attempt(pick: Pick) -> None:
         trial = _trial(law, draws(pick))
@@ -140,15 +140,15 @@ def _trial(law: Law, draw: Draw) -> Trial:
 
 
 def offers(subject: Subject, operation: str) -> frozenset[str]:
-    """Give the options that the specification knows and the subject has.
+    """Return the options that the specification knows and the subject has.
 
     A layer has its options when it is built; what it lacks shows when it is called.
     """
-    arguments = OPERATIONS[operation].arguments
-    if OPERATIONS[operation].is_layer:
+    table = OPERATIONS[operation]
+    if table.is_layer:
         return frozenset()
-    known = options_of(getattr(spec, operation), len(arguments)) or frozenset()
-    accepted = options_of(signed(subject.operations[operation]), len(arguments))
+    known = frozenset(table.options)
+    accepted = options_of(signed(subject.operations[operation]), len(table.positional))
     return known if accepted is None else known & accepted
 
 

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import GROUPS
-from attention_ref.conformance.laws.law_call import Call
+from attention_ref.spec.arguments import Argument
+from attention_ref.spec.operations import ATTENTION
+from attention_ref.vectors.call import Call
 
 Pick = Callable[[Sequence[Any]], Any]
 
+GROUPS, EMPTY_ROWS = "groups", "empty rows"
+"""What calls may have beside options: heads that share keys and values, and queries that see nothing."""
+
 
 def numbers(largest: int, denominator: int) -> tuple[float, ...]:
-    """Give the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
+    """Return the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
     found = {Fraction(number, denominator) for number in range(-largest * denominator, largest * denominator + 1)}
     return tuple(float(each) for each in sorted(found, key=lambda x: (x.denominator, abs(x), x < 0)))
 
@@ -35,14 +39,14 @@ FEW = {"h": 2, "b": 1, "q": 1, "k": 2, "d": 1, "v": 1, "a": 1}
 MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
 """The largest sizes of small calls, and of all, by their letters in the shape legend."""
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
-RULES = ("mask", "bias", "causal", "window", "key_lengths")
-EVERYTHING = (*RULES, "scale", "softcap", "sinks", "dropout")
-ORDERLESS = ("mask", "bias", "scale", "softcap", "sinks", "dropout")
-"""The options that do not know where a key stands."""
+RULES = ATTENTION.hiding
+EVERYTHING = ATTENTION.independent_options
+ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_positions)
+"""The options that do not know the position of a key."""
 
 
 class Rejected(Exception):  # noqa: N818 - the draw is useless, nothing is wrong
-    """Raised where what was drawn says nothing."""
+    """Raised to discard what was drawn, as `hypothesis.reject` does."""
 
 
 class Draw:
@@ -134,36 +138,42 @@ class Draw:
         }
 
     def option(self, name: str, call: Call) -> dict[str, Any]:
-        """Draw an option, and what belongs to it, for a call."""
-        sizes = {letter: call.size(letter) for letter in "bhqk"}
-        drawn: dict[str, Callable[[], Any]] = {
-            "mask": lambda: self.booleans(*sized(self.pick(_SHAPES), sizes)),
-            "bias": lambda: self.reals(*sized(self.pick(_SHAPES), sizes)),
-            "causal": lambda: True,
-            "window": lambda: tuple(self.pick((0, 1, None, 2)) for _ in range(2)),
-            "key_lengths": lambda: np.array(
-                [self.pick(range(sizes["k"], -1, -1)) for _ in range(sizes["b"])], np.int64
-            ),
-            "sinks": lambda: self.reals(sizes["h"]),
-            "dropout": lambda: self.pick((0.5, 0.25)),
-        }
-        found = {name: drawn.get(name, lambda: self.pick((1.0, 0.5, 2.0, 0.25, 3.0)))()}
-        if name == "dropout":
-            found["dropout_mask"] = self.booleans(*sized("bhqk", sizes))
-        if name == "causal" or (name == "window" and "causal" not in call.options):
-            found |= self._offset(sizes)
+        """Draw an option for a call, with what it needs and, perhaps, what modifies it."""
+        argument, table = call.table[name], call.table
+        found = {name: self._value(argument, call)}
+        found |= {each: self._value(table[each], call, in_full=True) for each in argument.needs}
+        modifiers = (table[each] for each in table.options if name in table[each].modifies)
+        for modifier in modifiers:
+            is_modified = any(each in call.given for each in modifier.modifies)
+            if modifier.name not in found and not is_modified and self.maybe(modifier.name):
+                found[modifier.name] = self._value(modifier, call)
         return found
 
-    def _offset(self, sizes: dict[str, int]) -> dict[str, Any]:
-        """Draw an offset, the same for the batch or one for each row."""
-        if not self.maybe("query_offset"):
-            return {}
-        among = (1, 2, -1, 0)
-        if sizes["b"] > 1 and self.maybe():
-            return {"query_offset": np.array([self.pick(among) for _ in range(sizes["b"])], np.int64)}
-        return {"query_offset": self.pick(among)}
+    def _value(self, argument: Argument, call: Call, *, in_full: bool = False) -> Any:
+        """Draw a value of an argument by its kind, its axes and its range."""
+        if argument.kind == "flag":
+            return True
+        if argument.kind == "pair":
+            return tuple(self.pick((0, 1, None, 2)) for _ in range(2))
+        if argument.kind == "number":
+            return self.pick([number for number in (1.0, 0.5, 2.0, 0.25, 3.0) if argument.contains(number)])
+        sizes = {letter: call.size(letter) for letter in "bhqk"}
+        if argument.is_per_row:
+            return self._per_row(argument, sizes)
+        axes = self.pick(_SHAPES) if argument.broadcasts and not in_full else argument.letters
+        return (self.booleans if argument.kind == "bool" else self.reals)(*sized(axes, sizes))
+
+    def _per_row(self, argument: Argument, sizes: dict[str, int]) -> Any:
+        """Draw integers, one for each batch row; of an offset one for all rows too."""
+        if argument.range:
+            among: Sequence[int] = range(sizes["k"], -1, -1)
+        else:
+            among = (1, 2, -1, 0)
+            if not (sizes["b"] > 1 and self.maybe()):
+                return self.pick(among)
+        return np.array([self.pick(among) for _ in range(sizes["b"])], np.int64)
 
 
 def sized(letters: str, sizes: dict[str, int]) -> list[int]:
-    """Give the shape that letters stand for; a digit stands for itself."""
+    """Return the shape that letters stand for; a digit stands for itself."""
     return [int(letter) if letter.isdigit() else sizes[letter] for letter in letters]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Relation, Term, Trial, places
-from attention_ref.conformance.laws.law_call import Call
 from attention_ref.conformance.laws.strategies import EVERYTHING, Draw, numbers
+from attention_ref.vectors.call import Call
 
 _HALVES = numbers(1, 64)
 """The sum of two of them is exact in bfloat16."""
@@ -75,7 +75,7 @@ def _dropout_complement(draw: Draw) -> Trial:
 
 
 def _value_of_heads(call: Call) -> np.ndarray:
-    """Give every query head its values: `(b,h,k,v)`."""
+    """Return the values that every query head reads, `(b,h,k,v)`."""
     return np.repeat(call.inputs["value"], call.size("h") // call.size("g"), axis=1)
 
 

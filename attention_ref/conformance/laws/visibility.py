@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.law_call import Call
-from attention_ref.conformance.laws.strategies import EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
+from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
+from attention_ref.vectors.call import Call
 
 _POISON = (1.0, -1.0, 128.0, np.nan, np.inf, -np.inf)
 
@@ -37,7 +37,7 @@ def _hidden_by(*rules: str) -> Callable[[Draw], Trial]:
 
 
 def _refilled(draw: Draw, call: Call, at: np.ndarray, among: tuple[float, ...] = GARBAGE) -> Call:
-    """Give keys and values at some places other numbers."""
+    """Replace keys and values at some positions by other numbers."""
     changed = {name: call.inputs[name].copy() for name in ("key", "value")}
     for array in changed.values():
         array[:, :, at] = draw.reals(*array[:, :, at].shape, among=among)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from attention_ref import spec
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected
-from attention_ref.conformance.json_arrays import DTYPES
 from attention_ref.spec import Array, Traced
 from attention_ref.spec.trace import roundings
+from attention_ref.vectors.array_forms import from_spec
 from attention_ref.vectors.build import attention_clauses, config_clauses, layer_truth
 from attention_ref.vectors.build.recipe import Recipe
 
@@ -29,31 +27,25 @@ _UNBOUNDED = (np.inf, 0.0, 0.0, 0.0, 0.0)
 
 def case_of(recipe: Recipe, dtype: str) -> Case:
     """Give the case of a call. That of attention has the scores as a tap, by their name alone."""
-    is_attention = recipe.operation == "attention"
+    is_attention = recipe.call.operation == "attention"
     expected, clauses = (_attention if is_attention else _other)(recipe)
     return Case(
         id=recipe.id,
-        operation=recipe.operation,
+        call=recipe.call,
         profile="onnx",
         clauses=tuple(clauses),
         hunts=recipe.hunts,
         seen=(),
         dtypes=(dtype,),
-        inputs={name: _read(array) for name, array in recipe.inputs.items()},
-        options=recipe.options,
         expected=expected,
-        config=recipe.config,
         taps={"scores": _like_weights(recipe)} if is_attention else {},
     )
 
 
 def _attention(recipe: Recipe) -> tuple[dict[str, Expected], list[str]]:
-    given: dict[str, Any] = {**recipe.options, "return_weights": True, "return_log_sum_exp": True}
-    given |= {name: array.map(Traced) if array.dtype == "real" else array for name, array in recipe.inputs.items()}
-    arrays = dict(zip(("output", "weights", "log_sum_exp"), spec.attention(**given), strict=True))
-    wanted = ("output", "weights") if recipe.options.get("return_weights") else ("output",)
-    plain = {name: array.map(float) for name, array in arrays.items()}
-    return {name: _sampled(arrays[name]) for name in wanted}, attention_clauses.clauses_of(recipe, plain)
+    arrays = recipe.call.changed(return_weights=True, return_log_sum_exp=True).specified(Traced)
+    plain = {name: from_spec(array) for name, array in arrays.items()}
+    return {name: _sampled(arrays[name]) for name in recipe.call.results}, attention_clauses.clauses_of(recipe, plain)
 
 
 def _sampled(array: Array) -> Expected:
@@ -63,8 +55,7 @@ def _sampled(array: Array) -> Expected:
     sizes = np.zeros((len(array.values), len(_UNBOUNDED)))
     sizes[moving] = _UNBOUNDED
     sizes[places] = roundings([array.values[place] for place in places]) or sizes[places]
-    values = np.array([float(value) for value in array.values]).reshape(array.shape)
-    return Expected(values, Roundings(*(column.reshape(array.shape) for column in sizes.T)))
+    return Expected(from_spec(array), Roundings(*(column.reshape(array.shape) for column in sizes.T)))
 
 
 def _is_finite(value: Traced) -> bool:
@@ -73,17 +64,12 @@ def _is_finite(value: Traced) -> bool:
 
 def _like_weights(recipe: Recipe) -> Expected:
     """Give an intermediate `(b,h,q,k)` without values: a tap is told of it, and the standard compares it."""
-    query, key = recipe.inputs["query"].shape, recipe.inputs["key"].shape
-    nothing = np.full((*query[:-1], key[-2]), np.nan)
+    nothing = np.full(recipe.call.shape("weights"), np.nan)
     return Expected(nothing, Roundings(*(nothing for _ in _UNBOUNDED)))
 
 
 def _other(recipe: Recipe) -> tuple[Mapping[str, Expected], list[str]]:
-    found = layer_truth.solve(recipe).returned["output"]
+    found = layer_truth.solve(recipe.call).returned["output"]
     columns = zip(*found.roundings, strict=True)
     sizes = Roundings(*(np.array(column).reshape(found.array.shape) for column in columns))
-    return {"output": Expected(_read(found.array), sizes)}, config_clauses.clauses_of(recipe)
-
-
-def _read(array: Array) -> np.ndarray:
-    return np.array(array.values, DTYPES[array.dtype]).reshape(array.shape)
+    return {"output": Expected(found.array, sizes)}, config_clauses.clauses_of(recipe)

@@ -10,11 +10,12 @@ import numpy as np
 
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.invoke import Answer, Fault, call
+from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.onnx_nodes.node_truth import case_of
 from attention_ref.conformance.onnx_nodes.standard import NodeTest, node_tests
 from attention_ref.conformance.onnx_nodes.translate import translate
-from attention_ref.conformance.subjects.subject import Subject, Unsupported
+from attention_ref.conformance.outcome import Answer
+from attention_ref.conformance.subjects.subject import Subject
 
 BFLOAT16_RTOL = 2.0**-6
 """The least relative tolerance for bfloat16 in the standard's own runner of its tests."""
@@ -62,9 +63,9 @@ def _outcome(subject: Subject, test: NodeTest) -> Outcome:
     if lacking := {case.operation for case in cases_of(test).values()} - set(subject.operations):
         return Outcome(test, "unsupported", f"no operation {', '.join(lacking)}")
     try:
-        answers = {name: call(subject, case, test.dtype) for name, case in cases_of(test).items()}
+        answers = {name: subject.answer(case, test.dtype) for name, case in cases_of(test).items()}
         outputs = translate(test).answer({name: Told({**a.results, **a.taps}) for name, a in answers.items()})
-    except Fault as fault:
+    except SubjectError as fault:
         return Outcome(test, "failed", fault.reason)
     except Unsupported as reason:
         return Outcome(test, "unsupported", str(reason))

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref.conformance.onnx_nodes.standard import NodeTest
-from attention_ref.spec import Array
 from attention_ref.spec.config import Rotary
+from attention_ref.vectors.array_forms import widened
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -163,19 +164,11 @@ def _recipe(
     test: NodeTest, operation: str, given: Mapping[str, Any], options: Mapping[str, Any], config: Any = None
 ) -> Recipe:
     """Make a call of arrays and options, as the vectors have them."""
-    arrays = {name: array for name, array in given.items() if isinstance(array, np.ndarray)}
+    arrays = {name: widened(array) for name, array in given.items() if isinstance(array, np.ndarray)}
     scalars = {name: value for name, value in given.items() if name not in arrays}
     return Recipe(
         id=f"{operation}/onnx/{test.name}",
-        operation=operation,
+        call=Call(operation, arrays, {**scalars, **options}, config),
         hunts=f"a difference from ONNX's test_{test.name}",
-        inputs={name: _array(array) for name, array in arrays.items()},
-        options={**scalars, **options},
         gradient=False,
-        config=config,
     )
-
-
-def _array(array: np.ndarray) -> Array:
-    kind = {"b": "bool", "i": "integer"}.get(array.dtype.kind, "real")
-    return Array(array.shape, (array.astype(np.float64) if kind == "real" else array).ravel().tolist(), kind)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref.conformance.frameworks.arrays import arrays_of
-from attention_ref.conformance.probes import SOMETHING_ELSE
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.probes.question import SOMETHING_ELSE
 from attention_ref.spec.arrays import as_array
 from attention_ref.spec.primitives import activate, layer_norm, rms_norm
 
@@ -91,7 +91,7 @@ def default(question: str, name: str) -> str:
         name: a key of `DEFAULTS[question]`.
     """
     asked = DEFAULTS[question][name]
-    arrays = arrays_of(asked.arrays)
+    arrays = framework(asked.arrays)
     given = _NUMBERS if question == "gelu" else _SMALL
     found = arrays.read(asked.make()(arrays.make(given, "float32")))
     answers = _answers(question, as_array(given.tolist()))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attention_ref.conformance.errors import Unsupported
 from attention_ref.conformance.peers.paper_block import require_plain
-from attention_ref.conformance.subjects.subject import Unsupported
 from attention_ref.spec.config import BlockConfig
 
 Tensors = Mapping[str, Any]

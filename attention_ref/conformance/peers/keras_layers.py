@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 _NO_SCORES = "no scores on the fused path"
 _VALUE_SIZE = "a head of the values has the size of a head of the queries"

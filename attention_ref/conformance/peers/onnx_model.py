@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[bytes, Arrays], Sequence[np.ndarray]]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance.errors import Unsupported
 from attention_ref.conformance.peers import onnx_model
-from attention_ref.conformance.subjects.subject import Unsupported
 
 
 def _run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:

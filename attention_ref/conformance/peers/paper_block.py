@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
 
 

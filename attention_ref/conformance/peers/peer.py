@@ -9,8 +9,8 @@ from typing import Any
 
 from attention_ref.conformance.dialects import named
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.probes import ask
-from attention_ref.conformance.subjects.subject import UsageError
 
 
 @dataclass(frozen=True)

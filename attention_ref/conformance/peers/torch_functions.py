@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 
 def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **options: Any) -> Any:

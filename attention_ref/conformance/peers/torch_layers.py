@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 WIDTH = 4
 """The fast path attends to one array, whose heads hold query, key and value side by side: four times their size, so

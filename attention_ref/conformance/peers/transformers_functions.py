@@ -6,7 +6,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 
 def llama(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, dropout: float = 0.0) -> Any:

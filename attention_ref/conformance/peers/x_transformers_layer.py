@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 
 def eager(

@@ -7,66 +7,26 @@ the specification, and the one that the function computes is its answer.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.dialects.adapter import adapted, spoken
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.frameworks.arrays import arrays_of
-from attention_ref.conformance.invoke import Fault
+from attention_ref.conformance.errors import SubjectError, Unsupported, reject
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.probes import answers
 from attention_ref.conformance.probes.answers import Probe
-from attention_ref.conformance.run import reject
-from attention_ref.conformance.subjects.subject import Unsupported, options_of
+from attention_ref.conformance.probes.question import SOMETHING_ELSE, Question, questions
+from attention_ref.conformance.signatures import options_of
+
+__all__ = ["SOMETHING_ELSE", "Question", "ask", "questions"]
 
 _LONGEST = 100
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-SOMETHING_ELSE = "something else"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question.
-
-    Arguments:
-        id, title: which, and what is asked.
-        answers: for every answer the call of the specification that gives its numbers.
-        call: the options of the call.
-        reading: the fields of the dialect that are set aside.
-        sizes, fill, poison, dtype: of the inputs.
-        dtypes: of those whose dtype is another, by name.
-        at: the query that is compared; all when None.
-        measure: `"numbers"`, `"precision"` or `"dropout"`.
-        of: the dialects that are asked; all when empty.
-    """
-
-    id: str
-    title: str
-    answers: Mapping[str, Mapping[str, Any]]
-    call: Mapping[str, Any] = field(default_factory=dict)
-    reading: Mapping[str, Any] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    fill: float | None = None
-    poison: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-    dtypes: Mapping[str, str] = field(default_factory=dict)
-    at: int | None = None
-    measure: str = "numbers"
-    of: tuple[str, ...] = ()
-
-
-@cache
-def questions() -> Mapping[str, Question]:
-    """Give every question by its id."""
-    text = Path(__file__).with_name("probes.toml").read_text(encoding="utf-8")
-    return {item["id"]: Question(**item) for item in tomllib.loads(text)["question"]}
 
 
 def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str) -> str:
@@ -99,7 +59,7 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         found = _called(operation, dialect, question, probe)
     except Unsupported as reason:
         return f"cannot be asked: {reason}"
-    except Fault as fault:
+    except SubjectError as fault:
         return f"error: {fault.reason}"
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
         return f"error: {type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"[:_LONGEST]
@@ -123,7 +83,7 @@ def _plain(dialect: Dialect, question: Question) -> Dialect:
 
 
 def _called(operation: Callable[..., Any], dialect: Dialect, question: Question, probe: Probe) -> Any:
-    arrays = arrays_of(dialect.arrays)
+    arrays = framework(dialect.arrays)
     dtypes = defaultdict(lambda: question.dtype, question.dtypes)
     given = {"query": probe.query, "key": probe.key, "value": probe.value}
     tensors = [arrays.make(array, dtypes[name]) for name, array in given.items()]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref import spec
-from attention_ref.spec.arrays import Array
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.probes import Question
+from attention_ref.conformance.probes.question import Question
+from attention_ref.vectors.array_forms import from_spec
+from attention_ref.vectors.call import Call
 
 _SIZES = {"batch": 1, "heads": 2, "groups": 2, "queries": 3, "keys": 4, "size": 4}
 _CLOSE = {"float64": 1e-5, "float32": 1e-5, "float16": 4e-3, "bfloat16": 4e-2}
@@ -93,11 +91,10 @@ def _with_bias(query: np.ndarray, key: np.ndarray, bias: np.ndarray, scale: floa
 
 
 def _specified(query: np.ndarray, key: np.ndarray, value: np.ndarray, **options: Any) -> Any:
-    given = (Array(array.shape, array.ravel().tolist(), "real") for array in (query, key, value))
-    result = spec.attention(*given, **options)
-    results = result if isinstance(result, tuple) else (result,)
-    arrays = [np.array(each.values, np.float64).reshape(each.shape) for each in results]
-    return arrays[0] if len(arrays) == 1 else arrays
+    arrays = {"query": query, "key": key, "value": value}
+    results = Call("attention", arrays).changed(**options).specified()
+    found = [from_spec(array) for array in results.values()]
+    return found[0] if len(found) == 1 else found
 
 
 def _precision(found: Found, question: Question, probe: Probe) -> str | None:

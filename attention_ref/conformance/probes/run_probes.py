@@ -8,28 +8,27 @@ import warnings
 from collections.abc import Iterator
 
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.peers import PEERS
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.probes import Question, ask, questions
-from attention_ref.conformance.subjects.subject import Subject, UsageError
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
 
 
-def answers(subject: Subject) -> Iterator[tuple[str, str]]:
-    """Ask the attention of a subject everything: give the titles of the questions, and the answers.
+def answers(subject: BaseSubject, dialect: str = "") -> Iterator[tuple[str, str]]:
+    """Ask the attention of a subject everything, and return the titles of the questions and the answers.
+
+    Arguments:
+        subject: what is asked.
+        dialect: the name of the dialect of a released library, where it has one: some questions are about few.
 
     Raises:
         UsageError: when it has none, or is not called in this process.
     """
-    if subject.ask is not None or "attention" not in subject.operations:
+    if not isinstance(subject, Subject) or "attention" not in subject.operations:
         raise UsageError(f"{subject.name} has no attention in this process that could be asked")
-    return _answers(subject)
-
-
-def _answers(subject: Subject) -> Iterator[tuple[str, str]]:
-    known = PEERS.get(subject.name)
-    for question in questions().values():
-        if not question.of or (known is not None and known.dialect in question.of):
-            yield question.title, _answer(subject, question)
+    asked = (each for each in questions().values() if not each.of or dialect in each.of)
+    return ((each.title, _answer(subject, each)) for each in asked)
 
 
 def _answer(subject: Subject, question: Question) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module, resources
 from json import loads
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
+from attention_ref.conformance.check_results import CheckResults
 
 FORMATS = ("text", "json", "junit", "markdown", "html")
 """What a report can be written as: a module of this package each, with a function `write(report)`."""
@@ -19,7 +18,7 @@ def schema(name: str) -> dict[str, Any]:
     return dict(loads(path.read_text(encoding="utf-8")))
 
 
-def write(report: Report, format: str = "text") -> str:
+def write(report: CheckResults, format: str = "text") -> str:
     """Write a report in one of `FORMATS`."""
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r} of reports; there are {', '.join(FORMATS)}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from attention_ref.conformance.run import Mismatch, Result
-
-DIGITS = {"float64": 17, "float32": 9, "float16": 6, "bfloat16": 5}
-"""How many digits tell the numbers of a dtype apart."""
+from attention_ref.conformance.outcome import Mismatch, Result
+from attention_ref.spec.dtypes import DTYPES
 
 
 def share(error: float) -> str:
@@ -42,7 +40,7 @@ def found(result: Result) -> Iterator[str]:
         yield result.reason
         yield from (f"    {line}" for line in result.where.splitlines())
     else:
-        yield from _numbers(result.mismatch, DIGITS.get(result.dtype, 17))
+        yield from _numbers(result.mismatch, DTYPES[result.dtype].digits)
 
 
 def place(mismatch: Mismatch) -> str:

@@ -9,15 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.json_arrays import encoded
-from attention_ref.conformance.run import FAILED, Mismatch, Result
-from attention_ref.conformance.subjects.subject import Subject
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
+from attention_ref.conformance.check_results import CheckResults
+from attention_ref.conformance.outcome import FAILED, NOT_ASKED, UNSUPPORTED, Mismatch, Result
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.vectors.array_forms import encoded
+from attention_ref.vectors.call import Call
 
 FORMAT = 1
 """Raised when a program that reads reports would have to change."""
@@ -26,12 +25,12 @@ _OF_THE_CASE = ("clauses", "hunts", "seen")
 _AS_THEY_ARE = tuple(each.name for each in fields(Result) if each.name not in ("case", "mismatch"))
 
 
-def write(report: Report) -> str:
+def write(report: CheckResults) -> str:
     """Write a report as JSON."""
     return json.dumps(data(report), indent=1, allow_nan=False)
 
 
-def data(report: Report) -> dict[str, Any]:
+def data(report: CheckResults) -> dict[str, Any]:
     """Give a report as objects, lists, strings and numbers."""
     found = {
         "format": FORMAT,
@@ -47,24 +46,22 @@ def data(report: Report) -> dict[str, Any]:
         "binds_optional": report.binds_optional,
         "remarks": dict(report.remarks),
         "clauses": [asdict(verdict) for verdict in report.clauses],
-        "results": [_result(report, result) for result in report.results],
+        "results": [item(report, result) for result in report.results],
     }
     return dict(encoded(found))
 
 
-def read(found: Mapping[str, Any]) -> Report:
-    """Make a report from its data.
+def read(found: Mapping[str, Any]) -> CheckResults:
+    """Make the results of a check from the data of a report.
 
     Its cases are those of the vectors; one that is not there has no arrays.
     """
-    from attention_ref.conformance.report import Report
-
     if found.get("format") != FORMAT:
         raise ValueError(f"this is format {found.get('format')!r} of reports; format {FORMAT} is read")
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
     subject = {name: found[name] for name in ("arrays", "version", "is_room")}
-    return Report(
-        Subject(name=found["subject"], operations={}, **subject),
+    return CheckResults(
+        BaseSubject(name=found["subject"], operations=(), **subject),
         tuple(found["dtypes"]),
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
@@ -72,9 +69,10 @@ def read(found: Mapping[str, Any]) -> Report:
     )
 
 
-def _result(report: Report, result: Result) -> dict[str, Any]:
+def item(report: CheckResults, result: Result) -> dict[str, Any]:
+    """Return one result of a report as data."""
     case = result.case
-    return {
+    found = {
         "case": case.id,
         **{name: getattr(case, name) for name in _OF_THE_CASE},
         "decides": report.decides(result),
@@ -82,6 +80,13 @@ def _result(report: Report, result: Result) -> dict[str, Any]:
         "mismatch": asdict(result.mismatch) if result.mismatch else None,
         "reproduce": report.reproduce(case.id, result.dtype) if result.verdict == FAILED else None,
     }
+    return dict(encoded(found))
+
+
+def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a result for the case that it was not asked for, because of an earlier one."""
+    nothing = {"verdict": UNSUPPORTED, "reason": NOT_ASKED, "hangs": False, "known": "", "reproduce": None}
+    return {**item, **nothing}
 
 
 def _read_result(item: Mapping[str, Any]) -> Result:
@@ -100,7 +105,7 @@ def _case(item: Mapping[str, Any]) -> Case:
     if known := _cases(operation, profile).get(item["case"]):
         return known
     told: dict[str, Any] = {name: _read(item[name]) for name in _OF_THE_CASE}
-    return Case(item["case"], operation, profile, dtypes=(), inputs={}, options={}, expected={}, **told)
+    return Case(item["case"], Call(operation, {}), profile, dtypes=(), expected={}, **told)
 
 
 def _read(value: Any) -> Any:

@@ -7,19 +7,16 @@ file is green where the report passes. How long a case took is not known and not
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from attention_ref.conformance.check_results import CheckResults
+from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.conformance.reports import formatting, summary
-from attention_ref.conformance.run import FAILED, PASSED, Result
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write(report: Report) -> str:
+def write(report: CheckResults) -> str:
     """Write a report as JUnit XML: one test suite."""
     suite = ElementTree.Element("testsuite", _texts(name=f"attention-ref {report.subject.name}", **_counts(report)))
     properties = ElementTree.SubElement(suite, "properties")
@@ -33,24 +30,24 @@ def write(report: Report) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
 
 
-def _counts(report: Report) -> dict[str, int]:
+def _counts(report: CheckResults) -> dict[str, int]:
     failed = sum(_is_failure(report, result) for result in report.results)
     passed = sum(result.verdict == PASSED for result in report.results)
     tests = len(report.results)
     return {"tests": tests, "failures": failed, "errors": 0, "skipped": tests - failed - passed}
 
 
-def _is_failure(report: Report, result: Result) -> bool:
+def _is_failure(report: CheckResults, result: Result) -> bool:
     return result.verdict == FAILED and report.decides(result) and not result.known
 
 
-def _properties(report: Report) -> dict[str, str]:
+def _properties(report: CheckResults) -> dict[str, str]:
     found = {"subject": report.subject.name, "version": report.subject.version, "specification": report.spec}
     level = summary.level(report)
     return found | {"verdict": summary.verdict(report)} | ({"level": level} if level else {})
 
 
-def _testcase(report: Report, result: Result) -> ElementTree.Element:
+def _testcase(report: CheckResults, result: Result) -> ElementTree.Element:
     case = result.case
     place = f"{report.subject.name}.{case.operation}.{case.profile}"
     element = ElementTree.Element("testcase", _texts(classname=place, name=f"{case.id} {result.dtype}"))
@@ -73,7 +70,7 @@ def _message(result: Result) -> str:
     return next(formatting.found(result))
 
 
-def _lines(report: Report, result: Result) -> list[str]:
+def _lines(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     return [
         *formatting.found(result),

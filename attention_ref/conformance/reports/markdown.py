@@ -5,20 +5,17 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict
+from attention_ref.conformance.outcome import Result
 from attention_ref.conformance.reports import formatting, matrix, summary
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import Result
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|&#])")
 
 
-def write(report: Report) -> str:
+def write(report: CheckResults) -> str:
     """Write a report for a comment on a pull request: what fails is seen, the rest unfolds."""
     lines = [f"- {_text(line)}" for line in summary.summary(report)]
     failing = [verdict for verdict in report.clauses if verdict.verdict == FAILS]
@@ -64,15 +61,15 @@ def _joined(parts: Iterable[Sequence[str]]) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def _name(report: Report) -> str:
+def _name(report: CheckResults) -> str:
     return f"{_code(report.subject.name)} {_text(report.subject.version)}".rstrip()
 
 
-def _mark(report: Report) -> str:
+def _mark(report: CheckResults) -> str:
     return matrix.SYMBOLS[matrix.ALL if report.passed else matrix.BAD]
 
 
-def _clauses(verdicts: Sequence[ClauseVerdict], report: Report) -> list[str]:
+def _clauses(verdicts: Sequence[ClauseVerdict], report: CheckResults) -> list[str]:
     rows = []
     for verdict in verdicts:
         kind = matrix.kind(verdict)
@@ -84,7 +81,7 @@ def _clauses(verdicts: Sequence[ClauseVerdict], report: Report) -> list[str]:
     return [head, _row(":--", ":--", "--:", "--:", ":--"), *rows]
 
 
-def _failures(report: Report) -> Iterator[list[str]]:
+def _failures(report: CheckResults) -> Iterator[list[str]]:
     shown = summary.telling(report)
     for result in shown:
         case, dtype = result.case, result.dtype
@@ -94,7 +91,7 @@ def _failures(report: Report) -> Iterator[list[str]]:
         yield [f"And {left} more, one for each case and dtype."]
 
 
-def _failure(report: Report, result: Result) -> list[str]:
+def _failure(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     lines = [
         *formatting.found(result),

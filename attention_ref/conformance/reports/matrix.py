@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
-from attention_ref.conformance.reports import formatting
+from attention_ref.conformance.reports import formatting, json
 from attention_ref.spec.clauses import clauses
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 FORMAT = 1
 """Raised when a program that reads matrices would have to change."""
@@ -47,7 +45,7 @@ class Column:
     """
 
     name: str
-    report: Report | None = None
+    report: CheckResults | None = None
     what: str = ""
     trouble: str = ""
     lines: tuple[str, ...] = ()
@@ -66,7 +64,7 @@ class Column:
         return next((verdict for verdict in found if verdict.id == clause), None)
 
 
-def of(report: Report) -> Column:
+def of(report: CheckResults) -> Column:
     """Give a report as a column."""
     return Column(report.subject.name, report)
 
@@ -112,18 +110,16 @@ def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
 
 def read(found: Mapping[str, Any]) -> list[Column]:
     """Make columns from the data of a matrix."""
-    from attention_ref.conformance.report import Report
-
     if found.get("format") != FORMAT:
         raise ValueError(f"this is format {found.get('format')!r} of matrices; format {FORMAT} is read")
     columns = []
     for item in found["peers"]:
-        report = Report.from_dict(item["report"]) if item["report"] else None
+        report = json.read(item["report"]) if item["report"] else None
         columns.append(Column(**{**item, "report": report, "lines": tuple(item["lines"])}))
     return columns
 
 
 def _data(each: Column) -> dict[str, Any]:
-    report = each.report.to_dict() if each.report else None
+    report = json.data(each.report) if each.report else None
     told = {name: getattr(each, name) for name in ("name", "what", "trouble")}
     return {**told, "lines": list(each.lines), "answers": dict(each.answers), "report": report}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict, verdicts_of_cases
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import LEVELS
 from attention_ref.conformance.reports.formatting import count, listed, share
-from attention_ref.conformance.run import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.spec.clauses import clauses
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 _MOST_NAMES = 4
 
@@ -30,12 +27,12 @@ class Gap:
         return f"{count(self.cases, 'case')}{f' in {listed(self.dtypes)}' if self.dtypes else ''}: {self.reason}"
 
 
-def name(report: Report) -> str:
+def name(report: CheckResults) -> str:
     """Give the name and the version of what was checked."""
     return " ".join(filter(None, (report.subject.name, report.subject.version)))
 
 
-def headline(report: Report) -> str:
+def headline(report: CheckResults) -> str:
     """Give the verdict in a line, without the name."""
     deciding = [result for result in report.results if report.decides(result)]
     ran = dtypes_run(deciding, report)
@@ -45,18 +42,18 @@ def headline(report: Report) -> str:
     return f"{verdict(report)} to specification {report.spec}{where}{limit}"
 
 
-def verdict(report: Report) -> str:
+def verdict(report: CheckResults) -> str:
     """Give the verdict in words."""
     return "conforms" if report.passed else "does not conform"
 
 
-def dtypes_run(results: Sequence[Result], report: Report) -> list[str]:
+def dtypes_run(results: Sequence[Result], report: CheckResults) -> list[str]:
     """Give the dtypes in which something ran."""
     ran = {result.dtype for result in results if result.verdict != UNSUPPORTED}
     return [dtype for dtype in report.dtypes if dtype in ran]
 
 
-def summary(report: Report) -> Iterator[str]:
+def summary(report: CheckResults) -> Iterator[str]:
     """Give what follows the headline: counts, the level, where to look first."""
     deciding = [result for result in report.results if report.decides(result)]
     optional = [result for result in report.results if not report.decides(result)]
@@ -72,7 +69,7 @@ def summary(report: Report) -> Iterator[str]:
         yield f"optional, not decisive: {counts(optional)}"
 
 
-def level(report: Report) -> str:
+def level(report: CheckResults) -> str:
     """Say which level was reached and what the next one lacks; nothing where too little was run."""
     found = report.level
     if found is None:
@@ -85,7 +82,7 @@ def _blamed(clause: ClauseVerdict) -> str:
     return f"{clause.id} ({clause.failed} of {count(clause.ran, 'case')} failed)"
 
 
-def culprits(report: Report) -> list[ClauseVerdict]:
+def culprits(report: CheckResults) -> list[ClauseVerdict]:
     """Give the clauses that fail and decide and whose failures are not all cases of others that fail more often.
 
     Those with the most failures come first. Where a foundation fails, nothing else is told from it.
@@ -111,7 +108,7 @@ def counts(results: Sequence[Result]) -> str:
     return f"{count(len(verdicts), 'case')} of {operations}: {', '.join(numbers)}{worst}"
 
 
-def gaps(report: Report) -> list[Gap]:
+def gaps(report: CheckResults) -> list[Gap]:
     """Give every reason why cases did not run, the most frequent first."""
     cases: dict[str, dict[str, set[str]]] = {}
     for result in report.results:
@@ -126,7 +123,7 @@ def gaps(report: Report) -> list[Gap]:
     return gaps
 
 
-def telling(report: Report) -> list[Result]:
+def telling(report: CheckResults) -> list[Result]:
     """Give the most telling failure of every failing clause, those with the fewest clauses first."""
     wrong = [result for result in report.failures if not result.known]
     ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
@@ -141,7 +138,7 @@ def telling(report: Report) -> list[Result]:
     return sorted(chosen.values(), key=report.decides, reverse=True)
 
 
-def notes(clause: ClauseVerdict, report: Report) -> Iterator[str]:
+def notes(clause: ClauseVerdict, report: CheckResults) -> Iterator[str]:
     """Say what a verdict on a clause leaves open."""
     if clause.is_optional:
         yield "optional, decisive here" if report.binds_optional else "optional"

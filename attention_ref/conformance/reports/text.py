@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from attention_ref.conformance import expected_failures
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
+from attention_ref.conformance.outcome import PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.reports import formatting, summary
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import UNSUPPORTED, Result
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
 
 _COLOURS = {CONFORMS: "32", FAILS: "31", UNSUPPORTED: "33"}
 Paint = Callable[[str, str], str]
 
 
-def write(report: Report, *, colour: bool = False) -> str:
+def write(report: CheckResults, *, colour: bool = False) -> str:
     """Write a report as text.
 
     Arguments:
@@ -27,7 +23,7 @@ def write(report: Report, *, colour: bool = False) -> str:
     """
     paint = _painted if colour else _plain
     parts = [_summary(report, paint), _table(report, paint), _unsupported(report)]
-    parts += [expected_failures.written(report), _failures(report)]
+    parts += [_known_failures(report), _failures(report)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -54,14 +50,14 @@ def _painted(word: str, verdict: str) -> str:
     return f"\033[{_COLOURS[verdict]}m{word}\033[0m"
 
 
-def _summary(report: Report, paint: Paint) -> list[str]:
+def _summary(report: CheckResults, paint: Paint) -> list[str]:
     verdict = summary.verdict(report)
     painted = paint(verdict, CONFORMS if report.passed else FAILS)
     headline = f"{summary.name(report)} {painted}{summary.headline(report).removeprefix(verdict)}"
     return [headline, *(f"  {line}" for line in summary.summary(report))]
 
 
-def _table(report: Report, paint: Paint) -> list[str]:
+def _table(report: CheckResults, paint: Paint) -> list[str]:
     width = max((len(verdict.id) for verdict in report.clauses), default=0)
     lines = [f"  {'clause':{width}}  {'verdict':11}  {'cases run':>12}  worst error / budget"]
     for verdict in sorted(report.clauses, key=lambda each: each.is_optional):
@@ -76,14 +72,27 @@ def _ran(verdict: ClauseVerdict) -> str:
     return str(verdict.ran) if verdict.ran == verdict.cases else f"{verdict.ran} of {verdict.cases}"
 
 
-def _unsupported(report: Report) -> list[str]:
+def _unsupported(report: CheckResults) -> list[str]:
     gaps = summary.gaps(report)
     width = max((len(str(gap.cases)) for gap in gaps), default=0)
     lines = [f"  {' ' * (width - len(str(gap.cases)))}{gap}" for gap in gaps]
     return ["Unsupported: neither passed nor failed", *lines] if lines else []
 
 
-def _failures(report: Report) -> list[str]:
+def _known_failures(report: CheckResults) -> list[str]:
+    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
+    failed: dict[str, set[str]] = {}
+    for result in report.failures:
+        if result.known:
+            failed.setdefault(result.known, set()).add(result.case.id)
+    lines = ["Known failures"] if failed else []
+    lines += [f"  {len(cases):4} case{'s' * (len(cases) != 1)}: {reason}" for reason, cases in failed.items()]
+    passed = [result for result in report.results if result.known and result.verdict == PASSED]
+    lines += ["Known to fail, but passing"] if passed else []
+    return lines + [f"  {result.case.id} in {result.dtype}: {result.known}" for result in passed]
+
+
+def _failures(report: CheckResults) -> list[str]:
     """Show the most telling failure of every failing clause."""
     shown = summary.telling(report)
     lines = ["Failures"] if shown else []
@@ -94,7 +103,7 @@ def _failures(report: Report) -> list[str]:
     return lines
 
 
-def failure(report: Report, result: Result) -> Iterator[str]:
+def failure(report: CheckResults, result: Result) -> Iterator[str]:
     """Write one failure: the case, what it hunts, what is wrong, how to run it again."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "

@@ -8,48 +8,23 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import IO
+from dataclasses import dataclass
+from typing import ClassVar
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.dispatch import Hang
-from attention_ref.conformance.invoke import Answer, Fault
+from attention_ref.conformance.errors import HangError, SubjectError, UsageError
+from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects import protocol
-from attention_ref.conformance.subjects.subject import Subject, UsageError
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.timeouts import TIMEOUT
 
 _LONGEST_LINE = 1 << 28
 _LAST_LINES = 8
 _TO_END = 1.0
-
-
-def program(
-    command: str | Sequence[str],
-    operations: Sequence[str] = ("attention",),
-    timeout: float | None = TIMEOUT,
-    name: str | None = None,
-) -> Subject:
-    """Give a program as a subject: it is asked as `exchange` says, line after line until its input ends.
-
-    Arguments:
-        command: the program and its arguments; a string is split as a shell would, and no shell is run.
-        operations: what it is asked for.
-        timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
-        name: what the report calls it; by default the command.
-    """
-    words = _words(command) if isinstance(command, str) else list(command)
-    asked = Program(words, timeout)
-    return Subject(name or shlex.join(words), "json", dict.fromkeys(operations, asked), timeout=timeout, ask=asked)
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"{command!r} is not a command: {error}") from error
 
 
 class Program:
@@ -62,14 +37,14 @@ class Program:
         self.timeout = timeout
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] | None = None
+        self._errors: LastLines | None = None
         self._end: weakref.finalize[..., Program] | None = None
 
-    def __call__(self, case: Case, dtype: str) -> Answer:
+    def answer(self, case: Case, dtype: str) -> Answer:
         """Ask for one call.
 
         Raises:
-            Fault: for a crash, a hang, and an answer that is none or is wrong in form.
+            SubjectError: for a crash, a hang, and an answer that is none or is wrong in form.
             Unsupported: where the program says so.
             UsageError: when the program cannot be started.
         """
@@ -77,12 +52,12 @@ class Program:
         self._number += 1
         line, is_late = self._exchanged(process, protocol.request(case, dtype, self._number))
         if is_late:
-            raise Hang(f"it does not answer within {self.timeout:g} s", self._ended())
+            raise HangError(f"it does not answer within {self.timeout:g} s", self._ended())
         if not line.endswith("\n"):
-            raise Fault(_death(process, line), self._ended())
+            raise SubjectError(_death(process, line), self._ended())
         try:
             return protocol.answer(line, case, dtype, self._number)
-        except protocol.OutOfStep:
+        except protocol.ProtocolError:
             self.close()
             raise
 
@@ -94,20 +69,20 @@ class Program:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the program
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
                     self.words,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=self._errors,
+                    stderr=subprocess.PIPE,
                     start_new_session=True,  # so that its children end with it
                 )
             except (OSError, ValueError) as error:
-                self._errors.close()
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"{self.words[0]} cannot be started: {reason}") from error
-            self._end = weakref.finalize(self, _end, self._process, self._errors)
+            assert self._process.stderr is not None  # noqa: S101 - it is a pipe
+            self._errors = LastLines(self._process.stderr)
+            self._end = weakref.finalize(self, _end, self._process)
         return self._process
 
     def _exchanged(self, process: subprocess.Popen[bytes], request: str) -> tuple[str, bool]:
@@ -137,11 +112,47 @@ class Program:
         assert self._errors is not None  # noqa: S101 - it is running
         if self._process is not None:
             _kill(self._process)
-        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - (1 << 13)))
-        lines = self._errors.read().decode("utf-8", "backslashreplace").splitlines()
+        kept = self._errors.lines(_TO_END)[-_LAST_LINES:]
         self.close()
-        kept = [line.rstrip() for line in lines if line.strip()][-_LAST_LINES:]
         return "\n".join(["its stderr ends:", *kept]) if kept else ""
+
+
+@dataclass(frozen=True)
+class ProgramSubject(BaseSubject):
+    """A program in any language that answers requests."""
+
+    program: Program
+
+    option: ClassVar[str] = "--exec"
+
+    def answer(self, case: Case, dtype: str) -> Answer:
+        """Ask the program, which is ended when it takes too long."""
+        return self.program.answer(case, dtype)
+
+
+def program(
+    command: str | Sequence[str],
+    operations: Sequence[str] = ("attention",),
+    timeout: float | None = TIMEOUT,
+    name: str | None = None,
+) -> ProgramSubject:
+    """Return a program as a subject: it is asked as `protocol` says, line after line until its input ends.
+
+    Arguments:
+        command: the program and its arguments; a string is split as a shell would, and no shell is run.
+        operations: what it is asked for.
+        timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
+        name: what the report calls it; by default the command.
+    """
+    words = _words(command) if isinstance(command, str) else list(command)
+    return ProgramSubject(name or shlex.join(words), "json", operations, Program(words, timeout), timeout=timeout)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"{command!r} is not a command: {error}") from error
 
 
 def _death(process: subprocess.Popen[bytes], line: str) -> str:
@@ -173,7 +184,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End its input, wait a little, and kill it."""
     assert process.stdin is not None  # noqa: S101 - both are pipes
     assert process.stdout is not None  # noqa: S101
@@ -184,4 +195,3 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     _kill(process)
     process.wait()
     process.stdout.close()
-    errors.close()

@@ -23,35 +23,26 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.invoke import Answer, Fault, dtype_of
-from attention_ref.conformance.json_arrays import array
-from attention_ref.conformance.subjects.subject import Unsupported
-from attention_ref.spec.records import to_json
+from attention_ref.conformance.errors import SubjectError, Unsupported
+from attention_ref.conformance.outcome import Answer, result_dtype
+from attention_ref.vectors.array_forms import NON_FINITE, to_json
 
-_NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _QUOTED = 80
 
 
-class OutOfStep(Fault):
+class ProtocolError(SubjectError):
     """What came is no answer to the request: the next line may belong to it too."""
 
 
 def request(case: Case, dtype: str, number: int) -> str:
     """Write a call as one line, without its end. What a case does not have is left out."""
-    optional = {
-        "config": to_json(case.config) if case.config is not None else None,
-        "parameters": _arrays(case.parameters),
-        "chunks": [list(chunk) for chunk in case.chunks],
-        "cotangents": _arrays(case.cotangents),
-        "taps": list(case.taps),
-    }
+    optional = {"cotangents": _arrays(case.cotangents), "taps": list(case.taps)}
     fields = {
         "id": number,
         "case": case.id,
         "operation": case.operation,
         "dtype": dtype,
-        "inputs": _arrays(case.inputs),
-        "options": dict(case.options),
+        **case.call.to_json(),
         **{name: value for name, value in optional.items() if value},
         "results": list(case.expected),
     }
@@ -62,28 +53,30 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
     """Read an answer; its `id` must be `number`, where one is given.
 
     Raises:
-        OutOfStep: when the line is no JSON object, or has another id.
-        Fault: when it says that there was an error, or lacks a result, or one has another shape, dtype or number of
-            values than it must have.
+        ProtocolError: when the line is no JSON object, or has another id.
+        SubjectError: when it says that there was an error, or lacks a result, or one has another shape, dtype or
+            number of values than it must have.
         Unsupported: when it says so.
     """
     fields = _object(line)
     if number is not None and fields.get("id") != number:
-        raise OutOfStep(f"it answers with the id {quoted(fields.get('id'))} to the request {number}")
+        raise ProtocolError(f"it answers with the id {quoted(fields.get('id'))} to the request {number}")
     if "unsupported" in fields:
         raise Unsupported(str(fields["unsupported"]))
     if "error" in fields:
-        raise Fault(f"it answers with an error: {_one_line(str(fields['error']))}")
+        raise SubjectError(f"it answers with an error: {_one_line(str(fields['error']))}")
     given = fields.get("results")
     if not isinstance(given, dict):
-        raise Fault("its answer has neither results nor unsupported nor error")
+        raise SubjectError("its answer has neither results nor unsupported nor error")
     if missing := [name for name in case.expected if name not in given]:
-        raise Fault(f"its answer lacks {', '.join(missing)}")
+        raise SubjectError(f"its answer lacks {', '.join(missing)}")
     results = {
-        name: _read(name, given[name], expected.values.shape, dtype_of(name, dtype))
+        name: _read(name, given[name], expected.values.shape, result_dtype(name, dtype))
         for name, expected in case.expected.items()
     }
     told = fields.get("taps", {})
+    if not isinstance(told, dict):
+        raise SubjectError(f"its taps are {quoted(told)}, not an object")
     taps = {name: _read(name, told[name], tap.values.shape, None) for name, tap in case.taps.items() if name in told}
     return Answer(results, taps, ())
 
@@ -95,7 +88,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def _arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {name: array(values) for name, values in arrays.items()}
+    return {name: to_json(values) for name, values in arrays.items()}
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -104,36 +97,36 @@ def _object(line: str) -> dict[str, Any]:
     except ValueError as error:
         place = getattr(error, "pos", 0)
         near = f", near {quoted(line[place - 10 : place + 20])}" if place > _QUOTED - 20 else ""
-        raise OutOfStep(f"it writes a line that is not JSON: {quoted(line)}{near}") from None
+        raise ProtocolError(f"it writes a line that is not JSON: {quoted(line)}{near}") from None
     except RecursionError:
-        raise OutOfStep(f"it writes JSON that is nested too deeply: {quoted(line)}") from None
+        raise ProtocolError(f"it writes JSON that is nested too deeply: {quoted(line)}") from None
     if not isinstance(fields, dict):
-        raise OutOfStep(f"it writes a line that is not a JSON object: {quoted(line)}")
+        raise ProtocolError(f"it writes a line that is not a JSON object: {quoted(line)}")
     return fields
 
 
 def _read(name: str, item: Any, shape: tuple[int, ...], dtype: str | None) -> np.ndarray:
     if not isinstance(item, dict) or not all(isinstance(item.get(field), list) for field in ("shape", "values")):
-        raise Fault(f"{name} is {quoted(item)}, not an object with shape and values")
+        raise SubjectError(f"{name} is {quoted(item)}, not an object with shape and values")
     if item["shape"] != list(shape):
-        raise Fault(f"{name} has the shape ({', '.join(map(str, item['shape']))}) instead of {shape}")
+        raise SubjectError(f"{name} has the shape ({', '.join(map(str, item['shape']))}) instead of {shape}")
     if dtype is not None and item.get("dtype", dtype) != dtype:
-        raise Fault(f"{name} has the dtype {item['dtype']} instead of {dtype}")
+        raise SubjectError(f"{name} has the dtype {item['dtype']} instead of {dtype}")
     if len(item["values"]) != math.prod(shape):
-        raise Fault(f"{name} has {len(item['values'])} values instead of the {math.prod(shape)} of its shape")
+        raise SubjectError(f"{name} has {len(item['values'])} values instead of the {math.prod(shape)} of its shape")
     numbers = [_number(name, place, value) for place, value in enumerate(item["values"])]
     return np.array(numbers, np.float64).reshape(shape)
 
 
 def _number(name: str, place: int, value: Any) -> float:
-    if isinstance(value, str) and value in _NAMED:
-        return _NAMED[value]
+    if isinstance(value, str) and value in NON_FINITE:
+        return NON_FINITE[value]
     try:
         if not isinstance(value, (bool, str)):
             return float(value)
     except (TypeError, OverflowError):
         pass
-    raise Fault(f'{name}.values[{place}] is {quoted(value)}, not a number, "NaN", "Infinity" or "-Infinity"')
+    raise SubjectError(f'{name}.values[{place}] is {quoted(value)}, not a number, "NaN", "Infinity" or "-Infinity"')
 
 
 def quoted(item: Any) -> str:

@@ -4,25 +4,24 @@
 
 A file holds an array for each result, by its name: `output` and, where the case asks for them, `weights` and
 `log_sum_exp`; for a case of gradients one for each input. Intermediates may stand beside them, as `tap.<name>`. A JSON
-file holds an answer, as `exchange` describes it, without an id.
+file holds an answer, as `protocol` describes it, without an id.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from attention_ref.conformance.budget import FORMATS
-from attention_ref.conformance.case import Case
-from attention_ref.conformance.invoke import Answer, Fault, dtype_of
-from attention_ref.conformance.operations import OPERATIONS
-from attention_ref.conformance.run import reject, select
+from attention_ref.conformance.case import Case, all_cases
+from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError, reject
+from attention_ref.conformance.outcome import Answer, result_dtype
 from attention_ref.conformance.subjects import protocol
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, UsageError
+from attention_ref.conformance.subjects.base_subject import BaseSubject
 
 TAP = "tap."
 """What the names of intermediates begin with."""
@@ -35,8 +34,23 @@ _SAFETENSORS = {
 }
 
 
-def folder(path: str | Path, operations: Iterable[str] | None = None) -> Subject:
-    """Give a folder of results as a subject. What has no file is unsupported.
+@dataclass(frozen=True)
+class ResultFolderSubject(BaseSubject):
+    """A folder of results, with its files by case id and dtype."""
+
+    files: Mapping[str, Path]
+
+    option: ClassVar[str] = "--outputs"
+
+    def answer(self, case: Case, dtype: str) -> Answer:
+        """Read the file of a case; it is unsupported where there is none."""
+        if (file := self.files.get(f"{case.id}.{dtype}")) is None:
+            raise Unsupported(f"no file in {self.name}")
+        return _answer(file, case, dtype)
+
+
+def folder(path: str | Path, operations: Iterable[str] | None = None) -> ResultFolderSubject:
+    """Return a folder of results as a subject. What has no file is unsupported.
 
     Arguments:
         path: of the folder.
@@ -47,13 +61,7 @@ def folder(path: str | Path, operations: Iterable[str] | None = None) -> Subject
     """
     files = _files(Path(path))
     chosen = list(operations or dict.fromkeys(name.partition("/")[0] for name in files))
-
-    def ask(case: Case, dtype: str) -> Answer:
-        if (file := files.get(f"{case.id}.{dtype}")) is None:
-            raise Unsupported(f"no file in {path}")
-        return _answer(file, case, dtype)
-
-    return Subject(str(path), "files", dict.fromkeys(chosen, ask), ask=ask, timeout=None)
+    return ResultFolderSubject(str(path), "files", chosen, files, timeout=None)
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -68,10 +76,10 @@ def _files(path: Path) -> dict[str, Path]:
         files[name] = file
     if not files:
         raise UsageError(f"{path} holds no results: no file {path}/<case id>.<dtype>.npz, .safetensors or .json")
-    there = {f"{case.id}.{dtype}" for case, dtype in select(list(OPERATIONS), None, tuple(FORMATS))}
-    if unexpected := [name for name in files if name not in there]:
+    known = {f"{case.id}.{dtype}" for case in all_cases() for dtype in case.dtypes}
+    if unexpected := [name for name in files if name not in known]:
         try:
-            reject("case and dtype", unexpected[0], there)
+            reject("case and dtype", unexpected[0], known)
         except UsageError as error:
             more = f"\n  it is one of {len(unexpected)} such files" if len(unexpected) > 1 else ""
             raise UsageError(f"{files[unexpected[0]]} is unexpected: {error}{more}") from None
@@ -79,20 +87,22 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _answer(file: Path, case: Case, dtype: str) -> Answer:
+    if not file.is_file():
+        raise SubjectError(f"{file} is not a file")  # reading a pipe would wait for its writer
     try:
         if file.suffix == ".json":
             return protocol.answer(json.dumps(json.loads(file.read_bytes())), case, dtype)
         arrays = _READERS[file.suffix](file)
-    except protocol.OutOfStep:
-        raise Fault(f"{file} holds no answer") from None
-    except (Fault, Unsupported):
+    except protocol.ProtocolError:
+        raise SubjectError(f"{file} holds no answer") from None
+    except (SubjectError, Unsupported):
         raise
     except Exception as error:
-        raise Fault(f"{file} cannot be read: {type(error).__name__}: {error}") from error
+        raise SubjectError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     if missing := [name for name in case.expected if name not in arrays]:
-        raise Fault(f"{file} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+        raise SubjectError(f"{file} lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
     results = {
-        name: _read(name, *arrays[name], expected.values.shape, dtype_of(name, dtype))
+        name: _read(name, *arrays[name], expected.values.shape, result_dtype(name, dtype))
         for name, expected in case.expected.items()
     }
     taps = {
@@ -105,9 +115,9 @@ def _answer(file: Path, case: Case, dtype: str) -> Answer:
 
 def _read(name: str, values: np.ndarray, found: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if values.shape != shape:
-        raise Fault(f"{name} has the shape {values.shape} instead of {shape}")
+        raise SubjectError(f"{name} has the shape {values.shape} instead of {shape}")
     if found != dtype:
-        raise Fault(f"{name} has the dtype {found} instead of {dtype}")
+        raise SubjectError(f"{name} has the dtype {found} instead of {dtype}")
     return values.astype(np.float64)
 
 

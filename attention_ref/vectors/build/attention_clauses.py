@@ -5,106 +5,78 @@ A clause is listed when breaking it could change the case's outcome. A recipe ad
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from attention_ref.spec.arrays import Array, broadcast_index, indices
-from attention_ref.spec.clauses import clauses
-from attention_ref.spec.masks import visible_keys
-from attention_ref.vectors.build.recipe import Recipe
+import numpy as np
 
-_PRECISIONS = {"float64": (53, -1074, 1023), "float32": (24, -149, 127), "float16": (11, -24, 15)}
-_PRECISIONS |= {"bfloat16": (8, -133, 127)}
+from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
+
 _LARGE_LOG_SUM = 80.0
 _LARGE_BIAS = -64.0
 
 
-def clauses_of(recipe: Recipe, expected: Mapping[str, Array]) -> list[str]:
-    """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+def clauses_of(recipe: Recipe, expected: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the ids of the clauses that decide the case, in the order of `clauses.toml`."""
     found = {f"attention.{name}" for name in _attention_clauses(recipe, expected)}
-    if recipe.operation != "attention":
-        found |= set(_scored_clauses(recipe))
-    found |= set(recipe.clauses)
+    found |= {*_given_clauses(recipe.call), *recipe.clauses}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
     return [name for name in clauses() if name in found]
 
 
-def dtypes_of(recipe: Recipe, expected: Iterable[Array]) -> list[str]:
-    """Give the dtypes in which every input is exact and every expected number finite, in the recipe's limits."""
-    given = [*recipe.inputs.values(), *recipe.parameters.values()]
-    inputs = [array for array in given if array.dtype == "real"]
+def dtypes_of(recipe: Recipe, expected: Iterable[np.ndarray]) -> list[str]:
+    """Return the dtypes in which every input is exact and every expected number finite, in the recipe's limits."""
+    numbers = [number for array in expected for number in array.ravel().tolist()]
     return [
         name
-        for name in _PRECISIONS
+        for name, dtype in DTYPES.items()
         if (recipe.dtypes is None or name in recipe.dtypes)
-        and all(is_exact(value, name) for array in inputs for value in array.values)
-        and all(_is_in_range(value, name) for array in expected for value in array.values)
+        and recipe.call.is_exact_in(name)
+        and all(map(dtype.reaches, numbers))
     ]
 
 
-def is_exact(value: float, dtype: str) -> bool:
-    """Say whether a dtype holds a number exactly; every dtype holds NaN and the infinities."""
-    bits, lowest, highest = _PRECISIONS[dtype]
-    if value == 0 or not math.isfinite(value):
-        return True
-    numerator, denominator = value.as_integer_ratio()
-    last = (numerator & -numerator).bit_length() - denominator.bit_length()
-    first = math.frexp(value)[1] - 1
-    return last >= lowest and first <= highest and first - last < bits
-
-
-def _is_in_range(value: float, dtype: str) -> bool:
-    return not math.isfinite(value) or math.frexp(value)[1] - 1 <= _PRECISIONS[dtype][2]
-
-
-def _attention_clauses(recipe: Recipe, expected: Mapping[str, Array]) -> Iterator[str]:
-    inputs, options = recipe.inputs, recipe.options
-    yield from _given(recipe)
-    yield from _shape_clauses(inputs)
-    hiding = list(_hiding_rules(recipe))
+def _attention_clauses(recipe: Recipe, expected: Mapping[str, np.ndarray]) -> Iterator[str]:
+    call = recipe.call
+    yield from _shape_clauses(call.inputs)
+    hiding = list(_hiding_rules(call))
     if len(hiding) > 1:
         yield "visibility"
-    if "softcap" in options and (hiding or "bias" in inputs):
+    bias = call.inputs.get("bias", np.zeros(0))
+    if "softcap" in call.options and (hiding or "bias" in call.inputs):
         yield "order"
-    if "bias" in inputs and any(value < _LARGE_BIAS for value in inputs["bias"].values if math.isfinite(value)):
+    if np.any(bias[np.isfinite(bias)] < _LARGE_BIAS):
         yield "finite-bias"
-    if -math.inf in (inputs["bias"].values if "bias" in inputs else ()):
+    if np.any(bias == -np.inf):
         yield "exclusion"
     if recipe.exact_scores:
         yield "precision"
 
-    visible = _visible(recipe)
-    rows = [visible[index] for index in indices(visible.shape[:-1])]
-    if not all(map(any, rows)):
+    visible = call.visible()  # (b,h,q,k)
+    has_keys = visible.any(axis=-1)
+    if not has_keys.all():
         yield "empty-row"
-    log_sums = [log_sum for log_sum, row in zip(expected["log_sum_exp"].values, rows, strict=True) if any(row)]
-    if any(math.isfinite(log_sum) and abs(log_sum) > _LARGE_LOG_SUM for log_sum in log_sums):
+    log_sums = expected["log_sum_exp"][has_keys]
+    if np.any(np.abs(log_sums[np.isfinite(log_sums)]) > _LARGE_LOG_SUM):
         yield "stability"
-    if not all(map(math.isfinite, log_sums)) or not all(map(math.isfinite, expected["output"].values)):
+    if not np.isfinite(log_sums).all() or not np.isfinite(expected["output"]).all():
         yield "non-finite"
-    if any(_poisoned_slots(recipe, visible)):
+    if _has_poisoned_slots(call, visible):
         yield "hygiene"
 
 
-def _given(recipe: Recipe) -> Iterator[str]:
-    """Clauses named after an argument."""
-    inputs, options = recipe.inputs, recipe.options
-    for name in ("mask", "bias", "sinks", "key_lengths"):
-        if name in inputs:
-            yield name.replace("_", "-")
-    for name in ("causal", "window", "scale", "softcap", "dropout"):
-        if options.get(name) is not None and options[name] is not False:
-            yield name
-    if "query_offset" in inputs or options.get("query_offset"):
-        yield "query-offset"
-    if options.get("return_weights"):
-        yield "weights"
-    if options.get("return_log_sum_exp"):
-        yield "log-sum-exp"
+def _given_clauses(call: Call) -> Iterator[str]:
+    """Return the clauses of the arguments that a call is given, and of visibility where something can hide keys."""
+    given = {name for name, value in call.given.items() if call.table.says(name, value)}
+    yield from filter(None, (call.table[name].clause for name in given))
+    if call.table.group != "attention" and given & set(call.table.hiding):
+        yield f"{call.table.group}.visibility"
 
 
-def _shape_clauses(inputs: Mapping[str, Array]) -> Iterator[str]:
+def _shape_clauses(inputs: Mapping[str, np.ndarray]) -> Iterator[str]:
     query, key, value = (inputs[name].shape for name in ("query", "key", "value"))
     if len(query) != 4 or 0 in query[:-3]:
         yield "batch"
@@ -116,39 +88,20 @@ def _shape_clauses(inputs: Mapping[str, Array]) -> Iterator[str]:
         yield "empty-axis"
 
 
-def _scored_clauses(recipe: Recipe) -> Iterator[str]:
-    """Clauses of the operations that score keys in another way."""
-    operation = recipe.operation.removesuffix("_attention")
-    shared = {"mask", "bias", "key_lengths", "causal", "window"}
-    if shared & {*recipe.inputs, *recipe.options}:
-        yield f"{operation}.visibility"
-    if {"query_kernel", "key_kernel"} & set(recipe.inputs):
-        yield "additive.kernels"
-    if operation == "multiplicative" and "score_kernel" in recipe.inputs:
-        yield "multiplicative.kernel"
+def _hiding_rules(call: Call) -> Iterator[str]:
+    """Return the arguments that hide keys; numbers do so only where they are -inf."""
+    given = call.given
+    for name in call.table.hiding:
+        if name in given and call.table.says(name, given[name]):
+            yield from [name] if call.table[name].kind != "real" or np.any(given[name] == -np.inf) else []
 
 
-def _hiding_rules(recipe: Recipe) -> Iterator[str]:
-    yield from (name for name in ("mask", "key_lengths") if name in recipe.inputs)
-    yield from (name for name in ("causal", "window") if recipe.options.get(name))
-    if "bias" in recipe.inputs and -math.inf in recipe.inputs["bias"].values:
-        yield "bias"
-
-
-def _visible(recipe: Recipe) -> Array:
-    query, key = recipe.inputs["query"].shape, recipe.inputs["key"].shape
-    names = ("mask", "bias", "query_offset", "key_lengths", "causal", "window")
-    rules = {name: value for name, value in {**recipe.inputs, **recipe.options}.items() if name in names}
-    return visible_keys((*query[:-1], key[-2]), **rules)
-
-
-def _poisoned_slots(recipe: Recipe, visible: Array) -> Iterator[bool]:
-    """Say of every query and key whether the key holds NaN or infinity and only a rule beside the lengths hides it."""
-    key, value, lengths = recipe.inputs["key"], recipe.inputs["value"], recipe.inputs.get("key_lengths")
-    repeats = visible.shape[-3] // key.shape[-3]
-    for index in indices(visible.shape):
-        *batch, head, _, j = index
-        slot = (*batch, head // repeats, j)
-        is_padding = lengths is not None and j >= lengths[broadcast_index(tuple(batch), lengths.shape)]
-        is_poisoned = not all(map(math.isfinite, (*key[slot], *value[slot])))
-        yield is_poisoned and not is_padding and not visible[index]
+def _has_poisoned_slots(call: Call, visible: np.ndarray) -> bool:
+    """Return whether a key or value holds NaN or infinity and is hidden by a rule beside the lengths."""
+    repeats = visible.shape[-3] // call.inputs["key"].shape[-3]
+    is_finite = [np.isfinite(call.inputs[name]).all(axis=-1) for name in ("key", "value")]  # (b,g,k)
+    is_poisoned = np.repeat(~(is_finite[0] & is_finite[1]), repeats, axis=-2)[..., None, :]  # (b,h,1,k)
+    if "key_lengths" in call.inputs:
+        is_real = np.arange(visible.shape[-1]) < call.inputs["key_lengths"][..., None]  # (b,k)
+        is_poisoned = is_poisoned & is_real[..., None, None, :]
+    return bool(np.any(is_poisoned & ~visible))

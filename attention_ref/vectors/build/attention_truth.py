@@ -8,18 +8,20 @@ rounding of gradients. Results are rounded to float64, the sizes of rounding err
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any, NamedTuple
 
+import numpy as np
 from mpmath import MPContext
 
-from attention_ref import spec
 from attention_ref.spec import Array, Traced
 from attention_ref.spec.numbers import stored
 from attention_ref.spec.trace import ELEMENTARY_UNITS, Rounding, ancestors, gradients, roundings
+from attention_ref.vectors.array_forms import from_spec
 from attention_ref.vectors.build.hashed_inputs import real_values
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call, spec_arrays
 
 DIGITS = 50
 _PRECISE = MPContext()
@@ -32,67 +34,54 @@ _EXACT = Rounding(0.0, 0.0, 0.0, 0.0)
 class Result(NamedTuple):
     """Expected values and, for each of them, the size of its rounding errors."""
 
-    array: Array
+    array: np.ndarray
     roundings: list[Rounding]
 
 
 class Gradient(NamedTuple):
     """Expected gradients of every real input for the cotangent of the output."""
 
-    cotangent: Array
+    cotangent: np.ndarray
     expected: dict[str, Result]
 
 
 def precise(value: float) -> Traced:
-    """Give an exact number of `DIGITS` digits that records what is computed of it."""
+    """Return an exact number of `DIGITS` digits that records what is computed of it."""
     return Traced(_PRECISE.mpf(value))
 
 
 def forward(recipe: Recipe) -> dict[str, Result]:
-    """Give `output`, `weights` and `log_sum_exp`."""
-    options = {**recipe.options, "return_weights": True, "return_log_sum_exp": True}
-    arrays = _call(recipe, precise, options)
-    if _has_infinities(recipe):
-        _part_from_infinities([value for array in arrays for value in array.values])
+    """Return `output`, `weights` and `log_sum_exp`."""
+    call = recipe.call.changed(return_weights=True, return_log_sum_exp=True)
+    arrays = call.specified(precise)
+    values = [value for array in arrays.values() for value in array.values]
+    if _has_infinities(call):
+        _part_from_infinities(values)
     if recipe.exact_scores:
-        _exempt_scores(recipe, [value for array in arrays for value in array.values])
-    return dict(zip(("output", "weights", "log_sum_exp"), map(_result, arrays), strict=True))
+        _exempt_scores(recipe, values)
+    return {name: _result(array) for name, array in arrays.items()}
 
 
-def backward(recipe: Recipe, output: Array) -> Gradient:
-    """Give the gradient of `sum(cotangent * output)` by every real input; the cotangent is hashed like an input."""
-    cotangent = Array(output.shape, real_values(recipe.id, "cotangent", len(output.values)), "real")
-    leaves: dict[str, Array] = {}
-    options = {name: value for name, value in recipe.options.items() if not name.startswith("return_")}
-    traced = _call(recipe, lambda value: Traced(Traced(_PRECISE.mpf(value))), options, leaves)
+def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
+    """Return the gradient of `sum(cotangent * output)` by every real input; the cotangent is hashed like an input."""
+    cotangent = np.array(real_values(recipe.id, "cotangent", output.size)).reshape(output.shape)
+    call = recipe.call.changed(return_weights=None, return_log_sum_exp=None)
+    inputs = spec_arrays(call.inputs, lambda value: Traced(Traced(_PRECISE.mpf(value))))
+    leaves = {name: array for name, array in inputs.items() if array.dtype == "real"}
+    traced = call.specified(inputs=inputs)["output"]
     pairs = [
         (value, Traced(_PRECISE.mpf(amount)))
-        for value, amount in zip(traced.values, cotangent.values, strict=True)
+        for value, amount in zip(traced.values, cotangent.ravel().tolist(), strict=True)
         if isinstance(value, Traced)
     ]
-    inputs = [value for array in leaves.values() for value in array.values]
-    found = iter(gradients([value for value, _ in pairs], [amount for _, amount in pairs], inputs))
+    numbers = [value for array in leaves.values() for value in array.values]
+    found = iter(gradients([value for value, _ in pairs], [amount for _, amount in pairs], numbers))
     expected = {
         name: Array(array.shape, [stored(next(found)) for _ in array.values], "real") for name, array in leaves.items()
     }
-    if _has_infinities(recipe):
+    if _has_infinities(call):
         _part_from_infinities([value for array in expected.values() for value in array.values])
     return Gradient(cotangent, {name: _result(array) for name, array in expected.items()})
-
-
-def _call(
-    recipe: Recipe,
-    make: Callable[[float], Traced],
-    options: Mapping[str, Any],
-    leaves: dict[str, Array] | None = None,
-) -> Any:
-    """Run the specification on real inputs made by `make`, which are also put into `leaves`."""
-    inputs = {}
-    for name, array in recipe.inputs.items():
-        inputs[name] = array.map(make) if array.dtype == "real" else array
-        if array.dtype == "real" and leaves is not None:
-            leaves[name] = inputs[name]
-    return getattr(spec, recipe.operation)(**inputs, **options)
 
 
 def _result(array: Array) -> Result:
@@ -103,7 +92,7 @@ def _result(array: Array) -> Result:
 
 
 def inexact(array: Array) -> list[int]:
-    """Give the places of the numbers that rounding may move."""
+    """Return the places of the numbers that rounding may move."""
     return [
         place for place, value in enumerate(array.values) if isinstance(value, Traced) and math.isfinite(float(value))
     ]
@@ -112,12 +101,11 @@ def inexact(array: Array) -> list[int]:
 def rounded(array: Array, sizes: Mapping[int, Rounding]) -> Result:
     """Round values to float64 and the sizes of their rounding errors, by place, to three digits."""
     cut = {place: Rounding(*map(three_digits, rounding)) for place, rounding in sizes.items()}
-    values = [float(value) for value in array.values]
-    return Result(Array(array.shape, values, "real"), [cut.get(place, _EXACT) for place in range(len(values))])
+    return Result(from_spec(array), [cut.get(place, _EXACT) for place in range(len(array.values))])
 
 
-def _has_infinities(recipe: Recipe) -> bool:
-    return any(math.isinf(value) for array in recipe.inputs.values() if array.dtype == "real" for value in array.values)
+def _has_infinities(call: Call) -> bool:
+    return any(np.isinf(array).any() for array in call.inputs.values() if array.dtype.kind == "f")
 
 
 def _part_from_infinities(outputs: Sequence[Any]) -> None:
@@ -136,9 +124,9 @@ def three_digits(size: float) -> float:
 
 def _exempt_scores(recipe: Recipe, outputs: Sequence[Any]) -> None:
     """Count no rounding for the operations of exact scores, after proving that float32 holds them in any order."""
-    query, key = recipe.inputs["query"], recipe.inputs["key"]
-    grid = _grid(query.values) * _grid(key.values)
-    largest = max(map(abs, query.values)) * max(map(abs, key.values)) * query.shape[-1]
+    query, key = recipe.call.inputs["query"], recipe.call.inputs["key"]
+    grid = _grid(query.ravel().tolist()) * _grid(key.ravel().tolist())
+    largest = float(np.abs(query).max()) * float(np.abs(key).max()) * query.shape[-1]
     if largest > grid * 2**_FLOAT32_BITS:
         raise ValueError(f"{recipe.id}: a dot product may round in float32")
     for node in _score_nodes([value for value in outputs if isinstance(value, Traced)]):

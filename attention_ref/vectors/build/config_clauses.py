@@ -23,20 +23,21 @@ from attention_ref.spec.config import (
 )
 from attention_ref.spec.records import Record
 from attention_ref.vectors.build.recipe import Recipe
+from attention_ref.vectors.call import Call
 
 Named = Iterator[str]
 
 
 def clauses_of(recipe: Recipe) -> list[str]:
-    """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
-    found = {*recipe.clauses, *_of_call(recipe), *_of_records(recipe.config)}
+    """Return the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+    found = {*recipe.clauses, *_of_call(recipe.call), *_of_records(recipe.call.config)}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
     return [name for name in clauses() if name in found]
 
 
 def _of_records(item: Any) -> Named:
-    """Give the clauses of a record and of all records inside it."""
+    """Return the clauses of a record and of all records inside it."""
     if isinstance(item, tuple):
         for inner in item:
             yield from _of_records(inner)
@@ -46,9 +47,11 @@ def _of_records(item: Any) -> Named:
             yield from _of_records(getattr(item, field.name))
 
 
-def _of_call(recipe: Recipe) -> Named:
-    """Give the clauses of an operation and of what it is given."""
-    operation, inputs, options = recipe.operation, recipe.inputs, recipe.options
+def _of_call(call: Call) -> Named:
+    """Return the clauses of an operation and of what it is given."""
+    operation, options, table = call.operation, call.options, call.table
+    said = (name for name, value in call.given.items() if table.says(name, value))
+    yield from filter(None, (table[name].clause for name in said))
     if operation in ("layer_norm", "rms_norm"):
         offset = options.get("gain_offset", 0.0)
         yield from _norm(Norm("rms" if operation == "rms_norm" else "layer", options["eps"], gain_offset=offset))
@@ -56,30 +59,8 @@ def _of_call(recipe: Recipe) -> Named:
         yield f"activations.{options['name'].replace('_', '-')}"
     if operation == "alibi_bias":
         yield from _alibi(options["heads"])
-    if operation in ("alibi_bias", "relative_bias"):
-        yield from ("positions.offset" for source in (inputs, options) if "query_offset" in source)
-    if operation in ("MultiHeadAttention", "Block", "Transformer"):
-        yield from (clause for name, clause in _OF_INPUT.items() if name in inputs)
-        if recipe.chunks:
-            yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
-    if operation == "MultiHeadAttention":
-        pairs = (("key", "multihead.cross"), ("value", "multihead.value"))
-        yield from (clause for name, clause in pairs if name in inputs)
-    if options.get("return_weights"):
-        yield "attention.weights"
-
-
-_OF_INPUT = {
-    "mask": "attention.mask",
-    "bias": "attention.bias",
-    "memory_mask": "block.memory-rules",
-    "memory_lengths": "block.memory-rules",
-    "key_lengths": "attention.key-lengths",
-    "lengths": "attention.key-lengths",
-    "target_lengths": "attention.key-lengths",
-    "positions": "multihead.positions",
-    "types": "model.types",
-}
+    if table.is_layer and call.chunks:
+        yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
 
 
 def _norm(norm: Norm) -> Named:

@@ -7,7 +7,6 @@ Needs mpmath.
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import os
 import sys
@@ -15,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_ref.spec import VERSION, Array
-from attention_ref.spec.records import to_json
-from attention_ref.vectors import FORMAT
+import numpy as np
+
+from attention_ref.spec import VERSION
+from attention_ref.spec.operations import ATTENTIONS
+from attention_ref.vectors import FORMAT, array_forms
 from attention_ref.vectors.build import (
     attention_clauses,
     attention_truth,
@@ -26,9 +27,9 @@ from attention_ref.vectors.build import (
     layer_truth,
     recipe,
 )
+from attention_ref.vectors.build.recipe import Recipe
 
 FOLDER = Path(__file__).parents[1] / f"v{FORMAT}"
-ATTENTIONS = ("attention", "additive_attention", "multiplicative_attention")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def generate(files: Sequence[tuple[str, str]], processes: int | None = None) -> dict[Path, str]:
-    """Give the content of every file, `(operation, profile)`, by its path."""
+    """Return the content of every file, `(operation, profile)`, by its path."""
     recipes = [(name, case) for name in files for case in recipe.cases(*name)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         cases = pool.map(solved, [case for _, case in recipes], chunksize=1)
@@ -57,65 +58,54 @@ def generate(files: Sequence[tuple[str, str]], processes: int | None = None) -> 
     return documents
 
 
-def solved(case: recipe.Recipe) -> dict[str, Any]:
-    """Give a case with its truth, as it is written to the file."""
-    return _attended(case) if case.operation in ATTENTIONS else _solved(case)
+def solved(case: Recipe) -> dict[str, Any]:
+    """Return a case with its truth, as it is written to the file."""
+    return _attended(case) if case.call.operation in ATTENTIONS else _solved(case)
 
 
-def _solved(case: recipe.Recipe) -> dict[str, Any]:
-    """Give a case of what is configured."""
-    solution = layer_truth.solve(case)
-    arrays = {name: result.array for name, result in solution.returned.items()}
-    parameters = {name: json_text.plain_array(array) for name, array in case.parameters.items()}
+def _solved(case: Recipe) -> dict[str, Any]:
+    """Return a case of another operation, with the intermediates of a layer."""
+    solution = layer_truth.solve(case.call)
     taps = {name: json_text.result(result) for name, result in solution.taps.items()}
+    dtypes = attention_clauses.dtypes_of(case, [result.array for result in solution.returned.values()])
     return {
-        "id": case.id,
-        "clauses": config_clauses.clauses_of(case),
-        "hunts": case.hunts,
-        "seen": list(case.seen),
-        "dtypes": attention_clauses.dtypes_of(case, arrays.values()),
-        **({"config": to_json(case.config)} if case.config is not None else {}),
-        **({"parameters": parameters} if parameters else {}),
-        "inputs": {name: json_text.input_array(array) for name, array in case.inputs.items()},
-        "options": case.options,
-        **({"chunks": case.chunks} if case.chunks else {}),
+        **_described(case, config_clauses.clauses_of(case), dtypes),
         "expected": {name: json_text.result(result) for name, result in solution.returned.items()},
         **({"taps": taps} if taps else {}),
     }
 
 
-def _attended(case: recipe.Recipe) -> dict[str, Any]:
-    """Give a case of attention, with its gradients."""
+def _attended(case: Recipe) -> dict[str, Any]:
+    """Return a case of attention, with its gradients."""
     results = attention_truth.forward(case)
     arrays = {name: result.array for name, result in results.items()}
-    returned = ["output", *(name for name in ("weights", "log_sum_exp") if case.options.get(f"return_{name}"))]
-    is_finite = all(map(math.isfinite, arrays["output"].values))
+    is_finite = np.isfinite(arrays["output"]).all()
     gradient = attention_truth.backward(case, arrays["output"]) if case.gradient and is_finite else None
-    bounded = [arrays[name] for name in returned if name != "log_sum_exp"]
+    returned = case.call.table.returned(case.call.options)
+    bounded = [arrays[result.name] for result in returned if result.precision == "storage"]
     bounded += [result.array for result in gradient.expected.values()] if gradient else []
+    clauses = attention_clauses.clauses_of(case, arrays)
     return {
-        "id": case.id,
-        "clauses": attention_clauses.clauses_of(case, arrays),
-        "hunts": case.hunts,
-        "seen": list(case.seen),
-        "dtypes": attention_clauses.dtypes_of(case, bounded),
-        "inputs": {name: json_text.input_array(array) for name, array in case.inputs.items()},
-        "options": case.options,
-        "expected": {name: json_text.result(results[name]) for name in returned},
+        **_described(case, clauses, attention_clauses.dtypes_of(case, bounded)),
+        "expected": {result.name: json_text.result(results[result.name]) for result in returned},
         **({"gradient": _gradient(gradient)} if gradient else {}),
     }
 
 
+def _described(case: Recipe, clauses: Sequence[str], dtypes: Sequence[str]) -> dict[str, Any]:
+    about = {"id": case.id, "clauses": clauses, "hunts": case.hunts, "seen": list(case.seen), "dtypes": dtypes}
+    return {**about, **case.call.to_json(parameter_kinds=False)}
+
+
 def _gradient(gradient: attention_truth.Gradient) -> Mapping[str, Any]:
-    cotangent: Array = gradient.cotangent
     return {
-        "cotangents": {"output": json_text.plain_array(cotangent)},
+        "cotangents": {"output": array_forms.to_json(gradient.cotangent, with_kind=False)},
         "expected": {name: json_text.result(result) for name, result in gradient.expected.items()},
     }
 
 
 def _settle(path: Path, content: str, options: argparse.Namespace) -> bool:
-    """Say whether a file differs from its content; write it unless only checking."""
+    """Return whether a file differs from its content; write it unless only checking."""
     data = content.encode()
     if path.exists() and path.read_bytes() == data:
         return False

@@ -13,20 +13,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attention_ref.spec import Array
+import numpy as np
+
+from attention_ref.vectors.array_forms import NON_FINITE, NUMPY_DTYPES
 
 _BITS = (1 << 64) - 1
-_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 AMPLITUDE = 2
 
 
 def seeded(case_id: str, seed: int) -> str:
-    """Give the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
+    """Return the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
     return f"{case_id}#{seed}" if seed else case_id
 
 
 def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
-    """Give `count` integers of 64 bits."""
+    """Return `count` integers of 64 bits."""
     seed = 0xCBF29CE484222325
     for byte in f"{case_id}:{name}".encode():
         seed = (seed ^ byte) * 0x100000001B3 & _BITS
@@ -38,22 +39,22 @@ def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
 
 
 def real_values(case_id: str, name: str, count: int, amplitude: float = AMPLITUDE) -> list[float]:
-    """Give hashed multiples of `amplitude / 256` from `-amplitude` to `amplitude`."""
+    """Return hashed multiples of `amplitude / 256` from `-amplitude` to `amplitude`."""
     return [(number % 513 - 256) * amplitude / 256 for number in hashed(case_id, name, count)]
 
 
 def bool_values(case_id: str, name: str, count: int, percent: int) -> list[bool]:
-    """Give hashed truth values, of which about `percent` in a hundred are True."""
+    """Return hashed truth values, of which about `percent` in a hundred are True."""
     return [number % 100 < percent for number in hashed(case_id, name, count)]
 
 
-def filled(case_id: str, name: str, shape: Sequence[int], dtype: str, table: Mapping[str, Any]) -> Array:
+def filled(case_id: str, name: str, shape: Sequence[int], kind: str, table: Mapping[str, Any]) -> np.ndarray:
     """Make an array as its table in the recipe says.
 
     Arguments:
         case_id, name: what the hash is of.
         shape: the sizes.
-        dtype: `"real"`, `"bool"` or `"integer"`.
+        kind: `"real"`, `"bool"` or `"integer"`.
         table: `values` (flat, row-major), `rows` (of a boolean array, `1` for True), `fill` (one value everywhere),
             `amplitude` (of hashed real numbers), `around` (a number that is added to them, cut to multiples of 1/128),
             `below` (a bound of hashed integers from 0 on) or `percent` (of True among hashed truth values); then `set`,
@@ -61,35 +62,34 @@ def filled(case_id: str, name: str, shape: Sequence[int], dtype: str, table: Map
     """
     count = math.prod(shape)
     if "values" in table:
-        values = [number(value, dtype) for value in table["values"]]
+        values = [_number(value, kind) for value in table["values"]]
     elif "rows" in table:
         values = [digit == "1" for row in table["rows"] for digit in row]
     elif "fill" in table:
-        values = [number(table["fill"], dtype)] * count
-    elif dtype == "bool":
+        values = [_number(table["fill"], kind)] * count
+    elif kind == "bool":
         values = bool_values(case_id, name, count, table["percent"])
-    elif dtype == "integer":
+    elif kind == "integer":
         values = [number % table["below"] for number in hashed(case_id, name, count)]
     else:
         values = real_values(case_id, name, count, table.get("amplitude", AMPLITUDE))
         if "around" in table:
             values = [table["around"] + math.floor(value * 128) / 128 for value in values]
-    array = Array(shape, values, dtype)
     for where, value in table.get("set", {}).items():
         for position in positions(where, shape):
-            array.values[position] = number(value, dtype)
-    return array
+            values[position] = _number(value, kind)
+    return np.array(values, NUMPY_DTYPES[kind]).reshape(shape)
 
 
-def number(value: Any, dtype: str) -> Any:
-    """Read a value of a recipe or a vector file, where NaN and infinities are strings."""
-    if dtype != "real":
+def _number(value: Any, kind: str) -> Any:
+    """Read a value of a recipe, where NaN and infinities are strings."""
+    if kind != "real":
         return value
-    return _SPECIAL[value] if isinstance(value, str) else float(value)
+    return NON_FINITE[value] if isinstance(value, str) else float(value)
 
 
 def positions(where: str, shape: Sequence[int]) -> Iterator[int]:
-    """Give the row-major positions of an index in NumPy's notation."""
+    """Return the row-major positions of an index in NumPy's notation."""
     parts = [part.strip() for part in where.split(",")] if where else []
     parts += [":"] * (len(shape) - len(parts))
     chosen = [_along(part, size) for part, size in zip(parts, shape, strict=True)]

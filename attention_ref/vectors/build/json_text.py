@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
-from attention_ref.spec import Array
 from attention_ref.spec.trace import Rounding
+from attention_ref.vectors.array_forms import to_json
 
 if TYPE_CHECKING:
     from attention_ref.vectors.build.attention_truth import Result  # it needs mpmath
-
-
-def input_array(array: Array) -> dict[str, Any]:
-    """Describe an array with its dtype."""
-    return {"shape": list(array.shape), "dtype": array.dtype, "values": _values(array)}
-
-
-def plain_array(array: Array) -> dict[str, Any]:
-    """Describe an array of real numbers."""
-    return {"shape": list(array.shape), "values": _values(array)}
 
 
 def result(found: Result) -> dict[str, Any]:
@@ -29,7 +18,7 @@ def result(found: Result) -> dict[str, Any]:
     sizes = {name: list(column) for name, column in zip(Rounding._fields, columns, strict=True)}
     if not any(sizes["double"]):
         del sizes["double"]
-    return {**plain_array(found.array), "rounding": sizes}
+    return {**to_json(found.array, with_kind=False), "rounding": sizes}
 
 
 def write(document: Any) -> str:
@@ -49,15 +38,3 @@ def _text(item: Any, indent: str) -> str:
 
 def _is_deep(item: Any) -> bool:
     return isinstance(item, dict) or (isinstance(item, list) and any(isinstance(value, dict) for value in item))
-
-
-def _values(array: Array) -> list[Any]:
-    return [_special(value) if array.dtype == "real" else value for value in array.values]
-
-
-def _special(value: float) -> float | str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -14,34 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attention_ref.spec.architecture import ModelConfig
-from attention_ref.spec.config import (
-    AttentionConfig,
-    BlockConfig,
-    FeedForwardConfig,
-    RelativeBias,
-    Rotary,
-    Sinusoid,
-)
-from attention_ref.spec.records import Record, from_json
-
-RECORDS: Mapping[str, type[Record]] = {
-    "sinusoidal_positions": Sinusoid,
-    "rotate": Rotary,
-    "relative_bias": RelativeBias,
-    "MultiHeadAttention": AttentionConfig,
-    "FeedForward": FeedForwardConfig,
-    "Block": BlockConfig,
-    "Transformer": ModelConfig,
-}
-"""The record that configures each operation that has one."""
+from attention_ref.spec.operations import OPERATIONS
+from attention_ref.spec.records import from_json
 
 _NONE = ("none", "open")
 
 
-def configured(operation: str, shared: Mapping[str, Any], changes: Mapping[str, Any]) -> Record | None:
-    """Make the configuration of a case of what its file shares and what the case changes."""
-    if operation not in RECORDS:
+def configured(operation: str, shared: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    """Make the configuration of a case of what its file shares and what the case changes; None where it has none."""
+    record = OPERATIONS[operation].record
+    if record is None:
         return None
     table = merged(shared, changes)
     model = table.get("model")
@@ -50,7 +32,7 @@ def configured(operation: str, shared: Mapping[str, Any], changes: Mapping[str, 
     if operation == "Transformer":
         table.pop("model", None)
         table |= {name: _stack(table[name], model) for name in ("encoder_stack", "decoder_stack") if table.get(name)}
-    return from_json(RECORDS[operation], table)
+    return from_json(record, table)
 
 
 def merged(shared: Any, change: Any) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 from attention_ref import vectors
 from attention_ref.spec import VERSION
 from attention_ref.spec.clauses import clauses
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.release.errata import errata
 
@@ -33,17 +34,12 @@ BUDGET = {
     "factor": FACTOR,
     "dtypes": {
         name: {
-            "arithmetic": "float64" if name == "float64" else "float32",
-            "unit_roundoff": 2.0**-bits,
-            "smallest_normal": 2.0**lowest,
-            "smallest_subnormal": 2.0 ** (lowest - bits + 1),
+            "arithmetic": dtype.arithmetic,
+            "unit_roundoff": dtype.unit_roundoff,
+            "smallest_normal": dtype.smallest_normal,
+            "smallest_subnormal": dtype.smallest_subnormal,
         }
-        for name, bits, lowest in (
-            ("float64", 53, -1022),
-            ("float32", 24, -126),
-            ("float16", 11, -14),
-            ("bfloat16", 8, -126),
-        )
+        for name, dtype in DTYPES.items()
     },
 }
 """The numbers that make a budget of the sizes that the vectors carry."""
@@ -54,7 +50,7 @@ class ExportError(ValueError):
 
 
 def contents(names: Sequence[Name]) -> dict[str, bytes]:
-    """Give the files of an export by their paths, the manifest last.
+    """Return the files of an export by their paths, the manifest last.
 
     Arguments:
         names: of the files of vectors, each an operation and a profile.
@@ -72,12 +68,12 @@ def contents(names: Sequence[Name]) -> dict[str, bytes]:
 
 
 def names() -> list[Name]:
-    """Give the operation and the profile of every file of vectors."""
+    """Return the operation and the profile of every file of vectors."""
     return [(operation, profile) for operation in vectors.operations() for profile in vectors.profiles(operation)]
 
 
 def choose(operations: Sequence[str] | None, profiles: Sequence[str] | None) -> list[Name]:
-    """Give the files of some operations and profiles; all when None.
+    """Return the files of some operations and profiles; all when None.
 
     Raises:
         ExportError: for an operation or a profile that does not exist, and when nothing is chosen.
@@ -98,12 +94,12 @@ def choose(operations: Sequence[str] | None, profiles: Sequence[str] | None) -> 
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
-    """Give the digest of every file, sorted by path."""
+    """Return the digest of every file, sorted by path."""
     return "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files)).encode()
 
 
 def vector_path(operation: str, profile: str) -> str:
-    """Give the path of a file of vectors in an export."""
+    """Return the path of a file of vectors in an export."""
     return f"vectors/{operation}/{profile}.json"
 
 

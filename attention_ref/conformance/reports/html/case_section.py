@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
+from attention_ref.conformance.outcome import FAILED
 from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html import subject_section
 from attention_ref.conformance.reports.html.elements import Markup, anchor, code, element, folded, join, link, terms
 from attention_ref.conformance.reports.matrix import Column
-from attention_ref.conformance.run import FAILED
 
 _KINDS = {"f": "", "b": " bool", "i": " integer"}
 
@@ -48,9 +48,9 @@ def _failures(columns: Sequence[Column]) -> dict[str, list[Markup]]:
 
 
 def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
-    arrays = [_shape(name, array) for name, array in case.inputs.items()]
+    arrays = [_shape(name, array) for name, array in case.call.inputs.items()]
     results = [_shape(name, expected.values) for name, expected in case.expected.items()]
-    options = [f"{name} = {json.dumps(value)}" for name, value in case.options.items()]
+    options = [f"{name} = {json.dumps(value)}" for name, value in case.call.options.items()]
     links = [piece for each in failures.get(case.id, ()) for piece in (", ", each)][1:]
     told = [
         ("hunts", case.hunts),
@@ -60,7 +60,7 @@ def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
         ("inputs", ", ".join(arrays)),
         ("options", ", ".join(options)),
         ("cotangents", ", ".join(_shape(name, array) for name, array in case.cotangents.items())),
-        ("parameters", ", ".join(_shape(name, array) for name, array in case.parameters.items())),
+        ("parameters", ", ".join(_shape(name, array) for name, array in case.call.parameters.items())),
         ("expected", ", ".join(results)),
         ("fails in", links),
     ]

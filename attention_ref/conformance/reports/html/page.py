@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING
 
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.reports import matrix
 from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html import case_section, clause_section, matrix_table, subject_section
 from attention_ref.conformance.reports.html.elements import Markup, element, join, link, terms
 from attention_ref.conformance.reports.matrix import Column
 
-if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
-
 _NO_FACTS: Mapping[str, str] = {}
 
 
-def write(report: Report, facts: Mapping[str, str] = _NO_FACTS) -> str:
+def write(report: CheckResults, facts: Mapping[str, str] = _NO_FACTS) -> str:
     """Write a report as a page."""
     return write_matrix([matrix.of(report)], facts, title=f"{report.subject.name}: conformance")
 

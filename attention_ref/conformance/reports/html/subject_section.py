@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import ClauseVerdict
 from attention_ref.conformance.reports import formatting, matrix, summary
 from attention_ref.conformance.reports.html.elements import (
@@ -20,10 +21,10 @@ from attention_ref.conformance.reports.html.elements import (
     terms,
 )
 from attention_ref.conformance.reports.matrix import Column
+from attention_ref.spec.dtypes import DTYPES
 
 if TYPE_CHECKING:
-    from attention_ref.conformance.report import Report
-    from attention_ref.conformance.run import Result
+    from attention_ref.conformance.outcome import Result
 
 
 def place(each: Column, clause: str = "") -> str:
@@ -43,7 +44,7 @@ def section(columns: Sequence[Column]) -> Markup:
     return element("section", element("h2", "Subjects"), parts, id="subjects")
 
 
-def _subject(each: Column, report: Report, *, is_only: bool) -> Markup:
+def _subject(each: Column, report: CheckResults, *, is_only: bool) -> Markup:
     symbol = matrix.SYMBOLS[matrix.ALL if report.passed else matrix.BAD]
     mark = element("span", symbol, class_="all" if report.passed else "bad")
     verdict = element("p", mark, " ", summary.headline(report), ".", class_="verdict")
@@ -62,7 +63,7 @@ def _subject(each: Column, report: Report, *, is_only: bool) -> Markup:
     )
 
 
-def _failures(each: Column, report: Report) -> Markup | None:
+def _failures(each: Column, report: CheckResults) -> Markup | None:
     shown = summary.telling(report)
     rest = [result for result in report.failures if result not in shown]
     if not shown:
@@ -74,7 +75,7 @@ def _failures(each: Column, report: Report) -> Markup | None:
     return join(title, (_failure(each, report, result) for result in shown), others if rest else None)
 
 
-def _failure(each: Column, report: Report, result: Result) -> Markup:
+def _failure(each: Column, report: CheckResults, result: Result) -> Markup:
     case = result.case
     apart = "" if report.decides(result) else ", optional"
     told = [
@@ -95,7 +96,7 @@ def _failure(each: Column, report: Report, result: Result) -> Markup:
 
 
 def _numbers(result: Result) -> list[tuple[str, Content]]:
-    found, digits = result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+    found, digits = result.mismatch, DTYPES[result.dtype].digits
     if found is None:
         return [("what", result.reason), ("where", element("code", result.where) if result.where else None)]
     where = f"{formatting.place(found)}{', the first intermediate that differs' if found.is_tap else ''}"
@@ -107,14 +108,14 @@ def _numbers(result: Result) -> list[tuple[str, Content]]:
     ]
 
 
-def _list(each: Column, report: Report, results: Sequence[Result]) -> Markup:
+def _list(each: Column, report: CheckResults, results: Sequence[Result]) -> Markup:
     """List failures, one line each."""
     head = ("case", "dtype", "expected", "got", "error / budget", "reproduce")
     return table(f"Failures of {each.name}", head, (_line(each, report, result) for result in results), class_="lines")
 
 
-def _line(each: Column, report: Report, result: Result) -> Markup:
-    case, found, digits = result.case, result.mismatch, formatting.DIGITS.get(result.dtype, 17)
+def _line(each: Column, report: CheckResults, result: Result) -> Markup:
+    case, found, digits = result.case, result.mismatch, DTYPES[result.dtype].digits
     share = "" if result.share is None else formatting.share(result.share).replace("inf", "∞")
     numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", share) if found else ()
     told = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
@@ -123,7 +124,7 @@ def _line(each: Column, report: Report, result: Result) -> Markup:
     return element("tr", name, element("td", result.dtype), told, line, id=failure_place(each, result))
 
 
-def _clauses(each: Column, report: Report) -> Markup:
+def _clauses(each: Column, report: CheckResults) -> Markup:
     ordered = sorted(report.clauses, key=lambda verdict: verdict.is_optional)
     head = ("clause", "verdict", "cases run", "worst error / budget", "")
     return table(
@@ -131,7 +132,7 @@ def _clauses(each: Column, report: Report) -> Markup:
     )
 
 
-def _clause(each: Column, report: Report, verdict: ClauseVerdict) -> Markup:
+def _clause(each: Column, report: CheckResults, verdict: ClauseVerdict) -> Markup:
     kind = matrix.kind(verdict)
     share = "" if verdict.share is None else formatting.share(verdict.share).replace("inf", "∞")
     cells = f"{matrix.SYMBOLS[kind]} {kind}", f"{verdict.ran} of {verdict.cases}", share
@@ -140,7 +141,7 @@ def _clause(each: Column, report: Report, verdict: ClauseVerdict) -> Markup:
     return element("tr", name, (element("td", text) for text in cells), note, id=place(each, verdict.id))
 
 
-def _gaps(report: Report) -> Markup | None:
+def _gaps(report: CheckResults) -> Markup | None:
     gaps = summary.gaps(report)
     found = element("ul", (element("li", str(gap)) for gap in gaps))
     return folded("Unsupported: neither passed nor failed", found) if gaps else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.subjects.subject import Unsupported
+from attention_ref.conformance.errors import Unsupported
 
 Make = Callable[[np.ndarray], Any]
 Read = Callable[[Any, tuple[int, ...]], np.ndarray]
@@ -27,11 +27,11 @@ def decoded(layer: Any, case: Case, make: Make, read: Read) -> np.ndarray:
         make: makes an array of the subject's kind.
         read: reads one of a shape.
     """
-    name = "target" if "target" in case.inputs else case.positional[0]
-    whole, expected = case.inputs[name], case.expected["output"].values
+    name = "target" if "target" in case.call.inputs else case.call.positional[0]
+    whole, expected = case.call.inputs[name], case.expected["output"].values
     step, output = _step(layer, case, make), np.full(expected.shape, np.nan)
     done, cache = np.zeros(len(whole), np.int64), None
-    for chunk in case.chunks:
+    for chunk in case.call.chunks:
         width = max(chunk)
         places = done[:, None] + np.arange(width)
         is_new = np.arange(width) < np.array(chunk)[:, None]
@@ -45,7 +45,7 @@ def decoded(layer: Any, case: Case, make: Make, read: Read) -> np.ndarray:
 
 def _step(layer: Any, case: Case, make: Make) -> Step:
     """Give a call of the layer on one chunk: `step(chunk, lengths, cache)` gives the output and the cache."""
-    inputs = {name: make(values) for name, values in case.inputs.items()}
+    inputs = {name: make(values) for name, values in case.call.inputs.items()}
     if case.operation == "Transformer":
         return _model_step(layer, inputs)
     memory: dict[str, Any] = {

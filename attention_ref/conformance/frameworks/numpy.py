@@ -1,0 +1,27 @@
+"""NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.frameworks.interface import Framework, Function, numpy_dtype
+
+
+class NumPy(Framework):
+    """Arrays of NumPy, which has no automatic differentiation."""
+
+    name = "NumPy"
+    module = np
+
+    def make(self, values: np.ndarray, dtype: str) -> Any:
+        return values.astype(numpy_dtype(dtype))
+
+    def is_array(self, item: Any) -> bool:
+        return isinstance(item, np.ndarray)
+
+    def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
+        raise Unsupported("NumPy differentiates nothing: give the check a function of the gradients too")

@@ -1,0 +1,55 @@
+"""PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.frameworks.interface import Framework, Function
+
+
+class Torch(Framework):
+    """Tensors of PyTorch, made on its default device."""
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        self.module = import_module("torch")
+
+    def make(self, values: np.ndarray, dtype: str) -> Any:
+        return self.module.tensor(values, dtype=getattr(self.module, dtype))
+
+    def is_array(self, item: Any) -> bool:
+        return isinstance(item, self.module.Tensor)
+
+    def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
+        leaves = {name: array.detach().clone().requires_grad_() for name, array in inputs.items()}
+        gradients = self.module.autograd.grad(
+            function(leaves), list(leaves.values()), cotangents, allow_unused=True, materialize_grads=True
+        )
+        return dict(zip(leaves, gradients, strict=True))
+
+    def read(self, array: Any) -> np.ndarray:
+        array = array.detach().cpu()
+        return np.array((array.double() if array.is_floating_point() else array).numpy())
+
+    def dtype(self, array: Any) -> str:
+        return str(array.dtype).removeprefix("torch.")
+
+    def constant(self, values: np.ndarray, beside: Any) -> Any:
+        return self.module.tensor(values, device=beside.device)
+
+    def cast(self, array: Any, like: Any) -> Any:
+        return array.to(like.dtype)
+
+    def transpose(self, array: Any, axes: Sequence[int]) -> Any:
+        return array.permute(tuple(axes))
+
+    def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
+        return array.index_select(axis, self.constant(np.array(indices), array))
+
+    def where(self, condition: Any, array: Any, number: float) -> Any:
+        return self.module.where(condition, array, number)

@@ -1,0 +1,51 @@
+"""The questions to a function about its dialect, read from `probes.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SOMETHING_ELSE = "something else"
+"""The answer of a function that computes none of the named ones."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question.
+
+    Arguments:
+        id, title: which, and what is asked.
+        answers: for every answer the call of the specification that gives its numbers.
+        call: the options of the call.
+        reading: the fields of the dialect that are set aside.
+        sizes, fill, poison, dtype: of the inputs.
+        dtypes: of those whose dtype is another, by name.
+        at: the query that is compared; all when None.
+        measure: `"numbers"`, `"precision"` or `"dropout"`.
+        of: the dialects that are asked; all when empty.
+    """
+
+    id: str
+    title: str
+    answers: Mapping[str, Mapping[str, Any]]
+    call: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    fill: float | None = None
+    poison: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    at: int | None = None
+    measure: str = "numbers"
+    of: tuple[str, ...] = ()
+
+
+@cache
+def questions() -> Mapping[str, Question]:
+    """Give every question by its id."""
+    text = Path(__file__).with_name("probes.toml").read_text(encoding="utf-8")
+    return {item["id"]: Question(**item) for item in tomllib.loads(text)["question"]}

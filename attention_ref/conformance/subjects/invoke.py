@@ -1,0 +1,212 @@
+"""One call of a function in this process: on fresh arrays, with its warnings and intermediates, its results read."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_ref.conformance.case import Case
+from attention_ref.conformance.errors import MissingArguments, SubjectError, Unsupported
+from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.conformance.outcome import Answer, result_dtype
+from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.subjects.chunked_decoding import decoded
+from attention_ref.conformance.timeouts import Late
+from attention_ref.spec.operations import OPERATIONS
+
+_LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Invocation:
+    """A call on the inputs of a case.
+
+    Arguments:
+        function: the operation, or what builds the layer.
+        case, dtype: what it is called with.
+        framework: makes and reads the arrays.
+        gradient: returns gradients, where they are not left to automatic differentiation.
+        reports_all_taps: whether a layer that reports one intermediate must report all.
+    """
+
+    function: Callable[..., Any]
+    case: Case
+    dtype: str
+    framework: Framework
+    gradient: Callable[..., Any] | None = None
+    reports_all_taps: bool = False
+
+    def answer(self) -> Answer:
+        """Call, and read what is returned.
+
+        What is printed goes to stderr; warnings are collected, whatever the filters are.
+
+        Raises:
+            SubjectError: when it raises, returns something else than arrays of the right number, shape and dtype, or
+                changes its inputs.
+            Unsupported: when it does not offer the call or raises NotImplementedError, or its arrays lack the dtype.
+        """
+        case, framework, taps = self.case, self.framework, dict[str, Any]()
+        inputs = {name: self._made(values) for name, values in case.call.inputs.items()}
+        before = {name: framework.read(array) for name, array in inputs.items() if framework.is_array(array)}
+        with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("always")
+            function = self._operation()
+            if case.call.chunks:
+                results = {"output": self._decoded(function)}
+            elif case.cotangents:
+                results = self._results(self._gradients(function, inputs))
+            else:
+                results = self._results(self._called(function, inputs, taps))
+            read = {name: self._intermediate(name, taps[name]) for name in case.taps if name in taps}
+        for name, values in before.items():
+            if not np.array_equal(framework.read(inputs[name]), values, equal_nan=values.dtype.kind == "f"):
+                raise SubjectError(f"it changes its argument {name}")
+        if taps and self.reports_all_taps and (missing := [name for name in case.taps if name not in taps]):
+            raise SubjectError(f"its tap is not told of {', '.join(missing)}")
+        texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
+        return Answer(results, read, tuple(dict.fromkeys(texts)))
+
+    def _made(self, values: np.ndarray) -> Any:
+        """Make an array; a single integer stays one."""
+        if values.dtype.kind == "i" and not values.shape:
+            return int(values)
+        return self.framework.make(values, {"f": self.dtype, "b": "bool", "i": "int64"}[values.dtype.kind])
+
+    def _operation(self) -> Callable[..., Any]:
+        """Return what is called: the operation itself, or the layer that is built."""
+        if not OPERATIONS[self.case.operation].is_layer:
+            return self.function
+        parameters = {name: self._made(values) for name, values in self.case.call.parameters.items()}
+        with _faults():
+            return self.function(self.case.call.config, parameters)
+
+    def _called(self, function: Callable[..., Any], inputs: Mapping[str, Any], taps: dict[str, Any]) -> Any:
+        """Call, with a tap where the signature names one, and with `like` where the operation has it."""
+        call, accepted = self.case.call, self._accepted(function)
+        given = {**inputs, **call.options, "config": call.config}
+        options = {name: given[name] for name in call.named}
+        if OPERATIONS[call.operation].takes_like and (accepted is None or "like" in accepted):
+            options["like"] = self.framework.make(np.zeros(1), self.dtype)
+        if self.case.taps and accepted is not None and "tap" in accepted:
+            options["tap"] = taps.__setitem__
+        with _faults():
+            return function(*(given[name] for name in call.positional), **options)
+
+    def _accepted(self, function: Callable[..., Any]) -> frozenset[str] | None:
+        """Return the options of a signature, None for all, or raise `MissingArguments`."""
+        call = self.case.call
+        accepted = options_of(signed(function), len(call.positional))
+        if missing := tuple(name for name in call.named if accepted is not None and name not in accepted):
+            raise MissingArguments(missing)
+        return accepted
+
+    def _gradients(self, function: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the gradients of the inputs: in closed form, or by automatic differentiation."""
+        names = list(self.case.expected)
+        cotangents = [self._made(values) for values in self.case.cotangents.values()]
+        if self.gradient is not None:
+            found = self._called(partial(self.gradient, cotangent=cotangents[0]), inputs, {})
+        else:
+            self._accepted(function)
+
+            def outputs(leaves: Mapping[str, Any]) -> list[Any]:
+                return [self._called(function, {**inputs, **leaves}, {})]
+
+            with _faults():
+                found = self.framework.differentiate(outputs, {name: inputs[name] for name in names}, cotangents)
+        if not isinstance(found, Mapping) or (missing := [name for name in names if name not in found]):
+            received = _kind(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
+            raise SubjectError(f"its gradients are {received} instead of a dictionary of {', '.join(names)}")
+        return tuple(found[name] for name in names)
+
+    def _decoded(self, layer: Callable[..., Any]) -> np.ndarray:
+        accepted = options_of(signed(layer), len(self.case.call.positional))
+        if accepted is not None and self.case.operation != "Transformer" and "cache" not in accepted:
+            raise MissingArguments(("cache",))
+
+        def read(item: Any, shape: tuple[int, ...]) -> np.ndarray:
+            return self._read("output", item, self.dtype, shape)
+
+        with _faults():
+            return decoded(layer, self.case, self._made, read)
+
+    def _results(self, returned: Any) -> dict[str, np.ndarray]:
+        expected = self.case.expected
+        items = [returned] if len(expected) == 1 and not self.case.cotangents else returned
+        if len(expected) > 1 and not isinstance(returned, (tuple, list)):
+            raise SubjectError(f"it returns {_kind(returned)} instead of {_listed([*expected])}")
+        if len(items) != len(expected):
+            raise SubjectError(f"it returns {len(items)} values instead of {_listed([*expected])}")
+        return {
+            name: self._read(name, item, result_dtype(name, self.dtype), expected[name].values.shape)
+            for name, item in zip(expected, items, strict=True)
+        }
+
+    def _intermediate(self, name: str, item: Any) -> np.ndarray:
+        """Read what a tap was called with; its dtype is free."""
+        shape = self.case.taps[name].values.shape
+        if not self.framework.is_array(item):
+            raise SubjectError(f"the tap {name} is told {_kind(item)}, not an array of {self.framework.name}")
+        if tuple(item.shape) != shape:
+            raise SubjectError(f"the tap {name} is told the shape {tuple(item.shape)} instead of {shape}")
+        return self.framework.read(item)
+
+    def _read(self, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        if not self.framework.is_array(item):
+            raise SubjectError(f"{name} is {_kind(item)}, not an array of {self.framework.name}")
+        if tuple(item.shape) != shape:
+            raise SubjectError(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
+        if self.framework.dtype(item) != dtype:
+            raise SubjectError(f"{name} has the dtype {self.framework.dtype(item)} instead of {dtype}")
+        try:
+            return self.framework.read(item)
+        except Exception as error:
+            raise SubjectError(f"{name} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    """Turn what the function raises into `SubjectError`; a keyboard interrupt is the user's, and ends the check."""
+    try:
+        yield
+    except (Unsupported, SubjectError, Late, KeyboardInterrupt):
+        raise
+    except NotImplementedError as error:
+        raise Unsupported(_one_line(error) or "it raises NotImplementedError") from error
+    except BaseException as error:
+        raise SubjectError(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, (tuple, list)):
+        return f"a {type(item).__name__} of {len(item)}"
+    return "None" if item is None else f"a {type(item).__module__}.{type(item).__qualname__}"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{names[0]} alone" if len(names) == 1 else f"a tuple ({', '.join(names)})"
+
+
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
+
+
+def _last_frame(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[2:]  # the first two are `_faults` and the call above
+    return shown(frames[-1]) if frames else ""
+
+
+def shown(frame: traceback.FrameSummary) -> str:
+    """Write where a line of code is, and the line."""
+    return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"
