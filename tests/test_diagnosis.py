@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from itertools import combinations
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attention_ref.conformance import UsageError
-from attention_ref.conformance.diagnosis import DEVIATIONS, diagnose
+from attention_ref import cli
+from attention_ref.conformance import UsageError, ask, diagnose
+from attention_ref.conformance.diagnosis import DEVIATIONS
 from attention_ref.conformance.diagnosis.formula import Formula
 from attention_ref.spec.clauses import clauses
 from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
@@ -191,3 +193,17 @@ def test_what_takes_no_case_cannot_be_diagnosed() -> None:
 
     with pytest.raises(UsageError, match="takes none of the cases"):
         diagnose(nothing)
+
+
+def test_the_command_names_the_mistakes_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diagnose", f"{__name__}:textbook"]) == 1
+    assert "4 deviations explain all of them" in capsys.readouterr().out
+    assert cli.main(["diagnose", f"{__name__}:textbook", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["deviation"] == "dtype.promoted"
+
+
+def test_a_function_is_asked_what_it_computes(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = ask(textbook)
+    assert answers["a query whose keys are all hidden by the mask"] == "the mean of the values"
+    assert cli.main(["ask", f"{__name__}:textbook", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answers

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attention_ref.conformance.budget import ARITHMETIC, FORMATS, compare
+from attention_ref.conformance.budget import compare
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.observation import Observation
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
-
-_BITS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
 
 
 def refusals(seen: Sequence[Observation], explained: Container[str]) -> Iterator[Finding]:
@@ -43,7 +42,7 @@ class _Shapes(NamedTuple):
 
     @classmethod
     def of(cls, observation: Observation) -> _Shapes:
-        return cls(*(observation.case.inputs[name].shape for name in ("query", "key", "value")))
+        return cls(*(observation.case.call.inputs[name].shape for name in ("query", "key", "value")))
 
 
 class _Refusal(NamedTuple):
@@ -72,7 +71,7 @@ def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
     if not off:
         return
     dtype = Counter(each.dtypes["output"] for each in off).most_common(1)[0][0]
-    is_wider = _BITS.get(dtype, 0) > _BITS[off[0].dtype]
+    is_wider = dtype in DTYPES and DTYPES[dtype].precision > DTYPES[off[0].dtype].precision
     hint = "; np.sqrt(d) is a float64 number that widens float32 arrays, math.sqrt(d) is not" if kind == "numpy" else ""
     yield Finding(
         deviation="dtype.promoted" if is_wider else "dtype.lowered",
@@ -90,13 +89,13 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
     if 4 * len(off) < len(seen):
         return
     for name in ("float16", "bfloat16"):
-        explained = [each for each in off if _is_within(each, FORMATS[name].unit_roundoff)]
+        explained = [each for each in off if _is_within(each, DTYPES[name].unit_roundoff)]
         if explained and len(explained) >= len(off) / 2:
             yield Finding(
                 deviation="softmax.low-precision",
                 sentence=f"{off[0].dtype} inputs are computed with the roundings of {name} inside",
                 clause="attention.precision",
-                correction=f"compute scores and softmax in {ARITHMETIC[off[0].dtype]}",
+                correction=f"compute scores and softmax in {DTYPES[off[0].dtype].arithmetic}",
                 cases=tuple(each.case.id for each in explained),
             )
             return

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.api import subject_of
 from attention_ref.conformance.diagnosis import beside_numbers
+from attention_ref.conformance.diagnosis.deviation_search import Combination, Search
 from attention_ref.conformance.diagnosis.deviations import Deviation
-from attention_ref.conformance.diagnosis.explain import Combination, Search
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.observation import Observation, observations
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.subjects.subject import Subject, UsageError, name_of
+from attention_ref.conformance.errors import UsageError
+from attention_ref.conformance.signatures import name_of
+from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
 
 _DTYPES = ("float64", "float32")
@@ -77,9 +79,9 @@ def diagnose(
     return diagnose_subject(replace(subject, timeout=timeout))
 
 
-def diagnose_subject(subject: Subject) -> Diagnosis:
+def diagnose_subject(subject: BaseSubject) -> Diagnosis:
     """Find out what a subject computes instead; see `diagnose`."""
-    if subject.ask is not None or "attention" not in subject.operations:
+    if not isinstance(subject, Subject) or "attention" not in subject.operations:
         raise UsageError(f"{subject.name} has no attention in this process that could be diagnosed")
     for dtype in _DTYPES:
         seen = list(observations(subject, dtype))
@@ -115,7 +117,7 @@ def _finding(search: Search, found: Combination, deviation: type[Deviation], exp
     without = tuple(each for each in found if each is not deviation)
     needed = sorted(explained - search.explained(without))
     cases = [search.observations[place] for place in needed]
-    simplest = min(cases, key=lambda each: (not each.results, len(each.case.arguments)))
+    simplest = min(cases, key=lambda each: (not each.results, len(each.case.call.named)))
     return Finding(
         deviation.slug,
         deviation.sentence(),

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.budget import FORMATS, budget, compare
+from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
-from attention_ref.conformance.frameworks.arrays import Arrays, arrays_of
-from attention_ref.conformance.invoke import dtype_of
-from attention_ref.conformance.subjects.subject import Subject, Unsupported, options_of, signed
+from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.conformance.outcome import result_dtype
+from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
+from attention_ref.spec.dtypes import DTYPES
 
 _CLOSE = 64
 """How many roundings of the largest number of a result a prediction may be away, beside the budget of the case."""
@@ -52,7 +56,7 @@ class Observation:
         if observed.shape != predicted.shape:
             return False
         finite = np.abs(predicted[np.isfinite(predicted)])
-        unit = FORMATS[self.dtype].unit_roundoff
+        unit = DTYPES[self.dtype].unit_roundoff
         allowed = np.full(observed.shape, _CLOSE * unit * max(finite, default=0.0))
         expected = self.case.expected[name]
         if expected.values.shape == observed.shape:
@@ -62,7 +66,7 @@ class Observation:
 
 def observations(subject: Subject, dtype: str) -> Iterator[Observation]:
     """Call a subject on every case of attention that its signature takes, gradients left out."""
-    arrays = arrays_of(subject.arrays)
+    arrays = framework(subject.arrays)
     function = subject.operations["attention"]
     for profile in profiles("attention"):
         for case in cases("attention", profile) if profile != GRADIENTS else ():
@@ -72,24 +76,24 @@ def observations(subject: Subject, dtype: str) -> Iterator[Observation]:
 
 
 def _is_offered(function: Any, case: Case) -> bool:
-    accepted = options_of(signed(function), len(case.positional))
-    return accepted is None or set(case.arguments) <= accepted
+    accepted = options_of(signed(function), len(case.call.positional))
+    return accepted is None or set(case.call.named) <= accepted
 
 
-def _observed(subject: Subject, function: Any, arrays: Arrays, case: Case, dtype: str) -> Observation:
+def _observed(subject: Subject, function: Any, arrays: Framework, case: Case, dtype: str) -> Observation:
     kinds = {"f": dtype, "b": "bool", "i": "int64"}
     given = {
         name: int(values)
         if values.dtype.kind == "i" and not values.shape
         else arrays.make(values, kinds[values.dtype.kind])
-        for name, values in case.inputs.items()
+        for name, values in case.call.inputs.items()
     }
-    everything = {**given, **case.options}
-    positional = [everything[name] for name in case.positional]
+    everything = {**given, **case.call.options}
+    positional = [everything[name] for name in case.call.positional]
     try:
         with limited(subject.timeout), warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            returned = function(*positional, **{name: everything[name] for name in case.arguments})
+            returned = function(*positional, **{name: everything[name] for name in case.call.named})
     except Unsupported:
         raise
     except Late:
@@ -109,7 +113,7 @@ def _observed(subject: Subject, function: Any, arrays: Arrays, case: Case, dtype
 
 def _is_right(case: Case, results: Mapping[str, np.ndarray], dtypes: Mapping[str, str], dtype: str) -> bool:
     for name, expected in case.expected.items():
-        if results[name].shape != expected.values.shape or dtypes[name] != dtype_of(name, dtype):
+        if results[name].shape != expected.values.shape or dtypes[name] != result_dtype(name, dtype):
             return False
         if np.any(compare(results[name], expected.values, budget(expected.roundings, dtype)).share > 1):
             return False

@@ -49,11 +49,11 @@ class Search:
             observation = self.observations[place]
             formula = _formula(chosen)()
             formula.dtype = observation.dtype
-            options = dict(observation.case.options)
+            options = dict(observation.case.call.options)
             for name in ("return_weights", "return_log_sum_exp"):
                 options.pop(name, None)
             try:
-                self.predictions[key] = formula(**{**observation.case.inputs, **options})
+                self.predictions[key] = formula(**{**observation.case.call.inputs, **options})
             except (ArithmeticError, IndexError, ValueError):
                 self.predictions[key] = None
         return self.predictions[key]
@@ -73,7 +73,7 @@ class Search:
         """Return a larger combination that reproduces more, or None."""
         before = self.explained(found)
         left = [place for place in range(len(self.observations)) if place not in before]
-        left.sort(key=lambda place: len(self.observations[place].case.arguments))
+        left.sort(key=lambda place: len(self.observations[place].case.call.named))
         others = [each for each in DEVIATIONS if each not in found]
         singles = [(*found, each) for each in others]
         sample = left[:: max(1, len(left) // _SAMPLE)]
