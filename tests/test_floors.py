@@ -30,7 +30,8 @@ FLOORS = (
     "frameworks",  # arrays of each framework: make, read, move, differentiate
     "dialects",  # calling conventions
     "subjects",  # what can be judged
-    "probes",  # what a function computes
+    "probes",  # what a function computes, asked
+    "diagnosis",  # what a wrong function computes, explained
     "peers",  # released libraries
     "run",  # from cases to results
     "clause_verdicts",

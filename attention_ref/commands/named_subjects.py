@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
@@ -132,6 +133,20 @@ class Choice:
         """The options that say what it is called with."""
         words = [f"--arrays {self.arrays}"] if self.arrays else []
         return words + ([f"--dialect {shlex.quote(self.dialect)}"] if self.dialect else [])
+
+
+def takes_subject(parser: argparse.ArgumentParser) -> None:
+    """Let a command take a subject that is called in this process, and how it is called."""
+    option = parser.add_argument
+    option("subject", metavar="SUBJECT", help="numpy, torch, keras, a peer, or module:callable")
+    option("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    option("--arrays", metavar="KIND", help="what module:callable takes and returns; default: numpy")
+    option("--dialect", metavar="D", help="its calling convention: such as torch.sdpa, or a TOML file")
+
+
+def in_process_choice(options: argparse.Namespace) -> Choice:
+    """Return what the options of `takes_subject` choose."""
+    return Choice(options.subject, arrays=options.arrays, dialect=options.dialect, engine=options.engine)
 
 
 def chosen(choice: Choice) -> BaseSubject:

@@ -12,12 +12,14 @@ from __future__ import annotations
 from attention_ref.conformance.api import check, check_subject
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.clause_verdicts import ClauseVerdict
+from attention_ref.conformance.diagnosis import Diagnosis, Finding, diagnose
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.errors import ConformanceError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
+from attention_ref.conformance.probes.run_probes import ask_everything as ask
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.subjects.room import room
 from attention_ref.conformance.subjects.subject import Subject
@@ -31,8 +33,10 @@ __all__ = [
     "Case",
     "ClauseVerdict",
     "ConformanceError",
+    "Diagnosis",
     "Dialect",
     "Exclusion",
+    "Finding",
     "Law",
     "LawReport",
     "LawResult",
@@ -43,10 +47,12 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "adapted",
+    "ask",
     "cases",
     "check",
     "check_laws",
     "check_subject",
+    "diagnose",
     "replay_law",
     "room",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _generate import backends, clauses, docstrings, gallery, laws, mistakes, pages, rooms
+from _generate import backends, clauses, deviations, docstrings, gallery, laws, mistakes, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
@@ -26,6 +26,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "clause-links": clauses.links,
     "clause-count": clauses.count,
     "decisions": clauses.decisions,
+    "deviations": deviations.table,
     "laws": laws.table,
     "legend": pages.legend,
     "import-law": pages.import_law,

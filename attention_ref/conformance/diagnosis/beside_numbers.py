@@ -1,0 +1,110 @@
+"""What a function does wrong beside numbers: it raises, returns another dtype, or computes in a lower precision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from attention_ref.conformance.budget import compare
+from attention_ref.conformance.diagnosis.finding import Finding
+from attention_ref.conformance.diagnosis.observation import Observation
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.trace import FACTOR
+
+
+def refusals(seen: Sequence[Observation], explained: Container[str]) -> Iterator[Finding]:
+    """Find the shapes that a function cannot take: those most of whose cases raise, explained cases aside."""
+    left = [each for each in seen if each.error and each.case.id not in explained]
+    for refusal in _REFUSALS:
+        asked = [each for each in seen if refusal.holds(_Shapes.of(each))]
+        raised = [each for each in left if refusal.holds(_Shapes.of(each))]
+        if not raised or 2 * len(raised) <= len(asked):
+            continue
+        error, _ = Counter(each.error for each in raised).most_common(1)[0]
+        yield Finding(
+            deviation=f"raises.{refusal.name}",
+            sentence=f"it raises an error {refusal.words}",
+            clause=refusal.clause,
+            correction="compute it too, or raise NotImplementedError for what is not offered",
+            cases=tuple(each.case.id for each in raised),
+            example=f"{raised[0].case.id}: {error}",
+        )
+        left = [each for each in left if each not in raised]
+
+
+class _Shapes(NamedTuple):
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+    value: tuple[int, ...]
+
+    @classmethod
+    def of(cls, observation: Observation) -> _Shapes:
+        return cls(*(observation.case.call.inputs[name].shape for name in ("query", "key", "value")))
+
+
+class _Refusal(NamedTuple):
+    name: str
+    words: str
+    clause: str
+    holds: Callable[[_Shapes], bool]
+
+
+_REFUSALS = (
+    _Refusal("four-axes", "for arrays of four axes", "attention.batch", lambda s: len(s.query) == 4),
+    _Refusal("batch-axes", "for other arrays than of four axes", "attention.batch", lambda s: len(s.query) != 4),
+    _Refusal("no-keys", "where there are no keys", "attention.empty-axis", lambda s: s.key[-2] == 0),
+    _Refusal("no-queries", "where there are no queries", "attention.empty-axis", lambda s: s.query[-2] == 0),
+    _Refusal("no-rows", "where the batch is empty", "attention.batch", lambda s: 0 in s.query[:-3]),
+    _Refusal("grouped-heads", "where heads share a key head", "attention.heads", lambda s: s.query[-3] != s.key[-3]),
+    _Refusal(
+        "value-size", "where values are not as wide as keys", "attention.value-size", lambda s: s.value[-1] != s.key[-1]
+    ),
+)
+
+
+def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
+    """Find results whose dtype is not that of the inputs."""
+    off = [each for each in seen if each.dtypes.get("output", each.dtype) != each.dtype]
+    if not off:
+        return
+    dtype = Counter(each.dtypes["output"] for each in off).most_common(1)[0][0]
+    is_wider = dtype in DTYPES and DTYPES[dtype].precision > DTYPES[off[0].dtype].precision
+    hint = "; np.sqrt(d) is a float64 number that widens float32 arrays, math.sqrt(d) is not" if kind == "numpy" else ""
+    yield Finding(
+        deviation="dtype.promoted" if is_wider else "dtype.lowered",
+        sentence=f"{off[0].dtype} inputs give {dtype} results",
+        clause="attention.precision",
+        correction="return the dtype of the query" + (hint if is_wider else ""),
+        cases=tuple(each.case.id for each in off),
+    )
+
+
+def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Iterator[Finding]:
+    """Find errors that a lower precision inside explains: right in float64, and off by the roundings of 16 bits."""
+    off = [each for each in seen if each.case.id in right_in_double and not each.is_right and not each.error]
+    off = [each for each in off if set(each.dtypes.values()) == {each.dtype}]
+    if 4 * len(off) < len(seen):
+        return
+    for name in ("float16", "bfloat16"):
+        explained = [each for each in off if _is_within(each, DTYPES[name].unit_roundoff)]
+        if explained and len(explained) >= len(off) / 2:
+            yield Finding(
+                deviation="softmax.low-precision",
+                sentence=f"{off[0].dtype} inputs are computed with the roundings of {name} inside",
+                clause="attention.precision",
+                correction=f"compute scores and softmax in {DTYPES[off[0].dtype].arithmetic}",
+                cases=tuple(each.case.id for each in explained),
+            )
+            return
+
+
+def _is_within(observation: Observation, unit: float) -> bool:
+    for name, expected in observation.case.expected.items():
+        allowed = FACTOR * unit * (expected.roundings.arithmetic + np.abs(expected.values))
+        with np.errstate(invalid="ignore"):
+            if np.any(compare(observation.results[name], expected.values, allowed).share > 1):
+                return False
+    return True

@@ -1,0 +1,129 @@
+"""The search: which deviations of the formula reproduce what was observed.
+
+One deviation after another is added, each time the one with which the formula reproduces most observations; where no
+single one helps, the pairs are tried. What turns out not to be needed is left out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+
+from attention_ref.conformance.diagnosis.deviations import DEVIATIONS, Deviation
+from attention_ref.conformance.diagnosis.formula import Formula
+from attention_ref.conformance.diagnosis.observation import Observation
+
+Combination = tuple[type[Deviation], ...]
+_SAMPLE = 16
+"""How many of the observations that are not explained yet are looked at first."""
+_CONSISTENT = 2 / 3
+"""Of the cases in which a deviation changes the result, the share that it must reproduce to be believed."""
+
+
+class Search:
+    """The observations of a subject, and the predictions of combined deviations for them.
+
+    Arguments:
+        observations: right and wrong ones; a deviation that spoils a right one explains nothing.
+    """
+
+    def __init__(self, observations: Sequence[Observation]) -> None:
+        self.observations = observations
+        self.known: dict[tuple[Combination, int], bool] = {}
+        self.predictions: dict[tuple[Combination, int], Mapping[str, np.ndarray] | None] = {}
+
+    def run(self) -> Combination:
+        """Return the smallest combination that the search finds."""
+        found: Combination = ()
+        while better := self._better(found):
+            found = better
+        return self._pruned(found)
+
+    def predicted(self, chosen: Combination, place: int) -> Mapping[str, np.ndarray] | None:
+        """Compute the results of an observation's case with some deviations; None where their shapes do not fit."""
+        key = (chosen, place)
+        if key not in self.predictions:
+            observation = self.observations[place]
+            formula = _formula(chosen)()
+            formula.dtype = observation.dtype
+            options = dict(observation.case.call.options)
+            for name in ("return_weights", "return_log_sum_exp"):
+                options.pop(name, None)
+            try:
+                self.predictions[key] = formula(**{**observation.case.call.inputs, **options})
+            except (ArithmeticError, IndexError, ValueError):
+                self.predictions[key] = None
+        return self.predictions[key]
+
+    def reproduces(self, chosen: Combination, place: int) -> bool:
+        """Say whether some deviations give what was observed."""
+        key = (chosen, place)
+        if key not in self.known:
+            self.known[key] = self.observations[place].is_reproduced_by(self.predicted(chosen, place))
+        return self.known[key]
+
+    def explained(self, chosen: Combination) -> set[int]:
+        """Return the places of the observations that some deviations reproduce."""
+        return {place for place in range(len(self.observations)) if self.reproduces(chosen, place)}
+
+    def _better(self, found: Combination) -> Combination | None:
+        """Return a larger combination that reproduces more, or None."""
+        before = self.explained(found)
+        left = [place for place in range(len(self.observations)) if place not in before]
+        left.sort(key=lambda place: len(self.observations[place].case.call.named))
+        others = [each for each in DEVIATIONS if each not in found]
+        singles = [(*found, each) for each in others]
+        sample = left[:: max(1, len(left) // _SAMPLE)]
+        chosen = self._best(singles, sample, before) or self._best(singles, left, before)
+        with_numbers = [place for place in left if self.observations[place].results]
+        if chosen is None and with_numbers:
+            simplest = with_numbers[0]
+            pairs = ((*found, *pair) for pair in combinations(others, 2))
+            chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], before)
+        return chosen
+
+    def _best(self, candidates: Iterable[Combination], left: Sequence[int], before: set[int]) -> Combination | None:
+        best, most = None, len(before)
+        for candidate in candidates:
+            if not any(self.reproduces(candidate, place) for place in left):
+                continue
+            explained = self.explained(candidate)
+            if len(explained) <= most or not any(self.observations[place].results for place in explained - before):
+                continue
+            if all(self._is_consistent(candidate, each) for each in candidate):
+                best, most = candidate, len(explained)
+        return best
+
+    def _is_consistent(self, chosen: Combination, deviation: type[Deviation]) -> bool:
+        """Say whether a deviation is right in most of the cases that it changes: errors alone prove nothing."""
+        without = tuple(each for each in chosen if each is not deviation)
+        changed = [place for place in range(len(self.observations)) if self._differ(chosen, without, place)]
+        right = [place for place in changed if self.reproduces(chosen, place)]
+        has_numbers = any(self.observations[place].results for place in right)
+        return has_numbers and len(right) >= _CONSISTENT * len(changed)
+
+    def _differ(self, one: Combination, other: Combination, place: int) -> bool:
+        left, right = self.predicted(one, place), self.predicted(other, place)
+        if left is None or right is None:
+            return left is not right
+        return not all(_same(left[name], right[name]) for name in self.observations[place].case.expected)
+
+    def _pruned(self, found: Combination) -> Combination:
+        for deviation in found:
+            without = tuple(each for each in found if each is not deviation)
+            if len(self.explained(without)) >= len(self.explained(found)):
+                return self._pruned(without)
+        return found
+
+
+@cache
+def _formula(chosen: Combination) -> type[Formula]:
+    """Combine deviations into one formula."""
+    return type("Combined", (*chosen, Formula), {}) if chosen else Formula
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-6, atol=1e-12, equal_nan=True)

@@ -1,0 +1,209 @@
+"""A diagnosis names what a wrong attention computes, and never more than that."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attention_ref import cli
+from attention_ref.conformance import UsageError, ask, diagnose
+from attention_ref.conformance.diagnosis import DEVIATIONS
+from attention_ref.conformance.diagnosis.formula import Formula
+from attention_ref.spec.clauses import clauses
+from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
+
+pytestmark = pytest.mark.bare
+
+SLUGS: dict[str, tuple[str, ...]] = {
+    "AnyRuleShows": ("visibility.any-rule",),
+    "BiasAsMask": ("bias.as-mask",),
+    "CausalBottomRight": ("causal.bottom-right",),
+    "CausalDropped": ("causal.ignored",),
+    "CausalStrict": ("causal.excludes-self",),
+    "DropoutKeepsRate": ("dropout.divided-by-rate",),
+    "DropoutNotScaled": ("dropout.not-rescaled",),
+    "DropoutRenormalised": ("dropout.renormalised",),
+    "ElementwiseValues": ("value.elementwise",),
+    "ExclusionByArithmetic": ("bias.all-excluded-nan",),
+    "FourAxesOnly": ("raises.batch-axes",),
+    "HeadsTiled": ("heads.tiled",),
+    "LargeBiasHides": ("bias.large-hides",),
+    "LastRuleWins": ("visibility.last-rule",),
+    "LengthInclusive": ("padding.one-too-long",),
+    "LengthsIgnored": ("padding.ignored",),
+    "LogSumExpFinite": ("log-sum-exp.finite",),
+    "LogSumExpShifted": ("log-sum-exp.without-maximum",),
+    "MaskAdded": ("mask.added-as-number",),
+    "MaskAlignedLeft": ("mask.aligned-left",),
+    "MaskInverted": ("mask.inverted",),
+    "MaximumMissing": ("softmax.no-max-subtraction",),
+    "MaximumOfEverything": ("softmax.maximum-of-everything",),
+    "MeanOnEmptyRows": ("empty-row.mean",),
+    "NanOnEmptyRows": ("empty-row.nan",),
+    "NanSwallowed": ("output.nan-replaced",),
+    "NoKeysRaise": ("raises.no-keys",),
+    "OffsetIgnored": ("causal.offset-ignored", "window.offset-ignored"),
+    "OffsetOfFirstRow": ("offset.of-first-row",),
+    "PaddingOnTheLeft": ("padding.left",),
+    "PaddingTimesZero": ("padding.times-zero",),
+    "QueryAdded": ("output.query-added", "raises.value-size"),
+    "ScaleAfterBias": ("bias.before-scale",),
+    "ScaleByHeadSize": ("scale.inverse-d",),
+    "ScaleByModelSize": ("scale.model-size",),
+    "ScaleMissing": ("scale.none",),
+    "ScaleNotReplaced": ("scale.not-replaced",),
+    "SinkCapped": ("sinks.capped",),
+    "SinksDropped": ("sinks.ignored",),
+    "SoftcapAfterBias": ("softcap.after-bias",),
+    "SoftcapAfterMask": ("softcap.after-mask",),
+    "SoftcapByAbsoluteValue": ("softcap.by-absolute-value",),
+    "SoftcapIgnored": ("softcap.ignored",),
+    "SoftmaxMissing": ("softmax.missing",),
+    "SoftmaxOverQueries": ("softmax.over-queries",),
+    "SoftmaxOverTheMatrix": ("softmax.over-everything",),
+    "TwoAxesOnly": ("raises.four-axes", "raises.batch-axes"),
+    "ValueSizeOfQuery": ("raises.value-size",),
+    "WeightsAfterDropout": ("weights.after-dropout",),
+    "WeightsAveraged": ("weights.averaged",),
+    "WindowExclusive": ("window.left-one-too-narrow",),
+    "WindowOneSided": ("window.right-ignored",),
+}
+"""What a diagnosis finds in each wrong attention of the gallery; nothing in those that are not listed."""
+WRONG = [wrong for wrong in GALLERY if wrong.operation == "attention"]
+CALM = [wrong for wrong in WRONG if len(SLUGS.get(wrong.__name__, ())) == 1 and not wrong.pervasive]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
+def test_a_wrong_attention_is_diagnosed_with_its_slug_and_no_other(wrong: type[WrongAttention]) -> None:
+    found = diagnose(wrong.function())
+    assert tuple(finding.deviation for finding in found.findings) == SLUGS.get(wrong.__name__, ())
+
+
+def test_a_right_attention_has_no_finding() -> None:
+    found = diagnose(RightAttention().attention)
+    assert found.conforms
+    assert not found.findings
+    assert not found.unexplained
+
+
+def _pairs(count: int) -> list[tuple[type[WrongAttention], type[WrongAttention]]]:
+    """Draw pairs of mistakes about different things, which do not replace the same step."""
+    every = [
+        (one, other)
+        for one, other in combinations(CALM, 2)
+        if _group(one) != _group(other) and not set(_steps(one)) & set(_steps(other))
+    ]
+    return [every[place] for place in np.random.default_rng(11).choice(len(every), count, replace=False)]
+
+
+def _group(wrong: type[WrongAttention]) -> str:
+    group = SLUGS[wrong.__name__][0].partition(".")[0]
+    return "softmax" if group == "log-sum-exp" else group
+
+
+def _steps(wrong: type[WrongAttention]) -> list[str]:
+    return [name for name, step in vars(wrong).items() if callable(step)]
+
+
+@pytest.mark.parametrize("pair", _pairs(8), ids=lambda pair: "-".join(each.__name__ for each in pair))
+def test_two_mistakes_are_both_found(pair: tuple[type[WrongAttention], type[WrongAttention]]) -> None:
+    both = type("Both", pair, {})
+    found = diagnose(both.function())
+    assert {finding.deviation for finding in found.findings} == {slug for each in pair for slug in SLUGS[each.__name__]}
+
+
+def textbook(query: Any, key: Any, value: Any, mask: Any = None) -> Any:
+    scores = query @ np.swapaxes(key, -1, -2) / np.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -1e9)
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True) @ value
+
+
+def length_before_heads(query: Any, key: Any, value: Any) -> Any:
+    scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.einsum("bhqk,bkhd->bqhd", exponentials / exponentials.sum(axis=-1, keepdims=True), value)
+
+
+def lower_precision(query: Any, key: Any, value: Any) -> Any:
+    halves = (array.astype(np.float16) if array.dtype == np.float32 else array for array in (query, key, value))
+    return textbook(*halves).astype(query.dtype)
+
+
+@pytest.mark.parametrize(
+    ("function", "slugs"),
+    [
+        (textbook, {"dtype.promoted", "raises.grouped-heads", "raises.no-keys", "empty-row.mean"}),
+        (length_before_heads, {"layout.heads-and-length-swapped"}),
+        (lower_precision, {"softmax.low-precision", "raises.grouped-heads", "raises.no-keys"}),
+    ],
+)
+def test_what_newcomers_write_is_diagnosed(function: Callable[..., Any], slugs: set[str]) -> None:
+    assert {finding.deviation for finding in diagnose(function).findings} == slugs
+
+
+def test_what_nothing_explains_is_said_to_be_unexplained() -> None:
+    def noise(query: Any, key: Any, value: Any) -> Any:  # noqa: ARG001
+        return np.random.default_rng(0).normal(size=(*query.shape[:-1], value.shape[-1])).astype(query.dtype)
+
+    found = diagnose(noise)
+    assert found.findings == ()
+    assert set(found.unexplained) == set(found.wrong)
+    assert "no known deviation explains it" in str(found).splitlines()[0]
+
+
+def test_the_text_begins_with_the_verdict_and_names_correction_clause_and_example() -> None:
+    text = str(diagnose(textbook)).splitlines()
+    assert text[0] == "textbook is wrong in 26 of 90 cases in float64; 4 deviations explain all of them"
+    assert "dtype.promoted: float32 inputs give float64 results" in text
+    assert any("math.sqrt(d)" in line for line in text)
+
+
+def test_every_deviation_has_a_slug_of_its_own_and_a_clause() -> None:
+    slugs = [deviation.slug for deviation in DEVIATIONS]
+    assert len(slugs) == len(set(slugs))
+    assert {deviation.clause for deviation in DEVIATIONS} <= set(clauses())
+    assert all(deviation.sentence() and deviation.correction for deviation in DEVIATIONS)
+
+
+def test_the_formula_without_a_deviation_is_right() -> None:
+    formula = Formula()
+
+    def attention(query: Any, key: Any, value: Any, **options: Any) -> Any:
+        wanted = [name for name in ("weights", "log_sum_exp") if options.pop(f"return_{name}", False)]
+        if "key_lengths" in options:
+            options["key_lengths"] = np.asarray(options["key_lengths"])
+        found = formula(query.astype(np.float64), key.astype(np.float64), value.astype(np.float64), **options)
+        results = [found[name].astype(query.dtype) for name in ("output", *wanted)]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    assert diagnose(attention).conforms
+
+
+def test_what_takes_no_case_cannot_be_diagnosed() -> None:
+    def nothing(query: Any, key: Any, value: Any) -> Any:
+        raise NotImplementedError("not yet")
+
+    with pytest.raises(UsageError, match="takes none of the cases"):
+        diagnose(nothing)
+
+
+def test_the_command_names_the_mistakes_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["diagnose", f"{__name__}:textbook"]) == 1
+    assert "4 deviations explain all of them" in capsys.readouterr().out
+    assert cli.main(["diagnose", f"{__name__}:textbook", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["deviation"] == "dtype.promoted"
+
+
+def test_a_function_is_asked_what_it_computes(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = ask(textbook)
+    assert answers["a query whose keys are all hidden by the mask"] == "the mean of the values"
+    assert cli.main(["ask", f"{__name__}:textbook", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answers
