@@ -18,7 +18,14 @@ from typing import Any
 from attention_ref.spec import VERSION, Array
 from attention_ref.spec.records import to_json
 from attention_ref.vectors import FORMAT
-from attention_ref.vectors.build import attention_clauses, layer_truth, recipe, json_text, config_clauses, attention_truth
+from attention_ref.vectors.build import (
+    attention_clauses,
+    layer_truth,
+    recipe,
+    json_text,
+    config_clauses,
+    attention_truth,
+)
 
 FOLDER = Path(__file__).parents[1] / f"v{FORMAT}"
 ATTENTIONS = ("attention", "additive_attention", "multiplicative_attention")
