@@ -20,11 +20,11 @@ from attention_ref.spec.records import to_json
 from attention_ref.vectors import FORMAT
 from attention_ref.vectors.build import (
     attention_clauses,
+    attention_truth,
+    config_clauses,
+    json_text,
     layer_truth,
     recipe,
-    json_text,
-    config_clauses,
-    attention_truth,
 )
 
 FOLDER = Path(__file__).parents[1] / f"v{FORMAT}"

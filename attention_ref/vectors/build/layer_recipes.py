@@ -23,8 +23,8 @@ from attention_ref.spec.parameters import Parameter
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record
 from attention_ref.vectors.build import recipe as recipes
-from attention_ref.vectors.build.recipe_config import configured
 from attention_ref.vectors.build.hashed_inputs import filled, seeded
+from attention_ref.vectors.build.recipe_config import configured
 
 _SHAPES = {
     "sinusoidal_positions": {"positions": "l"},

@@ -15,8 +15,8 @@ from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.vectors.build import rounding_sizes
-from attention_ref.vectors.build.recipe import Recipe
 from attention_ref.vectors.build.attention_truth import Result, inexact, precise, rounded
+from attention_ref.vectors.build.recipe import Recipe
 
 LAYERS = {
     "MultiHeadAttention": MultiHeadAttention,
