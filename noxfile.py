@@ -60,14 +60,14 @@ def build(session: nox.Session) -> None:
 @nox.session
 def bare(session: nox.Session) -> None:
     """Test everything that needs NumPy only."""
-    install(session, "--editable", ".", groups=("test",))
+    install(session, "--editable", ".[test]")
     pytest(session, "--rooms", "numpy")
 
 
 @nox.session
 def rooms(session: nox.Session) -> None:
     """Test every room beside every framework, the Keras room on each of its engines; `bare` ran the rest."""
-    install(session, "--editable", ".[all]", groups=("test", "peers"))
+    install(session, "--editable", ".[all,test]", groups=("peers",))
     pytest(session, "--rooms", "torch,keras", "-m", "not bare", KERAS_BACKEND=ENGINES[0])
     for engine in ENGINES[1:]:
         pytest(session, "--rooms", "keras", "-m", "engine", KERAS_BACKEND=engine)
@@ -76,6 +76,6 @@ def rooms(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html: every cell of every page runs, and warnings are errors."""
-    install(session, "--editable", ".[all]", groups=("test", "docs"))
+    install(session, "--editable", ".[all,test]", groups=("docs",))
     options = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--builder", "html")
     session.run("python", "-m", "sphinx", *options, *session.posargs, "docs", "docs/_build/html", env=QUIET)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from attention_ref.backends import ROOMS
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.frameworks.interface import Framework
+
+OURS = {"attention_ref", "docs", "tests"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +26,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JAX_ENABLE_X64", "1")  # before anything imports JAX, which otherwise has no float64
     _requested_rooms(config)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Without `--rooms`, skip the files that import what is not installed; with it, everything must be there."""
+    kind = pytest.Module if _requested_rooms(parent.config) else SkippedWithoutItsPackages
+    return kind.from_parent(parent, path=module_path)
+
+
+class SkippedWithoutItsPackages(pytest.Module):
+    """A test file that is skipped, with the reason, where a package that it imports is not installed."""
+
+    def _getobj(self) -> Any:
+        try:
+            return super()._getobj()
+        except self.CollectError as error:
+            missing = error.__cause__
+            if isinstance(missing, ModuleNotFoundError) and (missing.name or "").partition(".")[0] not in OURS:
+                pytest.skip(f"{missing.name} is not installed", allow_module_level=True)
+            raise
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -18,6 +18,7 @@ from attention_ref.conformance.laws.layers import layer_call
 from attention_ref.conformance.laws.strategies import Draw
 from attention_ref.spec.clauses import clauses
 
+pytest.importorskip("hypothesis")
 pytestmark = pytest.mark.skipif(
     os.environ.get("KERAS_BACKEND") == "jax",
     reason="JAX compiles every example anew; the other engines try the laws",

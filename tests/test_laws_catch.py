@@ -18,6 +18,7 @@ from attention_ref.spec.operations import ATTENTIONS
 from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
 from tests.wrong_layers.record import configured, patched, without
 
+pytest.importorskip("hypothesis")
 pytestmark = pytest.mark.bare
 
 

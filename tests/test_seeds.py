@@ -14,6 +14,8 @@ from attention_ref.conformance.run import select
 from tests.seed_evidence import evidence, known
 from tests.wrong_attentions import RightAttention
 
+pytest.importorskip("mpmath")
+
 CHOICE = {"operations": ["attention"], "dtypes": ["float64", "float32"], "pattern": "attention/[cs]*/*"}
 
 

@@ -39,6 +39,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "readme": pages.readme,
     "rooms": rooms.tabs,
     "toctree": pages.toctree,
+    "versions": pages.versions,
 }
 
 

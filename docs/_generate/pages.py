@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from attention_ref import __version__, spec, vectors
 from attention_ref.spec.shapes import LEGEND
 
 DOCS = Path(__file__).parent.parent
@@ -28,6 +29,33 @@ def readme(*title: str) -> str:
     section = section.partition("\n## ")[0].replace("](docs/", "](/")
     cells = re.sub("^```python$", "```{code-cell} python", section.strip(), flags=re.MULTILINE)
     return re.sub(r"^(print\(.*\))  # .*$", r"\1", cells, flags=re.MULTILINE)
+
+
+def versions() -> str:
+    """List what has a version, who depends on it, and what may change without a new one."""
+    rows = [
+        ("Version", "Today", "Who depends on it", "What may change without a new one"),
+        ("---", "---", "---", "---"),
+        (
+            "of the package, `attention_ref.__version__`",
+            f"`{__version__}`",
+            "who imports a backend or runs the kit",
+            "nothing that is documented; before 1.0 a minor version may rename, and `CHANGELOG.md` says so",
+        ),
+        (
+            "of the specification, `attention_ref.spec.VERSION`",
+            f"`{spec.VERSION}`",
+            "who claims to conform",
+            "wording; a clause never changes its meaning inside a version, and clauses may be added as optional ones",
+        ),
+        (
+            "of the vectors' format, `attention_ref.vectors.FORMAT`",
+            f"`{vectors.FORMAT}`",
+            "who reads the JSON in another language",
+            "fields may be added; none is removed or given another meaning",
+        ),
+    ]
+    return "\n".join(["{.stacked}", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def legend() -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from attention_ref import weights
-from attention_ref.spec import AttentionConfig, Learned, ModelConfig
+from attention_ref.spec import AttentionConfig, HeadConfig, Learned, ModelConfig
 
 
 def article_a(layers: int = 2) -> ModelConfig:
@@ -18,8 +18,9 @@ def article_a(layers: int = 2) -> ModelConfig:
 
 
 def article_e(layers: int = 2, key_size: int = 3, value_size: int = 5) -> ModelConfig:
-    """A pre-norm encoder with sinusoidal positions, dropout, and a `d_k` and `d_v` of its own."""
-    config = ModelConfig.encoder(vocab=9, model=8, heads=2, layers=layers, feedforward=12, dropout=0.1)
+    """A pre-norm encoder with sinusoidal positions, dropout, free `d_k` and `d_v`, and an output projection."""
+    head = HeadConfig(kind="language", size=7, bias=True)  # a score for each of 7 labels, at every place
+    config = ModelConfig.encoder(vocab=9, model=8, heads=2, layers=layers, feedforward=12, dropout=0.1, head=head)
     attention = AttentionConfig(model=8, heads=2, head_size=key_size, value_size=value_size, dropout=0.1)
     blocks = tuple(replace(block, attention=attention) for block in config.encoder_stack.blocks)
     return replace(config, encoder_stack=replace(config.encoder_stack, blocks=blocks))
