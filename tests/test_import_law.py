@@ -37,7 +37,7 @@ LAWS = {
     "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
     "generation.py": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
-    "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
+    "weights": Law({"numpy", "attention_ref.spec"}, {"ml_dtypes", "safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),
     "torch": room("torch"),
     "keras": room("keras"),
