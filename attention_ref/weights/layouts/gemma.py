@@ -34,7 +34,7 @@ def gemma2(values: Values, kind: str, **options: Any) -> ModelConfig:
         order="sandwich",
         layer_types=_layer_types(values),
         scale=values.query_pre_attn_scalar**-0.5,
-        softcap=values.attn_logit_softcapping,
+        softcap=getattr(values, "attn_logit_softcapping", None),  # Gemma 3 has none
         **options,
     )
 
@@ -115,7 +115,7 @@ GEMMA3_KEYS: Keys = {
     "rope_theta": Key(lambda config: ABSENT, 1000000.0),
     "rope_local_base_freq": Key(lambda config: ABSENT, 10000.0),
     "final_logit_softcapping": Key(_softcap_of, None),
-    "attn_logit_softcapping": Key(f"{BLOCK}.attention.softcap", None),
+    "attn_logit_softcapping": Only(None),
     "use_bidirectional_attention": Only(False, None),
     "_sliding_window_pattern": Key(lambda config: ABSENT, 6),
 }

@@ -61,14 +61,17 @@ def attention_names(query: str, key: str, value: str, output: str) -> dict[str, 
     return {"query": query, "key": key, "value": value, "output": output}
 
 
-def rotary(rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: Any = None) -> Rotary:
+def rotary(
+    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: float | None = None
+) -> Rotary:
     """The rotary positions of `rope_parameters`, or of the older `rope_scaling`.
 
     Arguments:
         rope: that object.
         head_size: d.
         length: `max_position_embeddings`, from which a scaling starts that names no other length.
-        theta, share: of an older file, which has them beside it, or the family's own.
+        theta: of an older file, which has it beside it, or the family's own.
+        share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
 
     Raises:
         ValueError: for a key or a kind that we do not compute.
@@ -78,6 +81,8 @@ def rotary(rope: Mapping[str, Any], head_size: int, length: int | None, theta: A
     kind = left.pop("rope_type", older)
     base = left.pop("rope_theta", 10000.0 if theta is None else theta)
     part = left.pop("partial_rotary_factor", 1.0 if share is None else share)
+    if share is None and part != 1.0:
+        raise ValueError(f"partial_rotary_factor is {part}; this family rotates whole heads")
     scaling = None
     if kind in SCALINGS:
         names = SCALINGS[kind]
@@ -126,9 +131,9 @@ ROPE: Keys = {
 
 def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
     """The rotary positions of the keys `ROPE`, with the family's own base and share."""
-    rope = {**(values.rope_scaling or {}), **(values.rope_parameters or {})}
-    given = (values.rope_theta, values.partial_rotary_factor)
-    theta, share = (own if value is None else value for value, own in zip(given, (theta, share), strict=True))
+    beside = {"partial_rotary_factor": values.partial_rotary_factor}
+    rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
+    theta = theta if values.rope_theta is None else values.rope_theta
     return rotary(rope, head_size, values.max_position_embeddings, theta, share)
 
 
