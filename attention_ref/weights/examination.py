@@ -134,7 +134,8 @@ def _match(checkpoint: Checkpoint, architecture: Architecture, config: ModelConf
         config, tied = replace(config, head=_untied(config)), {}
     checkpoint.config = config
     checkpoint.sources = sources(layout, architecture, config, prefix)
-    copies = {prefix + copy: prefix + original for copy, original in layout.duplicates.items()} | tied
+    behind = {prefix + copy: prefix + original for copy, original in layout.duplicates.items()}
+    copies = {**layout.duplicates, **behind, **tied}  # those of a head have no prefix
     for copy, original in copies.items():
         if copy in names and original not in names:
             names[original] = names[copy]

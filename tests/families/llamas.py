@@ -76,11 +76,9 @@ _VARIED: dict[str, Any] = {
 }
 _WINDOWS = {
     "*window": tuple(
-        {"use_sliding_window": True, "sliding_window": window, "max_window_layers": first}
-        for window in (1, 2, 3)
-        for first in (0, 1, 5)
+        {"use_sliding_window": uses, "sliding_window": window, "max_window_layers": first}
+        for uses, window, first in ((True, 1, 0), (True, 2, 1), (True, 3, 0), (True, 3, 5), (False, 2, 0))
     )
-    + ({"use_sliding_window": False, "sliding_window": 2},)
 }
 _NO_HEAD_SIZE = {
     "*heads": tuple(
@@ -139,7 +137,9 @@ FAMILIES = (
         _WINDOW,
         _GEMMA3,
         varied={
-            name: values for name, values in {**_GEMMAS, **_CAPS}.items() if name not in ("*rope", "num_hidden_layers", "attn_logit_softcapping")
+            name: values
+            for name, values in {**_GEMMAS, **_CAPS}.items()
+            if name not in ("*rope", "num_hidden_layers", "attn_logit_softcapping")
         },
     ),
 )

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from attention_ref.spec.architecture import ModelConfig
-
 Values = SimpleNamespace
 """The values of all keys that are read, by name."""
 
@@ -46,7 +44,7 @@ class Key:
         names: their words and ours, where the value is a word.
     """
 
-    at: str | Callable[[ModelConfig], Any]
+    at: str | Callable[[Any], Any]
     default: Any = ABSENT
     names: Mapping[str, str] | None = None
 
@@ -64,7 +62,7 @@ class Key:
             raise ValueError(f"is {value!r}; supported are {', '.join(self.names)}")
         return self.names[value]
 
-    def write(self, config: ModelConfig) -> Any:
+    def write(self, config: Any) -> Any:
         """Their value of ours; `ABSENT` where the configuration has none."""
         value = self.at(config) if callable(self.at) else _follow(config, self.at)
         if value is ABSENT or self.names is None:
@@ -136,10 +134,10 @@ COMMON: Keys = {
 """The keys of every family; a family may list one of them differently."""
 
 
-def read_keys(keys: Keys, data: Mapping[str, Any]) -> tuple[Values, list[str]]:
-    """Read a `config.json`: the values of all keys, and what is wrong with it."""
+def read_keys(keys: Keys, data: Mapping[str, Any], common: Keys = COMMON) -> tuple[Values, list[str]]:
+    """Read a `config.json`, or the options of a layer: the values of all keys, and what is wrong with them."""
     values, problems = Values(), []
-    known = {**COMMON, **keys}
+    known = {**common, **keys}
     for name, key in known.items():
         given = data.get(name, ABSENT)
         if isinstance(key, Only) and given is not ABSENT and given not in key.allowed:
@@ -150,21 +148,21 @@ def read_keys(keys: Keys, data: Mapping[str, Any]) -> tuple[Values, list[str]]:
                 setattr(values, name, _value(key, given))
             except ValueError as error:
                 problems.append(f"{name} {error}")
-    problems += [f"{name} is not known for this family: {data[name]!r:.200}" for name in data if name not in known]
+    problems += [f"{name} is not known: {data[name]!r:.200}" for name in data if name not in known]
     labels = data.get("id2label")
     values.num_labels = len(labels) if isinstance(labels, dict) else data.get("num_labels", 2)
     return values, problems
 
 
-def write_keys(keys: Keys, config: ModelConfig) -> dict[str, Any]:
-    """Write a `config.json`: every key that is read, and what would be refused if it were absent."""
+def write_keys(keys: Keys, config: Any) -> dict[str, Any]:
+    """Write a `config.json`, or the options of a layer: what is read, and what would else be refused."""
     written = {}
     for name, key in keys.items():
         if isinstance(key, Key):
             written[name] = key.write(config)
         elif isinstance(key, NoEffect):
             written[name] = key.written
-    head = config.head
+    head = getattr(config, "head", None)
     if head is not None and head.kind != "pooler":
         written["id2label"] = {str(i): f"LABEL_{i}" for i in range(head.size)}
         written["label2id"] = {f"LABEL_{i}": i for i in range(head.size)}

@@ -16,8 +16,11 @@ from attention_ref.weights.layouts.rules import Linear, Rule
 
 Array = np.ndarray[Any, Any]
 Table = Mapping[str, "str | Rule"]
-"""Our parameter, or our part with a kernel, gain or bias, to the tensor or module that holds it. `*` is the number of
-the block; `query+key+value` are three parts in one tensor. A name alone is a `Linear`.
+"""Our parameter, or our part with a kernel, gain or bias, to the tensor or module that holds it.
+
+`*` is the number of the block; `query+key+value` are three parts in one tensor. A name alone is a `Linear`. Where the
+name of a tensor is not that of the module, a dot and `weight` or `bias`, it has `{leaf}` for `weight` or `bias`, or
+`{our}` for `kernel`, `gain` or `bias`.
 """
 
 LEAVES = {"kernel": "weight", "gain": "weight", "bias": "bias"}
@@ -106,6 +109,8 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
         entry = table[parts[pattern if is_whole else scope]]
         rule = entry if isinstance(entry, Rule) else Linear(entry)
         theirs = rule.name if is_whole else f"{rule.name}.{LEAVES[leaf]}"
+        if "{" in rule.name:
+            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf)
         found.setdefault(theirs.replace("*", number), (rule, []))[1].append(name)
     return [
         Source(theirs, rule, tuple(ours), tuple(tree[name] for name in ours)) for theirs, (rule, ours) in found.items()
@@ -163,3 +168,20 @@ def _pattern(name: str) -> tuple[str, str]:
     number = re.search(r"\.(\d+)\.", f".{name}")
     pattern = re.sub(r"\.\d+\.", ".*.", f".{name}", count=1)[1:]
     return pattern, number[1] if number else ""
+
+
+@dataclass(frozen=True)
+class LayerLayout:
+    """A layer of another library, whose tensors are in memory.
+
+    Arguments:
+        keys: its options by their own names.
+        configure: our configuration, of the values of the options and the shapes of the tensors.
+        table: where the tensors are.
+        unsupported: tensors of options that we do not compute, and the options.
+    """
+
+    keys: Keys
+    configure: Callable[[Values, Mapping[str, tuple[int, ...]]], Any]
+    table: Callable[[Any], Table]
+    unsupported: Mapping[str, str] = field(default_factory=dict)
