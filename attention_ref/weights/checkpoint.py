@@ -97,6 +97,9 @@ def write(
     for source in sources(layout, architecture, config, architecture.prefix):
         arrays = [np.asarray(params[ours]) for ours in source.ours]
         tensors[source.name] = source.rule.write(arrays, source.parameters)
+    for name, original in architecture.fillers.items():
+        if original in tensors and name not in tensors:
+            tensors[name] = tensors[original].copy()
     folder.mkdir(parents=True, exist_ok=True)
     dtypes = {array.dtype.name for array in tensors.values()}
     written |= {"dtype": max(dtypes, key=lambda dtype: np.dtype(_dtype(dtype)).itemsize)}

@@ -180,10 +180,14 @@ _UNUSED = {r"shared\.weight": "an embedding that is not shared and so not used"}
 
 def _classes(name: str, causal: str = "ForConditionalGeneration") -> dict[str, Architecture]:
     unused = {r"lm_head\.weight|final_logits_bias": "the head of a language model, which this class does not have"}
+    within_model = {"model.shared.weight": "model.encoder.embed_tokens.weight"} if name != "Marian" else {}
+    alone = {theirs.removeprefix("model."): ours.removeprefix("model.") for theirs, ours in within_model.items()}
     return {
-        f"{name}{causal}": Architecture("language", LANGUAGE, "model.", _UNUSED),
-        f"{name}ForSequenceClassification": Architecture("classifier", CLASSIFIER, "model.", _UNUSED | unused),
-        f"{name}Model": Architecture("none", unused=_UNUSED | unused),
+        f"{name}{causal}": Architecture("language", LANGUAGE, "model.", _UNUSED, fillers=within_model),
+        f"{name}ForSequenceClassification": Architecture(
+            "classifier", CLASSIFIER, "model.", {**_UNUSED, **unused}, fillers=within_model
+        ),
+        f"{name}Model": Architecture("none", unused={**_UNUSED, **unused}, fillers=alone),
     }
 
 

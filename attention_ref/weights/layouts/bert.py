@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +130,11 @@ _STACK: Table = {
 TABLE: Table = {f"{side}.{ours}": theirs for side in ("encoder", "decoder") for ours, theirs in _STACK.items()}
 
 
+def _filled(ties: Mapping[str, str]) -> dict[str, str]:
+    """The tensor that nothing reads in a file without ties, and the one that is read instead."""
+    return {original: copy for copy, original in ties.items()}
+
+
 def _bert_masked(config: ModelConfig) -> Table:
     return {
         "head.transform": "cls.predictions.transform.dense",
@@ -147,8 +153,13 @@ def _roberta_masked(config: ModelConfig) -> Table:
     }
 
 
-_BERT_UNUSED = {r"cls\.seq_relationship\..*": NEXT, r"pooler\.dense\..*": POOLER}
 _COPY = "the bias of a projection that is tied, which this file has not tied"
+_BERT_UNUSED = {
+    r"cls\.seq_relationship\..*": NEXT,
+    r"pooler\.dense\..*": POOLER,
+    r"cls\.predictions\.bias": _COPY,
+}
+_ROBERTA_UNUSED = {r"pooler\.dense\..*": POOLER, r"lm_head\.bias": _COPY}
 _BERT_TIES = {"cls.predictions.decoder.bias": "cls.predictions.bias"}
 _ROBERTA_TIES = {"lm_head.decoder.bias": "lm_head.bias"}
 _PLACES = Architecture("places", {"head": "classifier"}, "bert.", {r"pooler\.dense\..*": POOLER})
@@ -167,9 +178,7 @@ LAYOUTS = (
                 unused={r"cls\.(seq_relationship|predictions)\..*": "a head, which this class does not have"},
                 optional=True,
             ),
-            "BertForMaskedLM": Architecture(
-                "masked", _bert_masked, "bert.", _BERT_UNUSED | {r"cls\.predictions\.bias": _COPY}
-            ),
+            "BertForMaskedLM": Architecture("masked", _bert_masked, "bert.", _BERT_UNUSED, fillers=_filled(_BERT_TIES)),
             "BertForSequenceClassification": Architecture(
                 "classifier", {"head.transform": "bert.pooler.dense", "head": "classifier"}, "bert."
             ),
@@ -187,10 +196,10 @@ LAYOUTS = (
         {
             "RobertaModel": Architecture("pooler", {"head.pooler": "pooler.dense"}, optional=True),
             "RobertaForMaskedLM": Architecture(
-                "masked", _roberta_masked, "roberta.", {r"pooler\.dense\..*": POOLER, r"lm_head\.bias": _COPY}
+                "masked", _roberta_masked, "roberta.", _ROBERTA_UNUSED, fillers=_filled(_ROBERTA_TIES)
             ),
             "RobertaForCausalLM": Architecture(
-                "causal", _roberta_masked, "roberta.", {r"pooler\.dense\..*": POOLER, r"lm_head\.bias": _COPY}
+                "causal", _roberta_masked, "roberta.", _ROBERTA_UNUSED, fillers=_filled(_ROBERTA_TIES)
             ),
             "RobertaForSequenceClassification": Architecture(
                 "classifier",

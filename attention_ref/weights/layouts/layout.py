@@ -36,6 +36,8 @@ class Architecture:
         prefix: what stands before the names of the family's own tensors.
         unused: tensors that such a file may have and that this class does not read: a pattern, and the reason.
         optional: whether a file may lack the whole head.
+        fillers: tensors that `transformers` misses in a file without them, and does not read: where the second is in a
+            file that we write, the first is a copy of it.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Architecture:
     prefix: str = ""
     unused: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+    fillers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,16 @@ ROPE: Keys = {
 """The keys of rotary positions; a file has the first, or the others."""
 
 
+def partial_rope_of(config: ModelConfig) -> Any:
+    """`rope_parameters` of a family that rotates a part of each head, which is always said."""
+    rope = rope_of(config)
+    return rope if rope is ABSENT else {"partial_rotary_factor": 1.0, **rope}
+
+
+PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=None)}
+"""The keys of rotary positions of a part of each head."""
+
+
 def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
     """The rotary positions of the keys `ROPE`, with the family's own base and share."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}

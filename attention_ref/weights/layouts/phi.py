@@ -10,7 +10,7 @@ from attention_ref.weights.layouts.parts import (
     BLOCK,
     DECODER,
     MASKS,
-    ROPE,
+    PARTIAL_ROPE,
     TIED,
     count,
     decoder_classes,
@@ -47,7 +47,7 @@ KEYS: Keys = {
     "tie_word_embeddings": Key(TIED, False),
     "max_position_embeddings": Key(lambda config: ABSENT, None),
     "qk_layernorm": Only(False),
-    **ROPE,
+    **PARTIAL_ROPE,
 }
 
 TABLE: Table = {
