@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -169,9 +170,9 @@ def _explain(
         else:
             checkpoint.problems.append(f"{name} differs from {original}, of which it must be a copy")
     elif name in computed:
-        shape = checkpoint.tensors[checkpoint.names[name]].shape
-        stored = checkpoint.read(name)
-        if len(shape) == 2 and _is_close(stored, computed[name](shape)):
+        tensor = checkpoint.tensors[checkpoint.names[name]]
+        is_table = len(tensor.shape) == 2 and math.prod(tensor.shape) > 0 and tensor.dtype in FLOATS
+        if is_table and _is_close(checkpoint.read(name), computed[name](tensor.shape)):
             checkpoint.unused[name] = "computed from the configuration, with the same result"
         else:
             checkpoint.problems.append(f"{name} differs from what the configuration says")

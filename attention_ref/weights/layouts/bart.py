@@ -11,7 +11,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelCo
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm, Sinusoid
 from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table, within
-from attention_ref.weights.layouts.parts import DECODER, ENCODER, MASKS, attention_names, count
+from attention_ref.weights.layouts.parts import DECODER, ENCODER, MASKS, attention_names, layers
 from attention_ref.weights.layouts.rules import Leading
 
 NORM = Norm("layer", eps=1e-5)
@@ -91,7 +91,7 @@ def sizes(activation: Any = "gelu") -> Keys:
     parts = {"layers": None, "attention_heads": "attention.heads", "ffn_dim": "feedforward.hidden"}
     pair = {"encoder": ENCODER, "decoder": DECODER}
     keys: dict[str, Key | NoEffect | Only] = {
-        f"{side}_{name}": Key(count(stack) if path is None else f"{stack}.blocks.0.{path}")
+        f"{side}_{name}": layers(stack) if path is None else Key(f"{stack}.blocks.0.{path}")
         for side, stack in pair.items()
         for name, path in parts.items()
     }

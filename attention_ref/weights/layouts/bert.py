@@ -8,7 +8,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, MOST_LAYERS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table
 from attention_ref.weights.layouts.parts import MASKS, TIED
 
@@ -82,7 +82,7 @@ def _padding(config: ModelConfig) -> Any:
 KEYS: Keys = {
     "vocab_size": Key("last_stack.embedding.vocab"),
     "hidden_size": Key("last_stack.blocks.0.attention.model"),
-    "num_hidden_layers": Key(lambda config: len(config.last_stack.blocks)),
+    "num_hidden_layers": Key(lambda config: len(config.last_stack.blocks), largest=MOST_LAYERS),
     "num_attention_heads": Key("last_stack.blocks.0.attention.heads"),
     "intermediate_size": Key("last_stack.blocks.0.feedforward.hidden"),
     "hidden_act": Key("last_stack.blocks.0.feedforward.activation", "gelu", ACTIVATIONS),

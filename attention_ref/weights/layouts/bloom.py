@@ -6,7 +6,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackC
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
 from attention_ref.weights.layouts.keys import Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
-from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, count, decoder_classes, decoder_head
+from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, decoder_classes, decoder_head, layers
 from attention_ref.weights.layouts.rules import WithinHeads
 
 
@@ -28,7 +28,7 @@ _KERNELS = NoEffect("it is about how the model is computed, not what")
 KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "hidden_size": Key(f"{BLOCK}.attention.model"),
-    "n_layer": Key(count(DECODER)),
+    "n_layer": layers(DECODER),
     "n_head": Key(f"{BLOCK}.attention.heads"),
     "layer_norm_epsilon": Key(f"{BLOCK}.norm.eps", 1e-5),
     "tie_word_embeddings": Key(TIED, True),

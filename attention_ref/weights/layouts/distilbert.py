@@ -8,7 +8,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelCo
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
 from attention_ref.weights.layouts.keys import ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table
-from attention_ref.weights.layouts.parts import ENCODER, MASKS, TIED, count
+from attention_ref.weights.layouts.parts import ENCODER, MASKS, TIED, layers
 
 NORM = Norm("layer", eps=1e-12)
 BLOCK = f"{ENCODER}.blocks.0"
@@ -43,7 +43,7 @@ def _head(values: Values, kind: str) -> HeadConfig | None:
 KEYS: Keys = {
     "vocab_size": Key(f"{ENCODER}.embedding.vocab"),
     "dim": Key(f"{BLOCK}.attention.model"),
-    "n_layers": Key(count(ENCODER)),
+    "n_layers": layers(ENCODER),
     "n_heads": Key(f"{BLOCK}.attention.heads"),
     "hidden_dim": Key(f"{BLOCK}.feedforward.hidden"),
     "activation": Key(f"{BLOCK}.feedforward.activation", "gelu", ACTIVATIONS),

@@ -8,7 +8,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackC
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
 from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table
-from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, count, decoder_classes, decoder_head
+from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, decoder_classes, decoder_head, layers
 from attention_ref.weights.layouts.rules import Flat, SideBySide
 
 
@@ -48,7 +48,7 @@ KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "n_positions": Key(f"{DECODER}.embedding.positions.length", 1024),
     "n_embd": Key(f"{BLOCK}.attention.model"),
-    "n_layer": Key(count(DECODER)),
+    "n_layer": layers(DECODER),
     "n_head": Key(f"{BLOCK}.attention.heads"),
     "n_inner": Key(f"{BLOCK}.feedforward.hidden", None),
     "activation_function": Key(f"{BLOCK}.feedforward.activation", "gelu_tanh", ACTIVATIONS),

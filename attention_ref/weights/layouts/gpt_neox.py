@@ -13,9 +13,9 @@ from attention_ref.weights.layouts.parts import (
     PARTIAL_ROPE,
     TIED,
     biases,
-    count,
     decoder_classes,
     decoder_head,
+    layers,
     rotary_of,
 )
 from attention_ref.weights.layouts.rules import WithinHeads
@@ -45,7 +45,7 @@ KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "hidden_size": Key(f"{BLOCK}.attention.model"),
     "intermediate_size": Key(f"{BLOCK}.feedforward.hidden"),
-    "num_hidden_layers": Key(count(DECODER)),
+    "num_hidden_layers": layers(DECODER),
     "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
     "hidden_act": Key(f"{BLOCK}.feedforward.activation", "gelu", ACTIVATIONS),
     "layer_norm_eps": Key(f"{BLOCK}.norm.eps", 1e-5),

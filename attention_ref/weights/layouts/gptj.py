@@ -12,9 +12,9 @@ from attention_ref.weights.layouts.parts import (
     MASKS,
     TIED,
     biases,
-    count,
     decoder_classes,
     decoder_head,
+    layers,
 )
 
 
@@ -40,7 +40,7 @@ def configure(values: Values, kind: str) -> ModelConfig:
 KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "n_embd": Key(f"{BLOCK}.attention.model"),
-    "n_layer": Key(count(DECODER)),
+    "n_layer": layers(DECODER),
     "n_head": Key(f"{BLOCK}.attention.heads"),
     "n_inner": Key(f"{BLOCK}.feedforward.hidden", None),
     "rotary_dim": Key(f"{BLOCK}.attention.rotary.dimension", 64),

@@ -18,7 +18,10 @@ ABSENT: Any = object()
 """No value: a key without a default, or one that is not written."""
 
 LARGEST = 2**24
-"""An integer above it is no size or count of a model; it is refused before anything of this size is made."""
+"""An integer above it is no size of a model; it is refused before anything of this size is made."""
+
+MOST_LAYERS = 10_000
+"""The same for the number of blocks."""
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -42,11 +45,13 @@ class Key:
             only, such as an older name.
         default: of a file without the key; `ABSENT` where there is none.
         names: their words and ours, where the value is a word.
+        largest: the largest integer that is read.
     """
 
     at: str | Callable[[Any], Any]
     default: Any = ABSENT
     names: Mapping[str, str] | None = None
+    largest: int = LARGEST
 
     def read(self, value: Any) -> Any:
         """Our value of theirs.
@@ -54,8 +59,8 @@ class Key:
         Raises:
             ValueError: for a value that we do not know, with what is wrong.
         """
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise ValueError(f"is {value}; at most {LARGEST} makes sense")
+        if isinstance(value, int) and abs(value) > self.largest:
+            raise ValueError(f"is {value:.3g}; at most {self.largest} makes sense")
         if self.names is None:
             return value
         if not isinstance(value, str) or value not in self.names:

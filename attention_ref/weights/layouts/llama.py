@@ -15,9 +15,9 @@ from attention_ref.weights.layouts.parts import (
     ROPE,
     TIED,
     biases,
-    count,
     decoder_classes,
     decoder_head,
+    layers,
     rotary_of,
 )
 
@@ -119,7 +119,7 @@ def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False) 
         "vocab_size": Key(f"{DECODER}.embedding.vocab"),
         "hidden_size": Key(f"{BLOCK}.attention.model"),
         "intermediate_size": Key(f"{BLOCK}.feedforward.hidden"),
-        "num_hidden_layers": Key(count(DECODER)),
+        "num_hidden_layers": layers(DECODER),
         "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
         "num_key_value_heads": Key(f"{BLOCK}.attention.sizes.groups", None),
         "head_dim": Key(f"{BLOCK}.attention.sizes.head", None),

@@ -14,9 +14,9 @@ from attention_ref.weights.layouts.parts import (
     MASKS,
     TIED,
     biases,
-    count,
     decoder_classes,
     decoder_head,
+    layers,
 )
 
 NORM = Norm("layer", eps=1e-5)
@@ -61,7 +61,7 @@ KEYS: Keys = {
     "hidden_size": Key(f"{BLOCK}.attention.model"),
     "word_embed_proj_dim": Key(f"{BLOCK}.attention.model", None),
     "ffn_dim": Key(f"{BLOCK}.feedforward.hidden"),
-    "num_hidden_layers": Key(count(DECODER)),
+    "num_hidden_layers": layers(DECODER),
     "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
     "activation_function": Key(f"{BLOCK}.feedforward.activation", "relu", ACTIVATIONS),
     "max_position_embeddings": Key(f"{DECODER}.embedding.positions.length"),

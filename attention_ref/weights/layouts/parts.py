@@ -7,7 +7,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import HeadConfig, ModelConfig
 from attention_ref.spec.config import Rotary, RotaryScaling
-from attention_ref.weights.layouts.keys import ABSENT, Key, Keys, Values
+from attention_ref.weights.layouts.keys import ABSENT, MOST_LAYERS, Key, Keys, Values
 from attention_ref.weights.layouts.layout import Architecture
 
 DECODER, ENCODER = "decoder_stack", "encoder_stack"
@@ -48,6 +48,11 @@ def count(stack: str) -> Callable[[ModelConfig], Any]:
         return len(found.blocks) if found is not None else ABSENT
 
     return blocks
+
+
+def layers(stack: str, default: Any = ABSENT) -> Key:
+    """The key that says how many blocks a stack has."""
+    return Key(count(stack), default, largest=MOST_LAYERS)
 
 
 def biases(projections: bool, output: bool | None = None) -> dict[str, Any]:

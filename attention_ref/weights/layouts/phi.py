@@ -12,9 +12,9 @@ from attention_ref.weights.layouts.parts import (
     MASKS,
     PARTIAL_ROPE,
     TIED,
-    count,
     decoder_classes,
     decoder_head,
+    layers,
     rotary_of,
 )
 
@@ -39,7 +39,7 @@ KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "hidden_size": Key(f"{BLOCK}.attention.model"),
     "intermediate_size": Key(f"{BLOCK}.feedforward.hidden"),
-    "num_hidden_layers": Key(count(DECODER)),
+    "num_hidden_layers": layers(DECODER),
     "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
     "num_key_value_heads": Key(f"{BLOCK}.attention.sizes.groups", None),
     "hidden_act": Key(f"{BLOCK}.feedforward.activation", "gelu_tanh", ACTIVATIONS),

@@ -9,7 +9,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelCo
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, RelativeBias
 from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table, within
-from attention_ref.weights.layouts.parts import DECODER, ENCODER, attention_names, biases, count
+from attention_ref.weights.layouts.parts import DECODER, ENCODER, attention_names, biases, layers
 
 BLOCK = f"{ENCODER}.blocks.0"
 GATED = "gated-"
@@ -80,8 +80,8 @@ KEYS: Keys = {
     "d_model": Key(f"{BLOCK}.attention.model"),
     "d_kv": Key(f"{BLOCK}.attention.sizes.head"),
     "d_ff": Key(f"{BLOCK}.feedforward.hidden"),
-    "num_layers": Key(count(ENCODER)),
-    "num_decoder_layers": Key(count(DECODER), None),
+    "num_layers": layers(ENCODER),
+    "num_decoder_layers": layers(DECODER, None),
     "num_heads": Key(f"{BLOCK}.attention.heads"),
     "relative_attention_num_buckets": Key(f"{ENCODER}.relative_bias.buckets", 32),
     "relative_attention_max_distance": Key(f"{ENCODER}.relative_bias.maximum_distance", 128),

@@ -8,7 +8,7 @@ from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelCo
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
 from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table
-from attention_ref.weights.layouts.parts import ENCODER, biases, count
+from attention_ref.weights.layouts.parts import ENCODER, biases, layers
 from attention_ref.weights.layouts.rules import Convolution, Leading
 
 BLOCK = f"{ENCODER}.blocks.0"
@@ -52,7 +52,7 @@ def _pooled(config: ModelConfig) -> Any:
 
 KEYS: Keys = {
     "hidden_size": Key(f"{BLOCK}.attention.model"),
-    "num_hidden_layers": Key(count(ENCODER)),
+    "num_hidden_layers": layers(ENCODER),
     "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
     "intermediate_size": Key(f"{BLOCK}.feedforward.hidden"),
     "hidden_act": Key(f"{BLOCK}.feedforward.activation", "gelu", ACTIVATIONS),
