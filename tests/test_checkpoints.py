@@ -320,6 +320,7 @@ UNSUPPORTED = [
     ("gpt2", {"n_layer": 10**9}, "n_layer is 1e+09; at most 10000"),
     ("gpt2", {"n_head": 3}, "model must be a multiple of heads"),
     ("gpt2", {"layer_norm_epsilon": "1e-5"}, "eps must be a finite number"),
+    ("gpt2", {"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no'; it must be true or false"),
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
     ("opt", {"word_embed_proj_dim": 4}, "word_embed_proj_dim is 4"),
@@ -375,6 +376,11 @@ def test_other_classes_are_refused(checkpoint: Any) -> None:
     refused(
         checkpoint("gpt2", {"architectures": ["GPT2DoubleHeadsModel"]}), "architectures of gpt2 must be one of GPT2LM"
     )
+
+
+@pytest.mark.parametrize("value", [None, [], [[]], {}, "GPT2Model", ["GPT2Model", "GPT2LMHeadModel"]], ids=repr)
+def test_a_class_is_one_name(value: Any, checkpoint: Any) -> None:
+    refused(checkpoint("gpt2", {"architectures": value}), "architectures of gpt2 must be one of GPT2LM")
 
 
 # damaged and hostile files

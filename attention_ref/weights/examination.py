@@ -102,9 +102,10 @@ def _recognise(folder: Path, keys: Mapping[str, Any]) -> tuple[Layout, str]:
     if not isinstance(name, str) or name not in layouts.FILES:
         reject(OPERATION, f"{folder / CONFIG}: model_type must be one of {', '.join(layouts.FILES)}", f"{name!r:.200}")
     layout = layouts.family(name)
-    given = keys.get("architectures")
+    given: Any = keys.get("architectures")
     known = ", ".join(layout.architectures)
-    if not isinstance(given, list) or len(given) != 1 or given[0] not in layout.architectures:
+    is_one = isinstance(given, list) and len(given) == 1 and isinstance(given[0], str)
+    if not is_one or given[0] not in layout.architectures:
         reject(OPERATION, f"{folder / CONFIG}: architectures of {name} must be one of {known}", f"{given!r:.200}")
     return layout, given[0]
 

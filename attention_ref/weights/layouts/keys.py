@@ -61,6 +61,8 @@ class Key:
         """
         if isinstance(value, int) and abs(value) > self.largest:
             raise ValueError(f"is {value:.3g}; at most {self.largest} makes sense")
+        if isinstance(self.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"is {value!r:.80}; it must be true or false")
         if self.names is None:
             return value
         if not isinstance(value, str) or value not in self.names:
