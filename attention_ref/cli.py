@@ -10,7 +10,20 @@ import sys
 from collections.abc import Sequence
 
 from attention_ref import __version__
-from attention_ref.commands import ask, check, diagnose, doctor, explain, laws, listing, peers, vectors
+from attention_ref.commands import (
+    ask,
+    check,
+    convert,
+    diagnose,
+    doctor,
+    explain,
+    inspect,
+    laws,
+    listing,
+    peers,
+    vectors,
+    verify,
+)
 from attention_ref.commands.command import INTERRUPTED, PROGRAM, USAGE
 
 EXAMPLES = """\
@@ -48,6 +61,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, diagnose, ask, laws, listing, explain, peers, vectors, doctor):
+    for each in (check, diagnose, ask, laws, listing, explain, peers, vectors, inspect, convert, verify, doctor):
         each.add(commands)
     return parser

@@ -32,12 +32,12 @@ def room(framework: str, *more: str) -> Law:
 
 LAWS = {
     "": Law(DOOR | {"attention_ref.commands"}, OURS),
-    "commands": Law(DOOR, OURS),
+    "commands": Law(DOOR, OURS | {"numpy", "torch", "transformers"}),
     "spec": Law(),
     "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
     "generation": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
-    "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
+    "weights": Law({"numpy", "attention_ref.spec"}, {"ml_dtypes", "safetensors"}),
     "numpy": room("numpy", "ml_dtypes", "threadpoolctl"),
     "torch": room("torch"),
     "keras": room("keras"),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from attention_ref import weights
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, Rotary, RotaryScaling
-from tests.families.family import biases, third_rows, translate, within
+from attention_ref.spec.errors import SpecificationError
+from attention_ref.spec.parameters import parameters
+from attention_ref.weights.layouts.layout import arrange
+from attention_ref.weights.layouts.parts import biases
+from attention_ref.weights.layouts.rules import SideBySide
 from tests.families.specification import Specification
 
 torch = pytest.importorskip("torch")
@@ -27,33 +33,6 @@ ACTIVATIONS = {
     "gelu_tanh": partial(functional.gelu, approximate="tanh"),
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "silu": functional.silu,
-}
-PACKED = {
-    f"{name}.{leaf}": (third_rows(i), f"in_proj_{theirs}")
-    for i, name in enumerate(("query", "key", "value"))
-    for leaf, theirs in (("kernel", "weight"), ("bias", "bias"))
-} | {"output": "out_proj"}
-APART = PACKED | {f"{name}.kernel": f"{name[0]}_proj_weight" for name in ("query", "key", "value")}
-FEEDFORWARD = {"feedforward.input": "linear1", "feedforward.output": "linear2"}
-ENCODER_LAYER = {
-    **within("self_attention", "self_attn", PACKED),
-    "self_attention_norm": "norm1",
-    "feedforward_norm": "norm2",
-    **FEEDFORWARD,
-}
-DECODER_LAYER = {
-    **within("self_attention", "self_attn", PACKED),
-    **within("cross_attention", "multihead_attn", PACKED),
-    "self_attention_norm": "norm1",
-    "cross_attention_norm": "norm2",
-    "feedforward_norm": "norm3",
-    **FEEDFORWARD,
-}
-TRANSFORMER = {
-    **within("encoder.blocks.*", "encoder.layers.*", ENCODER_LAYER),
-    **within("decoder.blocks.*", "decoder.layers.*", DECODER_LAYER),
-    "encoder.norm": "encoder.norm",
-    "decoder.norm": "decoder.norm",
 }
 
 
@@ -82,6 +61,24 @@ def random_array(*shape: int) -> np.ndarray:
 def hidden(lengths: np.ndarray, length: int) -> Any:
     """PyTorch's mask of padding: True is hidden."""
     return torch.from_numpy(np.arange(length) >= lengths[:, None])
+
+
+def read(layer: str, arrays: dict[str, np.ndarray], config: Any, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Read a layer, see that it has this configuration, and write it again, bit by bit."""
+    made, params = weights.read_layer(layer, arrays, **options)
+    assert made == config
+    written, again = weights.write_layer(layer, made, params)
+    assert all(options.get(name, value) == value for name, value in again.items())
+    assert set(written) == {name if name in written else name.split("/", 1)[1] for name in arrays}
+    for name, array in arrays.items():
+        same = written[name if name in written else name.split("/", 1)[1]]
+        assert (same.shape, same.tobytes()) == (array.shape, array.tobytes())
+    return made, params
+
+
+def read_options(order: str, activation: str) -> dict[str, Any]:
+    """The options that the tensors do not show."""
+    return {"nhead": HEADS, "activation": activation, "layer_norm_eps": EPS, "norm_first": order == "pre"}
 
 
 def assert_same(actual: np.ndarray, expected: Any) -> None:
@@ -122,7 +119,7 @@ def torch_options(order: str, activation: str, bias: bool) -> dict[str, Any]:
 def test_encoder_layer(activation: str, order: str, bias: bool, build: Build) -> None:
     theirs = random_module(nn.TransformerEncoderLayer(**torch_options(order, activation, bias)))
     config = block_config(order, activation, bias, cross=False)
-    ours = build(config, translate(config, state(theirs), ENCODER_LAYER)[0])
+    ours = build(*read("torch.nn.TransformerEncoderLayer", state(theirs), config, **read_options(order, activation)))
     array = random_array(2, 5, MODEL)
     expected = theirs(torch.from_numpy(array), src_key_padding_mask=hidden(LENGTHS, 5))
     assert_same(ours(array, key_lengths=LENGTHS), expected)
@@ -134,7 +131,7 @@ def test_encoder_layer(activation: str, order: str, bias: bool, build: Build) ->
 def test_decoder_layer(activation: str, order: str, bias: bool, build: Build) -> None:
     theirs = random_module(nn.TransformerDecoderLayer(**torch_options(order, activation, bias)))
     config = block_config(order, activation, bias, cross=True)
-    ours = build(config, translate(config, state(theirs), DECODER_LAYER)[0])
+    ours = build(*read("torch.nn.TransformerDecoderLayer", state(theirs), config, **read_options(order, activation)))
     array, memory = random_array(2, 4, MODEL), random_array(2, 5, MODEL)
     expected = theirs(
         torch.from_numpy(array),
@@ -158,9 +155,6 @@ def test_transformer(order: str, build: Build) -> None:
         encoder_stack=StackConfig(embedding=EmbeddingConfig(), blocks=(encoding,) * 2, norm=norm),
         decoder_stack=StackConfig(embedding=EmbeddingConfig(), blocks=(decoding,) * 3, norm=norm),
     )
-    tensors = state(theirs)
-    parameters, read = translate(config, tensors, TRANSFORMER)
-    assert read == set(tensors)
     source, target = random_array(2, 5, MODEL), random_array(2, 4, MODEL)
     expected = theirs(
         torch.from_numpy(source),
@@ -170,7 +164,7 @@ def test_transformer(order: str, build: Build) -> None:
         memory_key_padding_mask=hidden(LENGTHS, 5),
         tgt_key_padding_mask=hidden(TARGET_LENGTHS, 4),
     )
-    ours = build(config, parameters)
+    ours = build(*read("torch.nn.Transformer", state(theirs), config, **read_options(order, "gelu")))
     assert_same(ours(source, target, lengths=LENGTHS, target_lengths=TARGET_LENGTHS), expected)
 
 
@@ -179,7 +173,7 @@ def test_transformer(order: str, build: Build) -> None:
 def test_torch_attention(bias: bool, memory: int | None, build: Build) -> None:
     theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, bias=bias, kdim=memory, vdim=memory, batch_first=True))
     config = AttentionConfig(model=MODEL, heads=HEADS, memory_size=memory, **biases(bias))
-    ours = build(config, translate(config, state(theirs), APART if memory else PACKED)[0])
+    ours = build(*read("torch.nn.MultiheadAttention", state(theirs), config, num_heads=HEADS))
     query, key = random_array(2, 4, MODEL), random_array(2, 5, memory or MODEL)
     value = key[::-1].copy()
     mask = random_array(4, 5) > -0.5
@@ -209,9 +203,13 @@ X_TRANSFORMERS = {
 """Of one block: its layers are attention and feed-forward in turn."""
 
 
-def half_of_rows(index: int) -> Any:
-    """One of two kernels, one below the other."""
-    return lambda array, shape: np.split(array, 2, axis=0)[index].T.reshape(shape)
+def translate(config: Any, arrays: dict[str, np.ndarray], table: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Our parameters, of the tensors of a library without a layout."""
+    found = {}
+    for source in arrange(table, parameters(config)):
+        made = source.rule.read(arrays[source.name], source.parameters)
+        found |= dict(zip(source.ours, made, strict=True))
+    return found
 
 
 def x_transformers_model(stack: str, gain: str, feedforward: dict[str, Any], layers: Any) -> tuple[Any, dict[str, Any]]:
@@ -240,11 +238,7 @@ def x_transformers_config(causal: bool, attention: dict[str, Any], gated: bool, 
 
 def test_x_transformers_rotary(build: Build) -> None:
     """Interleaved, on half of each head; grouped heads; gated feed-forward; RMSNorm. Its NTK scaling is ours."""
-    rows = {
-        f"{name}.{leaf}": (half_of_rows(i), f"attn_layers.layers.1.1.ff.0.proj.{theirs}")
-        for i, name in enumerate(("input", "gate"))
-        for leaf, theirs in (("kernel", "weight"), ("bias", "bias"))
-    }
+    rows = {"input+gate": SideBySide("attn_layers.layers.1.1.ff.0.proj", transposed=True)}
     options = {"rotary_pos_emb": True, "rotary_emb_dim": 4, "rotary_base_rescale_factor": 3.0}
     options |= {"ff_glu": True, "ff_swish": True, "attn_kv_heads": 1, "use_rmsnorm": True, "attn_dim_head": 4}
     theirs, table = x_transformers_model(
@@ -255,7 +249,7 @@ def test_x_transformers_rotary(build: Build) -> None:
     config = x_transformers_config(True, {"heads": 2, "kv_heads": 1, "rotary": rotary}, True, norm)
     tokens = np.random.default_rng(2).integers(0, 11, (2, 6))
     expected = theirs(torch.from_numpy(tokens))
-    ours = build(config, translate(config, state(theirs), table)[0])(tokens)
+    ours = build(config, translate(config, state(theirs), table))(tokens)
     np.testing.assert_allclose(ours, expected.detach(), atol=1e-6)  # its softmax and frequencies are float32
 
 
@@ -271,19 +265,17 @@ def test_x_transformers_alibi(build: Build) -> None:
     tokens = np.random.default_rng(2).integers(0, 11, (2, 6))
     real = ~hidden(LENGTHS, 6)
     expected = theirs(torch.from_numpy(tokens), mask=real)[real]
-    ours = build(config, translate(config, state(theirs), table)[0])
+    ours = build(config, translate(config, state(theirs), table))
     # its softmax is float32
     np.testing.assert_allclose(ours(tokens, lengths=LENGTHS)[real.numpy()], expected.detach(), atol=1e-6)
 
 
 def random_layer(layer: Any, *arrays: np.ndarray) -> dict[str, np.ndarray]:
-    """Build a Keras layer, give every weight random values, and give them by `part.leaf`."""
+    """Build a Keras layer, give every weight random values, and give them by path."""
     layer(*arrays)
-    weights = [random_array(*weight.shape, 1)[..., 0] for weight in layer.weights]
-    layer.set_weights(weights)
-    paths = ["/".join(weight.path.split("/")[-2:]) for weight in layer.weights]
-    names = [path.replace("/", ".").replace("attention_output", "output") for path in paths]
-    return dict(zip(names, weights, strict=True))
+    values = [random_array(*weight.shape, 1)[..., 0].astype(weight.dtype) for weight in layer.weights]
+    layer.set_weights(values)
+    return dict(zip([weight.path for weight in layer.weights], values, strict=True))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -292,14 +284,16 @@ def test_keras_attention(causal: bool, bias: bool, build: Build) -> None:
     keras = pytest.importorskip("keras")
     query, memory = random_array(2, 4, MODEL), random_array(2, 5, 6)
     layer = keras.layers.MultiHeadAttention(3, 4, value_dim=5, use_bias=bias, output_shape=7, dtype="float64")
-    parameters = random_layer(layer, query, memory)
+    arrays = random_layer(layer, query, memory)
     config = AttentionConfig(
         model=MODEL, heads=3, head_size=4, value_size=5, memory_size=6, output_size=7, causal=causal, **biases(bias)
     )
     mask = random_array(2, 4, 5) > -0.5
     mask[..., 0] = True
     expected = layer(query, memory, attention_mask=mask, use_causal_mask=causal)
-    assert_same(build(config, parameters)(query, memory, mask=mask[:, None]), expected)
+    options = {**layer.get_config(), "causal": causal}
+    ours = build(*read("keras.layers.MultiHeadAttention", arrays, config, **options))
+    assert_same(ours(query, memory, mask=mask[:, None]), expected)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -308,6 +302,43 @@ def test_keras_grouped_attention(bias: bool, build: Build) -> None:
     query, memory = random_array(2, 4, MODEL), random_array(2, 5, MODEL)
     # a head size of 4 makes the scale exact, which Keras rounds to float32 in every dtype
     layer = keras.layers.GroupQueryAttention(4, 4, 2, use_bias=bias, dtype="float64")
-    parameters = random_layer(layer, query, memory)
+    arrays = random_layer(layer, query, memory)
     config = AttentionConfig(model=MODEL, heads=4, kv_heads=2, head_size=4, **biases(bias))
-    assert_same(build(config, parameters)(query, memory), layer(query, memory))
+    ours = build(*read("keras.layers.GroupQueryAttention", arrays, config, **layer.get_config()))
+    assert_same(ours(query, memory), layer(query, memory))
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("crosses", [False, True])
+def test_keras_hub_block(crosses: bool, order: str, build: Build) -> None:
+    library = pytest.importorskip("keras_hub")
+    kind = library.layers.TransformerDecoder if crosses else library.layers.TransformerEncoder
+    layer = kind(HIDDEN, HEADS, layer_norm_epsilon=EPS, normalize_first=order == "pre", activation="silu")
+    array, memory = random_array(2, 4, MODEL), random_array(2, 5, MODEL)
+    given = (array, memory) if crosses else (array,)
+    arrays = random_layer(layer, *given)
+    config = replace(block_config(order, "silu", True, cross=crosses), dropout=0.0)
+    names = ("attention", "cross_attention") if crosses else ("attention",)
+    sized = {name: replace(getattr(config, name), head_size=MODEL // HEADS) for name in names}
+    name = f"keras_hub.layers.{kind.__name__}"
+    ours = build(*read(name, arrays, replace(config, **sized), **layer.get_config()))
+    actual = ours(*(each.astype(np.float32).astype(np.float64) for each in given))
+    np.testing.assert_allclose(actual, np.asarray(layer(*given)), atol=1e-4)  # it computes in float32
+
+
+def test_what_a_layer_has_and_we_do_not_compute_is_refused() -> None:
+    """All in one error, by name."""
+    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, add_bias_kv=True))
+    with pytest.raises(SpecificationError) as error:
+        weights.read_layer("torch.nn.MultiheadAttention", state(theirs), num_heads=2, add_zero_attn=True, haeds=3)
+    for text in ("bias_k: add_bias_kv is not supported", "add_zero_attn is True", "haeds is not known"):
+        assert text in str(error.value)
+    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, kdim=3, vdim=5))
+    with pytest.raises(SpecificationError, match="kdim is 3 and vdim 5"):
+        weights.read_layer("torch.nn.MultiheadAttention", state(theirs), num_heads=2)
+    layer = nn.TransformerEncoderLayer(MODEL, HEADS, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1, nn.LayerNorm(MODEL, eps=0.1))
+    with pytest.raises(SpecificationError, match="norm_eps, the eps of the norm at the end, is missing"):
+        weights.read_layer("torch.nn.TransformerEncoder", state(encoder), nhead=2)
+    config, _ = weights.read_layer("torch.nn.TransformerEncoder", state(encoder), nhead=2, norm_eps=0.1)
+    assert (config.norm, config.blocks[0].norm.eps) == (Norm("layer", eps=0.1), 1e-5)

@@ -27,7 +27,7 @@ from attention_ref.spec.positions import (
     rotary_frequencies,
     sinusoidal_positions,
 )
-from tests.families.llama import rotary
+from attention_ref.weights.layouts.parts import rotary
 from tests.families.peer import only_float64
 
 
@@ -75,7 +75,7 @@ def test_rotary_frequencies(scaling: dict[str, Any], dimension: int, base: float
     )
     with only_float64():
         expected, amplitude = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](config, "cpu")
-    ours = rotary(config, dimension)
+    ours = rotary(config.rope_parameters, dimension, config.max_position_embeddings)
     np.testing.assert_allclose(rotary_frequencies(dimension, ours), expected.numpy(), rtol=1e-13)
     assert rotary_amplitude(ours) == pytest.approx(amplitude, rel=1e-15)
 

@@ -1,6 +1,8 @@
-"""The one parameter tree: made, checked, saved and loaded without any framework."""
+"""The one parameter tree: made, checked, saved and loaded, and read from released models, without any framework."""
 
+from attention_ref.weights.checkpoint import read, write
 from attention_ref.weights.files import load, save
+from attention_ref.weights.layers import read_layer, write_layer
 from attention_ref.weights.tree import check, init
 
-__all__ = ["check", "init", "load", "save"]
+__all__ = ["check", "init", "load", "read", "read_layer", "save", "write", "write_layer"]

@@ -24,7 +24,7 @@ def random_inputs(family: Family, config: Any, seed: int) -> Inputs:
     """Make two sequences, images or sounds; the second sequence is shorter."""
     generator = np.random.default_rng(seed)
     if family.inputs == "image":
-        image = generator.normal(size=(2, *config.image_size, config.num_channels))
+        image = generator.normal(size=(2, *_sides(config.image_size), config.num_channels))
         return Inputs({"pixel_values": image.transpose(0, 3, 1, 2)}, (image,), {})
     if family.inputs == "sound":
         sound = generator.normal(size=(2, 2 * config.max_source_positions, config.num_mel_bins))
@@ -47,6 +47,10 @@ def random_inputs(family: Family, config: Any, seed: int) -> Inputs:
         theirs |= {"decoder_input_ids": target, "decoder_attention_mask": real}
         return Inputs(theirs, (tokens, target), {**options, "target_lengths": TARGET_LENGTHS})
     return Inputs(theirs, ours, options)
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    return tuple(size) if isinstance(size, list | tuple) else (size, size)
 
 
 def _tokens(generator: Any, config: Any, lengths: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:

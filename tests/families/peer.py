@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,7 +15,7 @@ import transformers
 from tests.families.family import Family
 
 COMPUTED = "embed_positions.weight"
-"""Tables that a model may compute for itself and mark as not trained: they stay as they are."""
+"""Tables that Marian computes for itself and does not save: they stay as they are."""
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def only_float64() -> Iterator[None]:
 
 
 class Peer:
-    """A model of `transformers`: `config`, `state` (its tensors by name), and what it answers."""
+    """A model of `transformers`: its `config`, its files, and what it answers."""
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
@@ -44,23 +45,19 @@ class Peer:
             module.weight = torch.nn.Parameter(module.weight.detach().clone())
         self.config = self.model.config
         self._fill(torch.Generator().manual_seed(seed))
-        tensors = self.model.state_dict()
-        self.state = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-        self.places = {name: tensor.data_ptr() for name, tensor in tensors.items()}
 
     def _fill(self, generator: torch.Generator) -> None:
-        trained = {name: tensor.requires_grad for name, tensor in self.model.named_parameters(remove_duplicate=False)}
         for name, tensor in self.model.state_dict().items():
-            if name.endswith(COMPUTED) and not trained.get(name, False):
+            if self.config.model_type == "marian" and name.endswith(COMPUTED):
                 continue
             values = 0.3 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             is_gain = tensor.ndim == 1 and name.endswith("weight")
             tensor.copy_(values + is_gain)
 
-    def unread(self, read: set[str]) -> list[str]:
-        """Name the tensors that were not read, under this or any other name."""
-        seen = {self.places[name] for name in read}
-        return [name for name, place in self.places.items() if place not in seen]
+    def save(self, folder: Path) -> Path:
+        """Save it as `transformers` does."""
+        self.model.save_pretrained(folder)
+        return folder
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Give what the model answers and, where it has an encoder, what the encoder gives."""

@@ -1,0 +1,69 @@
+"""`attention-ref convert`: write a checkpoint as one of another family, where that can express the same model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, show
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser of `attention-ref`."""
+    parser = command(commands, "convert", run, "write a checkpoint as one of another family")
+    parser.add_argument("source", metavar="SRC", help="a folder with config.json, or a file that weights.save wrote")
+    parser.add_argument("target", metavar="DST", help="the folder to write, or a .safetensors file")
+    parser.add_argument(
+        "--to", metavar="FAMILY", required=True, help="the model_type to write, or attention_ref for our own format"
+    )
+    parser.add_argument("--dtype", metavar="DTYPE", help="of the tensors; as they are stored by default")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert; the exit code is 1 where the family cannot express the model."""
+    from attention_ref import weights
+    from attention_ref.spec.errors import SpecificationError
+
+    source = Path(options.source)
+    try:
+        if source.is_dir():
+            config, params = weights.read(source, options.dtype, progress=progress())
+        else:
+            config, params = _loaded(source, options.dtype)
+        if options.to == "attention_ref":
+            weights.save(options.target, config, params)
+        else:
+            weights.write(options.target, config, params, options.to, keys=_tokens(source))
+    except SpecificationError as error:
+        show(str(error))
+        return DIFFERS
+    show(f"{options.target}: {options.to}, {len(params)} parameters")
+    return CONFORMS
+
+
+def progress() -> Any:
+    """What counts the tensors on a terminal; nothing where no terminal reads it."""
+    from attention_ref.commands.terminal import counter
+
+    count = counter(str)
+    return None if count is None else lambda done, total: count(done, total, "tensors")
+
+
+def _loaded(source: Path, dtype: str | None) -> Any:
+    from attention_ref import weights
+    from attention_ref.conformance import UsageError
+
+    if not source.is_file():
+        raise UsageError(f"{source} is no folder and no file")
+    config, params = weights.load(source)
+    return config, {name: array if dtype is None else array.astype(dtype) for name, array in params.items()}
+
+
+def _tokens(source: Path) -> dict[str, Any]:
+    """The keys that say what tokens mean, which no configuration of ours has."""
+    if not source.is_dir():
+        return {}
+    keys = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in keys.items() if name.endswith("_token_id")}

@@ -1,0 +1,40 @@
+"""The families of released models that are read and written, one file for each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from attention_ref.weights.layouts.layout import Layout
+
+FILES = {
+    "bart": "bart",
+    "bert": "bert",
+    "bloom": "bloom",
+    "distilbert": "distilbert",
+    "gemma": "gemma",
+    "gemma2": "gemma",
+    "gemma3_text": "gemma",
+    "gpt2": "gpt2",
+    "gpt_neox": "gpt_neox",
+    "gptj": "gptj",
+    "llama": "llama",
+    "marian": "bart",
+    "mbart": "bart",
+    "mistral": "mistral",
+    "opt": "opt",
+    "phi": "phi",
+    "qwen2": "qwen",
+    "qwen3": "qwen",
+    "roberta": "bert",
+    "t5": "t5",
+    "vit": "vit",
+    "whisper": "whisper",
+}
+"""The file of each family by its `model_type`."""
+
+
+def family(name: str) -> Layout:
+    """The layout of a family, by its `model_type`; a `KeyError` for a family that is not known."""
+    module = import_module(f"attention_ref.weights.layouts.{FILES[name]}")
+    layouts: tuple[Layout, ...] = getattr(module, "LAYOUTS", None) or (module.LAYOUT,)
+    return next(layout for layout in layouts if layout.name == name)

@@ -1,0 +1,175 @@
+"""What the configurations of several families have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attention_ref.spec.architecture import HeadConfig, ModelConfig
+from attention_ref.spec.config import Rotary, RotaryScaling
+from attention_ref.weights.layouts.keys import ABSENT, MOST_LAYERS, Key, Keys, Values
+from attention_ref.weights.layouts.layout import Architecture
+
+DECODER, ENCODER = "decoder_stack", "encoder_stack"
+BLOCK = f"{DECODER}.blocks.0"
+TIED = "head.tied"
+MASKS = {
+    r"attn\.(masked_)?bias": "the causal mask, which is computed",
+    r"attention\.(masked_)?bias": "the causal mask, which is computed",
+    r"rotary_emb\.inv_freq": "the rotary frequencies, which are computed",
+    r"position_ids": "the numbers 0, 1, 2, ...",
+}
+"""Tensors that older files contain beside the parameters."""
+
+SCALINGS = {
+    "linear": {"factor": "factor"},
+    "llama3": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "low_frequency_factor": "low_freq_factor",
+        "high_frequency_factor": "high_freq_factor",
+    },
+    "yarn": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "slow_rotations": "beta_slow",
+        "fast_rotations": "beta_fast",
+        "attention_factor": "attention_factor",
+    },
+}
+"""The kinds of rotary scaling, their fields in `RotaryScaling` and their keys in `rope_parameters`."""
+
+
+def count(stack: str) -> Callable[[ModelConfig], Any]:
+    """The number of blocks of a stack."""
+
+    def blocks(config: ModelConfig) -> Any:
+        found = getattr(config, stack)
+        return len(found.blocks) if found is not None else ABSENT
+
+    return blocks
+
+
+def layers(stack: str, default: Any = ABSENT) -> Key:
+    """The key that says how many blocks a stack has."""
+    return Key(count(stack), default, largest=MOST_LAYERS)
+
+
+def biases(projections: bool, output: bool | None = None) -> dict[str, Any]:
+    """The biases of query, key and value, and that of the output."""
+    names = ("query_bias", "key_bias", "value_bias")
+    return {**dict.fromkeys(names, projections), "output_bias": projections if output is None else output}
+
+
+def attention_names(query: str, key: str, value: str, output: str) -> dict[str, str]:
+    """The projections of an attention by name."""
+    return {"query": query, "key": key, "value": value, "output": output}
+
+
+def rotary(
+    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: float | None = None
+) -> Rotary:
+    """The rotary positions of `rope_parameters`, or of the older `rope_scaling`.
+
+    Arguments:
+        rope: that object.
+        head_size: d.
+        length: `max_position_embeddings`, from which a scaling starts that names no other length.
+        theta: of an older file, which has it beside it, or the family's own.
+        share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
+
+    Raises:
+        ValueError: for a key or a kind that we do not compute.
+    """
+    left = {name: value for name, value in rope.items() if value is not None}
+    older = left.pop("type", "default")
+    kind = left.pop("rope_type", older)
+    base = left.pop("rope_theta", 10000.0 if theta is None else theta)
+    part = left.pop("partial_rotary_factor", 1.0 if share is None else share)
+    if share is None and part != 1.0:
+        raise ValueError(f"partial_rotary_factor is {part}; this family rotates whole heads")
+    scaling = None
+    if kind in SCALINGS:
+        names = SCALINGS[kind]
+        if "original_length" in names:
+            left.setdefault("original_max_position_embeddings", length)
+            if left["original_max_position_embeddings"] is None:
+                raise ValueError(f"rope_type {kind} needs original_max_position_embeddings")
+        known = {ours: left.pop(theirs) for ours, theirs in names.items() if theirs in left}
+        scaling = RotaryScaling(kind=kind, **known)
+    elif kind != "default":
+        raise ValueError(f"rope_type is {kind!r}; supported are default, {', '.join(SCALINGS)}")
+    if left.get("truncate") is True:
+        del left["truncate"]
+    if left:
+        raise ValueError(f"rope_parameters: {', '.join(sorted(map(str, left)))} not supported with rope_type {kind}")
+    dimension = int(head_size * part)
+    return Rotary(base=base, dimension=None if dimension == head_size else dimension, scaling=scaling)
+
+
+def rope_of(config: ModelConfig, block: int = 0) -> Any:
+    """`rope_parameters` of our configuration."""
+    stack = config.decoder_stack
+    attention = stack.blocks[block].attention if stack is not None else None
+    if attention is None or attention.rotary is None:
+        return ABSENT
+    code = attention.rotary
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": code.base}
+    if code.dimension is not None:
+        rope["partial_rotary_factor"] = code.dimension / attention.sizes.head
+    if code.scaling is not None and code.scaling.kind in SCALINGS:
+        fields = SCALINGS[code.scaling.kind].items()
+        rope |= {"rope_type": code.scaling.kind}
+        given = {theirs: getattr(code.scaling, ours) for ours, theirs in fields}
+        rope |= {theirs: value for theirs, value in given.items() if value is not None}
+    return rope
+
+
+ROPE: Keys = {
+    "rope_parameters": Key(rope_of, default=None),
+    "rope_scaling": Key(lambda config: ABSENT, default=None),
+    "rope_theta": Key(lambda config: ABSENT, default=None),
+    "partial_rotary_factor": Key(lambda config: ABSENT, default=None),
+}
+"""The keys of rotary positions; a file has the first, or the others."""
+
+
+def partial_rope_of(config: ModelConfig) -> Any:
+    """`rope_parameters` of a family that rotates a part of each head, which is always said."""
+    rope = rope_of(config)
+    return rope if rope is ABSENT else {"partial_rotary_factor": 1.0, **rope}
+
+
+PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=None)}
+"""The keys of rotary positions of a part of each head."""
+
+
+def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
+    """The rotary positions of the keys `ROPE`, with the family's own base and share."""
+    beside = {"partial_rotary_factor": values.partial_rotary_factor}
+    rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
+    theta = theta if values.rope_theta is None else values.rope_theta
+    return rotary(rope, head_size, values.max_position_embeddings, theta, share)
+
+
+def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:
+    """The head of a decoder: scores of the vocabulary, or of classes at the last place, or none."""
+    if kind == "language":
+        return HeadConfig(kind="language", size=values.vocab_size, tied=values.tie_word_embeddings, **language)
+    return HeadConfig(kind="classifier", size=values.num_labels, place="last") if kind == "classifier" else None
+
+
+def decoder_classes(name: str, prefix: str, head: str = "lm_head", causal: str = "ForCausalLM") -> dict[str, Any]:
+    """The classes of a decoder: its stack alone, the language model, the classifier.
+
+    Arguments:
+        name: what their names begin with.
+        prefix: of the stack's tensors within the others.
+        head: the projection of the language model.
+        causal: what the name of the language model ends with.
+    """
+    return {
+        f"{name}{causal}": Architecture("language", {"head": head}, prefix),
+        f"{name}ForSequenceClassification": Architecture("classifier", {"head": "score"}, prefix),
+        f"{name}Model": Architecture("none"),
+    }

@@ -1,0 +1,152 @@
+"""Rules between one tensor of a released model and the parameters of ours that it contains, each in both directions.
+
+Our kernels are input-first with an axis for heads, `(m,h,d)`, biases are `(h,d)`. `write` is the exact inverse of
+`read`: no rule changes a number, only where it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attention_ref.spec.parameters import Parameter
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A tensor or a module, by `name`, that is laid out in one way; without more, as ours is."""
+
+    name: str
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """The shape of their tensor."""
+        return parameters[0].shape
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Our parameters, of their tensor."""
+        return [array.reshape(parameters[0].shape)]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Their tensor, of our parameters."""
+        return arrays[0].reshape(self.shape(parameters))
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """A kernel `(inputs, outputs)` and a bias `(outputs,)`, without an axis for heads (GPT-2's Conv1D)."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(i,o)` of a kernel, `(o)` of a bias."""
+        return _matrix(parameters[0])
+
+
+@dataclass(frozen=True)
+class Linear(Rule):
+    """A kernel `(outputs, inputs)` and a bias `(outputs,)`, as in `torch.nn.Linear`; a table or gain as it is."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(o,i)` of a kernel, `(o)` of a bias."""
+        matrix = _matrix(parameters[0])
+        return matrix[::-1] if parameters[0].kind == "kernel" else matrix
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Transpose, then split heads."""
+        turned = array.T if parameters[0].kind == "kernel" else array
+        return [turned.reshape(parameters[0].shape)]  # (o,i) to (i,o), then (m,h,d) or (h,v,m)
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Merge heads, then transpose."""
+        matrix = arrays[0].reshape(_matrix(parameters[0]))
+        return matrix.T if parameters[0].kind == "kernel" else matrix
+
+
+@dataclass(frozen=True)
+class Convolution(Rule):
+    """A kernel `(m, channels, *window)`, as in `torch.nn.Conv1d` and `Conv2d`; ours is `(*window, channels, m)`."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(m,c,*window)` of a kernel, `(m)` of a bias."""
+        shape = parameters[0].shape
+        return (shape[-1], shape[-2], *shape[:-2]) if len(shape) > 1 else shape
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Move the window to the front and the output to the back."""
+        return [np.moveaxis(array, (0, 1), (-1, -2)) if parameters[0].kind == "kernel" else array]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Move the output to the front and the window to the back."""
+        return np.moveaxis(arrays[0], (-1, -2), (0, 1)) if parameters[0].kind == "kernel" else arrays[0]
+
+
+@dataclass(frozen=True)
+class Leading(Rule):
+    """The same tensor behind `ones` axes of size 1."""
+
+    ones: int = 1
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """Ones, then our shape."""
+        return (1,) * self.ones + parameters[0].shape
+
+
+@dataclass(frozen=True)
+class SideBySide(Rule):
+    """Several kernels joined along their outputs, `(i, o1 + o2 + ...)` (GPT-2's queries, keys and values)."""
+
+    transposed: bool = False
+    """Whether the joined kernel is `(outputs, inputs)`, as in `torch.nn.MultiheadAttention`."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(i,o)` or `(o,i)` of the joined kernel, `(o)` of the joined bias."""
+        shape = (*_matrix(parameters[0])[:-1], sum(_matrix(parameter)[-1] for parameter in parameters))
+        return shape[::-1] if self.transposed else shape
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Split along the outputs."""
+        ends = np.cumsum([_matrix(parameter)[-1] for parameter in parameters])
+        parts = np.split(array.T if self.transposed else array, ends[:-1], axis=-1)
+        return [part.reshape(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join along the outputs."""
+        parts = [array.reshape(_matrix(parameter)) for array, parameter in zip(arrays, parameters, strict=True)]
+        joined = np.concatenate(parts, axis=-1)
+        return joined.T if self.transposed else joined
+
+
+@dataclass(frozen=True)
+class WithinHeads(Rule):
+    """Queries, keys and values of the first head, then those of the second, and so on: `(h * 3 * d, i)`
+    (GPT-NeoX, BLOOM).
+    """
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(h * 3 * d, i)` of the joined kernel, `(h * 3 * d)` of the joined bias."""
+        matrix = _matrix(parameters[0])
+        return (len(parameters) * matrix[-1], *matrix[:-1])
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Split within each head."""
+        heads, size = parameters[0].shape[-2:]
+        packed = array.reshape(heads, len(parameters), size, *array.shape[1:])  # (h,3,d,m), or (h,3,d) of a bias
+        return [np.moveaxis(packed[:, i], -1, 0) if array.ndim > 1 else packed[:, i] for i in range(len(parameters))]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join within each head."""
+        parts = [np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays]  # (h,d,m), or (h,d)
+        return np.stack(parts, axis=1).reshape(self.shape(parameters))
+
+
+def _matrix(parameter: Parameter) -> Shape:
+    """The shape of a kernel as a matrix `(i,o)`, of a bias as a vector `(o)`, of everything else as it is."""
+    if parameter.kind == "kernel":
+        inputs = parameter.inputs
+        return (math.prod(parameter.shape[:inputs]), math.prod(parameter.shape[inputs:]))
+    return (math.prod(parameter.shape),) if parameter.kind == "bias" else parameter.shape

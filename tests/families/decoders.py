@@ -1,0 +1,136 @@
+"""GPT-2, GPT-J, GPT-NeoX, Phi, OPT and BLOOM."""
+
+from __future__ import annotations
+
+from tests.families.family import Family
+
+ACTIVATIONS = ("relu", "gelu", "gelu_new", "quick_gelu", "silu", "gelu_pytorch_tanh")
+EPS = (1e-12, 1e-6, 1e-3, 1e-2, 0.3)
+BOTH = (True, False)
+
+_PHI = {
+    "vocab_size": 19,
+    "hidden_size": 16,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "layer_norm_eps": 1e-2,
+    "max_position_embeddings": 9,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 60.0, "partial_rotary_factor": 0.5},
+}
+_OPT = {
+    "vocab_size": 19,
+    "hidden_size": 8,
+    "word_embed_proj_dim": 8,
+    "ffn_dim": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 9,
+}
+_TOKENS = {"bos_token_id": 1, "eos_token_id": 2}
+_GPT2 = {"vocab_size": 19, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 7, "layer_norm_epsilon": 1e-2}
+_GPT2 |= _TOKENS
+_GPTJ = {**_GPT2, "n_embd": 16, "rotary_dim": 4}
+_NEOX = {
+    "vocab_size": 19,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 9,
+    "layer_norm_eps": 1e-2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 77.0, "partial_rotary_factor": 0.5},
+}
+_BLOOM = {"vocab_size": 19, "hidden_size": 12, "n_layer": 2, "n_head": 3, "layer_norm_epsilon": 1e-2}
+_PARTS = tuple(
+    {**kind, "rope_theta": theta, "partial_rotary_factor": part}
+    for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
+    for theta in (60.0, 1e4)
+    for part in (0.25, 0.5, 1.0)
+)
+
+_VARIED_GPT2 = {
+    "n_head": (1, 2, 4),
+    "n_layer": (1, 3),
+    "n_inner": (None, 6),
+    "activation_function": ACTIVATIONS,
+    "layer_norm_epsilon": EPS,
+    "tie_word_embeddings": BOTH,
+}
+_VARIED_NEOX = {
+    "num_attention_heads": (1, 2),
+    "num_hidden_layers": (1, 3),
+    "hidden_act": ACTIVATIONS,
+    "layer_norm_eps": EPS,
+    "tie_word_embeddings": BOTH,
+    "rope_parameters": _PARTS,
+}
+
+FAMILIES = (
+    Family("gpt2-classifier", "GPT2ForSequenceClassification", {**_GPT2, "num_labels": 3, "pad_token_id": 1}),
+    Family(
+        "gpt2",
+        "GPT2LMHeadModel",
+        _GPT2,
+        varied={**_VARIED_GPT2, "scale_attn_by_inverse_layer_idx": BOTH, "scale_attn_weights": BOTH},
+    ),
+    Family(
+        "gpt2-scales",
+        "GPT2LMHeadModel",
+        {
+            **_GPT2,
+            "n_inner": 6,
+            "activation_function": "relu",
+            "scale_attn_by_inverse_layer_idx": True,
+            "scale_attn_weights": False,
+            "tie_word_embeddings": False,
+        },
+    ),
+    Family("gpt2-stack", "GPT2Model", _GPT2, output="last_hidden_state"),
+    Family("gptj", "GPTJForCausalLM", {**_GPTJ, "n_inner": 6}, varied={**_VARIED_GPT2, "rotary_dim": (2, 4)}),
+    Family(
+        "neox",
+        "GPTNeoXForCausalLM",
+        _NEOX,
+        varied={**_VARIED_NEOX, "use_parallel_residual": BOTH, "attention_bias": BOTH},
+    ),
+    Family(
+        "neox-sequential",
+        "GPTNeoXForCausalLM",
+        {**_NEOX, "use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new"},
+    ),
+    Family("phi", "PhiForCausalLM", _PHI, varied={**_VARIED_NEOX, "num_key_value_heads": (None, 1)}),
+    # it puts padding at the position before the first
+    Family(
+        "opt",
+        "OPTForCausalLM",
+        _OPT,
+        padding=False,
+        varied={
+            "num_attention_heads": (1, 2, 4),
+            "num_hidden_layers": (1, 3),
+            "activation_function": ACTIVATIONS,
+            "do_layer_norm_before": BOTH,
+            "_remove_final_layer_norm": BOTH,
+            "enable_bias": BOTH,
+            "tie_word_embeddings": BOTH,
+        },
+    ),
+    Family(
+        "opt-post",
+        "OPTForCausalLM",
+        {**_OPT, "do_layer_norm_before": False, "enable_bias": False, "activation_function": "gelu"},
+        padding=False,
+    ),
+    # its GELU holds sqrt(2/pi) to 8 digits
+    Family(
+        "bloom",
+        "BloomForCausalLM",
+        _BLOOM,
+        known=1e-8,
+        varied={"n_head": (1, 3, 4), "n_layer": (1, 3), "layer_norm_epsilon": EPS, "tie_word_embeddings": BOTH},
+    ),
+)

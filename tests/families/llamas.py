@@ -1,0 +1,145 @@
+"""Llama, Mistral, Qwen 2 and 3, Gemma, Gemma 2 and 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.families.decoders import ACTIVATIONS, BOTH, EPS
+from tests.families.family import Family
+
+_SIZES = {
+    "vocab_size": 19,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 10,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-2,
+}
+_THETA = {"rope_theta": 50.0}
+_ROPE = {"rope_parameters": {"rope_type": "default", **_THETA}}
+_LINEAR = {"rope_parameters": {"rope_type": "linear", "factor": 3.0, **_THETA}}
+_LLAMA3 = {
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "factor": 4.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 3.0,
+        "original_max_position_embeddings": 40,
+        **_THETA,
+    }
+}
+_YARN = {
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "beta_fast": 2.0,
+        "beta_slow": 0.3,
+        **_THETA,
+    }
+}
+_BIASES = {"attention_bias": True, "mlp_bias": True}
+_HEADS = {"head_dim": 6}
+_WINDOW = {"sliding_window": 3}
+_MIXED = {"use_sliding_window": True, "max_window_layers": 1}
+_TOKENS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+_GEMMA = {
+    "query_pre_attn_scalar": 5,
+    "attn_logit_softcapping": 0.7,
+    "final_logit_softcapping": 0.9,
+    **_TOKENS,
+}
+_GEMMA3 = {
+    **_GEMMA,
+    "attn_logit_softcapping": None,
+    "num_hidden_layers": 3,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        "full_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0},
+    },
+}
+
+_VARIED: dict[str, Any] = {
+    "*heads": tuple(
+        {"num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": size}
+        for heads, groups in ((1, 1), (2, 1), (4, 2), (4, 4))
+        for size in (2, 6)
+    ),
+    "num_hidden_layers": (1, 3),
+    "hidden_act": ACTIVATIONS,
+    "rms_norm_eps": EPS,
+    "tie_word_embeddings": BOTH,
+    "*rope": (_ROPE, _LINEAR, _LLAMA3, _YARN, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+}
+_WINDOWS = {
+    "*window": tuple(
+        {"use_sliding_window": uses, "sliding_window": window, "max_window_layers": first}
+        for uses, window, first in ((True, 1, 0), (True, 2, 1), (True, 3, 0), (True, 3, 5), (False, 2, 0))
+    )
+}
+_NO_HEAD_SIZE = {
+    "*heads": tuple(
+        {"num_attention_heads": heads, "num_key_value_heads": groups} for heads, groups in ((2, 1), (4, 2), (4, 4))
+    )
+}
+_GEMMAS = {name: values for name, values in _VARIED.items() if name != "hidden_act"}
+_CAPS = {
+    "hidden_activation": ACTIVATIONS,
+    "query_pre_attn_scalar": (5, 16, 256),
+    "attn_logit_softcapping": (None, 0.7, 50.0),
+    "final_logit_softcapping": (None, 0.9, 30.0),
+    "attention_bias": BOTH,
+    "sliding_window": (1, 2, 4096),
+}
+
+
+def _case(name: str, model: str, *options: dict[str, Any], varied: dict[str, Any] | None = None) -> Family:
+    joined = {name: value for part in (_SIZES, *options) for name, value in part.items()}
+    return Family(name, model, joined, varied=varied or {})
+
+
+FAMILIES = (
+    _case("llama", "LlamaForCausalLM", _ROPE, varied={**_VARIED, "attention_bias": BOTH, "mlp_bias": BOTH}),
+    _case("llama-biases-tied", "LlamaForCausalLM", _ROPE, _BIASES, _HEADS, {"tie_word_embeddings": True}),
+    _case("llama-linear", "LlamaForCausalLM", _LINEAR),
+    _case("llama-llama3", "LlamaForCausalLM", _LLAMA3, {"head_dim": 12}),
+    _case("llama-yarn", "LlamaForCausalLM", _YARN, {"head_dim": 12}),
+    _case("llama-classifier", "LlamaForSequenceClassification", _ROPE, {"num_labels": 3, "pad_token_id": 0}),
+    _case(
+        "mistral",
+        "MistralForCausalLM",
+        _ROPE,
+        _WINDOW,
+        _HEADS,
+        varied={**_VARIED, "sliding_window": (None, 1, 2, 4096)},
+    ),
+    _case("qwen2", "Qwen2ForCausalLM", _ROPE, {"hidden_act": "gelu"}, varied={**_VARIED, **_WINDOWS, **_NO_HEAD_SIZE}),
+    _case("qwen2-window", "Qwen2ForCausalLM", _YARN, _WINDOW, _MIXED),
+    _case(
+        "qwen3",
+        "Qwen3ForCausalLM",
+        _ROPE,
+        _HEADS,
+        {"tie_word_embeddings": True},
+        varied={**_VARIED, **_WINDOWS, "attention_bias": BOTH},
+    ),
+    _case("qwen3-window", "Qwen3ForCausalLM", _ROPE, _HEADS, _WINDOW, _MIXED, {"attention_bias": True}),
+    _case("gemma", "GemmaForCausalLM", _ROPE, _HEADS, _TOKENS, varied={**_VARIED, "attention_bias": BOTH}),
+    _case("gemma2", "Gemma2ForCausalLM", _ROPE, _HEADS, _WINDOW, _GEMMA, varied={**_GEMMAS, **_CAPS}),
+    _case("gemma2-biases", "Gemma2ForCausalLM", _ROPE, _HEADS, _GEMMA, {"attention_bias": True}),
+    _case(
+        "gemma3",
+        "Gemma3ForCausalLM",
+        _HEADS,
+        _WINDOW,
+        _GEMMA3,
+        varied={
+            name: values
+            for name, values in {**_GEMMAS, **_CAPS}.items()
+            if name not in ("*rope", "num_hidden_layers", "attn_logit_softcapping")
+        },
+    ),
+)
