@@ -297,7 +297,7 @@ def test_dtype_policies(policy: str) -> None:
     assert dtype(result) == computed
     unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float64": 2.0**-53}[computed]
     np.testing.assert_allclose(array(result).astype("float64"), expected, rtol=0, atol=16 * unit)
-    cache = model.decoder.blocks[0].self_attention.remember(np.ones((1, 2, MODEL)))
+    cache = model.decoder.blocks[0].self_attention.project_kv(np.ones((1, 2, MODEL)))
     assert dtype(cache.key) == computed
 
 

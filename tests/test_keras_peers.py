@@ -85,7 +85,7 @@ def test_a_query_that_sees_nothing_has_two_answers_there_and_one_here() -> None:
     assert_equal(weights, scores)
     assert_equal(received[0, 1], ours.parameter_arrays()["output.bias"])
     fused = theirs(query, query, attention_mask=mask)  # averages the values of what it may not see
-    values = ours.remember(query).value
+    values = ours.project_kv(query).value
     average = keras.ops.broadcast_to(keras.ops.mean(values, axis=2, keepdims=True), (2, HEADS, 4, HEAD))
     expected = keras.ops.einsum("bhqv,hvm->bqm", average, ours.tensors["output.kernel"]) + ours.tensors["output.bias"]
     assert_equal(fused[0, 1], expected[0, 1])

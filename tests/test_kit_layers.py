@@ -143,9 +143,9 @@ def test_sizes_found_together_are_those_found_one_by_one() -> None:
     first, second, third, fourth = numbers
     angle = (first.double(2.0) * first.double(3.5)).sin().rounded()
     certain, uncertain = (second * third).stored(), (first + fourth).stored() * second - first * second
-    behind = (uncertain.cut() * third + certain.cut() * first - fourth * fourth).cut()
+    behind = (uncertain.relu_zero() * third + certain.relu_zero() * first - fourth * fourth).relu_zero()
     outputs = [(first * second + third).stored(), (first / fourth).exp() * angle, third, angle.tanh().stored() * second]
-    outputs += [certain.cut(), uncertain.cut(), behind, behind * third - certain]
+    outputs += [certain.relu_zero(), uncertain.relu_zero(), behind, behind * third - certain]
     for one, other in zip(rounding_sizes.roundings(outputs), roundings(outputs), strict=True):
         assert one == pytest.approx(other, rel=1e-14)
 
@@ -153,11 +153,11 @@ def test_sizes_found_together_are_those_found_one_by_one() -> None:
 def test_errors_pass_a_cut_where_they_may_have_turned_the_sign() -> None:
     one, close, far = (Traced(value) for value in (1.0, 1.0078125, 3.0))  # 1/128 more is two roundings of bfloat16
     uncertain, certain = one - close.stored(), one - far.stored()
-    assert roundings([uncertain.cut()]) == roundings([uncertain])
-    assert roundings([certain.cut()]) == [Rounding(0.0, 0.0, 0.0, 0.0)]
+    assert roundings([uncertain.relu_zero()]) == roundings([uncertain])
+    assert roundings([certain.relu_zero()]) == [Rounding(0.0, 0.0, 0.0, 0.0)]
     for number in (uncertain, certain):
-        assert float(number.cut()) == 0.0
-        assert gradients([number.cut()], [1.0], [one, close, far]) == [0.0, 0.0, 0.0]
+        assert float(number.relu_zero()) == 0.0
+        assert gradients([number.relu_zero()], [1.0], [one, close, far]) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.names() if name[0] in LAYERS], ids="/".join)

@@ -19,7 +19,7 @@ from attention_ref.spec.records import Record, from_json, to_json
 Given = Mapping[str, Any]
 
 
-def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> Given:
+def init_or_check(operation: str, config: Config, parameters: Given | None) -> Given:
     """Give the parameters of a configuration: those given, or fresh ones.
 
     Raises:
@@ -87,7 +87,7 @@ class Holder(keras.layers.Layer):
         with keras.name_scope(self.name, caller=self):  # gives every variable a path of its own
             return kind(config, under(parameters, scope), *more, **options)
 
-    def hold(self, parameters: Given) -> None:
+    def register(self, parameters: Given) -> None:
         """Make variables of the parameters that are not those of a part, and the generator of dropout."""
         as_array(np.zeros((), self.variable_dtype))  # raises where the engine has no float64
         scopes = tuple(f"{scope}." for scope in self.parts())

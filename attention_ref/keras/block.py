@@ -10,12 +10,12 @@ from keras import ops
 
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect
-from attention_ref.keras._parameters import Configured, Holder, given_or_drawn
+from attention_ref.keras._parameters import Configured, Holder, init_or_check
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 
 
 class BlockCache(NamedTuple):
@@ -46,7 +46,7 @@ class Block(Configured):
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        parameters = given_or_drawn("Block", config, parameters)
+        parameters = init_or_check("Block", config, parameters)
         self.config = config
         self.self_attention = self.part(MultiHeadAttention, "self_attention", config.attention, parameters)
         self.cross_attention = (
@@ -55,7 +55,7 @@ class Block(Configured):
             else None
         )
         self.feedforward = self.part(FeedForward, "feedforward", config.feedforward, parameters)
-        self.hold(parameters)
+        self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
         """Give the layers that hold the parameters under each scope."""
@@ -121,7 +121,7 @@ class Block(Configured):
             if cache is not None:
                 past, offsets = cache.cross_attention, cache.self_attention.lengths
             else:
-                past, offsets = self.cross_attention.remember(memory, key_lengths=memory_lengths), None
+                past, offsets = self.cross_attention.project_kv(memory, key_lengths=memory_lengths), None
             caches.append(past)
             options = {"mask": memory_mask, "tap": scoped(tap, "cross_attention"), "training": training}
             return self.cross_attention(x, memory=past, query_offset=offsets, **options)
@@ -136,7 +136,7 @@ class Block(Configured):
             if self.cross_attention is not None:
                 result = self._sublayer(result, cross_attention, "cross_attention", tap, training)
             result = self._sublayer(result, feedforward, "feedforward", tap, training)
-        told(tap, "output", result)
+        report(tap, "output", result)
         return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
 
     def _sublayer(
@@ -165,7 +165,7 @@ class Block(Configured):
         return array + self._dropped(self_attention(normal), training) + self._dropped(feedforward(other), training)
 
     def _norm(self, array: Array, name: str, tap: Tap | None) -> Array:
-        return told(tap, name, primitives.normalize(array, self.config.norm, self.tensors, name))
+        return report(tap, name, primitives.normalize(array, self.config.norm, self.tensors, name))
 
     def _dropped(self, branch: Array, training: bool | None) -> Array:
         """Apply dropout to what a sublayer adds."""

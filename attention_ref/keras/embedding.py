@@ -15,7 +15,7 @@ from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Embedding(Holder):
@@ -36,7 +36,7 @@ class Embedding(Holder):
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], **options: Any) -> None:
         super().__init__(**options)
         self.config = config
-        self.hold(parameters)
+        self.register(parameters)
 
     def call(
         self,
@@ -84,7 +84,7 @@ class Embedding(Holder):
         rate = config.dropout if training else 0.0
         dropout_mask = primitives.draw_dropout_mask(ops.shape(vectors), rate, self.seed_generator)
         vectors = primitives.dropout(vectors, dropout_mask, rate)
-        return told(tap, "output", vectors)
+        return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
         config = self.config

@@ -10,9 +10,9 @@ from keras import ops
 
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array
-from attention_ref.keras._parameters import Configured, given_or_drawn
+from attention_ref.keras._parameters import Configured, init_or_check
 from attention_ref.spec.config import FeedForwardConfig
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
@@ -39,9 +39,9 @@ class FeedForward(Configured):
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        parameters = given_or_drawn("FeedForward", config, parameters)
+        parameters = init_or_check("FeedForward", config, parameters)
         self.config = config
-        self.hold(parameters)
+        self.register(parameters)
 
     def call(self, array: Array, *, tap: Tap | None = None, training: bool | None = None) -> Array:
         """Apply the network to every place.
@@ -54,17 +54,17 @@ class FeedForward(Configured):
         Returns:
             `(..., m)`.
         """
-        hidden = told(tap, "input", self._linear(array, "input"))
+        hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
-            gate = told(tap, "gate", self._linear(array, "gate"))
+            gate = report(tap, "gate", self._linear(array, "gate"))
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)
-        told(tap, "hidden", hidden)
+        report(tap, "hidden", hidden)
         rate = self.config.dropout if training else 0.0
         dropout_mask = primitives.draw_dropout_mask(ops.shape(hidden), rate, self.seed_generator)
         hidden = primitives.dropout(hidden, dropout_mask, rate)
-        return told(tap, "output", self._linear(hidden, "output"))
+        return report(tap, "output", self._linear(hidden, "output"))
 
     def _linear(self, array: Array, name: str) -> Array:
         return primitives.linear(array, self.tensors[f"{name}.kernel"], self.tensors.get(f"{name}.bias"))

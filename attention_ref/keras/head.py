@@ -14,7 +14,7 @@ from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Head(Holder):
@@ -37,7 +37,7 @@ class Head(Holder):
     ) -> None:
         super().__init__(**options)
         self.config = config
-        self.hold({**parameters, "token": token} if config.tied else parameters)
+        self.register({**parameters, "token": token} if config.tied else parameters)
 
     def call(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
         """Apply the head.
@@ -55,7 +55,7 @@ class Head(Holder):
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
         if config.kind == "pooler":
             pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
-            return told(tap, "output", primitives.activate(pooled, "tanh"))
+            return report(tap, "output", primitives.activate(pooled, "tanh"))
         if config.transform is not None:
             array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
             array = primitives.activate(array, config.transform)
@@ -65,7 +65,7 @@ class Head(Holder):
         scores = primitives.linear(array * config.scale, kernel, parameters.get("bias"))
         if config.softcap is not None:
             scores = ops.cast(config.softcap * tanh(widen(scores) / config.softcap), scores.dtype)
-        return told(tap, "output", scores)
+        return report(tap, "output", scores)
 
 
 def last_place(array: Array, lengths: Any) -> Array:

@@ -12,14 +12,14 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, integers, to_numpy
-from attention_ref.keras._parameters import Configured, Holder, given_or_drawn
+from attention_ref.keras._parameters import Configured, Holder, init_or_check
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding
 from attention_ref.keras.head import Head, last_place
 from attention_ref.keras.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
 
@@ -39,11 +39,11 @@ class Stack(Configured):
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        parameters = given_or_drawn("Stack", config, parameters)
+        parameters = init_or_check("Stack", config, parameters)
         self.config = config
         self.embedding = self.part(Embedding, "embedding", config.embedding, parameters)
         self.blocks = [self.part(Block, f"blocks.{i}", block, parameters) for i, block in enumerate(config.blocks)]
-        self.hold(parameters)
+        self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
         """Give the layers that hold the parameters under each scope."""
@@ -110,7 +110,7 @@ class Stack(Configured):
             array, *block_cache = result if return_cache else (result,)
             caches += block_cache
         if self.config.norm is not None:
-            array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.tensors, "norm"))
+            array = report(tap, "norm", primitives.normalize(array, self.config.norm, self.tensors, "norm"))
         return (array, tuple(caches)) if return_cache else array
 
     def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:
@@ -146,7 +146,7 @@ class Transformer(Configured, keras.Model):
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
-        parameters = given_or_drawn("Transformer", config, parameters)
+        parameters = init_or_check("Transformer", config, parameters)
         self.config = config
         self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
         self.decoder = self._stack(config.decoder_stack, parameters, "decoder")
@@ -155,7 +155,7 @@ class Transformer(Configured, keras.Model):
             last = self.encoder if self.decoder is None else self.decoder
             token = last.embedding.tensors.variables.get("token")
             self.head = self.part(Head, "head", config.head, parameters, token)
-        self.hold(parameters)
+        self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
         """Give the layers that hold the parameters under each scope."""

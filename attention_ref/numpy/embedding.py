@@ -14,7 +14,7 @@ from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Embedding:
@@ -74,7 +74,7 @@ class Embedding:
             vectors = vectors + _rows(self.parameters["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
-        return told(tap, "output", vectors)
+        return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
         config = self.config

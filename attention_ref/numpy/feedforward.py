@@ -8,7 +8,7 @@ from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.parameters import check_parameters
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class FeedForward:
@@ -41,14 +41,14 @@ class FeedForward:
         Returns:
             `(..., m)`.
         """
-        hidden = told(tap, "input", self._linear(array, "input"))
+        hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
-            gate = told(tap, "gate", self._linear(array, "gate"))
+            gate = report(tap, "gate", self._linear(array, "gate"))
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)
-        told(tap, "hidden", hidden)
-        return told(tap, "output", self._linear(hidden, "output"))
+        report(tap, "hidden", hidden)
+        return report(tap, "output", self._linear(hidden, "output"))
 
     def _linear(self, array: Array, name: str) -> Array:
         return primitives.linear(array, self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias"))

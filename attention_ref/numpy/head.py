@@ -12,7 +12,7 @@ from attention_ref.numpy._arrays import Array, inspect, values, widen
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Head:
@@ -50,7 +50,7 @@ class Head:
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
         if config.kind == "pooler":
             pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
-            return told(tap, "output", primitives.activate(pooled, "tanh"))
+            return report(tap, "output", primitives.activate(pooled, "tanh"))
         if config.transform is not None:
             array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
             array = primitives.activate(array, config.transform)
@@ -59,7 +59,7 @@ class Head:
         scores = primitives.linear(array * array.dtype.type(config.scale), self.kernel, parameters.get("bias"))
         if config.softcap is not None:
             scores = (config.softcap * np.tanh(widen(scores) / config.softcap)).astype(scores.dtype)
-        return told(tap, "output", scores)
+        return report(tap, "output", scores)
 
 
 def last_place(array: Array, lengths: Any) -> Array:

@@ -17,7 +17,7 @@ from attention_ref.numpy.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import check_parameters, under
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
 
@@ -95,7 +95,7 @@ class Stack:
             array, *block_cache = result if return_cache else (result,)
             caches += block_cache
         if self.config.norm is not None:
-            array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.parameters, "norm"))
+            array = report(tap, "norm", primitives.normalize(array, self.config.norm, self.parameters, "norm"))
         return (array, tuple(caches)) if return_cache else array
 
     def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:

@@ -14,7 +14,7 @@ from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_parameters
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Cache(NamedTuple):
@@ -86,7 +86,7 @@ class MultiHeadAttention:
                 each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
                 window, rotation and biases of distance count from there.
-            memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
+            memory: what `project_kv` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
             tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
@@ -106,11 +106,11 @@ class MultiHeadAttention:
         places = _count_from(offsets, query_length) if positions is None else _integers(positions)
         if memory is None:
             source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
-            new = self.remember(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else extend(cache, new)
-        queries = told(tap, "query", self._heads(query, "query", places))
-        told(tap, "key", memory.key)
-        told(tap, "value", memory.value)
+            new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
+            memory = new if cache is None else append_to_cache(cache, new)
+        queries = report(tap, "query", self._heads(query, "query", places))
+        report(tap, "key", memory.key)
+        report(tap, "value", memory.value)
 
         arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.parameters.get("sinks")}
         bias = self._bias(bias, queries, memory.key, offsets)
@@ -132,14 +132,14 @@ class MultiHeadAttention:
         mixed, *weights = (
             array.astype(queries.dtype, copy=False) for array in (outputs if return_weights else (outputs,))
         )
-        told(tap, "heads", mixed)
+        report(tap, "heads", mixed)
         mixed = mixed.swapaxes(1, 2)  # (b,h,q,v) -> (b,q,h,v)
-        results = [told(tap, "output", self._linear(mixed, "output", inputs=2)), *weights]
+        results = [report(tap, "output", self._linear(mixed, "output", inputs=2)), *weights]
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def remember(
+    def project_kv(
         self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
     ) -> Cache:
         """Project keys and values once, to be attended to many times.
@@ -189,7 +189,7 @@ class MultiHeadAttention:
         return terms[0] if terms else None
 
 
-def extend(cache: Cache, new: Cache) -> Cache:
+def append_to_cache(cache: Cache, new: Cache) -> Cache:
     """Put new keys and values behind the filled places of a cache.
 
     Arguments:
@@ -200,13 +200,13 @@ def extend(cache: Cache, new: Cache) -> Cache:
         `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
     """
     return Cache(
-        key=_behind(cache.key, new.key, _integers(cache.lengths)),
-        value=_behind(cache.value, new.value, _integers(cache.lengths)),
+        key=_append(cache.key, new.key, _integers(cache.lengths)),
+        value=_append(cache.value, new.value, _integers(cache.lengths)),
         lengths=_integers(cache.lengths) + new.lengths,
     )
 
 
-def _behind(old: Array, new: Array, lengths: Array) -> Array:
+def _append(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
     count, filled = np.arange(past + added), lengths[:, None]

@@ -16,7 +16,7 @@ from attention_ref.spec.arrays import Array, Index, as_array, broadcast_index, i
 from attention_ref.spec.numbers import Number, constant, dot, sqrt, stored, tanh, total
 from attention_ref.spec.primitives import log_sum_exp, softmax
 from attention_ref.spec.shapes import Described, Sizes
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 Score = Callable[[Sequence[Number], Sequence[Number]], Number]
 
@@ -257,8 +257,8 @@ def _attend(
         log_sum = log_sum_exp(scores, sink)
         log_sums.append(float("-inf") if log_sum is None else log_sum)
 
-    told(tap, "scores", Array(sizes.scores, logits, "real"))
-    told(tap, "weights", Array(sizes.scores, weights, "real"))
+    report(tap, "scores", Array(sizes.scores, logits, "real"))
+    report(tap, "weights", Array(sizes.scores, weights, "real"))
     results = [Array((*sizes.scores[:-1], sizes.value_size), outputs)]
     if return_weights:
         results.append(Array(sizes.scores, weights))

@@ -12,7 +12,7 @@ from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 
 
 class BlockCache(NamedTuple):
@@ -104,7 +104,7 @@ class Block:
             if cache is not None:
                 past, offsets = cache.cross_attention, cache.self_attention.lengths
             else:
-                past, offsets = self.cross_attention.remember(memory, key_lengths=memory_lengths), None
+                past, offsets = self.cross_attention.project_kv(memory, key_lengths=memory_lengths), None
             caches.append(past)
             options = {"mask": memory_mask, "tap": scoped(tap, "cross_attention")}
             return self.cross_attention(x, memory=past, query_offset=offsets, **options)
@@ -119,7 +119,7 @@ class Block:
             if self.cross_attention is not None:
                 result = self._sublayer(result, cross_attention, "cross_attention", tap)
             result = self._sublayer(result, feedforward, "feedforward", tap)
-        told(tap, "output", result)
+        report(tap, "output", result)
         return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
@@ -145,4 +145,4 @@ class Block:
         return primitives.added(primitives.added(array, self_attention(normal)), feedforward(other))
 
     def _norm(self, array: Array, name: str, tap: Tap | None) -> Array:
-        return told(tap, name, primitives.normalize(array, self.config.norm, self.parameters, name))
+        return report(tap, name, primitives.normalize(array, self.config.norm, self.parameters, name))

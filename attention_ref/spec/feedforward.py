@@ -8,7 +8,7 @@ from attention_ref.spec import primitives
 from attention_ref.spec.arrays import Array
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.numbers import stored
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class FeedForward:
@@ -39,16 +39,16 @@ class FeedForward:
         Returns:
             `(..., m)`.
         """
-        hidden = told(tap, "input", self._linear(array, "input"))
+        hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
-            gate = told(tap, "gate", self._linear(array, "gate"))
+            gate = report(tap, "gate", self._linear(array, "gate"))
             gate = primitives.activate(gate, self.config.activation)
             pairs = zip(gate.values, hidden.values, strict=True)
             hidden = Array(hidden.shape, [stored(g * h) for g, h in pairs], "real")
         else:
             hidden = primitives.activate(hidden, self.config.activation)
-        told(tap, "hidden", hidden)
-        return told(tap, "output", self._linear(hidden, "output"))
+        report(tap, "hidden", hidden)
+        return report(tap, "output", self._linear(hidden, "output"))
 
     def _linear(self, array: Array, name: str) -> Array:
         return primitives.linear(array, self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias"))

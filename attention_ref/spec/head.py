@@ -12,7 +12,7 @@ from attention_ref.spec.embedding import scaled
 from attention_ref.spec.errors import reject
 from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.numbers import constant, stored, tanh
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Head:
@@ -50,7 +50,7 @@ class Head:
             array = _places(array, config.place, lengths)
         if config.kind == "pooler":
             pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
-            return told(tap, "output", primitives.activate(pooled, "tanh"))
+            return report(tap, "output", primitives.activate(pooled, "tanh"))
         if config.transform is not None:
             array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
             array = primitives.activate(array, config.transform)
@@ -59,7 +59,7 @@ class Head:
         scores = primitives.linear(scaled(array, config.scale), self.kernel, parameters.get("bias"))
         if config.softcap is not None:
             scores = scores.map(lambda score: _capped(score, config.softcap))
-        return told(tap, "output", scores)
+        return report(tap, "output", scores)
 
 
 def _capped(score: Any, softcap: Any) -> Any:

@@ -14,7 +14,7 @@ from attention_ref.spec.embedding import Embedding
 from attention_ref.spec.head import Head
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
 
@@ -91,7 +91,7 @@ class Stack:
             )
             caches.append(block_cache)
         if self.config.norm is not None:
-            array = told(tap, "norm", primitives.normalize(array, self.config.norm, self.parameters, "norm"))
+            array = report(tap, "norm", primitives.normalize(array, self.config.norm, self.parameters, "norm"))
         return (array, tuple(caches)) if return_cache else array
 
     def _bias(self, length: int, cache: StackCache | None, offsets: Any) -> Array | None:

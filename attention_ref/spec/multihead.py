@@ -10,7 +10,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices,
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 
 
 class Cache(NamedTuple):
@@ -83,7 +83,7 @@ class MultiHeadAttention:
                 each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
                 window, rotation and biases of distance count from there.
-            memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
+            memory: what `project_kv` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
             tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
@@ -103,11 +103,11 @@ class MultiHeadAttention:
         places = as_array(positions) if positions is not None else _count_from(offsets, query_length)
         if memory is None:
             source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
-            new = self.remember(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else extend(cache, new)
-        queries = told(tap, "query", self._heads(query, "query", places))
-        told(tap, "key", memory.key)
-        told(tap, "value", memory.value)
+            new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
+            memory = new if cache is None else append_to_cache(cache, new)
+        queries = report(tap, "query", self._heads(query, "query", places))
+        report(tap, "key", memory.key)
+        report(tap, "value", memory.value)
 
         outputs = attention(
             queries,
@@ -126,13 +126,13 @@ class MultiHeadAttention:
             tap=tap,
         )
         mixed, *weights = outputs if return_weights else (outputs,)
-        told(tap, "heads", mixed)
-        results = [told(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]
+        report(tap, "heads", mixed)
+        results = [report(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def remember(
+    def project_kv(
         self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
     ) -> Cache:
         """Project keys and values once, to be attended to many times.
@@ -185,7 +185,7 @@ class MultiHeadAttention:
         return Array(shape, [_sum_at(terms, index) for index in indices(shape)], "real")
 
 
-def extend(cache: Cache, new: Cache) -> Cache:
+def append_to_cache(cache: Cache, new: Cache) -> Cache:
     """Put new keys and values behind the filled places of a cache.
 
     Arguments:
@@ -197,13 +197,13 @@ def extend(cache: Cache, new: Cache) -> Cache:
     """
     lengths = [old + more for old, more in zip(cache.lengths.values, new.lengths.values, strict=True)]
     return Cache(
-        key=_behind(cache.key, new.key, cache.lengths),
-        value=_behind(cache.value, new.value, cache.lengths),
+        key=_append(cache.key, new.key, cache.lengths),
+        value=_append(cache.value, new.value, cache.lengths),
         lengths=Array(cache.lengths.shape, lengths, "integer"),
     )
 
 
-def _behind(old: Array, new: Array, lengths: Array) -> Array:
+def _append(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on."""
     batch, groups, past, size = old.shape
     length = past + new.shape[2]

@@ -70,12 +70,12 @@ def detached(number: Number) -> Number:
     return number.detached() if hasattr(number, "detached") else number
 
 
-def cut(number: Number) -> Number:
+def relu_zero(number: Number) -> Number:
     """Give 0 in the type of a number that is not positive.
 
     In the record its slope is 0 too, but rounding errors pass where they may turn its sign.
     """
-    return number.cut() if hasattr(number, "cut") else constant(0.0, number)
+    return number.relu_zero() if hasattr(number, "relu_zero") else constant(0.0, number)
 
 
 def _function(name: str, number: Number) -> Number:

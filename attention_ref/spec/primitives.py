@@ -10,7 +10,6 @@ from attention_ref.spec.config import Norm
 from attention_ref.spec.numbers import (
     Number,
     constant,
-    cut,
     detached,
     dot,
     erf,
@@ -19,6 +18,7 @@ from attention_ref.spec.numbers import (
     log,
     maximum,
     pi,
+    relu_zero,
     restored,
     sqrt,
     stored,
@@ -187,7 +187,7 @@ def _scaled_rows(
 
 def relu(number: Number) -> Number:
     """`max(x, 0)`; its slope at 0 is 0."""
-    return number if number > 0 or is_nan(number) else cut(number)
+    return number if number > 0 or is_nan(number) else relu_zero(number)
 
 
 def gelu(number: Number) -> Number:

@@ -19,7 +19,7 @@ def scoped(tap: Tap | None, scope: str) -> Tap | None:
     return lambda name, array: tap(f"{scope}.{name}", array)
 
 
-def told(tap: Tap | None, name: str, array: Any) -> Any:
+def report(tap: Tap | None, name: str, array: Any) -> Any:
     """Tell a tap, where there is one, of an intermediate, and give the intermediate back."""
     if tap is not None:
         tap(name, array)

@@ -143,9 +143,9 @@ class Traced:
     def detached(self) -> Traced:
         return Traced(numbers.detached(self.value))
 
-    def cut(self) -> Traced:
+    def relu_zero(self) -> Traced:
         zero = numbers.constant(0.0, self.value)
-        return Cut(zero, ((self, zero),))
+        return ReluZero(zero, ((self, zero),))
 
     def __eq__(self, other: object) -> bool:
         return self.value == (other.value if isinstance(other, Traced) else other)
@@ -173,7 +173,7 @@ class Traced:
         return "double" if self.precision == "double" else "arithmetic"
 
 
-class Cut(Traced):
+class ReluZero(Traced):
     """The 0 that a number which is not positive becomes."""
 
     __slots__ = ()
@@ -227,7 +227,7 @@ class _Operation(NamedTuple):
 
 def _operation(node: Traced, operations: dict[Traced, _Operation]) -> _Operation:
     parents = [(parent, float(partial)) for parent, partial in node.parents]
-    if isinstance(node, Cut):
+    if isinstance(node, ReluZero):
         parents = [(cut, float(not has_certain_sign(cut, _rounding(cut, operations)))) for cut, _ in parents]
     return _Operation(parents, node.units * abs(float(node.value)), node.precision)
 

@@ -7,7 +7,7 @@ from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.head import Head, last_place
 from attention_ref.torch.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.torch.model import Stack, Transformer
-from attention_ref.torch.multihead import Cache, MultiHeadAttention, extend
+from attention_ref.torch.multihead import Cache, MultiHeadAttention, append_to_cache
 from attention_ref.torch.positions import (
     alibi_bias,
     alibi_slopes,
@@ -48,11 +48,11 @@ __all__ = [
     "additive_attention",
     "alibi_bias",
     "alibi_slopes",
+    "append_to_cache",
     "attention",
     "causal_mask",
     "count_without",
     "dropout",
-    "extend",
     "gelu",
     "gelu_tanh",
     "last_place",

@@ -20,7 +20,7 @@ from attention_ref.torch._arrays import Array
 Given = Mapping[str, Any]
 
 
-def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> Given:
+def init_or_check(operation: str, config: Config, parameters: Given | None) -> Given:
     """Give the parameters of a configuration: those given, or fresh ones; without values on the meta device.
 
     Raises:
@@ -34,7 +34,7 @@ def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> 
     return parameters
 
 
-def hold(module: nn.Module, parameters: Given, *names: str) -> None:
+def register(module: nn.Module, parameters: Given, *names: str) -> None:
     """Make copies of arrays or tensors parameters of a module, in their dtype; None for a name that is not given."""
     for name in names:
         given = parameters.get(name)
@@ -61,7 +61,7 @@ class Linear(nn.Module):
 
     def __init__(self, parameters: Given, *, inputs: int = 1) -> None:
         super().__init__()
-        hold(self, parameters, "kernel", "bias")
+        register(self, parameters, "kernel", "bias")
         self.inputs = inputs
 
     def forward(self, array: Array) -> Array:
@@ -83,7 +83,7 @@ class Normalization(nn.Module):
 
     def __init__(self, config: Norm, parameters: Given) -> None:
         super().__init__()
-        hold(self, parameters, "gain", "bias")
+        register(self, parameters, "gain", "bias")
         self.config = config
 
     def forward(self, array: Array) -> Array:

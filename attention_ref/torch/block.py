@@ -10,10 +10,10 @@ from torch import nn
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect
-from attention_ref.torch._parameters import given_or_drawn, normalization
+from attention_ref.torch._parameters import init_or_check, normalization
 from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.multihead import Cache, MultiHeadAttention
 
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        parameters = given_or_drawn("Block", config, parameters)
+        parameters = init_or_check("Block", config, parameters)
         self.config = config
         self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
         self.cross_attention = (
@@ -111,7 +111,7 @@ class Block(nn.Module):
             if cache is not None:
                 past, offsets = cache.cross_attention, cache.self_attention.lengths
             else:
-                past, offsets = self.cross_attention.remember(memory, key_lengths=memory_lengths), None
+                past, offsets = self.cross_attention.project_kv(memory, key_lengths=memory_lengths), None
             caches.append(past)
             options = {"mask": memory_mask, "tap": scoped(tap, "cross_attention")}
             return self.cross_attention(x, memory=past, query_offset=offsets, **options)
@@ -126,7 +126,7 @@ class Block(nn.Module):
             if self.cross_attention is not None:
                 result = self._sublayer(result, cross_attention, "cross_attention", tap)
             result = self._sublayer(result, feedforward, "feedforward", tap)
-        told(tap, "output", result)
+        report(tap, "output", result)
         return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
@@ -152,7 +152,7 @@ class Block(nn.Module):
         return array + self._dropped(self_attention(normal)) + self._dropped(feedforward(other))
 
     def _norm(self, array: Array, name: str, tap: Tap | None) -> Array:
-        return told(tap, name, self.get_submodule(name)(array))
+        return report(tap, name, self.get_submodule(name)(array))
 
     def _dropped(self, branch: Array) -> Array:
         """Apply dropout to what a sublayer adds."""

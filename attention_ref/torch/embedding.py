@@ -14,11 +14,11 @@ from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, describe, inspect, values
-from attention_ref.torch._parameters import Linear, hold, normalization
+from attention_ref.torch._parameters import Linear, normalization, register
 
 
 class Embedding(nn.Module):
@@ -40,7 +40,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.config = config
         self.owner = () if owner is None else (owner,)  # in a tuple, or it would become a part of this module
-        hold(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
+        register(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
         self.patch = Linear(under(parameters, "patch"), inputs=3) if config.patches is not None else None
         if config.audio is not None:
             self.first_convolution = Linear(under(parameters, "first_convolution"), inputs=2)
@@ -91,7 +91,7 @@ class Embedding(nn.Module):
             vectors = self.norm(vectors)
         rate = config.dropout if self.training else 0.0
         vectors = primitives.dropout(vectors, primitives.draw_dropout_mask(vectors.shape, rate, vectors.device), rate)
-        return told(tap, "output", vectors)
+        return report(tap, "output", vectors)
 
     def table(self) -> Array:
         """Give the `token` that this embedding reads, its own or another's: `(n,m)`."""

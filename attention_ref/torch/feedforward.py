@@ -9,10 +9,10 @@ from torch import nn
 
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array
-from attention_ref.torch._parameters import Linear, given_or_drawn
+from attention_ref.torch._parameters import Linear, init_or_check
 
 
 class FeedForward(nn.Module):
@@ -34,7 +34,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        parameters = given_or_drawn("FeedForward", config, parameters)
+        parameters = init_or_check("FeedForward", config, parameters)
         self.config = config
         self.input = Linear(under(parameters, "input"))
         self.gate = Linear(under(parameters, "gate")) if config.gated else None
@@ -50,13 +50,13 @@ class FeedForward(nn.Module):
         Returns:
             `(..., m)`.
         """
-        hidden = told(tap, "input", self.input(array))
+        hidden = report(tap, "input", self.input(array))
         if self.gate is not None:
-            gate = told(tap, "gate", self.gate(array))
+            gate = report(tap, "gate", self.gate(array))
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)
-        told(tap, "hidden", hidden)
+        report(tap, "hidden", hidden)
         rate = self.config.dropout if self.training else 0.0
         hidden = primitives.dropout(hidden, primitives.draw_dropout_mask(hidden.shape, rate, hidden.device), rate)
-        return told(tap, "output", self.output(hidden))
+        return report(tap, "output", self.output(hidden))

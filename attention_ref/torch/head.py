@@ -12,10 +12,10 @@ from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, inspect, values, widen
-from attention_ref.torch._parameters import Linear, hold, normalization
+from attention_ref.torch._parameters import Linear, normalization, register
 from attention_ref.torch.embedding import Embedding
 
 
@@ -37,7 +37,7 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         self.tied = (embedding,) if config.tied else ()  # in a tuple, or it would become a part of this module
-        hold(self, parameters, "kernel", "bias")
+        register(self, parameters, "kernel", "bias")
         is_pooler = config.kind == "pooler"
         self.pooler = Linear(under(parameters, "pooler")) if is_pooler else None
         self.transform = None if is_pooler or config.transform is None else Linear(under(parameters, "transform"))
@@ -58,7 +58,7 @@ class Head(nn.Module):
         if config.kind != "language":
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)
         if self.pooler is not None:
-            return told(tap, "output", primitives.activate(self.pooler(array), "tanh"))
+            return report(tap, "output", primitives.activate(self.pooler(array), "tanh"))
         if self.transform is not None:
             array = primitives.activate(self.transform(array), config.transform)
             if self.norm is not None:
@@ -67,7 +67,7 @@ class Head(nn.Module):
         scores = primitives.linear(array * config.scale, kernel, self.bias)
         if config.softcap is not None:
             scores = (config.softcap * torch.tanh(widen(scores) / config.softcap)).to(scores.dtype)
-        return told(tap, "output", scores)
+        return report(tap, "output", scores)
 
 
 def last_place(array: Array, lengths: Any) -> Array:

@@ -12,10 +12,10 @@ from torch import nn
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, scoped, told
+from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import positions as codes
 from attention_ref.torch._arrays import Array, as_array
-from attention_ref.torch._parameters import given_or_drawn, hold, normalization
+from attention_ref.torch._parameters import init_or_check, normalization, register
 from attention_ref.torch.block import Block, BlockCache
 from attention_ref.torch.embedding import Embedding
 from attention_ref.torch.head import Head, last_place
@@ -39,10 +39,10 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         if parameters is None:
-            parameters = given_or_drawn("Stack", config, None)
+            parameters = init_or_check("Stack", config, None)
         self.config = config
         self.embedding = Embedding(config.embedding, under(parameters, "embedding"), owner)
-        hold(self, parameters, "relative_bias")
+        register(self, parameters, "relative_bias")
         self.blocks = nn.ModuleList(
             Block(block, under(parameters, f"blocks.{i}")) for i, block in enumerate(config.blocks)
         )
@@ -106,7 +106,7 @@ class Stack(nn.Module):
             array, *block_cache = result if return_cache else (result,)
             caches += block_cache
         if self.norm is not None:
-            array = told(tap, "norm", self.norm(array))
+            array = report(tap, "norm", self.norm(array))
         return (array, tuple(caches)) if return_cache else array
 
     def _bias(self, array: Array, cache: StackCache | None, offsets: Any) -> Array | None:
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        parameters = given_or_drawn("Transformer", config, parameters)
+        parameters = init_or_check("Transformer", config, parameters)
         self.config = config
         self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
         self.decoder = self._stack(config.decoder_stack, parameters, "decoder")

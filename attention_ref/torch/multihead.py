@@ -11,11 +11,11 @@ from torch import nn
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import under
-from attention_ref.spec.taps import Tap, told
+from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, inspect, widen
-from attention_ref.torch._parameters import Linear, given_or_drawn, hold, normalization, without_autocast
+from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
 from attention_ref.torch.attention import attention
 
 
@@ -57,14 +57,14 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        parameters = given_or_drawn("MultiHeadAttention", config, parameters)
+        parameters = init_or_check("MultiHeadAttention", config, parameters)
         self.config = config
         self.query = Linear(under(parameters, "query"))
         self.key = Linear(under(parameters, "key"))
         self.value = Linear(under(parameters, "value"))
         self.query_norm = normalization(config.query_key_norm, parameters, "query_norm")
         self.key_norm = normalization(config.query_key_norm, parameters, "key_norm")
-        hold(self, parameters, "relative_bias", "sinks")
+        register(self, parameters, "relative_bias", "sinks")
         self.output = Linear(under(parameters, "output"), inputs=2)
 
     def forward(
@@ -99,7 +99,7 @@ class MultiHeadAttention(nn.Module):
                 each batch row `(b,)`; 0 when None.
             cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
                 window, rotation and biases of distance count from there.
-            memory: what `remember` gave back, attended to in place of `key`, `value` and `cache`.
+            memory: what `project_kv` gave back, attended to in place of `key`, `value` and `cache`.
             return_weights: return the weights `(b,h,q,k)` too.
             return_cache: return the cache with the new keys and values too.
             tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
@@ -120,11 +120,11 @@ class MultiHeadAttention(nn.Module):
         places = _count_from(offsets, query_length) if positions is None else _integers(positions, device)
         if memory is None:
             source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
-            new = self.remember(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else extend(cache, new)
-        queries = told(tap, "query", self._heads(query, "query", places))
-        told(tap, "key", memory.key)
-        told(tap, "value", memory.value)
+            new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
+            memory = new if cache is None else append_to_cache(cache, new)
+        queries = report(tap, "query", self._heads(query, "query", places))
+        report(tap, "key", memory.key)
+        report(tap, "value", memory.value)
 
         rate = self.config.dropout if self.training else 0.0
         shape = (*queries.shape[:-1], memory.key.shape[2])  # (b,h,q,k)
@@ -150,14 +150,14 @@ class MultiHeadAttention(nn.Module):
                 tap=tap,
             )
         mixed, *weights = (array.to(queries.dtype) for array in (outputs if return_weights else (outputs,)))
-        told(tap, "heads", mixed)
+        report(tap, "heads", mixed)
         mixed = mixed.transpose(1, 2)  # (b,h,q,v) -> (b,q,h,v)
-        results = [told(tap, "output", self.output(mixed)), *weights]
+        results = [report(tap, "output", self.output(mixed)), *weights]
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def remember(
+    def project_kv(
         self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
     ) -> Cache:
         """Project keys and values once, to be attended to many times.
@@ -203,7 +203,7 @@ class MultiHeadAttention(nn.Module):
         return terms[0] if terms else None
 
 
-def extend(cache: Cache, new: Cache) -> Cache:
+def append_to_cache(cache: Cache, new: Cache) -> Cache:
     """Put new keys and values behind the filled places of a cache.
 
     Arguments:
@@ -214,13 +214,13 @@ def extend(cache: Cache, new: Cache) -> Cache:
         `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
     """
     return Cache(
-        key=_behind(cache.key, new.key, cache.lengths.long()),
-        value=_behind(cache.value, new.value, cache.lengths.long()),
+        key=_append(cache.key, new.key, cache.lengths.long()),
+        value=_append(cache.value, new.value, cache.lengths.long()),
         lengths=cache.lengths.long() + new.lengths,
     )
 
 
-def _behind(old: Array, new: Array, lengths: Array) -> Array:
+def _append(old: Array, new: Array, lengths: Array) -> Array:
     """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
     count, filled = torch.arange(past + added, device=new.device), lengths[:, None]

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 
 import numpy as np
 
-from attention_ref.spec.trace import Cut, Rounding, Traced, ancestors, has_certain_sign
+from attention_ref.spec.trace import ReluZero, Rounding, Traced, ancestors, has_certain_sign
 
 
 def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
@@ -19,24 +19,24 @@ def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
     return _roundings(outputs, _passing(outputs))
 
 
-def _passing(outputs: Sequence[Traced]) -> set[Cut]:
-    """Return the cuts through which errors pass; whether one does depends on those before it."""
+def _passing(outputs: Sequence[Traced]) -> set[ReluZero]:
+    """Return the zeros of ReLU through which errors pass; whether one does depends on those before it."""
     depths: dict[Traced, int] = {}
-    cuts: dict[int, list[Cut]] = {}
+    zeros: dict[int, list[ReluZero]] = {}
     for node in sorted(ancestors(outputs), key=lambda traced: traced.order):
         depths[node] = max((depths[parent] for parent, _ in node.parents), default=0)
-        if isinstance(node, Cut):
-            cuts.setdefault(depths[node], []).append(node)
+        if isinstance(node, ReluZero):
+            zeros.setdefault(depths[node], []).append(node)
             depths[node] += 1
-    passing: set[Cut] = set()
-    for _, level in sorted(cuts.items()):
+    passing: set[ReluZero] = set()
+    for _, level in sorted(zeros.items()):
         numbers = [node.parents[0][0] for node in level]
         sizes = zip(numbers, _roundings(numbers, passing), strict=True)
-        passing |= {cut for cut, pair in zip(level, sizes, strict=True) if not has_certain_sign(*pair)}
+        passing |= {zero for zero, pair in zip(level, sizes, strict=True) if not has_certain_sign(*pair)}
     return passing
 
 
-def _roundings(outputs: Sequence[Traced], passing: Set[Cut]) -> list[Rounding]:
+def _roundings(outputs: Sequence[Traced], passing: Set[ReluZero]) -> list[Rounding]:
     count = len(outputs)
     adjoints: dict[Traced, np.ndarray] = {}
     for column, output in enumerate(outputs):
@@ -50,7 +50,7 @@ def _roundings(outputs: Sequence[Traced], passing: Set[Cut]) -> list[Rounding]:
             errors[node.precision] = np.hypot(errors[node.precision], adjoint * size)
             sums[node.precision] += np.abs(adjoint)
         for parent, partial in node.parents:
-            moved = adjoint * (float(partial) if not isinstance(node, Cut) else node in passing)
+            moved = adjoint * (float(partial) if not isinstance(node, ReluZero) else node in passing)
             adjoints[parent] = adjoints[parent] + moved if parent in adjoints else moved
     fields = (errors["arithmetic"], errors["storage"], sums["arithmetic"], sums["storage"], errors["double"])
     columns = zip(*fields, strict=True)
