@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
 from attention_ref import spec
@@ -75,3 +78,45 @@ def test_a_wrong_configuration_is_rejected_with_its_rule(name):
     make, message = WRONG[name]
     with pytest.raises(spec.SpecificationError, match=f"(?s){message}"):
         make()
+
+
+BUILDERS = (ModelConfig.encoder, ModelConfig.decoder, ModelConfig.encoder_decoder)
+SIZES = {"model": 8, "heads": 4, "layers": 2, "feedforward": 6}
+CHANGED = {
+    "model": 16,
+    "heads": 2,
+    "layers": 1,
+    "feedforward": 5,
+    "kv_heads": 2,
+    "norm": Norm("rms", eps=1e-6),
+    "order": "post",
+    "activation": "relu",
+    "gated": True,
+    "bias": False,
+    "positions": None,
+    "scale_embedding": False,
+    "dropout": 0.5,
+}
+
+
+@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
+def test_a_builder_shows_the_arguments_of_its_stacks(builder) -> None:
+    shown = inspect.signature(builder).parameters
+    of_stacks = {n: p.default for n, p in inspect.signature(stack).parameters.items() if n not in ("causal", "cross")}
+    assert {name: shown[name].default for name in of_stacks} == of_stacks
+    assert {parameter.kind for parameter in shown.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    described = inspect.getdoc(builder).partition("Arguments:")[2]
+    assert [name for name in shown if not re.search(rf"^    (\w+, )*{name}[,:]", described, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
+def test_a_builder_passes_an_argument_to_its_stacks(builder, name) -> None:
+    given = {**SIZES, name: CHANGED[name]}
+    config = builder(vocab=5, **given)
+    if config.encoder_stack is not None:
+        assert config.encoder_stack == stack(vocab=5, causal=False, cross=False, **given)
+    if config.decoder_stack is not None:
+        crosses = config.encoder_stack is not None
+        assert config.decoder_stack == stack(vocab=5, causal=True, cross=crosses, **given)
+    assert config != builder(vocab=5, **SIZES)

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 from attention_ref.spec.records import Record
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
+Order = Literal["post", "pre", "sandwich", "parallel"]
+"""Where the normalisations of a block are; see `BlockConfig`."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ class BlockConfig(Record):
     attention: AttentionConfig
     feedforward: FeedForwardConfig
     norm: Norm
-    order: Literal["post", "pre", "sandwich", "parallel"]
+    order: Order
     cross_attention: AttentionConfig | None = None
     shared_norm: bool = False
     dropout: float = 0.0

@@ -1,0 +1,222 @@
+"""What a stack is: an embedding, and blocks one after another.
+
+The parts of a block are described in `attention_ref.spec.config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from attention_ref.spec.config import (
+    SINUSOID,
+    Activation,
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    Learned,
+    Norm,
+    Order,
+    RelativeBias,
+    Rotary,
+    Sinusoid,
+)
+from attention_ref.spec.records import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches(Record):
+    """How an image `(height, width, channels)` becomes a sequence: equal squares, each projected to the model size.
+
+    Arguments:
+        size: the side of a square in pixels.
+        height, width: of the image in pixels, multiples of `size`.
+        channels: numbers for each pixel.
+        class_token: put a trained vector before the patches.
+    """
+
+    size: int
+    height: int
+    width: int
+    channels: int = 3
+    class_token: bool = True
+
+    def _check(self) -> None:
+        self.require_positive("size", "height", "width", "channels")
+        fits = self.height % self.size == 0 and self.width % self.size == 0
+        self.require(fits, "height and width must be multiples of size", f"{self.height}, {self.width}, {self.size}")
+
+    @property
+    def length(self) -> int:
+        """How many vectors the sequence has."""
+        return (self.height // self.size) * (self.width // self.size) + int(self.class_token)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audio(Record):
+    """How frames of sound features become a sequence: two convolutions of width 3 with exact GELU, the second one of
+    stride 2 (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022).
+
+    Arguments:
+        channels: numbers for each frame.
+    """
+
+    channels: int
+
+    def _check(self) -> None:
+        self.require_positive("channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig(Record):
+    """What turns the input of a stack into vectors.
+
+    With none of `vocab`, `patches` and `audio` the input already is vectors.
+
+    Arguments:
+        vocab: n, how many tokens there are.
+        patches, audio: the input is an image, or sound.
+        types: how many token types there are (BERT's segments); 0 is none.
+        positions: a code added to the vectors.
+        positions_skip: a token whose places are not counted as positions (RoBERTa's padding): it and every place that
+            is not counted stand at position -1, the others count from 0.
+        scale: a factor of the token vectors before anything is added; sqrt(m) in the paper.
+        norm: a normalisation of the sum.
+        dropout: the rate on the result in training.
+    """
+
+    vocab: int | None = None
+    patches: Patches | None = None
+    audio: Audio | None = None
+    types: int = 0
+    positions: Sinusoid | Learned | None = None
+    positions_skip: int | None = None
+    scale: float = 1.0
+    norm: Norm | None = None
+    dropout: float = 0.0
+
+    def _check(self) -> None:
+        kinds = [name for name in ("vocab", "patches", "audio") if getattr(self, name) is not None]
+        self.require(len(kinds) <= 1, "an embedding has one of vocab, patches, audio", " and ".join(kinds))
+        if self.vocab is not None:
+            self.require_positive("vocab")
+        self.require(self.types >= 0, "types must be at least 0", self.types)
+        is_scaled = self.scale == 1 or not (self.patches or self.audio)
+        self.require(is_scaled, "patches and audio are projected and not scaled, so scale must be 1", self.scale)
+        self.require_rate("dropout")
+        if self.patches is not None and isinstance(self.positions, Learned):
+            rule = f"an image of {self.patches.length} vectors needs as many positions"
+            self.require(self.positions.length >= self.patches.length, rule, self.positions.length)
+        if self.positions_skip is not None:
+            learned = isinstance(self.positions, Learned) and self.positions.offset > 0 and self.vocab is not None
+            self.require(learned, "positions_skip needs tokens and learned positions with an offset", self.positions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(Record):
+    """An embedding, blocks one after another, and a normalisation.
+
+    Arguments:
+        embedding: what makes vectors of the input.
+        blocks: the configuration of each block.
+        relative_bias: a trained bias of distance shared by the self-attention of all blocks.
+        norm: a normalisation of the result; None for post-norm blocks as a rule.
+    """
+
+    embedding: EmbeddingConfig
+    blocks: tuple[BlockConfig, ...]
+    relative_bias: RelativeBias | None = None
+    norm: Norm | None = None
+
+    def _check(self) -> None:
+        self.require(len(self.blocks) > 0, "a stack has at least one block", 0)
+        models = {block.model for block in self.blocks}
+        self.require(len(models) == 1, "all blocks of a stack have the same model size", sorted(models))
+        sinusoid = self.embedding.positions
+        if isinstance(sinusoid, Sinusoid):
+            smallest = 4 if sinusoid.variant == "tensor2tensor" else 2
+            fits = self.model % 2 == 0 and self.model >= smallest
+            rule = f"sinusoidal positions need an even model size of at least {smallest}"
+            self.require(fits, rule, self.model)
+        if self.relative_bias is not None:
+            heads = {block.attention.heads for block in self.blocks}
+            self.require(len(heads) == 1, "a shared relative_bias needs the same heads everywhere", sorted(heads))
+
+    @property
+    def model(self) -> int:
+        """M."""
+        return self.blocks[0].model
+
+
+def stack(
+    *,
+    vocab: int,
+    model: int,
+    heads: int,
+    layers: int,
+    feedforward: int,
+    causal: bool,
+    cross: bool,
+    kv_heads: int | None = None,
+    norm: Norm | None = None,
+    order: Order = "pre",
+    activation: Activation = "gelu",
+    gated: bool = False,
+    bias: bool = True,
+    positions: Sinusoid | Learned | Rotary | None = SINUSOID,
+    scale_embedding: bool = True,
+    dropout: float = 0.0,
+) -> StackConfig:
+    """Make a stack of equal blocks.
+
+    Arguments:
+        vocab: n.
+        model: m.
+        heads, kv_heads: h and g.
+        layers: how many blocks.
+        feedforward: f.
+        causal: whether self-attention is causal.
+        cross: whether the blocks attend to a memory.
+        norm, order: as in `BlockConfig`; a LayerNorm with eps 1e-5 when None. All orders but post end with one.
+        activation, gated: as in `FeedForwardConfig`.
+        bias: whether the projections have biases.
+        positions: added to the embedding, or rotary.
+        scale_embedding: multiply the token vectors by sqrt(m).
+        dropout: every rate in training.
+    """
+    norm = norm or Norm("layer", eps=1e-5)
+    rotary = positions if isinstance(positions, Rotary) else None
+    attention = AttentionConfig(
+        model=model,
+        heads=heads,
+        kv_heads=kv_heads,
+        query_bias=bias,
+        key_bias=bias,
+        value_bias=bias,
+        output_bias=bias,
+        rotary=rotary,
+        causal=causal,
+        dropout=dropout,
+    )
+    block = BlockConfig(
+        attention=attention,
+        cross_attention=replace(attention, causal=False, rotary=None) if cross else None,
+        feedforward=FeedForwardConfig(
+            model=model,
+            hidden=feedforward,
+            activation=activation,
+            gated=gated,
+            input_bias=bias,
+            output_bias=bias,
+            dropout=dropout,
+        ),
+        norm=norm,
+        order=order,
+        dropout=dropout,
+    )
+    embedding = EmbeddingConfig(
+        vocab=vocab,
+        positions=None if isinstance(positions, Rotary) else positions,
+        scale=model**0.5 if scale_embedding else 1.0,
+        dropout=dropout,
+    )
+    return StackConfig(embedding=embedding, blocks=(block,) * layers, norm=None if order == "post" else norm)
