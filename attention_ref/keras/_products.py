@@ -1,6 +1,6 @@
-"""Products in which a number that is not finite reaches the rows that see it and no other.
+"""Products in which a NaN or an infinity affects only the rows that see it.
 
-They are written with `@`, for `ops.matmul` computes float64 in float32 on the PyTorch engine.
+They use `@`, because `ops.matmul` computes float64 in float32 on the PyTorch engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attention_ref.keras._arrays import Array, values
 
 
 def products(query: Array, key: Array) -> Array:
-    """Give `query @ key.mT`, where a NaN or an infinity is no part of the gradients of rows that do not see it."""
+    """Return `query @ key.mT`, with gradients in which a NaN or an infinity affects only the rows that see it."""
     finite_queries, finite_keys = (ops.isfinite(array) for array in (query, key))
     is_finite = ops.logical_and(
         ops.all(finite_queries, axis=-1)[..., None], ops.all(finite_keys, axis=-1)[..., None, :]
@@ -25,7 +25,7 @@ def products(query: Array, key: Array) -> Array:
 
 
 def weighted_sum(weights: Array, value: Array, seen: Array) -> Array:
-    """Give `weights @ value`, where a NaN or an infinity in a value reaches the rows that see it and no other."""
+    """Return `weights @ value`, in which a NaN or an infinity in a value affects only the rows that see its key."""
     is_finite = ops.isfinite(value)
     output = weights @ ops.where(is_finite, value, 0)  # (b,h,q,v)
     if values(ops.all(is_finite)) == [True]:

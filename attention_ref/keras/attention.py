@@ -1,10 +1,10 @@
-"""Attention: three ways to score a key, one way to attend.
+"""Attention: three score functions, one softmax-weighted sum.
 
     weights = softmax over the visible keys of scores + bias
     output  = weights @ value
 
-The sources, and how other libraries differ, stand in `attention_ref.spec.attention`. Products are written with `@`,
-for `ops.matmul` computes float64 in float32 on the PyTorch engine.
+See `attention_ref.spec.attention` for the sources and for how other libraries differ. Products use `@`, because
+`ops.matmul` computes float64 in float32 on the PyTorch engine.
 """
 
 from __future__ import annotations
@@ -55,44 +55,45 @@ def attention(
     """Scaled dot-product attention.
 
         s_ij = scale * sum_d query_id key_jd                    scale
-        s_ij = softcap * tanh(s_ij / softcap)                   softcap, where given
-        s_ij = s_ij + bias_ij                                   bias, where given
+        s_ij = softcap * tanh(s_ij / softcap)                   if softcap is given
+        s_ij = s_ij + bias_ij                                   if bias is given
         w_ij = exp(s_ij) / (sum_l exp(s_il) + exp(sink))        over the visible keys l; 0 elsewhere
         o_i  = sum_j w_ij value_j
 
     Query head `i` reads key/value head `i // (h/g)`.
 
     Arguments:
-        query: `(b,h,q,d)`, float16, bfloat16, float32 or float64; any number of leading batch sizes.
-        key: `(b,g,k,d)`, of the dtype of `query`, as are all numbers below.
+        query: `(b,h,q,d)`; any number of leading batch axes; float16, bfloat16, float32 or float64.
+        key: `(b,g,k,d)`; the dtype of `query`, like every floating-point argument below.
         value: `(b,g,k,v)`.
         mask: boolean, broadcasts to `(b,h,q,k)`; True where a query may attend.
-        bias: numbers added to the scores, broadcasts to `(b,h,q,k)`; -inf hides a key.
-        causal: let query `i` see key `j` only if `j <= i + query_offset`.
+        bias: added to the scores, broadcasts to `(b,h,q,k)`; -inf hides a key.
+        causal: query `i` sees key `j` only if `j <= i + query_offset`.
         query_offset: the position of the first query among the keys, an integer or one for each batch row `(b,)`.
-        window: `(left, right)`, inclusive distances around `i + query_offset`; None is open.
-        key_lengths: how many keys are real in each batch row, integers `(b,)`. The rest never reaches the output.
-        scale: a factor of the scores, any finite number; `1/sqrt(d)` when None.
-        softcap: bounds the scores smoothly to (-softcap, softcap).
-        sinks: `(h,)`, a logit for each head that joins the denominator and carries no value.
-        dropout: the rate that `dropout_mask` was drawn with. What is kept is divided by `1 - dropout`; the weights are
-            not normalised again.
+        window: `(left, right)`; query `i` sees key `j` only if `-left <= j - (i + query_offset) <= right`; None in
+            place of a distance is no limit.
+        key_lengths: how many keys of each batch row are not padding, integers `(b,)`; padding never affects the output.
+        scale: multiplies the scores, any finite number; `1/sqrt(d)` when None.
+        softcap: a soft bound of the scores, above 0; no bound when None.
+        sinks: `(h,)`, one logit for each head, which is added to the denominator but has no value.
+        dropout: the rate with which `dropout_mask` was drawn; kept weights are divided by `1 - dropout` and not
+            normalised again.
         dropout_mask: boolean, broadcasts to `(b,h,q,k)`; True where a weight is kept.
-        return_weights: return the weights `(b,h,q,k)` too, as they are before dropout.
-        return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
-        implementation: `"fused"`, blocks of queries, in memory linear in the lengths; `"reference"`, the formula as it
-            is written below; or `"auto"`, fused where the options allow. Weights `(b,h,q,k)` are what a fused path
-            avoids: a tap and `return_weights` take the reference path whatever is chosen, and so do compiled
-            calls on the TensorFlow and PyTorch engines and lengths that a compiler does not know.
-        tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
+        return_weights: also return the weights `(b,h,q,k)` before dropout.
+        return_log_sum_exp: also return the logarithm of each row's denominator `(b,h,q)`.
+        implementation: `"fused"`, blocks of queries, with memory linear in the lengths; `"reference"`, the formula
+            above; or `"auto"`, fused if the options allow it. The fused path has no weights `(b,h,q,k)`: calls with a
+            tap or `return_weights`, compiled calls on the TensorFlow and PyTorch engines, and calls with lengths
+            unknown to the compiler always take the reference path.
+        tap: receives `scores` (-inf where a key is hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
-        The output `(b,h,q,v)`; with `return_weights` or `return_log_sum_exp` a tuple of the output and these, in that
-        order. A query that sees no key has weights 0, output 0 and log-sum-exp -inf. float16 and bfloat16 are computed
-        in float32; all results have the dtype of `query`, but for a log-sum-exp of at least float32.
+        The output `(b,h,q,v)`, or a tuple of the output and, in this order, the weights and the log-sum-exp that were
+        requested. A query that sees no key has weights 0, output 0 and log-sum-exp -inf. float16 and bfloat16 are
+        computed in float32; all results have the dtype of `query`, except that the log-sum-exp is at least float32.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
@@ -135,25 +136,25 @@ def additive_attention(
     return_log_sum_exp: bool = False,
     tap: Tap | None = None,
 ) -> Any:
-    """Additive attention: a key is scored by a tanh layer (Bahdanau).
+    """Additive attention (Bahdanau): the score of a key is a tanh layer.
 
         s_ij = score_kernel . tanh(query_i query_kernel + key_j key_kernel) + bias_ij
 
     Arguments:
-        query: `(b,h,q,d)`, float16, bfloat16, float32 or float64; any number of leading batch sizes.
-        key: `(b,g,k,e)`, of the dtype of `query`, as are all numbers below.
+        query: `(b,h,q,d)`; any number of leading batch axes; float16, bfloat16, float32 or float64.
+        key: `(b,g,k,e)`; the dtype of `query`, like every floating-point argument below.
         value: `(b,g,k,v)`.
-        score_kernel: `(a,)`, the layer's output weights.
-        query_kernel: `(d,a)`; without it `d` must be `a`, and the queries are taken as they are.
-        key_kernel: `(e,a)`; without it `e` must be `a`, and the keys are taken as they are.
+        score_kernel: `(a,)`, the output weights of the tanh layer.
+        query_kernel: `(d,a)`; the identity when None, which needs `d` equal to `a`.
+        key_kernel: `(e,a)`; the identity when None, which needs `e` equal to `a`.
         mask, bias, causal, query_offset, window, key_lengths, dropout, dropout_mask, return_weights,
             return_log_sum_exp, tap: as in `attention`.
 
     Returns:
-        As `attention`. The tanh layer takes memory for `(b,h,q,k,a)`.
+        As `attention`; the tanh layer takes memory for `(b,h,q,k,a)`.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
@@ -190,16 +191,16 @@ def multiplicative_attention(
     return_log_sum_exp: bool = False,
     tap: Tap | None = None,
 ) -> Any:
-    """Multiplicative attention: a key is scored by a bilinear form, without a scale (Luong).
+    """Multiplicative attention (Luong): the score of a key is a bilinear form, without a scale.
 
         s_ij = query_i score_kernel key_j + bias_ij             "general"
         s_ij = query_i key_j + bias_ij                          "dot", without score_kernel
 
     Arguments:
-        query: `(b,h,q,d)`, float16, bfloat16, float32 or float64; any number of leading batch sizes.
-        key: `(b,g,k,e)`, of the dtype of `query`, as are all numbers below.
+        query: `(b,h,q,d)`; any number of leading batch axes; float16, bfloat16, float32 or float64.
+        key: `(b,g,k,e)`; the dtype of `query`, like every floating-point argument below.
         value: `(b,g,k,v)`.
-        score_kernel: `(d,e)`; without it `d` must be `e`.
+        score_kernel: `(d,e)`; the identity when None, which needs `d` equal to `e`.
         mask, bias, causal, query_offset, window, key_lengths, dropout, dropout_mask, return_weights,
             return_log_sum_exp, tap: as in `attention`.
 
@@ -207,7 +208,7 @@ def multiplicative_attention(
         As `attention`.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
@@ -222,12 +223,12 @@ def multiplicative_attention(
 
 
 def _project(rows: Array, kernel: Array | None) -> Array:
-    """Multiply rows by a kernel; without a kernel they stay as they are."""
+    """Multiply rows by a kernel; return them unchanged when it is None."""
     return rows if kernel is None else products(rows, ops.swapaxes(kernel, -1, -2))
 
 
 def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: str, tap: Tap | None) -> Any:
-    """Add the bias, weigh the visible keys, and add up their values; the results are of `dtype`."""
+    """Add the bias, take the softmax over the visible keys and sum their values; cast the results to `dtype`."""
     bias, sinks, dropout_mask = (arrays.get(name) for name in ("bias", "sinks", "dropout_mask"))
     if bias is not None:
         scores = scores + bias

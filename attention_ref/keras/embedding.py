@@ -1,4 +1,4 @@
-"""What turns tokens, images and sound into vectors with a place."""
+"""Embeddings of tokens, images and audio, with positions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from attention_ref.spec.taps import Tap, report
 
 
 class Embedding(Holder):
-    """What turns the input of a stack into vectors.
+    """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
 
     In training, `config.dropout` is applied to the result.
 
     Arguments:
         config: the kind of input and what is added to it.
-        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+        parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
             `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
             biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
@@ -52,14 +52,14 @@ class Embedding(Holder):
         """Embed the input.
 
         Arguments:
-            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
-                or vectors `(b,l,m)`.
-            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
-            types: integers `(b,l)`; 0 everywhere when None.
-            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
-                the end of learned positions.
-            offsets: the position of the first place, an integer or one for each batch row.
-            tap: is told of `output`.
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or audio features
+                `(b,frames,channels)`; or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; counted from `offsets` when None.
+            types: token types, integers `(b,l)`; all 0 when None.
+            lengths: how many positions of each batch row are not padding, integers `(b,)`; all when None. The positions
+                of padding may exceed a learned table.
+            offsets: the position of the first vector, an integer or one for each batch row `(b,)`.
+            tap: receives `output`.
             training: apply dropout; as Keras is set when None.
 
         Returns:
@@ -97,7 +97,7 @@ class Embedding(Holder):
         return vectors * config.scale
 
     def _patches(self, image: Array) -> Array:
-        """Cut an image into squares, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
+        """Cut an image into square patches, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
         patches, batch = self.config.patches, ops.shape(image)[0]
         size, rows, columns = patches.size, patches.height // patches.size, patches.width // patches.size
         squares = ops.reshape(image, (batch, rows, size, columns, size, patches.channels))
@@ -125,7 +125,7 @@ class Embedding(Holder):
         return starts[..., None] + ops.arange(length, dtype="int32")  # (l,) or (b,l)
 
     def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
-        """Give the positional code of every place, `(l,m)` or `(b,l,m)`."""
+        """Return the positional encoding of every vector, `(l,m)` or `(b,l,m)`."""
         config = self.config.positions
         if isinstance(config, Learned):
             table, rows = self.tensors["position"], places + config.offset
@@ -136,20 +136,20 @@ class Embedding(Holder):
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
-    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1."""
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1."""
     counted = integers(tokens) != skipped  # (b,l)
     places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)
 
 
 def _within(rows: Array, lengths: Array, count: int) -> Array:
-    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    """Clip the rows that padding reads to a table of `count` rows: `(l,)` or `(b,l)` to `(b,l)`."""
     length = ops.shape(rows)[-1]
     is_real = ops.arange(length, dtype="int32") < lengths[..., None]  # (b,l)
     return ops.where(is_real, rows, ops.clip(rows, 0, count - 1))
 
 
 def _rows(table: Array, places: Array) -> Array:
-    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
     check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
     return ops.take(table, integers(places), axis=0)

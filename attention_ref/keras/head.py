@@ -1,4 +1,4 @@
-"""What reads the result of the last stack."""
+"""The head: maps the output of the last stack to the result of the model."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from attention_ref.spec.taps import Tap, report
 
 
 class Head(Holder):
-    """What reads the result of the last stack; see `HeadConfig`.
+    """The head: maps the output of the last stack to the result of the model; see `HeadConfig`.
 
-        language     softcap(transform(x) * scale W + b)        for every place
-        pooler       tanh(x_i W + b)                            for one place i
-        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+        language     softcap(transform(x) * scale W + b)        at every position
+        pooler       tanh(x_i W + b)                            at one position i
+        classifier   softcap(transform(x_i) * scale W + b)      at one position i
 
     Arguments:
         config: sizes and options.
-        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+        parameters: if configured, `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
             `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
         token: the variable `(n,m)` of the embedding that a tied head reads transposed.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
@@ -44,8 +44,8 @@ class Head(Holder):
 
         Arguments:
             array: `(b,l,m)`.
-            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
-            tap: is told of `output`.
+            lengths: how many positions of each batch row are not padding, integers `(b,)`; all when None.
+            tap: receives `output`.
 
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
@@ -69,7 +69,7 @@ class Head(Holder):
 
 
 def last_place(array: Array, lengths: Any) -> Array:
-    """Take the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`."""
     if lengths is None:
         return array[:, -1]
     check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)

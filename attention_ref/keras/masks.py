@@ -1,7 +1,7 @@
-"""Which key a query may attend to. True means that it may.
+"""Masks: boolean, True where a query may attend to a key.
 
 A key is visible when every rule allows it: `mask` and `causal` and `window` and `key_lengths` and `bias > -inf`.
-`attention_ref.spec.masks` says how other libraries differ.
+See `attention_ref.spec.masks` for how other libraries differ.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from attention_ref.spec.shapes import check_key_lengths, check_window
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
-    """Let query `i` see key `j` iff `j <= i + query_offset`.
+    """Return the causal mask: query `i` sees key `j` iff `j <= i + query_offset`.
 
     Arguments:
         query_length: q.
         key_length: k.
         query_offset: the position of the first query among the keys, an integer or one for each batch row `(b,)`.
-            A cache of P keys before the queries means P; `k - q` aligns the last query with the last key.
+            With a cache of p earlier keys it is p; `k - q` aligns the last query with the last key.
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
@@ -39,21 +39,21 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
 
 
 def window_mask(query_length: int, key_length: int, window: Window, *, query_offset: Any = 0) -> Array:
-    """Let query `i` see key `j` iff `-left <= j - (i + query_offset) <= right`.
+    """Return the mask of a sliding window: query `i` sees key `j` iff `-left <= j - (i + query_offset) <= right`.
 
     Arguments:
         query_length: q.
         key_length: k.
-        window: `(left, right)`, how many keys before and after its own position a query sees beside that position
-            itself; None is no limit.
+        window: `(left, right)`, how many keys a query sees before and after its own position, in addition to the key at
+            that position; None in place of a distance is no limit.
         query_offset: as in `causal_mask`.
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
 
     Raises:
-        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
-            2^63 - 1.
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for a window that is not two distances from 0
+            to 2^63 - 1, each of which may be None.
     """
     check_window("window_mask", window)
     query_offset = as_integers("window_mask", "query_offset", query_offset)
@@ -63,10 +63,10 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
 
 def length_mask(key_lengths: Any, key_length: int) -> Array:
-    """Let every query of a batch row see key `j` iff `j < key_lengths`.
+    """Return the padding mask: every query of a batch row sees key `j` iff `j < key_lengths`.
 
     Arguments:
-        key_lengths: how many keys are real in each batch row, integers `(b,)` from 0 to k.
+        key_lengths: how many keys of each batch row are not padding, integers `(b,)` from 0 to k.
         key_length: k.
 
     Returns:
@@ -90,12 +90,12 @@ def visible_keys(
     window: Window | None = None,
     key_lengths: Any = None,
 ) -> Array:
-    """Give the visibility of every key to every query: all rules at once.
+    """Return which keys each query may attend to: the conjunction of all rules.
 
     Arguments:
-        shape: `(b,h,q,k)`; any number of leading batch sizes.
+        shape: `(b,h,q,k)`; any number of leading batch axes.
         mask: boolean, broadcasts to `shape`; True where a query may attend.
-        bias: numbers, broadcasts to `shape`; a key whose bias is -inf is not visible.
+        bias: broadcasts to `shape`; a key whose bias is -inf is hidden.
         causal, query_offset: see `causal_mask`.
         window: see `window_mask`.
         key_lengths: see `length_mask`.

@@ -226,7 +226,7 @@ def _attended(
 
 
 def _project(rows: Array, kernel: Array | None) -> Array:
-    """Multiply rows by a kernel; without a kernel they stay as they are."""
+    """Multiply rows by a kernel; return them unchanged when it is None."""
     return rows if kernel is None else rows @ kernel
 
 

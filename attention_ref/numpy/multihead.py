@@ -1,4 +1,4 @@
-"""Multi-head attention: projections around `attention`."""
+"""Multi-head attention: `attention` between linear projections."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from attention_ref.spec.taps import Tap, report
 
 
 class Cache(NamedTuple):
-    """The keys and values of what was attended to before.
+    """A KV cache: the projected keys and values of earlier positions.
 
     Arguments:
         key: `(b,g,p,d)`, after normalisation and rotation.
         value: `(b,g,p,v)`.
-        lengths: how many of the p places are filled in each batch row, integers `(b,)`; they are the first ones.
+        lengths: how many of the p positions of each batch row are filled, the first ones, integers `(b,)`.
     """
 
     key: Array
@@ -34,15 +34,15 @@ class Cache(NamedTuple):
 class MultiHeadAttention:
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, where configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, where configured
+        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
+        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
         value_g  = y W_value_g + b_value_g
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     Arguments:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
-            `output.kernel (h,v,m)` and, where configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
+            `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
 
     Raises:
@@ -77,25 +77,26 @@ class MultiHeadAttention:
             query: `(b,q,m)`.
             key: `(b,k,memory)`; the query itself when None.
             value: `(b,k,memory)`; `key` when None.
-            mask: boolean, broadcasts to `(b,h,q,k)`, k counting the cache's places too.
-            bias: numbers, broadcasts to `(b,h,q,k)`; added to the biases that are configured.
-            key_lengths: how many of the new keys are real in each batch row, integers `(b,)`; all when None.
-            positions: where the queries (and, in self-attention, the keys) stand for rotation, integers `(q,)` or
-                `(b,q)`; from the cache's length or `query_offset` on when None.
-            query_offset: the position of the first query among the keys of a `key` or `memory`, an integer or one for
+            mask: boolean, broadcasts to `(b,h,q,k)`; k includes the positions of the cache.
+            bias: broadcasts to `(b,h,q,k)`; added to the configured biases.
+            key_lengths: how many of the new keys of each batch row are not padding, integers `(b,)`; all when None.
+            positions: the positions by which queries (and, in self-attention, keys) are rotated, integers `(q,)` or
+                `(b,q)`; when None, they count up from `query_offset` or the length of the cache.
+            query_offset: the position of the first query among the keys of `key` or `memory`, an integer or one for
                 each batch row `(b,)`; 0 when None.
-            cache: what was attended to before; the new keys and values are put behind its filled places. Causality,
-                window, rotation and biases of distance count from there.
-            memory: what `project_kv` gave back, attended to in place of `key`, `value` and `cache`.
-            return_weights: return the weights `(b,h,q,k)` too.
-            return_cache: return the cache with the new keys and values too.
-            tap: is told of `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
+            cache: keys and values of earlier calls, to which the new ones are appended. Causal mask, window, rotary
+                positions and relative biases count from its length.
+            memory: the result of `project_kv`, in place of `key`, `value` and `cache`.
+            return_weights: also return the weights `(b,h,q,k)`.
+            return_cache: also return the cache with the new keys and values.
+            tap: receives `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
 
         Returns:
-            The output `(b,q,output)`, followed by the weights and the cache where asked for.
+            The output `(b,q,output)`, or a tuple of the output and, in this order, the weights and the cache that were
+            requested.
 
         Raises:
-            SpecificationError: for what does not fit the configuration or together.
+            SpecificationError: for arguments that do not fit the configuration or one another.
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
@@ -142,16 +143,16 @@ class MultiHeadAttention:
     def project_kv(
         self, key: Array, value: Array | None = None, *, key_lengths: Any = None, positions: Any = None
     ) -> Cache:
-        """Project keys and values once, to be attended to many times.
+        """Project keys and values, for several calls to attend to.
 
         Arguments:
             key: `(b,k,memory)`.
             value: `(b,k,memory)`; `key` when None.
-            key_lengths: how many keys are real in each batch row, integers `(b,)`; all when None.
-            positions: where the keys stand for rotation, integers `(k,)` or `(b,k)`; from 0 on when None.
+            key_lengths: how many keys of each batch row are not padding, integers `(b,)`; all when None.
+            positions: the positions by which keys are rotated, integers `(k,)` or `(b,k)`; counted from 0 when None.
 
         Returns:
-            What `__call__` takes as `memory` or `cache`.
+            A cache, which a call takes as `memory` or `cache`.
         """
         batch, length, _ = key.shape
         places = np.arange(length) if positions is None else _integers(positions)
@@ -167,7 +168,7 @@ class MultiHeadAttention:
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:
-        """Project to heads, normalise them, rotate them."""
+        """Project to heads, then normalise and rotate them, if configured."""
         heads = self._linear(array, name).swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
         if self.config.query_key_norm is not None:
             heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
@@ -176,7 +177,7 @@ class MultiHeadAttention:
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
-        """Add up the bias that was given and the biases of distance, in the dtype of the arithmetic."""
+        """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
@@ -190,14 +191,14 @@ class MultiHeadAttention:
 
 
 def append_to_cache(cache: Cache, new: Cache) -> Cache:
-    """Put new keys and values behind the filled places of a cache.
+    """Append new keys and values to the filled positions of a cache.
 
     Arguments:
         cache: `(b,g,p,d)` and `(b,g,p,v)`.
         new: `(b,g,t,d)` and `(b,g,t,v)`.
 
     Returns:
-        `(b,g,p+t,d)` and `(b,g,p+t,v)`; places that are not filled hold 0.
+        A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
     """
     return Cache(
         key=_append(cache.key, new.key, _integers(cache.lengths)),
@@ -207,7 +208,7 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
 
 def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Put `new` rows at the places from `lengths` on: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
     count, filled = np.arange(past + added), lengths[:, None]
     source = np.where(count < filled, count, np.minimum(count - filled + past, past + added - 1))  # (b,p+t)
@@ -222,5 +223,5 @@ def _integers(given: Any) -> Array:
 
 
 def _count_from(offsets: Array, length: int) -> Array:
-    """Count positions from each row's offset: `(b,length)`."""
+    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
     return offsets[:, None] + np.arange(length)

@@ -18,7 +18,7 @@ __all__ = ["Audio", "EmbeddingConfig", "HeadConfig", "ModelConfig", "Patches", "
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig(Record):
-    """What reads the result of the last stack.
+    """The head: maps the output of the last stack to the result of the model.
 
     Arguments:
         kind: `language` (a score for each token of the vocabulary at each place), `pooler` (tanh of a projection of

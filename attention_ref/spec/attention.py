@@ -1,9 +1,9 @@
-"""Attention: three ways to score a key, one way to attend.
+"""Attention: three score functions, one softmax-weighted sum.
 
     weights = softmax over the visible keys of scores + bias
     output  = weights @ value
 
-Which keys are visible is said in `masks.py`.
+`masks.py` defines which keys are visible.
 """
 
 from __future__ import annotations
@@ -44,39 +44,40 @@ def attention(
     """Scaled dot-product attention.
 
         s_ij = scale * sum_d query_id key_jd                    scale
-        s_ij = softcap * tanh(s_ij / softcap)                   softcap, where given
-        s_ij = s_ij + bias_ij                                   bias, where given
+        s_ij = softcap * tanh(s_ij / softcap)                   if softcap is given
+        s_ij = s_ij + bias_ij                                   if bias is given
         w_ij = exp(s_ij) / (sum_l exp(s_il) + exp(sink))        over the visible keys l; 0 elsewhere
         o_i  = sum_j w_ij value_j
 
     Query head `i` reads key/value head `i // (h/g)`.
 
     Arguments:
-        query: `(b,h,q,d)`; any number of leading batch sizes.
+        query: `(b,h,q,d)`; any number of leading batch axes.
         key: `(b,g,k,d)`.
         value: `(b,g,k,v)`.
         mask: boolean, broadcasts to `(b,h,q,k)`; True where a query may attend.
-        bias: numbers added to the scores, broadcasts to `(b,h,q,k)`; -inf hides a key.
-        causal: let query `i` see key `j` only if `j <= i + query_offset`.
-        query_offset: the position of the first query among the keys, an integer or one for each batch row.
-        window: `(left, right)`, inclusive distances around `i + query_offset`; None is open.
-        key_lengths: how many keys are real in each batch row, integers `(b,)`. The rest never reaches the output.
-        scale: a factor of the scores, any finite number; `1/sqrt(d)` when None.
-        softcap: bounds the scores smoothly to (-softcap, softcap).
-        sinks: `(h,)`, a logit for each head that joins the denominator and carries no value.
-        dropout: the rate that `dropout_mask` was drawn with. What is kept is divided by `1 - dropout`; the weights are
-            not normalised again.
+        bias: added to the scores, broadcasts to `(b,h,q,k)`; -inf hides a key.
+        causal: query `i` sees key `j` only if `j <= i + query_offset`.
+        query_offset: the position of the first query among the keys, an integer or one for each batch row `(b,)`.
+        window: `(left, right)`; query `i` sees key `j` only if `-left <= j - (i + query_offset) <= right`; None in
+            place of a distance is no limit.
+        key_lengths: how many keys of each batch row are not padding, integers `(b,)`; padding never affects the output.
+        scale: multiplies the scores, any finite number; `1/sqrt(d)` when None.
+        softcap: a soft bound of the scores, above 0; no bound when None.
+        sinks: `(h,)`, one logit for each head, which is added to the denominator but has no value.
+        dropout: the rate with which `dropout_mask` was drawn; kept weights are divided by `1 - dropout` and not
+            normalised again.
         dropout_mask: boolean, broadcasts to `(b,h,q,k)`; True where a weight is kept.
-        return_weights: return the weights `(b,h,q,k)` too, as they are before dropout.
-        return_log_sum_exp: return the logarithm of the denominators `(b,h,q)` too.
-        tap: is told of `scores` (-inf where hidden) and `weights` (before dropout), `(b,h,q,k)`.
+        return_weights: also return the weights `(b,h,q,k)` before dropout.
+        return_log_sum_exp: also return the logarithm of each row's denominator `(b,h,q)`.
+        tap: receives `scores` (-inf where a key is hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
-        The output `(b,h,q,v)`; with `return_weights` or `return_log_sum_exp` a tuple of the output and these, in that
-        order. A query that sees no key has weights 0, output 0 and log-sum-exp -inf.
+        The output `(b,h,q,v)`, or a tuple of the output and, in this order, the weights and the log-sum-exp that were
+        requested. A query that sees no key has weights 0, output 0 and log-sum-exp -inf.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
 
     Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.1; grouped heads: Ainslie et al. (2023);
     softcap: Gemma 2 (2024), section 2; sinks: gpt-oss (2025).
@@ -122,17 +123,17 @@ def additive_attention(
     return_log_sum_exp: bool = False,
     tap: Tap | None = None,
 ) -> Any:
-    """Additive attention: a key is scored by a tanh layer.
+    """Additive attention (Bahdanau): the score of a key is a tanh layer.
 
         s_ij = score_kernel . tanh(query_i query_kernel + key_j key_kernel) + bias_ij
 
     Arguments:
-        query: `(b,h,q,d)`; any number of leading batch sizes.
+        query: `(b,h,q,d)`; any number of leading batch axes.
         key: `(b,g,k,e)`.
         value: `(b,g,k,v)`.
-        score_kernel: `(a,)`, the layer's output weights.
-        query_kernel: `(d,a)`; without it `d` must be `a`, and the queries are taken as they are.
-        key_kernel: `(e,a)`; without it `e` must be `a`, and the keys are taken as they are.
+        score_kernel: `(a,)`, the output weights of the tanh layer.
+        query_kernel: `(d,a)`; the identity when None, which needs `d` equal to `a`.
+        key_kernel: `(e,a)`; the identity when None, which needs `e` equal to `a`.
         mask, bias, causal, query_offset, window, key_lengths, dropout, dropout_mask, return_weights,
             return_log_sum_exp, tap: as in `attention`.
 
@@ -140,7 +141,7 @@ def additive_attention(
         As `attention`.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
 
     Source: Bahdanau, Cho and Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate" (2015),
     section 3.1 and appendix A.1.2.
@@ -181,16 +182,16 @@ def multiplicative_attention(
     return_log_sum_exp: bool = False,
     tap: Tap | None = None,
 ) -> Any:
-    """Multiplicative attention: a key is scored by a bilinear form, without a scale.
+    """Multiplicative attention (Luong): the score of a key is a bilinear form, without a scale.
 
         s_ij = query_i score_kernel key_j + bias_ij             "general"
         s_ij = query_i key_j + bias_ij                          "dot", without score_kernel
 
     Arguments:
-        query: `(b,h,q,d)`; any number of leading batch sizes.
+        query: `(b,h,q,d)`; any number of leading batch axes.
         key: `(b,g,k,e)`.
         value: `(b,g,k,v)`.
-        score_kernel: `(d,e)`; without it `d` must be `e`.
+        score_kernel: `(d,e)`; the identity when None, which needs `d` equal to `e`.
         mask, bias, causal, query_offset, window, key_lengths, dropout, dropout_mask, return_weights,
             return_log_sum_exp, tap: as in `attention`.
 
@@ -198,7 +199,7 @@ def multiplicative_attention(
         As `attention`.
 
     Raises:
-        SpecificationError: for shapes, dtypes or options that have no meaning.
+        SpecificationError: for invalid or inconsistent shapes, dtypes or options.
 
     Source: Luong, Pham and Manning, "Effective Approaches to Attention-based Neural Machine Translation" (2015),
     section 3.1.
@@ -225,7 +226,7 @@ def _attend(
     return_log_sum_exp: bool,
     tap: Tap | None,
 ) -> Any:
-    """Score the visible keys of every query, weigh them, and add up their values."""
+    """For every query, score its visible keys, take the softmax and sum their values."""
     query, key, value, bias = (arrays[name] for name in ("query", "key", "value", "bias"))
     visible = masks.visible_keys(
         sizes.scores,
@@ -270,7 +271,7 @@ def _attend(
 def _dropout(
     weights: Sequence[Number], seen: Sequence[int], index: Index, dropout_mask: Array | None, rate: float
 ) -> dict[int, Number]:
-    """Give the weights that are kept, by key position, each divided by `1 - rate`."""
+    """Return the weights that dropout keeps, by key position, each divided by `1 - rate`."""
     pairs = zip(seen, weights, strict=True)
     if dropout_mask is None:
         return dict(pairs)
@@ -282,13 +283,13 @@ def _dropout(
 
 
 def _spread(seen: Sequence[int], row: Sequence[Number], length: int, elsewhere: float) -> list[Number]:
-    """Put the numbers of the visible keys at their places among all keys."""
+    """Return one number for every key: those in `row` for the visible keys, `elsewhere` for the others."""
     at = dict(zip(seen, row, strict=True))
     return [at.get(j, elsewhere) for j in range(length)]
 
 
 def _project(row: Sequence[Number], kernel: Array | None) -> Sequence[Number]:
-    """Multiply a row by a kernel `(len(row), n)`; without a kernel the row stays as it is."""
+    """Multiply a row by a kernel `(len(row), columns)`; return it unchanged when the kernel is None."""
     if kernel is None:
         return row
     return [dot(row, [kernel[(i, column)] for i in range(len(row))]) for column in range(kernel.shape[1])]

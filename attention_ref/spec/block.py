@@ -1,4 +1,4 @@
-"""A Transformer block: sublayers, their normalisations and residual connections."""
+"""A Transformer block: sublayers with normalisations and residual connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attention_ref.spec.taps import Tap, report, scoped
 
 
 class BlockCache(NamedTuple):
-    """What a block keeps between calls: the cache of its self-attention and that of its cross-attention."""
+    """The cache of a block: one for its self-attention and one for its cross-attention."""
 
     self_attention: Cache
     cross_attention: Cache | None
@@ -27,9 +27,9 @@ class Block:
 
     Arguments:
         config: sizes and options.
-        parameters: those of `MultiHeadAttention` under `self_attention` (and `cross_attention`), of `FeedForward` under
-            `feedforward`, and a gain and bias for each of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich also `self_attention_output_norm` and so on.
+        parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
+            `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on.
 
     Source: Vaswani et al. (2017), section 3.1 (post); Xiong et al., "On Layer Normalization in the Transformer
     Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich).
@@ -67,20 +67,22 @@ class Block:
 
         Arguments:
             array: `(b,q,m)`.
-            memory: what the cross-attention attends to, `(b,k,memory)`; None when `cache` holds it.
-            mask, bias, key_lengths, positions: those of the self-attention.
-            memory_mask: boolean, broadcasts to `(b,h,q,k)`, of the cross-attention.
-            memory_lengths: how many places of the memory are real in each batch row, integers `(b,)`.
-            cache: what an earlier call returned. Queries of both attentions stand behind its places.
-            return_cache: return a cache too.
-            tap: is told of `self_attention_norm`, everything under `self_attention`, `cross_attention` and
-                `feedforward`, and `output`.
+            memory: `(b,k,memory)`, the input of cross-attention; None when `cache` contains its keys and values.
+            mask, bias, key_lengths, positions: of the self-attention, as in `MultiHeadAttention`.
+            memory_mask: the mask of the cross-attention, boolean, broadcasts to `(b,h,q,k)`.
+            memory_lengths: how many positions of the memory are not padding in each batch row, integers `(b,)`; all
+                when None.
+            cache: the cache that an earlier call returned; the positions of the queries of both attentions count from
+                its length.
+            return_cache: also return the cache.
+            tap: receives everything under `self_attention`, `cross_attention` and `feedforward`, the result of every
+                normalisation, and `output`.
 
         Returns:
-            `(b,q,m)`, followed by the cache where asked for.
+            `(b,q,m)`, or a tuple of it and the cache if requested.
 
         Raises:
-            SpecificationError: for what does not fit the configuration or together.
+            SpecificationError: for arguments that do not fit the configuration or one another.
         """
         given = {"array": array, "memory": memory, "memory_mask": memory_mask, "memory_lengths": memory_lengths}
         check_block(self.config, {**given, "cache": cache}, inspect)
@@ -123,7 +125,7 @@ class Block:
         return (result, BlockCache(caches[0], caches[1] if len(caches) > 1 else None)) if return_cache else result
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
-        """Put a sublayer between its normalisations and its residual connection."""
+        """Apply a sublayer with its normalisations and its residual connection."""
         order = self.config.order
         branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
         branch = sublayer(branch)
@@ -139,7 +141,7 @@ class Block:
         feedforward: Callable[[Array], Array],
         tap: Tap | None,
     ) -> Array:
-        """Add both branches to the same input."""
+        """Add self-attention and feed-forward network, both applied to the same input."""
         normal = self._norm(array, "self_attention_norm", tap)
         other = normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap)
         return primitives.added(primitives.added(array, self_attention(normal)), feedforward(other))

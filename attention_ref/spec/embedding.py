@@ -1,4 +1,4 @@
-"""What turns tokens, images and sound into vectors with a place."""
+"""Embeddings of tokens, images and audio, with positions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from attention_ref.spec.taps import Tap, report
 
 
 class Embedding:
-    """What turns the input of a stack into vectors.
+    """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, where configured
+        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
 
     Arguments:
         config: the kind of input and what is added to it.
-        parameters: where configured `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
+        parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
             `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
             biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
 
@@ -48,14 +48,14 @@ class Embedding:
         """Embed the input.
 
         Arguments:
-            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or sound `(b,frames,channels)`;
-                or vectors `(b,l,m)`.
-            positions: integers `(l,)` or `(b,l)`; from `offsets` on when None.
-            types: integers `(b,l)`; 0 everywhere when None.
-            lengths: how many places are real in each batch row, integers `(b,)`; all when None. Padding may stand past
-                the end of learned positions.
-            offsets: the position of the first place, an integer or one for each batch row.
-            tap: is told of `output`.
+            source: tokens, integers `(b,l)`; or an image `(b,height,width,channels)`; or audio features
+                `(b,frames,channels)`; or vectors `(b,l,m)`.
+            positions: integers `(l,)` or `(b,l)`; counted from `offsets` when None.
+            types: token types, integers `(b,l)`; all 0 when None.
+            lengths: how many positions of each batch row are not padding, integers `(b,)`; all when None. The positions
+                of padding may exceed a learned table.
+            offsets: the position of the first vector, an integer or one for each batch row `(b,)`.
+            tap: receives `output`.
 
         Returns:
             `(b,l,m)`.
@@ -91,7 +91,7 @@ class Embedding:
         return scaled(source, self.config.scale)
 
     def _patches(self, image: Array) -> Array:
-        """Cut an image into squares, row by row, and project each."""
+        """Cut an image into square patches, row by row, and project each."""
         patches: Any = self.config.patches
         batch, (height, width), size = image.shape[0], image.shape[1:3], patches.size
         tall, wide = height // size, width // size
@@ -132,7 +132,7 @@ class Embedding:
         return Array((*starts.shape, length), values, "integer")
 
     def _codes(self, places: Array, lengths: Any, vectors: Array) -> Array:
-        """Give the positional code of every place, `(b,l,m)`."""
+        """Return the positional encoding of every vector, `(b,l,m)`."""
         batch, _, model = vectors.shape
         if isinstance(self.config.positions, Learned):
             table, offset = self.parameters["position"], self.config.positions.offset
@@ -157,7 +157,7 @@ def check_indices(operation: str, indices: Sequence[int] | None, rows: int, dtyp
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
-    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token stands at -1.
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1.
 
     How others differ: this is RoBERTa's position of padding, with the offset left to the table.
     """
@@ -176,7 +176,7 @@ def scaled(array: Array, scale: float) -> Array:
 
 
 def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:
-    """Let padding read the nearest row of a table of `count`: `(l,)` or `(b,l)` to `(b,l)`."""
+    """Clip the rows that padding reads to a table of `count` rows: `(l,)` or `(b,l)` to `(b,l)`."""
     length = rows.shape[-1]
     values = []
     for row, place in indices((batch, length)):
@@ -187,6 +187,6 @@ def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:
 
 
 def _rows(table: Array, places: Array) -> Array:
-    """Look rows up: `(n,m)` at `(...)` gives `(...,m)`."""
+    """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
     check_indices("Embedding", places.values, table.shape[0], places.dtype if places.values else "integer")
     return Array((*places.shape, table.shape[1]), [n for place in places.values for n in table[(place,)]], "real")

@@ -19,7 +19,7 @@ class FeedForward:
 
     Arguments:
         config: sizes and options.
-        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, where configured, `gate.kernel (m,f)`,
+        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
             `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
 
     Source: Vaswani et al. (2017), section 3.3; gated: Shazeer, "GLU Variants Improve Transformer" (2020).
@@ -30,11 +30,11 @@ class FeedForward:
         self.parameters = parameters
 
     def __call__(self, array: Array, *, tap: Tap | None = None) -> Array:
-        """Apply the network to every place.
+        """Apply the network at every position.
 
         Arguments:
             array: `(..., m)`.
-            tap: is told of `input`, `gate`, `hidden` and `output`.
+            tap: receives `input`, `gate`, `hidden` and `output`.
 
         Returns:
             `(..., m)`.

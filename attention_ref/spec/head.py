@@ -1,4 +1,4 @@
-"""What reads the result of the last stack."""
+"""The head: maps the output of the last stack to the result of the model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from attention_ref.spec.taps import Tap, report
 
 
 class Head:
-    """What reads the result of the last stack; see `HeadConfig`.
+    """The head: maps the output of the last stack to the result of the model; see `HeadConfig`.
 
-        language     softcap(transform(x) * scale W + b)        for every place
-        pooler       tanh(x_i W + b)                            for one place i
-        classifier   softcap(transform(x_i) * scale W + b)      for one place i
+        language     softcap(transform(x) * scale W + b)        at every position
+        pooler       tanh(x_i W + b)                            at one position i
+        classifier   softcap(transform(x_i) * scale W + b)      at one position i
 
     Arguments:
         config: sizes and options.
-        parameters: where configured `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
+        parameters: if configured, `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
             `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
-        token: `(n,m)`, the embedding that a tied head reads transposed.
+        token: `(n,m)`, whose transpose is the kernel of a tied head.
     """
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
@@ -39,8 +39,8 @@ class Head:
 
         Arguments:
             array: `(b,l,m)`.
-            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
-            tap: is told of `output`.
+            lengths: how many positions of each batch row are not padding, integers `(b,)`; all when None.
+            tap: receives `output`.
 
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
@@ -68,7 +68,7 @@ def _capped(score: Any, softcap: Any) -> Any:
 
 
 def _places(array: Array, place: str, lengths: Any) -> Array:
-    """Take the first or the last real place of every row: `(b,l,m)` to `(b,m)`."""
+    """Return the vector at the first position, or at the last one that is not padding: `(b,l,m)` to `(b,m)`."""
     batch, length, model = array.shape
     check_places("Head", (batch, length), {"lengths": lengths}, inspect)
     ends = as_array(lengths).values if lengths is not None else [length] * batch
@@ -79,7 +79,7 @@ def _places(array: Array, place: str, lengths: Any) -> Array:
 
 
 def check_last_place(lengths: Sequence[int] | None) -> None:
-    """Check that every row has a last real place, where the lengths can be read."""
+    """Check that every row has a position that is not padding, if the lengths can be read."""
     for length in lengths or ():
         if length < 1:
             reject("Head", "a row whose last real place is read must have one", length)

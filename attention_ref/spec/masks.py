@@ -1,4 +1,4 @@
-"""Which key a query may attend to. True means that it may.
+"""Masks: boolean, True where a query may attend to a key.
 
 A key is visible when every rule allows it: `mask` and `causal` and `window` and `key_lengths` and `bias > -inf`.
 """
@@ -16,13 +16,13 @@ Window = tuple[int | None, int | None]
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0) -> Array:
-    """Let query `i` see key `j` iff `j <= i + query_offset`.
+    """Return the causal mask: query `i` sees key `j` iff `j <= i + query_offset`.
 
     Arguments:
         query_length: q.
         key_length: k.
-        query_offset: the position of the first query among the keys, an integer or one for each batch row. A cache of
-            P keys before the queries means P; `k - q` aligns the last query with the last key.
+        query_offset: the position of the first query among the keys, an integer or one for each batch row `(b,)`. With
+            a cache of p earlier keys it is p; `k - q` aligns the last query with the last key.
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
@@ -38,21 +38,21 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0
 
 
 def window_mask(query_length: int, key_length: int, window: Window, *, query_offset: Offsets = 0) -> Array:
-    """Let query `i` see key `j` iff `-left <= j - (i + query_offset) <= right`.
+    """Return the mask of a sliding window: query `i` sees key `j` iff `-left <= j - (i + query_offset) <= right`.
 
     Arguments:
         query_length: q.
         key_length: k.
-        window: `(left, right)`, how many keys before and after its own position a query sees beside that position
-            itself; None is no limit.
+        window: `(left, right)`, how many keys a query sees before and after its own position, in addition to the key at
+            that position; None in place of a distance is no limit.
         query_offset: as in `causal_mask`.
 
     Returns:
         Boolean `(q,k)`, or `(b,1,q,k)` with one offset for each batch row.
 
     Raises:
-        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for anything but two distances from 0 to
-            2^63 - 1.
+        SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for a window that is not two distances from 0
+            to 2^63 - 1, each of which may be None.
 
     How others differ: FlashAttention, JAX and ONNX count the same way. A "sliding window of W" in Keras and in
     transformers' causal models counts the query's own position and is `(W - 1, 0)` here.
@@ -69,10 +69,10 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
 
 def length_mask(key_lengths: Sequence[int] | Array, key_length: int) -> Array:
-    """Let every query of a batch row see key `j` iff `j < key_lengths`.
+    """Return the padding mask: every query of a batch row sees key `j` iff `j < key_lengths`.
 
     Arguments:
-        key_lengths: how many keys are real in each batch row, integers `(b,)` from 0 to k.
+        key_lengths: how many keys of each batch row are not padding, integers `(b,)` from 0 to k.
         key_length: k.
 
     Returns:
@@ -95,12 +95,12 @@ def visible_keys(
     window: Window | None = None,
     key_lengths: Sequence[int] | Array | None = None,
 ) -> Array:
-    """Give the visibility of every key to every query: all rules at once.
+    """Return which keys each query may attend to: the conjunction of all rules.
 
     Arguments:
-        shape: `(b,h,q,k)`; any number of leading batch sizes.
+        shape: `(b,h,q,k)`; any number of leading batch axes.
         mask: boolean, broadcasts to `shape`; True where a query may attend.
-        bias: numbers, broadcasts to `shape`; a key whose bias is -inf is not visible.
+        bias: broadcasts to `shape`; a key whose bias is -inf is hidden.
         causal, query_offset: see `causal_mask`.
         window: see `window_mask`.
         key_lengths: see `length_mask`.
@@ -123,7 +123,7 @@ def visible_keys(
 
 
 def is_excluded(bias: Number) -> bool:
-    """Say whether a bias excludes its key: only -inf does, a large negative number is a number like any other."""
+    """Return whether a bias hides its key: only -inf does, not a large negative number."""
     return bool(bias == float("-inf"))
 
 

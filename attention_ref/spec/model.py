@@ -1,4 +1,4 @@
-"""The Transformer: stacks of blocks between embeddings and a head."""
+"""The Transformer: embeddings, stacks of blocks and a head."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ StackCache = tuple[BlockCache, ...]
 
 
 class Stack:
-    """An embedding, blocks one after another, and a normalisation.
+    """An embedding, a sequence of blocks and a final normalisation.
 
     Arguments:
         config: sizes and options.
-        parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and where
-            configured `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`.
+        parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
+            configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`.
     """
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Array]) -> None:
@@ -52,22 +52,22 @@ class Stack:
         """Apply the stack.
 
         Arguments:
-            source: what the embedding takes.
-            memory: `(b,k,m)`, what cross-attention attends to; None when `cache` holds it.
-            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention.
-            lengths: how many places are real in each batch row, integers `(b,)`; all when None.
-            positions: integers `(l,)` or `(b,l)`; from the cache's length on when None.
+            source: the input of the embedding.
+            memory: `(b,k,m)`, the input of cross-attention; None when `cache` contains its keys and values.
+            mask: the mask of the self-attention, boolean, broadcasts to `(b,h,q,k)`.
+            lengths: how many positions of each batch row are not padding, integers `(b,)`; all when None.
+            positions: integers `(l,)` or `(b,l)`; counted from the length of the cache when None.
             types: token types, integers `(b,l)`.
-            memory_mask, memory_lengths: those of the cross-attention.
-            cache: what an earlier call gave back.
-            return_cache: return a cache too.
-            tap: is told of everything under `embedding`, `blocks.0` and so on, and of `norm`.
+            memory_mask, memory_lengths: of the cross-attention, as in `Block`.
+            cache: the cache that an earlier call returned.
+            return_cache: also return the cache.
+            tap: receives everything under `embedding`, `blocks.0` and so on, and `norm`.
 
         Returns:
-            `(b,l,m)`, followed by the cache where asked for.
+            `(b,l,m)`, or a tuple of it and the cache if requested.
 
         Raises:
-            SpecificationError: for what does not fit the configuration or together.
+            SpecificationError: for arguments that do not fit the configuration or one another.
         """
         check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
@@ -95,7 +95,7 @@ class Stack:
         return (array, tuple(caches)) if return_cache else array
 
     def _bias(self, length: int, cache: StackCache | None, offsets: Any) -> Array | None:
-        """The bias of distance that all blocks share."""
+        """Return the relative bias that all blocks share, if configured."""
         if self.config.relative_bias is None:
             return None
         past = cache[0].self_attention.key.shape[2] if cache is not None else 0
@@ -143,19 +143,19 @@ class Transformer:
         """Apply the whole model.
 
         Arguments:
-            source: what the only stack reads, or the encoder: tokens `(b,l)`, an image, sound or vectors.
-            target: what the decoder of an encoder-decoder reads, `(b,t)`.
-            lengths: how many places of the source are real in each batch row, integers `(b,)`; all when None.
+            source: the input of the encoder, or of the decoder of a model without encoder, as in `Embedding`.
+            target: the input of the decoder of an encoder-decoder, tokens `(b,t)`.
+            lengths: how many positions of the source are not padding in each batch row, integers `(b,)`; all when None.
             target_lengths: the same for the target.
-            mask: boolean, broadcasts to `(b,h,q,k)`, of the self-attention over the source.
-            types, positions: of the source, see `Embedding`.
-            tap: is told of everything under `encoder`, `decoder` and `head`.
+            mask: the mask of the self-attention over the source, boolean, broadcasts to `(b,h,q,k)`.
+            types, positions: of the source, as in `Embedding`.
+            tap: receives everything under `encoder`, `decoder` and `head`.
 
         Returns:
-            What the head gives; without a head the last stack's `(b,l,m)`.
+            The output of the head; without a head, that of the last stack, `(b,l,m)`.
 
         Raises:
-            SpecificationError: for what does not fit the configuration or together.
+            SpecificationError: for arguments that do not fit the configuration or one another.
         """
         check_model(self.config, target, target_lengths)
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
@@ -168,17 +168,17 @@ class Transformer:
         return self.read(result, lengths=target_lengths, tap=tap)
 
     def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:
-        """Apply the encoder; `options` as in `Stack`."""
+        """Apply the encoder; `options` as in a call of `Stack`."""
         check_has_stack(self.config, "encoder")
         return self.encoder(source, tap=scoped(tap, "encoder"), **options)
 
     def decode(self, target: Any, memory: Array | None = None, *, tap: Tap | None = None, **options: Any) -> Any:
-        """Apply the decoder; `options` as in `Stack`, the cache among them."""
+        """Apply the decoder; `options` as in a call of `Stack`, including the cache."""
         check_has_stack(self.config, "decoder")
         return self.decoder(target, memory, tap=scoped(tap, "decoder"), **options)
 
     def read(self, array: Array, *, lengths: Any = None, tap: Tap | None = None) -> Array:
-        """Apply the head, where there is one; `lengths` are those of the places of `array`."""
+        """Apply the head, if the model has one; `lengths` as in a call of `Head`."""
         return array if self.head is None else self.head(array, lengths=lengths, tap=scoped(tap, "head"))
 
     def _stack(self, config: StackConfig | None, name: str) -> Stack | None:

@@ -68,7 +68,7 @@ class Audio(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig(Record):
-    """What turns the input of a stack into vectors.
+    """The embedding: maps the input of a stack to vectors.
 
     With none of `vocab`, `patches` and `audio` the input already is vectors.
 
@@ -113,7 +113,7 @@ class EmbeddingConfig(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StackConfig(Record):
-    """An embedding, blocks one after another, and a normalisation.
+    """An embedding, a sequence of blocks and a final normalisation.
 
     Arguments:
         embedding: what makes vectors of the input.

@@ -21,11 +21,11 @@ class FeedForward(nn.Module):
         y = activation(x W_input + b_input) W_output + b_output                             plain
         y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
 
-    In training, `config.dropout` is applied to what `W_output` multiplies.
+    In training, `config.dropout` is applied before `W_output`.
 
     Arguments:
         config: sizes and options.
-        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, where configured, `gate.kernel (m,f)`,
+        parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
             `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; drawn when None.
 
     Raises:
@@ -41,11 +41,11 @@ class FeedForward(nn.Module):
         self.output = Linear(under(parameters, "output"))
 
     def forward(self, array: Array, *, tap: Tap | None = None) -> Array:
-        """Apply the network to every place.
+        """Apply the network at every position.
 
         Arguments:
             array: `(..., m)`.
-            tap: is told of `input`, `gate`, `hidden` (before dropout) and `output`.
+            tap: receives `input`, `gate`, `hidden` (before dropout) and `output`.
 
         Returns:
             `(..., m)`.
