@@ -128,7 +128,7 @@ def to_numpy(array: Any) -> np.ndarray[Any, Any]:
 
 
 def inspect(given: Any) -> tuple[Described, list[Any] | None]:
-    """Return the shape and dtype of an array and, of integers, the values, as the checks of layers read them."""
+    """Return the shape and dtype of an array and, if it has integers, its values, for the checks of layers."""
     array = as_array(given)
     described = describe(array)
     return described, values(array) if "int" in described.dtype else None

@@ -1,4 +1,4 @@
-"""What a model is: stacks of blocks and a head.
+"""Configurations of models: stacks of blocks and a head.
 
 Stacks and embeddings are described in `attention_ref.spec.stack_config`, the parts of a block in
 `attention_ref.spec.config`.
@@ -21,18 +21,18 @@ class HeadConfig(Record):
     """The head: maps the output of the last stack to the result of the model.
 
     Arguments:
-        kind: `language` (a score for each token of the vocabulary at each place), `pooler` (tanh of a projection of
-            one place), or `classifier` (class scores of one place).
-        place: which place a `pooler` or `classifier` reads: the `first`, as in BERT and ViT, or the `last` real one, as
-            GPT-2, Llama and BART classify.
+        kind: `language` (a score for each token of the vocabulary, at each position), `pooler` (tanh of a projection,
+            at one position), or `classifier` (class scores, at one position).
+        place: the position that a `pooler` or `classifier` reads: the `first`, as in BERT and ViT, or the `last` one
+            that is not padding, as in GPT-2, Llama and BART classifiers.
         size: n of `language`, the number of classes of `classifier`, the width of a `pooler`.
         bias: whether the last projection has a bias.
-        tied: `language` only: the projection is the token embedding of that stack, transposed.
-        scale: a factor of what goes into the last projection (T5: m^-0.5).
-        softcap: bounds the scores, as in `attention`.
-        transform: a projection with this activation and then `norm` before the last one (BERT's masked-token head); in
-            a classifier the activation of BERT's pooler.
-        norm: see `transform`.
+        tied: use the transposed token embedding of the stack as the last projection; `language` only.
+        scale: multiplies the input of the last projection (T5: m^-0.5).
+        softcap: a soft bound of the scores, as in `attention`.
+        transform: the activation of an additional projection before the last one (BERT's masked-token head; the pooler
+            of BERT's classifier).
+        norm: a normalisation after `transform`.
     """
 
     kind: Literal["language", "pooler", "classifier"]
@@ -66,10 +66,10 @@ class ModelConfig(Record):
     """A Transformer: an encoder, a decoder, or both.
 
     Arguments:
-        encoder_stack: reads the source.
-        decoder_stack: reads the target; where there is an encoder too, every block has a cross_attention to it.
-        head: reads the result of the decoder, or of the encoder where it is alone.
-        shared_embedding: the decoder's token embedding is the encoder's.
+        encoder_stack: the stack that reads the source.
+        decoder_stack: the stack that reads the target, with cross-attention to the encoder if the model has one.
+        head: maps the output of the last stack to the result; without one the result is that output.
+        shared_embedding: use the encoder's token embedding in the decoder too.
     """
 
     encoder_stack: StackConfig | None = None
@@ -102,12 +102,12 @@ class ModelConfig(Record):
 
     @property
     def last_stack(self) -> Any:
-        """The stack whose result the head reads."""
+        """The stack whose output the head reads."""
         return self.decoder_stack or self.encoder_stack
 
     @property
     def kind(self) -> Literal["encoder", "decoder", "encoder-decoder"]:
-        """Which stacks there are."""
+        """Which stacks the model has."""
         if self.encoder_stack is None:
             return "decoder"
         return "encoder" if self.decoder_stack is None else "encoder-decoder"

@@ -1,4 +1,4 @@
-"""What the table of operations is written in: arguments, results, operations, and what follows from them."""
+"""The types of the table of operations: arguments, results and operations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Kind = ArrayKind | Literal["number", "count", "flag", "choice", "pair", "record"
 configuration; what an embedding takes, integers or real numbers as it is configured; an array or a number of the dtype
 to compute in; what an earlier call returned; a function that is called with every intermediate."""
 Stage = Literal["score", "visibility", "weights", "result"]
-"""Where attention uses an argument: it changes scores, hides keys, changes weights, or asks for a result."""
+"""The step of attention that uses an argument: it changes scores, hides keys, changes weights, or requests a result."""
 
 REQUIRED = ...
-"""The default of an argument that has none."""
+"""The default of a required argument."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,19 @@ class Argument:
     Arguments:
         name: its name in the specification and in every backend.
         kind: what it is.
-        axes: of an array: by the letters of the shape legend. `...` stands for any axes; an axis in parentheses
-            may be missing, and the array is then the same along it.
-        default: what stands for leaving it out; `REQUIRED` where it cannot be left out.
-        stage: where attention uses it.
+        axes: of an array: by the letters of the shape legend. `...` stands for any axes; an axis in parentheses may be
+            missing, and the array then broadcasts along it.
+        default: its value if it is omitted; `REQUIRED` if it must not be omitted.
+        stage: the step of attention that uses it.
         broadcasts: whether it broadcasts to its axes as in NumPy.
-        without: two letters whose sizes must agree where the argument is left out.
+        without: two letters whose sizes must be equal if the argument is omitted.
         range: an interval of its numbers, such as `"[0, 1)"`; an end may be a letter of the legend.
         choices: the names that a choice is made from.
-        hides: the value that hides a key from a query, where it is a rule of visibility; `any` where each can.
+        hides: the value that hides a key from a query, if it is a rule of visibility; `any` if every value can.
         needs: arguments that must be given with it.
-        modifies: arguments one of which must be given for it to mean anything.
-        clause: the clause that says what it does.
-        profile: the group of attention's cases that is about it.
+        modifies: arguments without any of which it has no effect.
+        clause: the clause that defines its effect.
+        profile: the profile of attention whose cases test it.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Argument:
 
     @property
     def is_required(self) -> bool:
-        """Whether it cannot be left out."""
+        """Whether it must not be omitted."""
         return self.default is REQUIRED
 
     @property
@@ -71,7 +71,7 @@ class Argument:
 
     @property
     def is_data(self) -> bool:
-        """Whether its value can be written down: it is no cache, no tap and nothing that only names a dtype."""
+        """Whether its value is data: not a cache, a tap or an array that only provides a dtype."""
         return self.kind not in ("like", "cache", "tap")
 
     @property
@@ -86,11 +86,11 @@ class Argument:
 
     @property
     def counts_positions(self) -> bool:
-        """Whether it hides keys by their position: a rule that has no axis of keys."""
+        """Whether it hides keys by their position, without an axis of keys."""
         return self.stage == "visibility" and "k" not in self.axes
 
     def contains(self, number: Any, sizes: Mapping[str, int] | None = None) -> bool:
-        """Whether a number lies in the range; sizes by letter where an end of the range is one."""
+        """Return whether a number is in the range; `sizes` by letter, for ranges that end in a size."""
         if not self.range:
             return True
         low, high = (_end(text, sizes or {}) for text in self.range[1:-1].split(", "))
@@ -105,8 +105,8 @@ class Result:
     Arguments:
         name: its name.
         axes: by the letters of the shape legend; empty for a cache.
-        asked_by: the flag that asks for it; it always comes where there is none.
-        precision: whether it comes in the dtype of the tensors (`storage`) or in that of the arithmetic.
+        asked_by: the flag that requests it; always returned when empty.
+        precision: whether it has the dtype of the tensors (`storage`) or of the arithmetic.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation: what it takes and what it returns.
+    """An operation: its arguments and its results.
 
     Arguments:
         name: its name in the specification and in every backend.
@@ -126,8 +126,8 @@ class Operation:
         positional: arguments that are passed by position, in order.
         named: arguments that are passed by name, in the order of the signature.
         results: in the order in which they are returned.
-        record: the configuration of an operation that has one.
-        is_layer: whether it is built, `layer(config, parameters)`, and then called.
+        record: the type of its configuration, if it has one.
+        is_layer: whether it is a layer, built by `layer(config, parameters)` and then called.
     """
 
     name: str
@@ -146,32 +146,32 @@ class Operation:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The names of what is passed by name, in order, as far as it is data."""
+        """The names of the keyword arguments that are data, in order."""
         return tuple(argument.name for argument in self.named if argument.is_data)
 
     @property
     def independent_options(self) -> tuple[str, ...]:
-        """The options that mean something alone: neither changes of another option nor requests for a result."""
+        """The options that have an effect alone: neither modifiers of another option nor requests for a result."""
         return tuple(name for name in self.options if not (self[name].modifies or self[name].stage == "result"))
 
     @property
     def hiding(self) -> tuple[str, ...]:
-        """The names of what can hide keys."""
+        """The names of the arguments that can hide keys."""
         return tuple(argument.name for argument in self.named if argument.hides)
 
     @property
     def visibility(self) -> tuple[str, ...]:
-        """The names of everything that decides which keys are visible."""
+        """The names of the arguments that determine which keys are visible."""
         return tuple(argument.name for argument in self.named if argument.hides or argument.stage == "visibility")
 
     @property
     def takes_like(self) -> bool:
-        """Whether it takes `like`, an array of the dtype to compute in, since no other argument has a dtype."""
+        """Whether it takes `like`, an array that determines the dtype because no other argument has one."""
         return any(argument.kind == "like" for argument in self.named)
 
     @property
     def function(self) -> Any:
-        """The specification of it: a function, or the class of a layer."""
+        """Its specification: a function, or the class of a layer."""
         return getattr(import_module(f"attention_ref.spec.{self.module}"), self.name)
 
     def __getitem__(self, name: str) -> Argument:
@@ -185,7 +185,9 @@ class Operation:
         return self.arguments[name]
 
     def passed_by_position(self, given: Container[str]) -> tuple[str, ...]:
-        """Return the names of what a call passes by position: those given, up to the first that is not."""
+        """Return the names of the arguments that a call passes by position: the given ones, up to the first that is
+        omitted.
+        """
         names = [argument.name for argument in self.positional]
         count = next((place for place, name in enumerate(names) if name not in given), len(names))
         return tuple(names[:count])
@@ -195,11 +197,11 @@ class Operation:
         return tuple(result for result in self.results if not result.asked_by or options.get(result.asked_by))
 
     def configuration(self, data: Any) -> Record | None:
-        """Read the configuration of a call from its JSON; None where it has none."""
+        """Return the configuration of a call from its JSON; None if it has none."""
         return None if data is None or self.record is None else from_json(self.record, data)
 
     def says(self, name: str, value: Any) -> bool:
-        """Whether giving an argument a value is different from leaving it out."""
+        """Return whether an argument with this value differs from the omitted argument."""
         default = self[name].default
         return value is not None and (not _is_plain(value) or default is REQUIRED or value != default)
 

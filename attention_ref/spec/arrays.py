@@ -1,4 +1,4 @@
-"""Arrays for the specification: a shape and its values, nothing that computes."""
+"""Arrays of the specification: a shape and values, without arithmetic."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Index = tuple[int, ...]
 
 
 class Array:
-    """Values in row-major order with a shape, which nested lists lose where a size is 0.
+    """Values in row-major order with a shape, which nested lists cannot represent if a size is 0.
 
     Arguments:
         shape: the sizes, any of which may be 0.
-        values: as many values as the shape holds, row-major.
-        dtype: `"real"` for numbers of any type, `"bool"`, or `"integer"`; found from the values when None.
+        values: as many values as the shape has elements, row-major.
+        dtype: `"real"` for numbers of any type, `"bool"`, or `"integer"`; inferred from the values when None.
     """
 
     __slots__ = ("dtype", "shape", "values")
@@ -31,7 +31,7 @@ class Array:
         self.dtype = dtype if dtype is not None else _dtype_of(self.values)
 
     def __getitem__(self, index: Index) -> Any:
-        """Give the value at a full index, or the row of values at an index that lacks only the last axis."""
+        """Return the value at a full index, or the row of values at an index without the last axis."""
         flat = 0
         for position, size in zip(index, self.shape, strict=False):
             flat = flat * size + position
@@ -41,7 +41,7 @@ class Array:
         return self.values[flat * size : (flat + 1) * size]
 
     def nested(self) -> Any:
-        """Give the values as nested lists."""
+        """Return the values as nested lists."""
         values = self.values
         for size in reversed(self.shape):
             count = len(values) // size if size else math.prod(self.shape[: self.shape.index(0)])
@@ -62,7 +62,7 @@ def _dtype_of(values: Sequence[Any]) -> str:
 
 
 def as_array(values: Any) -> Array:
-    """Make an array of nested lists, tuples or ranges (or of one value); an array is given back as it is."""
+    """Convert nested lists, tuples or ranges, or one value, to an array; return an array unchanged."""
     if isinstance(values, Array):
         return values
     shape: list[int] = []
@@ -77,18 +77,18 @@ def as_array(values: Any) -> Array:
 
 
 def inspect(given: Any) -> tuple[Described, Sequence[int] | None]:
-    """Return the shape and dtype of an array and, of integers, the values, as the checks of layers read them."""
+    """Return the shape and dtype of an array and, if it has integers, its values, for the checks of layers."""
     array = as_array(given)
     is_integer = array.dtype == "integer" or not array.values
     return Described(array.shape, "int64" if is_integer else array.dtype), array.values if is_integer else None
 
 
 def indices(shape: Sequence[int]) -> Iterator[Index]:
-    """Go through every index of a shape in row-major order."""
+    """Iterate over every index of a shape in row-major order."""
     return itertools.product(*(range(size) for size in shape))
 
 
 def broadcast_index(index: Index, shape: Sequence[int]) -> Index:
-    """Find where a broadcast index reads an array of `shape`: right-aligned, a size of 1 read at 0."""
+    """Return the index into an array of `shape` that a broadcast index reads: right-aligned, 0 along axes of size 1."""
     aligned = index[len(index) - len(shape) :]
     return tuple(0 if size == 1 else position for position, size in zip(aligned, shape, strict=True))

@@ -1,4 +1,4 @@
-"""The clauses: the decisions of the specification, one by one, kept as data in `clauses.toml`."""
+"""The clauses: the individual decisions of the specification, stored in `clauses.toml`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Clause:
-    """One decision.
+    """One decision of the specification.
 
     Arguments:
-        id: the operation's short name and the clause's own, such as `attention.causal`.
+        id: the group of its operation and its own name, such as `attention.causal`.
         title: the decision in a few words.
         statement: what an implementation must do.
-        reason: why this and not something else.
-        differ: what released libraries do instead, with the versions that were run or read.
-        sources: papers, standards, and threads in which people met the question.
-        optional: whether an implementation may leave the clause unmet and still conform.
+        reason: why it was decided so.
+        differ: how released libraries differ, with the versions that were run or read.
+        sources: papers, standards and discussions of the question.
+        optional: whether an implementation conforms without meeting the clause.
         foundation: whether every case of the operation depends on the clause, so that no case needs to list it.
     """
 
@@ -38,7 +38,7 @@ class Clause:
 
 @cache
 def clauses() -> Mapping[str, Clause]:
-    """Give every clause by its id, in the order in which the formula meets them."""
+    """Return every clause by its id, in the order of the steps of the formula."""
     text = resources.files("attention_ref.spec").joinpath("clauses.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)["clause"]
     return MappingProxyType({table["id"]: _clause(table) for table in tables})

@@ -1,6 +1,6 @@
-"""What a layer is: frozen, validated descriptions that every backend builds from.
+"""Configurations of layers: frozen, validated records from which every backend builds.
 
-A configuration holds no weights, no dtype and no device. It turns into JSON and back by `to_json` and `from_json` in
+A configuration has no weights, dtype or device. It is converted to JSON and back by `to_json` and `from_json` in
 `attention_ref.spec.records`.
 """
 
@@ -18,14 +18,14 @@ Order = Literal["post", "pre", "sandwich", "parallel"]
 
 @dataclass(frozen=True)
 class Norm(Record):
-    """A normalisation over the model size.
+    """A normalisation of vectors, over their last axis.
 
     Arguments:
         kind: `layer` (subtract the mean, divide by the standard deviation) or `rms` (divide by the root mean square).
-        eps: added to the variance or mean square inside the root; there is no default, libraries differ from 1e-12 to
-            1e-3.
+        eps: added to the variance or mean square inside the root; without a default, because libraries' defaults range
+            from 1e-12 to 1e-3.
         bias: whether a LayerNorm has a bias; an RMSNorm has none.
-        gain_offset: added to the stored gain: 1 in Gemma, whose gains are stored as their distance from 1.
+        gain_offset: added to the stored gain; 1 in Gemma, which stores gains minus 1.
     """
 
     kind: Literal["layer", "rms"]
@@ -38,13 +38,13 @@ class Norm(Record):
 
     @property
     def has_bias(self) -> bool:
-        """Whether there is a bias tensor."""
+        """Whether the normalisation has a bias."""
         return self.bias and self.kind == "layer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid(Record):
-    """Fixed sines and cosines added to the embedding; see `sinusoidal_positions`."""
+    """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`."""
 
     variant: Literal["interleaved", "concatenated", "tensor2tensor"] = "interleaved"
     base: float = 10000.0
@@ -54,15 +54,15 @@ class Sinusoid(Record):
 
 
 SINUSOID = Sinusoid()
-"""The positions of the paper."""
+"""The positions of "Attention Is All You Need"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned(Record):
-    """A trained table of positions added to the embedding.
+    """A trained table of position vectors, added to the embedding.
 
     Arguments:
-        length: how many positions there are, beside the offset.
+        length: how many positions the table has, without the offset.
         offset: the row of position 0: 2 in BART, padding index + 1 in RoBERTa. The table has `length + offset` rows.
     """
 
@@ -76,14 +76,15 @@ class Learned(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RotaryScaling(Record):
-    """A change of rotary frequencies for longer texts; see `rotary_frequencies`.
+    """A change of rotary frequencies for longer contexts; see `rotary_frequencies`.
 
     Arguments:
         kind: `linear`, `ntk`, `yarn` or `llama3`.
-        factor: how many times longer.
-        original_length: the length that the model was trained on (yarn, llama3).
-        low_frequency_factor, high_frequency_factor: the ends of llama3's blend, in turns within `original_length`.
-        slow_rotations, fast_rotations: the ends of yarn's ramp, in turns within `original_length`.
+        factor: the ratio of the new length to the original one.
+        original_length: the context length that the model was trained on (yarn, llama3).
+        low_frequency_factor, high_frequency_factor: the ends of llama3's interpolation, in rotations within
+            `original_length`.
+        slow_rotations, fast_rotations: the ends of yarn's ramp, in rotations within `original_length`.
         attention_factor: yarn's factor of sines and cosines; computed from `factor` when None.
     """
 
@@ -122,10 +123,11 @@ class Rotary(Record):
 
     Arguments:
         base: the base of the frequencies.
-        dimension: how many leading sizes of a head are rotated, even; all when None.
-        interleaved: pair neighbours instead of halves.
+        dimension: how many leading components of a head are rotated, even; all when None.
+        interleaved: rotate pairs of adjacent components, instead of component i of the first half with i of the second.
         scaling: a change of the frequencies.
-        angles: the precision in which angles are computed; `float32` only for parity with checkpoints trained so.
+        angles: the dtype in which angles are computed; `float32` only for parity with checkpoints that were trained
+            with it.
     """
 
     base: float = 10000.0
@@ -143,7 +145,7 @@ class Rotary(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RelativeBias(Record):
-    """T5's bias by the bucket of the distance; see `relative_bucket`. One table serves all blocks of a stack."""
+    """T5's relative bias: one trained number for each bucket of distances and head; see `relative_bucket`."""
 
     buckets: int = 32
     maximum_distance: int = 128
@@ -162,21 +164,21 @@ class AttentionConfig(Record):
     """A multi-head attention layer.
 
     Arguments:
-        model: m, the size of what comes in as query.
+        model: m, the size of the query input.
         heads: h.
         kv_heads: g; h when None.
         head_size: d; m/h when None.
         value_size: v; d when None.
-        memory_size: the size of what comes in as key and value; m when None.
-        output_size: the size of what goes out; m when None.
+        memory_size: the size of the key and value input; m when None.
+        output_size: the size of the output; m when None.
         query_bias, key_bias, value_bias, output_bias: which projections have a bias.
         query_key_norm: a normalisation of each head's queries and keys, before rotary positions.
         rotary: rotary positions of queries and keys.
-        alibi: add the linear bias of distance.
-        relative_bias: add a trained bias of distance whose table belongs to this layer.
+        alibi: add ALiBi's linear bias.
+        relative_bias: add a relative bias with a table of this layer's own.
         causal, window, scale, softcap: as in `attention`.
-        sinks: one trained logit for each head.
-        dropout: the rate at which weights are dropped in training.
+        sinks: add one trained sink logit for each head.
+        dropout: the rate of dropout on the weights in training.
     """
 
     model: int
@@ -219,7 +221,7 @@ class AttentionConfig(Record):
 
     @property
     def sizes(self) -> AttentionSizes:
-        """All sizes with their defaults filled in."""
+        """All sizes, with defaults resolved."""
         head = self.head_size or self.model // self.heads
         return AttentionSizes(
             heads=self.heads,
@@ -232,7 +234,7 @@ class AttentionConfig(Record):
 
 
 class AttentionSizes(NamedTuple):
-    """The sizes of an attention layer: h, g, d, v, and those of what is attended to and of what goes out."""
+    """The sizes of an attention layer: h, g, d, v, and those of its key/value input and of its output."""
 
     heads: int
     groups: int
@@ -249,10 +251,10 @@ class FeedForwardConfig(Record):
     Arguments:
         model: m.
         hidden: f.
-        activation: the non-linearity.
-        gated: multiply the activated gate by a second projection (GLU, Shazeer 2020).
-        input_bias, output_bias: which projections have a bias; the gate has one where the input has.
-        dropout: the rate after the activation in training.
+        activation: the activation function.
+        gated: multiply the activation by a second projection (GLU, Shazeer 2020).
+        input_bias, output_bias: which projections have a bias; the gate has one if the input has.
+        dropout: the rate of dropout after the activation in training.
     """
 
     model: int
@@ -270,20 +272,20 @@ class FeedForwardConfig(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig(Record):
-    """A Transformer block: self-attention, cross-attention where there is a memory, feed-forward.
+    """A Transformer block: self-attention, cross-attention if configured, feed-forward network.
 
     Arguments:
         attention: the self-attention.
         feedforward: the feed-forward network.
-        norm: the kind of all normalisations.
-        order: where they stand, with S a sublayer:
+        norm: the kind of every normalisation.
+        order: where the normalisations are, with S a sublayer:
             `post`      x = norm(x + S(x))
             `pre`       x = x + S(norm(x))
             `sandwich`  x = x + norm'(S(norm(x)))
             `parallel`  x = x + attention(norm(x)) + feedforward(norm'(x))
         cross_attention: attention to a memory, between the two; not in parallel blocks.
         shared_norm: in a parallel block, both branches read the same normalised input.
-        dropout: the rate on what each sublayer adds, in training.
+        dropout: the rate of dropout on the output of each sublayer in training.
     """
 
     attention: AttentionConfig
@@ -313,5 +315,5 @@ class BlockConfig(Record):
 
     @property
     def model(self) -> int:
-        """M."""
+        """Model width m."""
         return self.attention.model

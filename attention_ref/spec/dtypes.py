@@ -1,4 +1,4 @@
-"""Floating dtypes: what each can hold, and what is computed in it.
+"""Floating-point dtypes: their formats, and the dtype in which each is computed.
 
 a number of a dtype = +-significand * 2**exponent,     1 <= significand < 2,     `precision` bits of significand
 """
@@ -48,11 +48,11 @@ class Dtype(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """How many decimal digits tell any two of its numbers apart."""
+        """How many decimal digits distinguish any two of its numbers."""
         return math.ceil(1 + self.precision * math.log10(2))
 
     def holds(self, number: float) -> bool:
-        """Whether the dtype holds a number exactly; every dtype holds NaN and the infinities."""
+        """Return whether a number is exactly representable; NaN and the infinities always are."""
         if number == 0 or not math.isfinite(number):
             return True
         numerator, denominator = number.as_integer_ratio()
@@ -61,7 +61,7 @@ class Dtype(NamedTuple):
         return last >= self.lowest - self.precision + 1 and self.reaches(number) and first - last < self.precision
 
     def reaches(self, number: float) -> bool:
-        """Whether a number, once rounded to the precision, is not too large for the dtype."""
+        """Return whether a number that is already rounded to the precision does not overflow."""
         return not math.isfinite(number) or math.frexp(number)[1] - 1 <= self.highest
 
 
@@ -74,7 +74,7 @@ DTYPES: Mapping[str, Dtype] = {
         Dtype("bfloat16", 8, -126, 127, "float32"),
     )
 }
-"""Every floating dtype by its name, the most precise first."""
+"""Every floating-point dtype by its name, the most precise first."""
 
 COMPUTED = tuple(name for name, dtype in DTYPES.items() if dtype.arithmetic == name)
-"""The dtypes that are computed in, which are checked unless others are named."""
+"""The dtypes of arithmetic, in which conformance is checked by default."""

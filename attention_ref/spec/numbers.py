@@ -1,12 +1,12 @@
-"""The number types that the specification runs on, and the functions that it needs of them.
+"""The number types that the specification runs on, and their functions.
 
 The formulas are written once and accept any of
 
 - `float`: the value;
-- `mpmath.mpf`: the value to as many digits as its context holds (this module does not import mpmath: such a number
-  brings its own functions);
-- `attention_ref.spec.trace.Traced`: the value with a record of how it came about, which gives derivatives and the
-  size of rounding errors.
+- `mpmath.mpf`: the value to the precision of its context (this module does not import mpmath, but calls the functions
+  of the number's context);
+- `attention_ref.spec.trace.Traced`: the value and a record of its computation, for derivatives and the size of rounding
+  errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Number = Any
 
 
 def constant(value: float, like: Number) -> Number:
-    """Give `value` in the number type of `like`."""
+    """Return `value` in the number type of `like`."""
     if isinstance(like, float):
         return float(value)
     if hasattr(like, "constant"):
@@ -30,27 +30,27 @@ def constant(value: float, like: Number) -> Number:
 
 
 def double(value: float, like: Number) -> Number:
-    """Give `value` in the number type of `like` as a number that every backend keeps in float64, in every dtype.
+    """Return `value` in the number type of `like`, marked as a number that every backend represents in float64.
 
-    What is computed of such numbers alone is computed in float64, until `rounded` gives it back to the dtype.
+    Operations on such numbers alone are computed in float64; `rounded` ends that.
     """
     return like.double(value) if hasattr(like, "double") else constant(value, like)
 
 
 def rounded(number: Number) -> Number:
-    """Round what was computed in float64 to the precision of the arithmetic, once."""
+    """Mark that a number computed in float64 is rounded to the precision of the arithmetic, once."""
     return number.rounded() if hasattr(number, "rounded") else number
 
 
 def single(number: Number) -> float:
-    """Round to float32, for what others compute in that precision on the way."""
+    """Round to float32, for steps that other libraries compute in that precision."""
     return struct.unpack("f", struct.pack("f", float(number)))[0]
 
 
 def stored(number: Number) -> Number:
-    """Mark a value that a framework keeps as a tensor, so that it rounds to the tensor's own dtype.
+    """Mark a value that a framework stores in a tensor, which rounds it to the tensor's dtype.
 
-    A float or an mpf is given back as it is. In float16 and bfloat16 everything between two marks is computed in at
+    A float or an mpf is returned unchanged. In float16 and bfloat16 everything between two marks is computed in at
     least float32.
     """
     return number.stored() if hasattr(number, "stored") else number
@@ -59,27 +59,27 @@ def stored(number: Number) -> Number:
 def restored(denominator: Number, shift: Number) -> Number:
     """Mark a softmax's denominator that gradients may restore from its stored logarithm, `shift + log(denominator)`.
 
-    What rounds the logarithm by `u |log|` moves the denominator by as much, relative to it. Values are computed from
-    the denominator itself: in the record of a value nothing rounds, in that of a gradient this does.
+    Rounding the logarithm by `u |log|` changes the denominator by that much, relative to it. Values use the denominator
+    itself, so that this rounding counts in the record of gradients only.
     """
     return denominator.restored(shift) if hasattr(denominator, "restored") else denominator
 
 
 def detached(number: Number) -> Number:
-    """Take a number out of the record of derivatives, where the result does not depend on it."""
+    """Return a number without its record, as a constant of derivatives."""
     return number.detached() if hasattr(number, "detached") else number
 
 
 def relu_zero(number: Number) -> Number:
-    """Give 0 in the type of a number that is not positive.
+    """Return 0, ReLU of a number that is not positive, in its type.
 
-    In the record its slope is 0 too, but rounding errors pass where they may turn its sign.
+    Its derivative is 0 too, but rounding errors pass if they could flip the number's sign.
     """
     return number.relu_zero() if hasattr(number, "relu_zero") else constant(0.0, number)
 
 
 def _function(name: str, number: Number) -> Number:
-    """Call a function on a float by `math`, on an mpf by its context, on a traced number by its own method."""
+    """Call a function from `math` for a float, from its context for an mpf, and as a method for a traced number."""
     if isinstance(number, float):
         return getattr(math, name)(number)
     if hasattr(number, "context"):
@@ -88,7 +88,7 @@ def _function(name: str, number: Number) -> Number:
 
 
 def exp(number: Number) -> Number:
-    """The exponential; a float that is too large gives infinity, as in IEEE arithmetic."""
+    """The exponential; infinity for a float that is too large, as in IEEE arithmetic."""
     try:
         return _function("exp", number)
     except OverflowError:
@@ -140,7 +140,7 @@ def power(base: float, exponent: Number) -> Number:
 
 
 def is_nan(number: Number) -> bool:
-    """Say whether a number is not a number."""
+    """Return whether a number is NaN."""
     return bool(number != number)
 
 

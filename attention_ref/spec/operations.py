@@ -1,7 +1,7 @@
 """The table of operations: every argument with its axes, kind, range and default, and every result.
 
-Whatever depends on the arguments of an operation is derived from this table: the cases and their clauses, the laws and
-what they draw, calling conventions, levels and reports. To add an option to `attention`, add its row here.
+Everything that depends on the arguments of an operation is derived from this table: cases and their clauses, laws and
+their examples, calling conventions, levels and reports. To add an option to `attention`, add its row here.
 """
 
 from __future__ import annotations
@@ -279,8 +279,8 @@ OPERATIONS: Mapping[str, Operation] = {
         *(_MULTI_HEAD_ATTENTION, _FEED_FORWARD, _BLOCK, _TRANSFORMER),
     )
 }
-"""The operations that the specification defines, by the names that every backend exports."""
+"""The operations of the specification, by the names that every backend exports."""
 
 ATTENTION = OPERATIONS["attention"]
 ATTENTIONS = tuple(name for name, operation in OPERATIONS.items() if operation.module == "attention")
-"""The functions that score keys, weigh them and add up their values."""
+"""The attention functions, which differ in how they score keys."""

@@ -1,4 +1,4 @@
-"""The one parameter tree: the name, shape and kind of every tensor that a configuration needs.
+"""The parameter tree: the name, shape and kind of every parameter of a configuration.
 
 Names are dotted, kernels come input-first with explicit head axes, and a tied tensor appears once, under its first
 owner. Names and shapes are the same in every backend.
@@ -20,8 +20,8 @@ Kind = Literal["kernel", "bias", "gain", "embedding", "table", "logit"]
 class Parameter(NamedTuple):
     """A tensor of the tree.
 
-    `kind` says what it does and so how it is initialised; `inputs` is how many leading axes a kernel contracts;
-    `start` is the value of a tensor that is not drawn.
+    `kind` determines its initialisation; `inputs` is how many leading axes of a kernel are contracted; `start` is the
+    initial value of a tensor that is not random.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ Config = AttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | Model
 def parameters(config: Config) -> Tree:
     """Return every parameter of a layer, block, stack or model, in order.
 
-    For a model of the paper's size the first are
+    For the base model of "Attention Is All You Need" the first are
 
         encoder.embedding.token                              (n,m)
         encoder.blocks.0.self_attention.query.kernel         (m,h,d)
@@ -47,11 +47,11 @@ def parameters(config: Config) -> Tree:
 
 
 def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Check names and shapes: one error that lists all that is missing, unexpected or misshapen.
+    """Check names and shapes; one error lists every parameter that is missing, unexpected or misshapen.
 
     Arguments:
         operation: the name to report.
-        config: what the parameters are for.
+        config: the layer or model.
         shapes: the shape of every tensor by name.
     """
     tree = parameters(config)
@@ -67,7 +67,7 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
 
 
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:
-    """Return the parameters of a part, named as the part names them."""
+    """Return the parameters under a scope, with their names in that scope."""
     return {name[len(scope) + 1 :]: array for name, array in parameters.items() if name.startswith(f"{scope}.")}
 
 

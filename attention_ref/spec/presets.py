@@ -1,4 +1,4 @@
-"""Models that a paper describes."""
+"""Configurations of published models."""
 
 from __future__ import annotations
 

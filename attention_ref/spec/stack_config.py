@@ -1,4 +1,4 @@
-"""What a stack is: an embedding, and blocks one after another.
+"""Configurations of stacks: an embedding, a sequence of blocks and a final normalisation.
 
 The parts of a block are described in `attention_ref.spec.config`.
 """
@@ -25,13 +25,14 @@ from attention_ref.spec.records import Record
 
 @dataclass(frozen=True, kw_only=True)
 class Patches(Record):
-    """How an image `(height, width, channels)` becomes a sequence: equal squares, each projected to the model size.
+    """Patch embedding: an image `(height, width, channels)` as a sequence of square patches, each projected to the
+    model size.
 
     Arguments:
-        size: the side of a square in pixels.
+        size: the side of a patch in pixels.
         height, width: of the image in pixels, multiples of `size`.
-        channels: numbers for each pixel.
-        class_token: put a trained vector before the patches.
+        channels: how many numbers each pixel has.
+        class_token: prepend a trained vector to the patches.
     """
 
     size: int
@@ -47,17 +48,17 @@ class Patches(Record):
 
     @property
     def length(self) -> int:
-        """How many vectors the sequence has."""
+        """The length of the sequence."""
         return (self.height // self.size) * (self.width // self.size) + int(self.class_token)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audio(Record):
-    """How frames of sound features become a sequence: two convolutions of width 3 with exact GELU, the second one of
+    """Whisper's audio embedding: two convolutions of width 3 with exact GELU over frames of features, the second one of
     stride 2 (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022).
 
     Arguments:
-        channels: numbers for each frame.
+        channels: how many features each frame has.
     """
 
     channels: int
@@ -70,18 +71,18 @@ class Audio(Record):
 class EmbeddingConfig(Record):
     """The embedding: maps the input of a stack to vectors.
 
-    With none of `vocab`, `patches` and `audio` the input already is vectors.
+    Without `vocab`, `patches` and `audio`, the input consists of vectors.
 
     Arguments:
-        vocab: n, how many tokens there are.
-        patches, audio: the input is an image, or sound.
-        types: how many token types there are (BERT's segments); 0 is none.
-        positions: a code added to the vectors.
-        positions_skip: a token whose places are not counted as positions (RoBERTa's padding): it and every place that
-            is not counted stand at position -1, the others count from 0.
-        scale: a factor of the token vectors before anything is added; sqrt(m) in the paper.
+        vocab: n, the number of tokens.
+        patches, audio: the embedding of images or of audio features.
+        types: the number of token types (BERT's segments); 0 for none.
+        positions: the positional encoding that is added to the vectors.
+        positions_skip: a token that is not counted (RoBERTa's padding): it has position -1, and the other tokens count
+            from 0.
+        scale: multiplies the token vectors before anything is added; sqrt(m) in "Attention Is All You Need".
         norm: a normalisation of the sum.
-        dropout: the rate on the result in training.
+        dropout: the rate of dropout on the result in training.
     """
 
     vocab: int | None = None
@@ -116,10 +117,10 @@ class StackConfig(Record):
     """An embedding, a sequence of blocks and a final normalisation.
 
     Arguments:
-        embedding: what makes vectors of the input.
+        embedding: maps the input to vectors.
         blocks: the configuration of each block.
-        relative_bias: a trained bias of distance shared by the self-attention of all blocks.
-        norm: a normalisation of the result; None for post-norm blocks as a rule.
+        relative_bias: a relative bias, shared by the self-attention of all blocks.
+        norm: a normalisation of the result; usually None with post-norm blocks.
     """
 
     embedding: EmbeddingConfig
@@ -143,7 +144,7 @@ class StackConfig(Record):
 
     @property
     def model(self) -> int:
-        """M."""
+        """Model width m."""
         return self.blocks[0].model
 
 
@@ -166,22 +167,23 @@ def stack(
     scale_embedding: bool = True,
     dropout: float = 0.0,
 ) -> StackConfig:
-    """Make a stack of equal blocks.
+    """Return a stack of equal blocks.
 
     Arguments:
         vocab: n.
         model: m.
         heads, kv_heads: h and g.
-        layers: how many blocks.
+        layers: the number of blocks.
         feedforward: f.
         causal: whether self-attention is causal.
-        cross: whether the blocks attend to a memory.
-        norm, order: as in `BlockConfig`; a LayerNorm with eps 1e-5 when None. All orders but post end with one.
+        cross: whether the blocks have cross-attention.
+        norm, order: as in `BlockConfig`; a LayerNorm with eps 1e-5 when None. The stack ends with a normalisation
+            unless the order is `post`.
         activation, gated: as in `FeedForwardConfig`.
         bias: whether the projections have biases.
-        positions: added to the embedding, or rotary.
+        positions: vectors added to the embedding, rotary positions, or None.
         scale_embedding: multiply the token vectors by sqrt(m).
-        dropout: every rate in training.
+        dropout: the rate of every dropout in training.
     """
     norm = norm or Norm("layer", eps=1e-5)
     rotary = positions if isinstance(positions, Rotary) else None

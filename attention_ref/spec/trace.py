@@ -1,18 +1,18 @@
-"""Numbers that remember how they were computed: gradients, and the size of accumulated rounding errors.
+"""Automatic differentiation: gradients, and the size of accumulated rounding errors.
 
-Running a formula on `Traced` numbers records every operation with its partial derivatives. Read backwards, the record
-gives the adjoint of every intermediate value: how much the result moves when that value moves. With cotangents as
-starting adjoints this is the gradient. With a rounding error of each operation as the movement it is the error of the
-result (Linnainmaa, "Taylor expansion of the accumulated rounding error", BIT 16, 1976): with `u` the unit roundoff,
-`a_n` the adjoint and `x_n` the value of operation `n`, independent errors accumulate to the expected size
+Running a formula on `Traced` numbers records every operation with its partial derivatives. The reverse pass computes
+the adjoint of every intermediate value: the derivative of the result with respect to it. Started from cotangents, it
+gives the gradient. The sum of each operation's rounding error times its adjoint is the error of the result (Linnainmaa,
+"Taylor expansion of the accumulated rounding error", BIT 16, 1976): with `u` the unit roundoff, `a_n` the adjoint and
+`x_n` the value of operation `n`, independent errors accumulate to the expected size
 
     u * sqrt(sum_n (units_n * a_n * x_n)^2)
 
 (Higham and Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
-`units_n` is 1 for an arithmetic operation, 4 for an elementary function, 0 for what is exact.
+`units_n` is 1 for an arithmetic operation, 4 for an elementary function, 0 for an exact operation.
 
-Traced numbers can hold traced numbers: `gradients` of the inner record is then itself recorded by the outer one, which
-gives the size of the rounding errors of gradients.
+Traced numbers can be nested: the outer record then contains the computation of the inner gradients, and so yields the
+size of their rounding errors.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.numbers import Number
 
 ELEMENTARY_UNITS = 4
-"""Roundings that an elementary function counts for: released libraries return exp with errors of up to 2.4 ulp."""
+"""The roundings that an elementary function counts as: released libraries compute exp with errors of up to 2.4 ulp."""
 
 COARSEST_UNITS = {
     "arithmetic": max(DTYPES[dtype.arithmetic].unit_roundoff for dtype in DTYPES.values()),
     "storage": max(dtype.unit_roundoff for dtype in DTYPES.values()),
     "double": DTYPES["float64"].unit_roundoff,
 }
-"""The unit roundoffs of the coarsest dtypes: bfloat16, which is computed in float32."""
+"""The unit roundoff of the coarsest dtype for each precision: bfloat16, whose arithmetic is float32."""
 
 FACTOR = 8
-"""The largest error over its expected size. Errors of independent roundings reach 8 times their expected size about
-never; orders of summation other than the formula's, fused products and other elementary functions stay within it as
-well."""
+"""The largest permitted ratio of an error to its expected size. Independent roundings almost never reach it; other
+orders of summation, fused multiply-adds and other elementary functions stay within it too."""
 
 _order = itertools.count()
 
@@ -48,14 +47,15 @@ Precision = Literal["arithmetic", "storage", "double"]
 
 
 class Traced:
-    """A number with the operation that made it.
+    """A number and the operation that computed it.
 
     Arguments:
-        value: the number itself, of any type in `attention_ref.spec.numbers`.
-        parents: the operands, each with the partial derivative of this value by it; 1 and -1 stand for themselves.
-        units: how many roundings the operation counts for.
-        precision: what the roundings are relative to: the `arithmetic`, the `storage` dtype of tensors, or `double`
-            for what every backend computes in float64.
+        value: the number, of any type in `attention_ref.spec.numbers`.
+        parents: the operands, each with the partial derivative of this value with respect to it; the integers 1 and -1
+            need no number type.
+        units: how many roundings the operation counts as.
+        precision: the dtype that determines the size of a rounding: that of the `arithmetic`, the `storage` dtype of
+            tensors, or `double` for values that every backend computes in float64.
     """
 
     __slots__ = ("order", "parents", "precision", "units", "value")
@@ -122,7 +122,9 @@ class Traced:
         return Traced(numbers.pi(self.value), (), 1, self.precision)
 
     def constant(self, value: float) -> Traced:
-        """A constant in this number type; it counts one rounding, for it may not be exact in the tensor's dtype."""
+        """Return a constant in this number type; it counts as one rounding, because it may not be exact in the tensor's
+        dtype.
+        """
         return Traced(numbers.constant(value, self.value), (), 1, self.precision)
 
     def double(self, value: float) -> Traced:
@@ -169,22 +171,22 @@ class Traced:
         return Traced(value, ((self, partial), (other, other_partial)), 1, precision)
 
     def _lasting(self) -> Precision:
-        """What is computed of this number alone keeps float64, but not the storage dtype."""
+        """Return the precision of a function of this number alone: float64 stays, storage becomes arithmetic."""
         return "double" if self.precision == "double" else "arithmetic"
 
 
 class ReluZero(Traced):
-    """The 0 that a number which is not positive becomes."""
+    """ReLU's zero branch: its gradient is 0, but a rounding error passes if it could flip the input's sign."""
 
     __slots__ = ()
 
 
 class Rounding(NamedTuple):
-    """The size of the rounding errors in one output, in a form that holds for every dtype.
+    """The size of the rounding errors of one output, independent of the dtype.
 
     `arithmetic`, `storage` and `double` are expected sizes in units of the unit roundoff of the accumulator, of the
-    tensors' dtype and of float64. `underflow` and `storage_underflow` are sums of adjoints: what the result moves when
-    every operation loses one smallest number.
+    tensors' dtype and of float64. `underflow` and `storage_underflow` are sums of absolute adjoints: the change of the
+    result when every operation loses one smallest subnormal number.
     """
 
     arithmetic: float
@@ -195,13 +197,13 @@ class Rounding(NamedTuple):
 
 
 def gradients(outputs: Sequence[Traced], cotangents: Sequence[Number], inputs: Sequence[Traced]) -> list[Number]:
-    """Give d sum(cotangent * output) / d input for every input, in the number type that the traced numbers hold.
+    """Return d sum(cotangent * output) / d input for every input, in the number type of the traced values.
 
     An input that no output depends on has the gradient 0.
 
     Arguments:
         outputs: traced results.
-        cotangents: one number for every output, of the type that `outputs` hold.
+        cotangents: one number for every output, of the number type of their values.
         inputs: traced numbers made without parents, before `outputs`.
     """
     adjoints: dict[Traced, Number] = {}
@@ -214,7 +216,7 @@ def gradients(outputs: Sequence[Traced], cotangents: Sequence[Number], inputs: S
 
 
 def roundings(outputs: Iterable[Traced]) -> list[Rounding]:
-    """Give the size of the rounding errors of every output."""
+    """Return the size of the rounding errors of every output."""
     operations: dict[Traced, _Operation] = {}
     return [_rounding(output, operations) for output in outputs]
 
@@ -233,7 +235,7 @@ def _operation(node: Traced, operations: dict[Traced, _Operation]) -> _Operation
 
 
 def has_certain_sign(number: Traced, rounding: Rounding) -> bool:
-    """Say whether rounding errors of a size cannot turn the sign of a number in any dtype."""
+    """Return whether rounding errors of this size cannot flip the sign of a number in any dtype."""
     errors = [units * getattr(rounding, precision) for precision, units in COARSEST_UNITS.items()]
     return abs(float(number.value)) > FACTOR * math.hypot(*errors)
 
@@ -252,7 +254,7 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
             adjoint_sums[precision] += abs(adjoint)
         for parent, partial in parents:
             adjoints[parent] = adjoints.get(parent, 0.0) + adjoint * partial
-    return Rounding(  # hypot, for the squares of small numbers would underflow
+    return Rounding(  # hypot, because the squares of small numbers would underflow
         arithmetic=math.hypot(*errors["arithmetic"]),
         storage=math.hypot(*errors["storage"]),
         underflow=adjoint_sums["arithmetic"],
@@ -262,7 +264,7 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
 
 
 def ancestors(outputs: Iterable[Traced]) -> set[Traced]:
-    """Give everything that the outputs were made of, themselves included."""
+    """Return every number that the outputs were computed from, including themselves."""
     found = set(outputs)
     pending = list(found)
     while pending:

@@ -26,7 +26,7 @@ def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameter
     the others as they were.
 
     Arguments:
-        config: what the parameters are for.
+        config: the layer or model.
         seed: any integer of at least 0.
         dtype: float32, float64, float16 or, with ml_dtypes, bfloat16.
 
@@ -43,7 +43,7 @@ def check(config: Config, params: Mapping[str, Any]) -> None:
     """Check that a tree is the one of a configuration.
 
     Arguments:
-        config: what the parameters are for.
+        config: the layer or model.
         params: name to array of any framework.
 
     Raises:
