@@ -1,6 +1,6 @@
-"""The backends: what is known of each, which can be used here, and the engine that Keras runs on.
+"""The backends: their properties, which of them are installed, and the engine that Keras runs on.
 
-Nothing is imported to find out. The tests check every backend in the dtypes that stand here.
+No framework is imported. The tests check every backend in the dtypes of this table.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 ROOMS = ("numpy", "torch", "keras")
-"""The implementations, each a module of this library."""
+"""The backends, each a module of this package."""
 
 ENGINES = ("tensorflow", "jax", "torch")
-"""What Keras can run on here."""
+"""The engines of the Keras backend."""
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 class Facts(NamedTuple):
-    """The facts of one backend.
+    """The properties of a backend.
 
     Arguments:
-        title: what people call it.
-        module: what is imported.
-        extra: what `python -m pip install "attention-ref[...]"` takes; nothing when empty.
-        needs: the packages that it imports.
-        engines: what those run on, where there is a choice.
-        arrays: what it takes and returns.
-        dtypes: those of its arrays.
-        dtypes_need: what some of them need beside.
-        devices: what it computes on.
-        compilers: what its calls may be compiled with.
-        training: what its models are to an optimizer; None where gradients do not flow through them.
+        title: its usual name.
+        module: the module to import.
+        extra: the extra of `python -m pip install "attention-ref[...]"`; none when empty.
+        needs: the packages that it requires.
+        engines: the engines that these can run on, if there is a choice.
+        arrays: the type of its arguments and results.
+        dtypes: the dtypes of its arrays.
+        dtypes_need: additional requirements of some dtypes.
+        devices: the devices that it runs on.
+        compilers: the compilers that it supports.
+        training: the class of its models for training; None if they have no gradients.
     """
 
     title: str
@@ -97,7 +97,7 @@ FACTS: Mapping[str, Facts] = MappingProxyType(
         ),
     }
 )
-"""The facts of every room, by name."""
+"""The properties of every backend, by name."""
 
 _NEEDS = {
     "numpy": ("numpy",),
@@ -108,32 +108,31 @@ _NEEDS = {
 
 
 def available() -> tuple[str, ...]:
-    """Give the backends whose packages are installed, without importing them.
+    """Return the names of the backends whose packages are installed, without importing them.
 
-    `"keras"` is among them when its engine is installed too. `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"`
-    are Keras on that engine; a process has only one of them, see `engine`.
+    `"keras"` is among them if its engine is installed too. `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"` are
+    Keras on that engine; a process has only one of them, see `engine`.
     """
     return tuple(name for name in _NEEDS if not missing(name))
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """Give the packages that a backend needs and that are not installed."""
+    """Return the packages that a backend requires and that are not installed."""
     needs = _NEEDS[name] if name != "keras" else ("keras", engine())
     return tuple(package for package in needs if find_spec(package) is None)
 
 
 def backend(name: str) -> ModuleType:
-    """Give an implementation of the specification: the module `attention_ref.numpy`, `.torch` or `.keras`.
+    """Return a backend: the module `attention_ref.numpy`, `.torch` or `.keras`.
 
     Arguments:
         name: `"numpy"`, `"torch"` or `"keras"`; `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"` require that
             Keras runs on that engine.
 
     Raises:
-        ValueError: for another name.
-        ModuleNotFoundError: when a package that the backend needs is not installed.
-        RuntimeError: when Keras runs on another engine. A process chooses the engine once, before it imports Keras, by
-            the environment variable `KERAS_BACKEND`; this function never sets it.
+        ValueError: for an unknown name. ModuleNotFoundError: if a required package is not installed. RuntimeError: if
+        Keras runs on another engine. The environment variable `KERAS_BACKEND` selects the engine before Keras is
+        imported; this function never sets it.
     """
     if name not in _NEEDS:
         raise ValueError(f"there is no backend {name!r}; the backends are {', '.join(_NEEDS)}")
@@ -152,12 +151,12 @@ def backend(name: str) -> ModuleType:
 
 
 def _extra(name: str) -> str:
-    """Return the extra of the package that installs what a backend needs."""
+    """Return the extra that installs the requirements of a backend."""
     return f"keras-{engine()}" if name == "keras" and engine() in ENGINES else name
 
 
 def engine() -> str:
-    """Give the engine that Keras runs on or, before it is imported, would run on; Keras is not imported for it."""
+    """Return the engine that Keras runs on or, if it is not imported yet, would run on; Keras is not imported."""
     if "keras" in sys.modules and hasattr(sys.modules["keras"], "backend"):
         return str(sys.modules["keras"].backend.backend())
     return os.environ.get("KERAS_BACKEND") or _configured_engine()

@@ -1,7 +1,7 @@
-"""Pictures of weights, positional codes and visibility, from the arrays of any backend.
+"""Plots of weights, positional encodings and masks, from arrays of any backend.
 
 Every function returns a `matplotlib.figure.Figure`, which `figure.savefig("weights.png")` writes and a notebook shows
-after `%matplotlib inline`. Nothing is shown and no state of `matplotlib.pyplot` is touched. Needs matplotlib:
+after `%matplotlib inline`. Nothing is shown, and the state of `matplotlib.pyplot` does not change. Needs matplotlib:
 `python -m pip install "attention-ref[plot]"`.
 """
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WEIGHT_COLOURS = "cividis"
-"""From dark blue, 0, to yellow, 1: the same order of lightness for every eye."""
+"""From dark blue, 0, to yellow, 1, ordered by lightness for readers with any colour vision."""
 
 CODE_COLOURS = "PuOr"
-"""Orange below 0, purple above: told apart by every eye."""
+"""Orange below 0, purple above, distinguishable with any colour vision."""
 
 VISIBLE_COLOURS = ("#d9d9d9", "#0b4f8a")
-"""Hidden, light, and visible, dark, which carries a dot too."""
+"""Light for hidden keys, dark, with a dot, for visible ones."""
 
 _PANEL = 3.2  # inches
 _LARGEST_WITH_NUMBERS = 12  # cells in a row
@@ -35,21 +35,21 @@ _ROOM_FOR_LABELS = 16  # cells in a row
 def weights(
     weights: Any, *, query_tokens: Sequence[str] = (), key_tokens: Sequence[str] = (), columns: int = 2
 ) -> Figure:
-    """Draw attention weights as heat maps, one for each head of each batch row, with their values where they fit.
+    """Plot attention weights as heat maps, one for each head of each batch row, with their values if they fit.
 
     A weight that is exactly 0 is written `0`, a small one `0.00`.
 
     Arguments:
         weights: `(...,q,k)`, from 0 to 1, of any backend.
-        query_tokens: the words of the rows, q of them; positions when empty.
-        key_tokens: the words of the columns, k of them; positions when empty.
-        columns: how many heat maps stand side by side.
+        query_tokens: q labels of the rows; positions when empty.
+        key_tokens: k labels of the columns; positions when empty.
+        columns: the number of heat maps in a row.
 
     Returns:
         The figure. Its axes are in the order of the heads; a colour bar comes last.
 
     Raises:
-        ValueError: for an array without the axes q and k, or words that are not as many as queries or keys.
+        ValueError: for an array without the axes q and k, or a wrong number of labels.
     """
     panels = list(_panels(_numbers(weights)))
     figure, axes = _grid(len(panels), columns, panels[0][1].shape)
@@ -63,11 +63,11 @@ def weights(
 
 
 def visibility(visible: Any, *, columns: int = 2) -> Figure:
-    """Draw which key a query may attend to: a dark cell with a dot where it may.
+    """Plot which keys a query may attend to, as dark cells with a dot.
 
     Arguments:
         visible: boolean `(...,q,k)` of any backend, or several by name: a mapping of titles to such arrays.
-        columns: how many pictures stand side by side.
+        columns: the number of plots in a row.
 
     Returns:
         The figure, with axes for each name, batch row and head, in that order.
@@ -89,13 +89,13 @@ def visibility(visible: Any, *, columns: int = 2) -> Figure:
 
 
 def positions(codes: Any) -> Figure:
-    """Draw a positional code: a row for every position, a column for every component.
+    """Plot a positional encoding: a row for every position, a column for every component.
 
     Arguments:
-        codes: `(l,m)` of any backend, such as `sinusoidal_positions` gives.
+        codes: `(l,m)` of any backend, such as the result of `sinusoidal_positions`.
 
     Returns:
-        The figure; its axes are the picture and the colour bar.
+        The figure; its axes are the plot and the colour bar.
 
     Raises:
         ValueError: for an array of another rank.
@@ -112,18 +112,18 @@ def positions(codes: Any) -> Figure:
 
 
 def _numbers(given: Any) -> Any:
-    """Read any backend's array as float64."""
+    """Convert an array of any backend to float64."""
     import numpy as np
 
     if isinstance(given, Array):
         return np.array([float(number) for number in given.values]).reshape(given.shape)
-    if hasattr(given, "detach"):  # a tensor of PyTorch, which NumPy does not read with gradients, on a GPU, in bfloat16
+    if hasattr(given, "detach"):  # NumPy does not read a PyTorch tensor with gradients, on a GPU or in bfloat16
         given = given.detach().cpu().double()
     return np.asarray(given).astype(np.float64)
 
 
 def _panels(array: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Cut `(...,q,k)` into `(q,k)` with titles; an axis of size 1 has no name."""
+    """Return the matrices of `(...,q,k)` with titles, which omit axes of size 1."""
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(f"an array (...,q,k) that is not empty is needed, received {array.shape}")
     leading = array.shape[:-2]
@@ -160,7 +160,7 @@ def _cells(axes: Axes, values: Any, title: str, **colours: Any) -> Any:
 
 
 def _name_places(axes: Axes, rows: Sequence[str], columns: Sequence[str], shape: tuple[int, int]) -> None:
-    """Put words, or every position that there is room for, at rows and columns, and lines between them."""
+    """Label rows and columns with words or, if they fit, positions, and draw lines between them."""
     for axis, words, count in ((axes.yaxis, rows, shape[0]), (axes.xaxis, columns, shape[1])):
         if words and len(words) != count:
             raise ValueError(f"{count} {'queries' if axis is axes.yaxis else 'keys'} have {len(words)} words")
@@ -179,7 +179,7 @@ def _weight_text(weight: float) -> str:
 
 
 def _write(axes: Axes, values: Any, text: Any, *, dark: Any) -> None:
-    """Write something into every cell, dark or light as the cell's colour asks for."""
+    """Write a text into every cell, dark or light depending on the cell's colour."""
     size = min(10.0, 72 * _PANEL * 0.7 / max(values.shape) / 2.6)
     for (row, column), value in ((index, values[index]) for index in itertools.product(*map(range, values.shape))):
         colour = "black" if dark(value) else "white"

@@ -1,7 +1,7 @@
-"""Decoding: greedy, sampled and by beam search, written once over the model of any room.
+"""Decoding: greedy, sampling and beam search, written once for the models of every backend.
 
-A model takes part through its `config` and three methods: `encode`, which reads the source of an encoder-decoder;
-`step`, which reads tokens behind a cache and scores the next token; and `select`, which picks batch rows of a cache.
+A model is used through its `config` and three methods: `encode`, which encodes the source of an encoder-decoder;
+`step`, which appends tokens to a cache and scores the next token; and `select`, which selects batch rows of a cache.
 """
 
 from __future__ import annotations

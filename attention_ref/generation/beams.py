@@ -1,4 +1,4 @@
-"""Decoding by beam search: several beginnings of each row at once."""
+"""Decoding by beam search: several hypotheses for each row."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from attention_ref.generation.job import checked_job
 def beam_search(
     model: Any, prompt: Any, *, length: int, beams: int, length_penalty: float = 1.0, **options: Any
 ) -> Generated:
-    """Keep the most probable beginnings at each step, and return the best finished one.
+    """Keep the most probable hypotheses at each step, and return the best finished one.
 
-    A beginning is finished by the stop token, or by `length`. Finished ones are compared by the sum of logarithms of
-    probabilities over `length^length_penalty`. At each step the `2 beams` most probable continuations of all beginnings
-    are looked at, the most probable first: one that is finished is put aside while fewer than `beams` are, the others
-    are kept while fewer than `beams` are. The search of a row ends when it has `beams` finished ones. Among equals the
-    first one counts, by beginning and then by token.
+    A hypothesis is finished by the stop token, or by `length`. Finished hypotheses are compared by their
+    log-probability over `length^length_penalty`. Each step goes through the `2 beams` most probable continuations of
+    all hypotheses, the most probable first: the first ones become up to `beams` finished hypotheses in total, if they
+    end, and up to `beams` hypotheses of the next step, if they do not. The search of a row ends when it has `beams`
+    finished hypotheses. Ties are broken by hypothesis and then by token, the lowest first.
 
     Arguments:
         model, prompt, length and the other options: as in `greedy`.
-        beams: how many beginnings to keep, at least 1.
-        length_penalty: 0 compares sums, 1 compares means, more prefers longer ones; finite.
+        beams: the number of hypotheses, at least 1.
+        length_penalty: 0 compares sums of log-probabilities, 1 compares means, a larger one prefers longer hypotheses;
+            finite.
 
     Returns:
-        What was generated; a row ends behind its stop token.
+        The generated tokens; a row ends with its stop token.
 
     Raises:
         SpecificationError: as in `greedy`.
@@ -40,13 +41,13 @@ def beam_search(
     decoding = Decoding("beam_search", job)
     batch, vocabulary = decoding.scores.shape
     decoding.select(np.repeat(np.arange(batch), beams))
-    sums = np.where(np.arange(beams) == 0, 0.0, -np.inf) + np.zeros((batch, beams))  # all beams are one at first
+    sums = np.where(np.arange(beams) == 0, 0.0, -np.inf) + np.zeros((batch, beams))  # all beams are equal at first
     tokens = np.zeros((batch, beams, 0), np.int64)
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(batch)]
     for step in range(1, length + 1):
         candidates = sums[..., None] + decoding.log_probabilities().reshape(batch, beams, vocabulary)
         flat = candidates.reshape(batch, -1)
-        best = np.argsort(-flat, axis=-1, kind="stable")[:, : 2 * beams]  # twice, for some of them may finish
+        best = np.argsort(-flat, axis=-1, kind="stable")[:, : 2 * beams]  # twice, because some may finish
         parents, choices = np.zeros((batch, beams), np.int64), np.zeros((batch, beams), np.int64)
         for row in range(batch):
             kept = 0

@@ -1,4 +1,4 @@
-"""The state that every way of decoding advances: the cache of a model and its scores of the next token."""
+"""The state of decoding: the cache of a model and its scores of the next token."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Array = np.ndarray[Any, Any]
 
 
 class Generated(NamedTuple):
-    """What was generated.
+    """The result of decoding.
 
     Arguments:
-        tokens: integers `(b,t)`, prompts not among them; behind the stop token the padding token.
-        lengths: how many tokens of each row count, the stop token among them, `(b,)`.
-        scores: the sum of the logarithms of the chosen tokens' probabilities under the model, `(b,)`, float64; in a
-            beam search divided by the length to the power of the length penalty.
+        tokens: integers `(b,t)`, without the prompts; after the stop token the padding token.
+        lengths: how many tokens each row has up to and including the stop token, `(b,)`.
+        scores: the log-probability of the tokens of each row under the model, `(b,)`, float64; beam search divides it
+            by the length to the power of the length penalty.
     """
 
     tokens: Array
@@ -28,14 +28,14 @@ class Generated(NamedTuple):
 
 
 class Decoding:
-    """A model that has read the prompts of a job.
+    """A model after the prompts of a job.
 
     Arguments:
-        operation: the public name of what was called.
+        operation: the name of the called function, for errors.
         job: its model and prompts.
 
     Attributes:
-        scores: of the next token of each row, `(b,n)`, float64.
+        scores: the scores of each row's next token, `(b,n)`, float64.
     """
 
     def __init__(self, operation: str, job: Job) -> None:
@@ -45,22 +45,22 @@ class Decoding:
         self.scores, self.cache = self._checked(job.model.step(job.prompt, memory, **lengths, cache=None))
 
     def read(self, tokens: Array) -> None:
-        """Read one more token `(b,)` in each row."""
+        """Append one token to each row, `(b,)`."""
         self.scores, self.cache = self._checked(self.model.step(tokens[:, None], None, cache=self.cache))
 
     def select(self, rows: Array) -> None:
-        """Continue with these batch rows, any row any number of times."""
+        """Continue with these batch rows, in which a row may be repeated."""
         self.scores, self.cache = self.scores[rows], self.model.select(self.cache, rows)
 
     def log_probabilities(self) -> Array:
-        """Return the logarithm of the probability of each next token, `(b,n)`."""
-        with np.errstate(over="ignore"):  # a distance past float64 is an infinite one
+        """Return the log-probability of each next token, `(b,n)`."""
+        with np.errstate(over="ignore"):  # a difference that overflows float64 becomes infinite, as it should
             shifted = self.scores - self.scores.max(axis=-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
     def _checked(self, step: tuple[Array, Any]) -> tuple[Array, Any]:
-        """Return what `step` gave, or reject scores that have no most probable token."""
-        highest = step[0].max(axis=-1)  # NaN where a row has one
+        """Return the result of `step`, or reject scores without a most probable token."""
+        highest = step[0].max(axis=-1)  # NaN if the row has one
         if not np.isfinite(highest).all():
             rule = "each row of the model's scores must have a finite maximum, without NaN"
             reject(self.operation, rule, highest[~np.isfinite(highest)][0])

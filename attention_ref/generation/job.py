@@ -1,4 +1,4 @@
-"""What the arguments of generation must be: one table of rules, and the job that remains when all are met."""
+"""The arguments of generation: the table of rules that they must meet, and the checked job."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Job(NamedTuple):
-    """Whose rows are continued, and until when.
+    """A checked call of generation.
 
     Arguments:
-        model: of any room.
+        model: of any backend.
         prompt: integers `(b,p)`, padded on the right.
-        prompt_lengths: how many tokens of each prompt are real, `(b,)`.
+        prompt_lengths: how many tokens of each prompt are not padding, `(b,)`.
         length, stop, padding, source, source_lengths: as in `greedy`.
     """
 
@@ -38,7 +38,7 @@ class Job(NamedTuple):
 
 
 class Call(NamedTuple):
-    """The arguments that the others depend on, arrays of integers as NumPy's."""
+    """The arguments on which the rules of others depend; integers are NumPy arrays."""
 
     model: Any
     length: Any
@@ -47,33 +47,33 @@ class Call(NamedTuple):
 
     @property
     def batch(self) -> int:
-        """b, how many prompts there are."""
+        """b, the number of prompts."""
         return len(self.prompt)
 
     @property
     def last_read(self) -> int:
-        """The last token that the decoder reads."""
+        """The largest token of the decoder's embedding."""
         return int(self.model.config.decoder_stack.embedding.vocab) - 1
 
     @property
     def last_written(self) -> int:
-        """The last token that the head scores."""
+        """The largest token that the head scores."""
         return int(self.model.config.head.size) - 1
 
     @property
     def has_encoder(self) -> bool:
-        """Whether the model reads a source."""
+        """Whether the model has an encoder."""
         return self.model.config.encoder_stack is not None
 
     @property
     def last_of_source(self) -> int | None:
-        """The last token that the encoder reads, None where it reads something else."""
+        """The largest token of the encoder's embedding; None if it has no tokens."""
         vocabulary = self.model.config.encoder_stack.embedding.vocab if self.has_encoder else None
         return None if vocabulary is None else int(vocabulary) - 1
 
     @property
     def source_length(self) -> int:
-        """s, how many places a source has for the encoder."""
+        """s, the length of the source in the encoder."""
         embedding = self.model.config.encoder_stack.embedding
         if embedding.patches is not None:
             return int(embedding.patches.length)
@@ -82,12 +82,12 @@ class Call(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What one argument must be.
+    """A rule for one argument.
 
     Arguments:
         argument: its name.
-        text: what it must be, in words.
-        is_met: whether a value is that.
+        text: the rule, in words.
+        is_met: returns whether a value meets the rule.
     """
 
     argument: str
@@ -137,7 +137,7 @@ RULES = (
         lambda x, call: _is_finite(x) and abs(x) * math.log10(call.length) <= 200,
     ),
 )
-"""The rules in the order in which they are checked: each may count on those before it."""
+"""The rules in the order in which they are checked: each may rely on those before it."""
 
 
 def checked_job(
@@ -154,11 +154,11 @@ def checked_job(
     source: Any = None,
     source_lengths: Any = None,
 ) -> Job:
-    """Check a call by the rules and return its job. The arguments are those of `greedy`, beside two.
+    """Check a call by the rules and return its job. The arguments are those of `greedy`, and two more.
 
     Arguments:
-        operation: the public name of what was called.
-        own: the arguments that this operation alone has, by name.
+        operation: the name of the called function, for errors.
+        own: the arguments that only this function has, by name.
 
     Raises:
         SpecificationError: for the first rule that is not met.
@@ -177,16 +177,16 @@ def checked_job(
 
 
 def _to_the_left(prompt: Array, lengths: Array) -> Array:
-    """Move each row's real tokens from the right end to the left one."""
+    """Move each row's tokens from the right end to the left, and its padding to the right."""
     places = np.arange(prompt.shape[1]) + (prompt.shape[1] - lengths)[:, None]
     return np.take_along_axis(prompt, places % prompt.shape[1], axis=1)
 
 
 def _integers(given: Any) -> Any:
-    """Return integers as NumPy's int64, and anything else as it is."""
+    """Return integers as a NumPy array of int64, and anything else unchanged."""
     try:
         array = np.asarray(given)
-    except (TypeError, ValueError, RuntimeError):  # rows of several lengths; arrays of another device
+    except (TypeError, ValueError, RuntimeError):  # ragged rows; arrays on another device
         return given
     fits = array.dtype.kind in "iu" and (array.size == 0 or array.max() < 1 << 63)
     return array.astype(np.int64) if fits and array.ndim else given
@@ -224,7 +224,7 @@ def _are_lengths(lengths: Any, batch: int, lowest: int, highest: int) -> bool:
 
 
 def _rows(source: Any) -> int | None:
-    """Return the size of the first axis; None where the rows have several lengths, or there is no axis."""
+    """Return the size of the first axis; None for ragged rows and for an array without axes."""
     try:
         return int(np.shape(source)[0])
     except (IndexError, TypeError, ValueError):
@@ -241,5 +241,5 @@ def _is_integer(value: Any, lowest: int, highest: float = math.inf) -> bool:
 def _is_finite(value: Any) -> bool:
     try:
         return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
-    except OverflowError:  # an integer past float64
+    except OverflowError:  # an integer that overflows float64
         return False

@@ -1,4 +1,4 @@
-"""Decoding one token after another: the most probable one, or one that is drawn."""
+"""Greedy decoding and sampling, one token after another."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from attention_ref.generation.job import Job, checked_job
 
 
 def greedy(model: Any, prompt: Any, *, length: int, **options: Any) -> Generated:
-    """Choose the most probable token at each step, the first one among equals.
+    """Choose the most probable token at each step, the lowest one of a tie.
 
     Arguments:
-        model: a decoder or an encoder-decoder with a language head, of any room.
-        prompt: integers `(b,p)`, p at least 1; what the decoder reads first.
+        model: a decoder or an encoder-decoder with a language head, of any backend.
+        prompt: the tokens that are continued, integers `(b,p)`, p at least 1.
         length: how many tokens to generate at most, at least 1.
-        stop: the token that ends a row; None if there is none.
-        padding: the token put behind the end; 0 when not given.
-        prompt_lengths: how many tokens of each prompt are real, integers `(b,)` from 1 to p; all when None.
-        padded: on which side of a prompt its padding stands, `right` when not given, or `left`.
-        source: what the encoder of an encoder-decoder reads; one row for each prompt.
-        source_lengths: how many places of each source are real, integers `(b,)`; all when None.
+        stop: the token that ends a row, or None.
+        padding: the token after the end of a row; 0 by default.
+        prompt_lengths: how many tokens of each prompt are not padding, integers `(b,)` from 1 to p; all when None.
+        padded: the side of a prompt on which it is padded, `right` by default, or `left`.
+        source: the input of the encoder of an encoder-decoder, one row for each prompt.
+        source_lengths: how many positions of each source are not padding, integers `(b,)`; all when None.
 
     Returns:
-        What was generated; a row ends behind its stop token.
+        The generated tokens; a row ends with its stop token.
 
     Raises:
-        SpecificationError: for an argument that is none of these, with the operation, the argument, its rule and what
-            was received; and for scores that are NaN.
+        SpecificationError: for an invalid argument, with the operation, the argument, the rule and what was received;
+            and for scores without a finite maximum.
     """
     job = checked_job("greedy", {}, model, prompt, length=length, **options)
     return _generate("greedy", job, lambda scores: scores.argmax(axis=-1))
@@ -47,25 +47,26 @@ def sample(
     top_p: float | None = None,
     **options: Any,
 ) -> Generated:
-    """Draw each token by its probability, `softmax(scores / temperature)` over the tokens that are left.
+    """Draw each token from `softmax(scores / temperature)` over the tokens that `top_k` and `top_p` leave.
 
     Arguments:
         model, prompt, length and the other options: as in `greedy`.
-        generator: where randomness comes from; each step draws one number in [0, 1) for each row, and the first token
-            whose cumulative probability exceeds it is chosen, the most probable token first.
-        temperature: what the scores are divided by, finite and above 0.
-        top_k: leave the k most probable tokens only, at least 1; all when there are no more. Among equals the first
-            ones stay.
-        top_p: leave the fewest most probable tokens whose probabilities add up to at least p, above 0 and at most 1
-            (Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020); after `temperature` and `top_k`.
+        generator: the source of randomness; each step draws one number in [0, 1) for each row and chooses the first
+            token whose cumulative probability exceeds it, the most probable token first.
+        temperature: divides the scores, finite and above 0.
+        top_k: draw from the k most probable tokens only, at least 1; from all when None. Of a tie, the lowest tokens
+            are left.
+        top_p: draw from the smallest set of most probable tokens whose probabilities sum to at least p, above 0 and at
+            most 1 (Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020); after `temperature` and
+            `top_k`.
 
     Returns:
-        What was generated; a row ends behind its stop token.
+        The generated tokens; a row ends with its stop token.
 
     Raises:
         SpecificationError: as in `greedy`.
 
-    How others differ: Transformers leaves every token that is as probable as the k-th one.
+    How others differ: Transformers' top-k leaves every token that is as probable as the k-th one.
     """
     own = {"generator": generator, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     job = checked_job("sample", own, model, prompt, length=length, **options)
@@ -82,24 +83,24 @@ def sample(
 
 
 def _weights(ranked: Array, temperature: float, top_k: int | None, top_p: float | None) -> Array:
-    """Return the probability of each token relative to the most probable one, 0 where it is left out.
+    """Return the probability of each token relative to the most probable one, 0 if it is excluded.
 
     Arguments:
         ranked: scores `(b,n)`, highest first.
     """
-    with np.errstate(over="ignore"):  # a distance past float64 is an infinite one
+    with np.errstate(over="ignore"):  # a difference that overflows float64 becomes infinite, as it should
         weights = np.exp((ranked - ranked[:, :1]) / float(temperature))
     if top_k is not None:
         weights[:, top_k:] = 0
     if top_p is not None:
         sums = weights.cumsum(axis=-1)
-        before = np.pad(sums[:, :-1], ((0, 0), (1, 0)))  # a token stays where those before it do not suffice
+        before = np.pad(sums[:, :-1], ((0, 0), (1, 0)))  # a token is left if those before it do not suffice
         weights = np.where(before < float(top_p) * sums[:, -1:], weights, 0)
     return weights
 
 
 def _generate(operation: str, job: Job, choose: Callable[[Array], Array]) -> Generated:
-    """Choose token after token until every row has its stop token or the length is reached."""
+    """Choose tokens until every row has its stop token or the length is reached."""
     decoding = Decoding(operation, job)
     batch = len(decoding.scores)
     tokens, total = np.full((batch, job.length), job.padding), np.zeros(batch)

@@ -1,8 +1,8 @@
 """Cosines and sines of positions times frequencies, with the accuracy of float64 angles on every engine.
 
-In float32 the angle itself would be off by 1e-3 at position 131071. Where the engine has float64 functions they are
-used. JAX has none outside its 64-bit mode, and Keras gives it float32 ones inside it; there a position is written in
-base 256, and the turn by each digit, looked up in a table, is added to the turn by the others.
+In float32 the error of the angle would be 1e-3 at position 131071. Engines with float64 functions use them. JAX has
+none outside its 64-bit mode, and inside it Keras calls float32 ones; for JAX a position is written in base 256, and the
+rotations by each digit, read from a table, are composed.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from keras import ops
 from attention_ref.keras._arrays import Array, describe, integers
 
 RADIX, DIGITS = 256, 4
-"""Digits of a position; 256^4 is above the greatest int32."""
+"""The base and number of digits of a position; 256^4 exceeds the largest int32."""
 
 STEP = 2.0**-12
-"""The high part of a cosine or sine is a multiple of this: a product of two of them is exact in float32."""
+"""The high part of a cosine or sine is a multiple of this, so that the product of two high parts is exact in
+float32."""
 
 
 class Turn(NamedTuple):
-    """The cosine and sine of an angle, each the sum of a multiple of `STEP` and a small rest."""
+    """The cosine and sine of an angle, each the sum of a multiple of `STEP` and a small remainder."""
 
     cosine: tuple[Array, Array]
     sine: tuple[Array, Array]
 
 
 def cosines_and_sines(positions: Any, frequencies: np.ndarray[Any, Any]) -> tuple[Array, Array]:
-    """Give `cos(position * frequency)` and `sin(position * frequency)`.
+    """Return `cos(position * frequency)` and `sin(position * frequency)`.
 
     Arguments:
         positions: integers `(...)`, of absolute value below 2^31.
         frequencies: `(n,)`, NumPy float64, in radians for each position.
 
     Returns:
-        Two tensors `(..., n)`, float64 where the engine has it, otherwise float32, correct to half a unit in the last
-        place and 1e-10.
+        Two tensors `(..., n)`, float64 if the engine has it, otherwise float32 with an error of at most half a unit in
+        the last place plus 1e-10.
     """
     positions = integers(positions)
     if describe(ops.cos(ops.convert_to_tensor(frequencies))).dtype == "float64":
@@ -59,7 +60,7 @@ def _turns_by_digit(positions: Array, frequencies: np.ndarray[Any, Any]) -> Iter
 
 @cache
 def _tables(frequencies: bytes) -> list[list[np.ndarray[Any, Any]]]:
-    """Give, for each digit, the high and low parts of cosines and of sines of its angles, `(256,n)` each."""
+    """Return, for each digit, the high and low parts of cosines and of sines of its angles, `(256,n)` each."""
     steps = np.arange(RADIX)[:, None] * np.frombuffer(frequencies)  # (256,n)
     angles = [steps * RADIX**digit for digit in range(DIGITS)]
     return [[*_parts(np.cos(angle)), *_parts(np.sin(angle))] for angle in angles]
@@ -71,7 +72,7 @@ def _parts(exact: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarra
 
 
 def _added(one: Turn, other: Turn) -> Turn:
-    """Add two angles: products of high parts and their difference are exact, the rest is below `2 STEP`."""
+    """Add two angles: products of high parts and their differences are exact, and the remainder is below `2 STEP`."""
     (c, c_rest), (s, s_rest) = one
     (d, d_rest), (t, t_rest) = other
     cosine_rest = (c * d_rest + c_rest * d + c_rest * d_rest) - (s * t_rest + s_rest * t + s_rest * t_rest)

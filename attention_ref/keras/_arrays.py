@@ -1,4 +1,4 @@
-"""What a call is given: as tensors of the running engine, and described for the specification's checks."""
+"""The arguments of a call: as tensors of the running engine, and described for the specification's checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Arrays = dict[str, Array | None]
 
 
 def as_array(given: Any) -> Array:
-    """Make a tensor of what is given; a tensor of the running engine stays as it is."""
+    """Convert an argument to a tensor; return a tensor of the running engine unchanged."""
     tensor = ops.convert_to_tensor(given)
     is_double = isinstance(given, (np.ndarray, np.generic)) and given.dtype == np.float64
     if is_double and describe(tensor).dtype != "float64":
@@ -30,7 +30,7 @@ def as_array(given: Any) -> Array:
 
 
 def as_integers(operation: str, name: str, given: Any) -> Array:
-    """Make an array of integers that int64 holds: NumPy's, for an engine may have no int64; a tensor if it is unread.
+    """Convert integers to a NumPy array, because an engine may have no int64; to a tensor if its values cannot be read.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -53,11 +53,11 @@ def as_int32(array: Array) -> Array:
 def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Arrays, Sizes]:
-    """Let the specification check a call.
+    """Check a call by the rules of the specification.
 
     Returns:
-        What is given as tensors, none of them copied, and the sizes of the call. Offsets and lengths that were given
-        as numbers are NumPy's.
+        The arguments as tensors, not copied, and the sizes of the call. Offsets and lengths that are not tensors become
+        NumPy arrays.
     """
     integers = ("query_offset", "key_lengths")
     arrays = {
@@ -71,11 +71,11 @@ def check_call(
 
 
 def materialize(arrays: Arrays) -> Arrays:
-    """Make the tensors of a call ready for the formula.
+    """Prepare the tensors of a checked call for the formula.
 
     Returns:
-        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head
-        for every query head.
+        Arrays in at least float32, with padding of key and value set to 0 and hidden by the mask, and with one
+        key/value head for every query head.
     """
     ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
     if ready["key_lengths"] is not None:
@@ -87,24 +87,24 @@ def materialize(arrays: Arrays) -> Arrays:
 
 
 def are_real(arrays: Arrays) -> Array:
-    """Say which keys come before `key_lengths`: `(b,1,1,k)`."""
+    """Return which keys are not padding: `(b,1,1,k)`."""
     lengths = as_int32(arrays["key_lengths"])[..., None, None, None]
     return ops.arange(ops.shape(arrays["key"])[-2], dtype="int32") < lengths
 
 
 def without_padding(arrays: Arrays) -> Arrays:
-    """Return key and value with 0 in the padding: what is 0 times NaN in a sum would be NaN in all of it."""
+    """Return key and value with padding set to 0, because 0 * NaN would poison the sum."""
     is_real = ops.swapaxes(are_real(arrays), -1, -2)  # (b,1,k,1)
     return {name: ops.where(is_real, arrays[name], 0) for name in ("key", "value")}
 
 
 def describe(array: Array) -> Described:
-    """Give the shape, in which None is a size not known yet, and the name of the dtype."""
+    """Return the shape, with None for an unknown size, and the name of the dtype."""
     return Described(tuple(array.shape), keras.backend.standardize_dtype(array.dtype))
 
 
 def values(array: Array) -> list[Any] | None:
-    """Read the values, flat; None where they cannot be read: in a compiler's trace, in a symbolic call."""
+    """Return the values, flat; None if they cannot be read: while a compiler traces, in a symbolic call."""
     if torch_compiles():
         return None
     if isinstance(array, np.ndarray):
@@ -117,13 +117,15 @@ def values(array: Array) -> list[Any] | None:
 
 
 def is_traced(array: Array) -> bool:
-    """Say whether a compiler, a model of Keras or a transformation of functions runs the call: nothing can be read."""
+    """Return whether the call is traced, by a compiler, a Keras model or a function transformation, so that no value
+    can be read.
+    """
     return values(array[(0,) * len(array.shape)]) is None
 
 
 def to_numpy(array: Any) -> np.ndarray[Any, Any]:
-    """Give a tensor or variable as a NumPy array."""
-    with warnings.catch_warnings(action="ignore"):  # Keras asks PyTorch and TensorFlow in a way that NumPy deprecates
+    """Convert a tensor or variable to a NumPy array."""
+    with warnings.catch_warnings(action="ignore"):  # Keras converts tensors in a way that NumPy deprecates
         return ops.convert_to_numpy(array)
 
 
@@ -135,18 +137,18 @@ def inspect(given: Any) -> tuple[Described, list[Any] | None]:
 
 
 def widen(array: Array) -> Array:
-    """Give float16 and bfloat16 as float32, in which they are computed."""
+    """Convert float16 and bfloat16 to float32, in which they are computed."""
     return ops.cast(array, "float32") if describe(array).dtype in {"float16", "bfloat16"} else array
 
 
 def integers(given: Any) -> Array:
-    """Make a tensor of what is given, integers as int32, which every engine has; what is no integer stays as it is."""
+    """Convert an argument to a tensor; integers become int32, which every engine has, other dtypes stay."""
     array = as_array(given)
     return ops.cast(array, "int32") if "int" in describe(array).dtype else array
 
 
 def tanh(array: Array) -> Array:
-    """Give the hyperbolic tangent in the array's dtype: on the JAX engine `ops.tanh` takes float64 to float32."""
+    """Return the hyperbolic tangent in the array's dtype; on the JAX engine `ops.tanh` returns float32 for float64."""
     if keras.config.backend() != "jax" or describe(array).dtype != "float64":
         return ops.tanh(array)
     growth = ops.expm1(2 * ops.where(array > 32, 32, array))  # from 20 on the result is 1
@@ -154,13 +156,13 @@ def tanh(array: Array) -> Array:
 
 
 def symbolic(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function take the symbolic tensors of a Keras model: such a call becomes one operation of the model."""
+    """Decorate a function to accept symbolic tensors: such a call becomes one operation of a Keras model."""
 
     class Call(keras.Operation):
         def call(self, *args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-    Call.__name__ = function.__name__  # Keras makes the names of a model's operations from it: attention, attention_1
+    Call.__name__ = function.__name__  # Keras derives the names of a model's operations from it: attention, attention_1
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -172,13 +174,13 @@ def symbolic(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def torch_compiles() -> bool:
-    """Say whether PyTorch compiles the running call."""
+    """Return whether PyTorch is compiling the current call."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.compiler.is_compiling()
 
 
 def _repeat_heads(arrays: Arrays) -> None:
-    """Give query head `i` its own copy of key/value head `i // (h/g)`."""
+    """Repeat key/value heads: query head `i` gets a copy of head `i // (h/g)`."""
     repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
     if repeats != 1:
         for name in ("key", "value"):

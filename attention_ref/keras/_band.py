@@ -1,4 +1,4 @@
-"""Causal and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
+"""Causal mask and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _INT32 = np.iinfo(np.int32)
 
 
 class Band(NamedTuple):
-    """The visible diagonals `j - i`; each bound is `()` or one for each batch row `(b,)`, or None where open.
+    """The visible diagonals `j - i`; each bound is `()` or one for each batch row `(b,)`, or None if open.
 
-    Bounds are NumPy's int64 where the offset was given as numbers, for JAX has no int64 outside its 64-bit mode, and
-    tensors where it was one.
+    Bounds are NumPy arrays of int64, because JAX has no int64 outside its 64-bit mode; tensors if the offset is a
+    tensor.
     """
 
     lowest: Any
@@ -26,10 +26,9 @@ class Band(NamedTuple):
 
 
 def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
-    """Find the diagonals that causal and window leave: `query_offset - left <= j - i <= query_offset + right`.
+    """Return the visible diagonals of causal mask and window: `query_offset - left <= j - i <= query_offset + right`.
 
-    Causal is a `right` of 0. A bound past the integers of its dtype stays at their end, where it hides or shows the
-    same keys.
+    The causal mask is a `right` of 0. A bound that overflows its dtype is clipped, which hides the same keys.
     """
     left, right = window or (None, None)
     if causal:
@@ -49,7 +48,7 @@ def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
 
 
 def inside(band: Band, diagonals: Array) -> Array | None:
-    """Say which of the diagonals the band shows: in their shape `(q,k)`, or `(b,1,q,k)` with bounds for each row."""
+    """Return which diagonals are visible: boolean `(q,k)`, or `(b,1,q,k)` with bounds for each batch row."""
     visible = None
     if band.lowest is not None:
         visible = _compare(ops.greater_equal, diagonals, band.lowest)

@@ -1,4 +1,4 @@
-"""Blocks of queries, the keys in their sight, and which key each query of a block sees."""
+"""Blocks of queries, the range of keys that each may see, and the visible keys of each query."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from attention_ref.keras._band import Band, band, diagonals, inside
 from attention_ref.spec.shapes import Sizes
 
 NUMBERS = 2**21
-"""How many scores a block has at most, unless it is one of `SMALLEST` queries."""
+"""The largest number of scores of a block, unless it has only `SMALLEST` queries."""
 
 SMALLEST, LARGEST = 64, 256
 
 LOOPS = 8
-"""Into how many loops the blocks of a compiled call are divided where each sees more keys than the one before."""
+"""The number of loops into which the blocks of a compiled call are divided if each sees more keys than the previous
+one."""
 
 
 class Block(NamedTuple):
-    """The queries from `start` on and the keys from `first` on; other keys they do not see.
+    """`rows` queries from `start` on, which see only the `width` keys from `first` on.
 
-    The starts are integers, or tensors in a compiled loop, the sizes are integers.
+    The starts are integers, or tensors in a compiled loop; the sizes are integers.
     """
 
     start: Any
@@ -37,7 +38,7 @@ class Block(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """What may hide a key of a block from its queries, beside mask and bias."""
+    """Which rules may hide a key of a block from its queries, besides mask and bias."""
 
     early: bool
     late: bool
@@ -45,10 +46,10 @@ class Hidden(NamedTuple):
 
 
 class Visibility:
-    """The rules of a call with one batch axis: which key a query may attend to, block by block.
+    """The visible keys of a call with one batch axis, block by block.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes, options: of the call.
     """
 
@@ -67,7 +68,7 @@ class Visibility:
             self.longest = int(lengths.max(initial=0))
 
     def blocks(self, leading: int) -> list[Block]:
-        """Cut the queries into blocks, where a block takes memory for `leading` numbers for each query and key."""
+        """Divide the queries into blocks that have `leading` numbers for each query and key."""
         width = self.key_length
         if self.lowest is not None and self.highest is not None:
             width = max(1, min(width, self.highest[1] - self.lowest[0] + LARGEST))
@@ -80,18 +81,18 @@ class Visibility:
             if self.highest is not None:
                 last = min(last, stop + self.highest[1])
             first = min(first, self.key_length - 1)
-            blocks.append(Block(start, stop - start, first, max(last - first, 1)))  # a key, be it a hidden one
+            blocks.append(Block(start, stop - start, first, max(last - first, 1)))  # at least one key
         return blocks
 
     def hidden(self, block: Block) -> Hidden:
-        """Say what may hide a key of the block from a query of the block."""
+        """Return which rules may hide a key of the block from a query of the block."""
         end = block.first + block.width
         early = self.lowest is not None and block.first < block.start + block.rows - 1 + self.lowest[1]
         late = self.highest is not None and end - 1 > block.start + self.highest[0]
         return Hidden(early, late, self.lengths is not None)
 
     def visible(self, block: Block, hidden: Hidden) -> Array | None:
-        """Say which keys of the block its queries see, but for the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
+        """Return which keys of the block its queries see, without the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
         rules = [] if self.mask is None else [cut(self.mask, block)]
         if hidden.padding:
             places = ops.arange(block.width, dtype="int32") + block.first
@@ -106,10 +107,10 @@ class Visibility:
 def by_blocks(
     attend: Callable[[Block, Hidden], list[Array]], rules: Visibility, blocks: list[Block], like: Array
 ) -> list[Array]:
-    """Let block by block attend and put the results together along the queries.
+    """Compute attention block by block and concatenate the results along the queries.
 
-    A compiler would compute blocks of a Python loop at the same time, with memory for them all; in a compiled call,
-    and on the JAX engine always, they run in loops of the framework.
+    A compiler would run the blocks of a Python loop at the same time, with memory for all of them; so in compiled
+    calls, and always on the JAX engine, blocks run in loops of the framework.
     """
     if len(blocks) == 1 or (keras.config.backend() != "jax" and not is_traced(like)):
         results = [attend(block, rules.hidden(block)) for block in blocks]
@@ -119,7 +120,7 @@ def by_blocks(
 
 
 def _loops(rules: Visibility, blocks: Sequence[Block]) -> list[list[Block]]:
-    """Divide blocks into loops, the blocks of one loop made equal in their sizes."""
+    """Divide blocks into loops, and make the blocks of a loop equal in size."""
     whole = [block for block in blocks if block.rows == blocks[0].rows]
     is_one = (rules.lowest is None) == (rules.highest is None)
     count = len(whole) if is_one else math.ceil(len(whole) / LOOPS)
@@ -148,14 +149,14 @@ def _in_a_loop(attend: Callable[[Block, Hidden], list[Array]], rules: Visibility
 
 
 def _joined(result: Array) -> Array:
-    """Put blocks behind each other: `(n,b,h,q,...)` to `(b,h,n*q,...)`."""
+    """Concatenate blocks along the queries: `(n,b,h,q,...)` to `(b,h,n*q,...)`."""
     result = ops.moveaxis(result, 0, 2)
     shape = ops.shape(result)
     return ops.reshape(result, (*shape[:2], shape[2] * shape[3], *shape[4:]))
 
 
 def with_one_batch_axis(array: Array | None, batch: tuple[Any, ...]) -> Array | None:
-    """Return what broadcasts to `(*batch,h,q,k)` with four axes: `(b|1,h|1,q|1,k|1)`."""
+    """Reshape an array that broadcasts to `(*batch,h,q,k)` to four axes: `(b|1,h|1,q|1,k|1)`."""
     if array is None or len(array.shape) == 4 == len(batch) + 3:
         return array
     array = array[(None,) * (len(batch) + 3 - len(array.shape))]
@@ -165,14 +166,14 @@ def with_one_batch_axis(array: Array | None, batch: tuple[Any, ...]) -> Array | 
 
 
 def cut(array: Array, block: Block) -> Array:
-    """Take the part of a block from what broadcasts to the scores."""
+    """Return the part for a block of an array that broadcasts to the scores."""
     if array.shape[2] != 1:
         array = part(array, 2, block.start, block.rows)
     return array if array.shape[3] == 1 else part(array, 3, block.first, block.width)
 
 
 def part(array: Array, axis: int, start: Any, length: int) -> Array:
-    """Take `length` places of the third or fourth axis from `start` on, an integer or a tensor."""
+    """Return `length` elements of the third or fourth axis from `start` on, an integer or a tensor."""
     if isinstance(start, int):
         if start == 0 and length == array.shape[axis]:
             return array
@@ -185,7 +186,7 @@ def part(array: Array, axis: int, start: Any, length: int) -> Array:
 
 
 def _range(bound: Any) -> tuple[int, int] | None:
-    """Return the least and the greatest of a bound's integers; None where they cannot be read."""
+    """Return the smallest and the largest integer of a bound; None if they cannot be read."""
     if not isinstance(bound, (np.ndarray, np.generic)):
         return None
     return int(bound.min()), int(bound.max())

@@ -1,4 +1,4 @@
-"""How a layer comes by the tensors of the parameter tree, gives them back, and is written into a Keras file."""
+"""Base classes of layers: their parameters from the parameter tree, and serialisation in Keras files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Given = Mapping[str, Any]
 
 
 def init_or_check(operation: str, config: Config, parameters: Given | None) -> Given:
-    """Give the parameters of a configuration: those given, or fresh ones.
+    """Check the given parameters of a configuration, or initialise them.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
     if parameters is None:
         return weights.init(config)
@@ -32,11 +32,11 @@ def init_or_check(operation: str, config: Config, parameters: Given | None) -> G
 
 
 class Tensors(Mapping[str, Array]):
-    """The variables of a layer by name; each is read as a tensor of the dtype that the layer computes in.
+    """The variables of a layer by name, read as tensors in the layer's compute dtype.
 
     Arguments:
         variables: name to variable.
-        dtype: the dtype that the layer computes in.
+        dtype: the compute dtype of the layer.
     """
 
     def __init__(self, variables: Mapping[str, keras.Variable], dtype: str) -> None:
@@ -53,17 +53,17 @@ class Tensors(Mapping[str, Array]):
 
 
 class Holder(keras.layers.Layer):
-    """A Keras layer that holds parameters of the one tree and is made of parts that do.
+    """A Keras layer with parameters of the parameter tree and with sublayers that have others.
 
-    Variables exist from the start, for every shape is known. Parameters that are given are copied in the dtype of the
-    layer's policy; a `keras.Variable` is not copied but shared.
+    Variables exist from construction, because every shape is known. Given parameters are copied to the variable dtype
+    of the layer's policy; a `keras.Variable` is shared instead.
 
-    Keras masks, which a layer such as `keras.layers.Masking` attaches to a tensor, are not read; to be given one is an
-    error, for padding would be attended to. What may be attended to is said by `mask` and by lengths.
+    Keras masks, which a layer such as `keras.layers.Masking` attaches to a tensor, are not supported, and are an error,
+    because padding would be attended to. Use `mask` and lengths.
     """
 
     is_positionwise: ClassVar[bool] = False
-    """Whether places do not meet in it: then it passes a Keras mask on."""
+    """Whether the layer acts on each position alone, and so passes a Keras mask on."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the layer; see `call`."""
@@ -74,22 +74,22 @@ class Holder(keras.layers.Layer):
         return super().__call__(*arguments, **options)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:  # noqa: ARG002
-        """Give the Keras mask of the result; the `mask` of a call is ours, which Keras would attach as its own."""
+        """Return the Keras mask of the result, in place of the argument `mask`, which Keras would attach."""
         return previous_mask if self.is_positionwise else None
 
     def parts(self) -> dict[str, Holder]:
-        """Give the layers that hold the parameters under each scope."""
+        """Return the sublayers by the scopes of their parameters."""
         return {}
 
     def part(self, kind: type[Holder], scope: str, config: Any, parameters: Given, *more: Any) -> Any:
-        """Make the part that holds the parameters under a scope."""
+        """Return a sublayer with the parameters under a scope."""
         options = {"name": scope.replace(".", "_"), "dtype": self.dtype_policy}
-        with keras.name_scope(self.name, caller=self):  # gives every variable a path of its own
+        with keras.name_scope(self.name, caller=self):  # so that every variable has its own path
             return kind(config, under(parameters, scope), *more, **options)
 
     def register(self, parameters: Given) -> None:
-        """Make variables of the parameters that are not those of a part, and the generator of dropout."""
-        as_array(np.zeros((), self.variable_dtype))  # raises where the engine has no float64
+        """Create variables for the parameters that no sublayer has, and the seed generator of dropout."""
+        as_array(np.zeros((), self.variable_dtype))  # raises if the variable dtype is float64 and the engine has none
         scopes = tuple(f"{scope}." for scope in self.parts())
         own = {name: parameters[name] for name in parameters if not name.startswith(scopes)}
         self.shared = [given for given in own.values() if isinstance(given, keras.Variable)]  # Keras tracks them so
@@ -101,13 +101,13 @@ class Holder(keras.layers.Layer):
         if isinstance(given, keras.Variable):
             return given
         return self.add_weight(
-            name=name.replace(".", "_"),  # PyTorch allows no dot in it
+            name=name.replace(".", "_"),  # PyTorch allows no dot in a name
             shape=tuple(given.shape),
             initializer=lambda shape, dtype: ops.convert_to_tensor(given, dtype=dtype),
         )
 
     def variables_by_name(self) -> dict[str, keras.Variable]:
-        """Give the variables of this layer and of its parts, by their names in the parameter tree."""
+        """Return the variables of this layer and of its sublayers, by their names in the parameter tree."""
         named = dict(self.tensors.variables)
         for scope, part in self.parts().items():
             named |= {f"{scope}.{name}": variable for name, variable in part.variables_by_name().items()}
@@ -115,16 +115,16 @@ class Holder(keras.layers.Layer):
 
 
 class Configured(Holder):
-    """A layer of its own: made of a configuration, which it is saved with."""
+    """A public layer: built from a configuration, with which it is saved."""
 
     record: ClassVar[type[Record]]
     """The type of the configuration."""
 
     def parameter_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Give the parameters: the names and shapes of `attention_ref.spec.parameters`, in its order, as NumPy arrays.
+        """Return the parameters as NumPy arrays, with the names, shapes and order of `attention_ref.spec.parameters`.
 
-        It is not called `parameters`, for on the PyTorch engine a Keras layer is an `nn.Module`, which has a method of
-        that name.
+        It is not named `parameters`, because on the PyTorch engine a Keras layer is an `nn.Module`, which has a method
+        of that name.
         """
         named = self.variables_by_name()
         return {name: to_numpy(named[name]) for name in tree(self.config)}
@@ -136,7 +136,7 @@ class Configured(Holder):
             parameters: name to array, exactly those of the configuration.
 
         Raises:
-            SpecificationError: for parameters that are not those of the configuration; nothing is replaced then.
+            SpecificationError: for parameters that do not match the configuration; then none is replaced.
         """
         check_parameters(
             type(self).__name__, self.config, {name: tuple(array.shape) for name, array in parameters.items()}
@@ -146,10 +146,10 @@ class Configured(Holder):
                 variable.assign(ops.convert_to_tensor(parameters[name], dtype=variable.dtype))
 
     def get_config(self) -> dict[str, Any]:
-        """Give what `from_config` makes an equal layer of, as JSON; parameters are not in it."""
+        """Return the configuration as JSON for `from_config`, without parameters."""
         return {**super().get_config(), "config": to_json(self.config)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *more: Any) -> Configured:
-        """Make a layer of what `get_config` gave."""
+        """Return a layer from the result of `get_config`."""
         return super().from_config({**config, "config": from_json(cls.record, config["config"])}, *more)

@@ -167,7 +167,7 @@ def additive_attention(
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
     sums = left + right  # (b,h,q,k,a)
-    sums = ops.where(ops.isnan(sums), ops.stop_gradient(sums), sums)  # tanh would give it to the gradients of every row
+    sums = ops.where(ops.isnan(sums), ops.stop_gradient(sums), sums)  # or tanh spreads NaN to all gradients
     scores = products(tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 

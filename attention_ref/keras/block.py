@@ -35,11 +35,12 @@ class Block(Configured):
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; drawn when None.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; initialised when
+            None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     record = BlockConfig
@@ -58,7 +59,7 @@ class Block(Configured):
         self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
-        """Give the layers that hold the parameters under each scope."""
+        """Return the sublayers by the scopes of their parameters."""
         crossing = {} if self.cross_attention is None else {"cross_attention": self.cross_attention}
         return {"self_attention": self.self_attention, **crossing, "feedforward": self.feedforward}
 

@@ -27,11 +27,11 @@ class FeedForward(Configured):
     Arguments:
         config: sizes and options.
         parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
-            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; drawn when None.
+            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; initialised when None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     record = FeedForwardConfig

@@ -1,12 +1,12 @@
-"""Attention in memory linear in the lengths: by blocks of queries.
+"""Attention by blocks of queries, with memory linear in the lengths.
 
-Keys that no query of a block sees are left out, so that a window costs what it shows. `ops.dot_product_attention` is
-not used: it computes float64 in float32, differs in rows that see no key, and takes memory for all scores on the
-TensorFlow and JAX engines.
+Keys that no query of a block sees are skipped, so that the cost of a window depends on its width.
+`ops.dot_product_attention` is not used: it computes float64 in float32, differs in rows that see no key, and takes
+memory for all scores on the TensorFlow and JAX engines.
 
-A number that is not finite may reach no query that does not see it. Where queries, keys and values are finite and
-their products cannot overflow, which one number says, blocks take two products; otherwise the six that this takes. A
-compiled function has both ways in it and chooses by that number when it runs.
+A NaN or an infinity must not affect queries that do not see it. If queries, keys and values are finite and their
+products cannot overflow, a block takes two matrix products; otherwise six. A compiled function contains both paths and
+chooses when it runs.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from attention_ref.spec.shapes import Sizes
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
-    """Say whether a call can be computed here: not with its weights, and only with sizes that are known.
+    """Return whether a call can be computed here: if it does not request weights, and its sizes are known.
 
-    Graphs of TensorFlow take the formula, for XLA cannot compile the gradient of a choice that a graph makes.
+    TensorFlow graphs take the reference path, because XLA cannot compile the gradient of a conditional.
     """
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
     known = (*query.shape[-3:], *key.shape[-3:], value.shape[-1])
@@ -53,12 +53,12 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
     """Compute a checked call of attention.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes: of the call.
         options: of the call.
 
     Returns:
-        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`.
+        The output `(b,h,q,v)` and, if requested, the log-sum-exp `(b,h,q)`.
     """
     if arrays["key_lengths"] is not None:
         arrays = arrays | without_padding(arrays)
@@ -89,11 +89,11 @@ class _Call:
         self.blocks = self.visibility.blocks((self.query.shape[0] or 1) * sizes.heads)
 
     def attend(self) -> list[Array]:
-        """Compute the results of finite numbers."""
+        """Compute the results for finite numbers."""
         return by_blocks(self._block, self.visibility, self.blocks, self.query)
 
     def attend_carefully(self) -> list[Array]:
-        """Compute the results of any numbers."""
+        """Compute the results for any numbers."""
         return by_blocks(self._careful_block, self.visibility, self.blocks, self.query)
 
     def _block(self, block: Block, hidden: Hidden) -> list[Array]:
@@ -104,7 +104,7 @@ class _Call:
         if seen is not None:
             is_empty = ops.logical_not(ops.any(seen, axis=-1, keepdims=True))  # (b|1,h|1,q|1,1)
             elsewhere = ops.where(is_empty, ops.zeros((), scores.dtype), -math.inf)
-            scores = ops.where(seen, scores, elsewhere)  # 0 in an empty row, in which -inf alone would become NaN
+            scores = ops.where(seen, scores, elsewhere)  # 0 in an empty row, whose softmax would be NaN
         weights, log_sums = self._softmax(scores)
         output = _grouped_products(self._dropped(block, weights), value)
         if is_empty is None:
@@ -112,7 +112,7 @@ class _Call:
         return [ops.where(is_empty, 0, output), *(ops.where(is_empty[..., 0], -math.inf, x) for x in log_sums)]
 
     def _softmax(self, scores: Array) -> tuple[Array, list[Array]]:
-        """Return the weights `(b,h,q,k)` and, where asked for, the log-sum-exp `(b,h,q)` of finite scores."""
+        """Return the weights `(b,h,q,k)` and, if requested, the log-sum-exp `(b,h,q)` of finite scores."""
         if self.sinks is None and not self.options["return_log_sum_exp"] and scores.shape[-1] != 1:  # it warns of 1
             return ops.softmax(scores, axis=-1), []
         shift = ops.max(ops.stop_gradient(scores), axis=-1, keepdims=True)  # (b,h,q,1)
@@ -126,7 +126,7 @@ class _Call:
         return exponentials / denominator, log_sums
 
     def _seen(self, block: Block, hidden: Hidden) -> Array | None:
-        """Say which keys of the block its queries see, the bias included: `(b|1,h|1,q|1,k|1)`, or None for all."""
+        """Return which keys of the block its queries see, including the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
         visible = self.visibility.visible(block, hidden)
         if self.bias is None:
             return visible
@@ -134,7 +134,7 @@ class _Call:
         return is_added if visible is None else ops.logical_and(visible, is_added)
 
     def _careful_block(self, block: Block, hidden: Hidden) -> list[Array]:
-        """Compute the results of a block as the formula in `attention` does, whatever its numbers."""
+        """Compute the results of a block by the formula of `attention`, for any numbers."""
         query, key, value = self._parts(block)
         repeats = query.shape[1] // key.shape[1]
         key, value = (ops.repeat(array, repeats, axis=1) for array in (key, value))
@@ -150,14 +150,15 @@ class _Call:
         return results
 
     def _parts(self, block: Block) -> tuple[Array, Array, Array]:
-        """Take the queries, keys and values of a block."""
+        """Return the queries, keys and values of a block."""
         keys_and_values = (part(array, 2, block.first, block.width) for array in (self.key, self.value))
         return part(self.query, 2, block.start, block.rows), *keys_and_values
 
     def _scores(self, block: Block, query: Array, multiply: Callable[[Array], Array]) -> Array:
         """Scale and cap the products of a block and add the bias.
 
-        A power of two, the scale of head sizes 16, 64 and 256, is exact, and so multiplies the fewer queries.
+        A scale that is a power of two, as of head sizes 16, 64 and 256, is exact, and so multiplies the queries, which
+        are fewer numbers.
         """
         scale, softcap = self.options["scale"], self.options["softcap"]
         root = math.sqrt(self.sizes.head_size)
@@ -188,9 +189,9 @@ def _grouped_products(left: Array, right: Array) -> Array:
 
 
 def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> Array:
-    """Say whether queries, keys and values are finite, and no product of queries and keys can overflow: a scalar.
+    """Return whether queries, keys and values are finite, and no product of queries and keys can overflow: a scalar.
 
-    By the inequality of Cauchy and Schwarz no product is larger than the norm of all queries times that of all keys.
+    By the Cauchy-Schwarz inequality, no product exceeds the norm of all queries times that of all keys.
     """
     query, key, value = (ops.stop_gradient(widen(arrays[name])) for name in ("query", "key", "value"))
     norms = ops.sqrt(ops.sum(ops.square(query))) * ops.sqrt(ops.sum(ops.square(key)))
@@ -200,5 +201,5 @@ def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> Array:
 
 
 def _flat(array: Array) -> Array:
-    """Give an array one batch axis: `(...,h,l,d)` to `(b,h,l,d)`."""
+    """Flatten the batch axes: `(...,h,l,d)` to `(b,h,l,d)`."""
     return array if len(array.shape) == 4 else ops.reshape(array, (-1, *array.shape[-3:]))

@@ -31,7 +31,7 @@ class Stack(Configured):
     Arguments:
         config: sizes and options.
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
-            configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; drawn when None.
+            configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
     """
 
@@ -46,7 +46,7 @@ class Stack(Configured):
         self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
-        """Give the layers that hold the parameters under each scope."""
+        """Return the sublayers by the scopes of their parameters."""
         return {"embedding": self.embedding, **{f"blocks.{i}": block for i, block in enumerate(self.blocks)}}
 
     def call(
@@ -127,19 +127,19 @@ class Stack(Configured):
 class Transformer(Configured, keras.Model):
     """A Transformer: an encoder, a decoder, or both, and a head.
 
-    It is a `keras.Model` with variables from the start: `compile`, `fit`, `save` and `keras.models.load_model` work as
-    for any other. `fit` gives a model its whole input as `source`; where more is given, wrap it:
+    A `keras.Model` whose variables exist from construction: `compile`, `fit`, `save` and `keras.models.load_model` work
+    as usual. `fit` passes its input as `source`; to pass more arguments, wrap the model:
 
         keras.Model([source, target], Transformer(config)(source, target))          source, target: `keras.Input`
 
     Arguments:
         config: the whole model.
         parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
-            `Head` under `head`; drawn by `attention_ref.weights.init` when None.
+            `Head` under `head`; initialised by `attention_ref.weights.init` when None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     record = ModelConfig
@@ -158,7 +158,7 @@ class Transformer(Configured, keras.Model):
         self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
-        """Give the layers that hold the parameters under each scope."""
+        """Return the sublayers by the scopes of their parameters."""
         parts = {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
         return {scope: part for scope, part in parts.items() if part is not None}
 

@@ -48,11 +48,11 @@ class MultiHeadAttention(Configured):
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
-            drawn when None.
+            initialised when None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     record = AttentionConfig

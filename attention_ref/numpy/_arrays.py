@@ -1,4 +1,4 @@
-"""What a call is given: as arrays, and described for the specification's checks."""
+"""The arguments of a call: as arrays, and described for the specification's checks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Arrays = dict[str, Array | None]
 
 
 def as_array(given: Any) -> Array:
-    """Make an array of what is given; an array stays as it is."""
+    """Convert an argument to an array; return an array unchanged."""
     return given if type(given) is np.ndarray else np.asarray(given)
 
 
 def as_integers(operation: str, name: str, given: Any) -> Array:
-    """Make an array of integers that int64 holds; others are refused.
+    """Convert integers to an array; reject those outside int64.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -35,10 +35,10 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
 def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Arrays, Sizes]:
-    """Let the specification check a call.
+    """Check a call by the rules of the specification.
 
     Returns:
-        The arrays as they were given, nothing of them copied, widened or repeated; and the sizes of the call.
+        The arrays, neither copied nor widened nor repeated, and the sizes of the call.
     """
     arrays: Arrays = dict.fromkeys(given)
     described = {}
@@ -54,11 +54,11 @@ def check_call(
 
 
 def materialize(arrays: Arrays) -> Arrays:
-    """Make the arrays of a checked call ready for the formula.
+    """Prepare the arrays of a checked call for the formula.
 
     Returns:
-        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head for
-        every query head.
+        Arrays in at least float32, with padding of key and value set to 0 and hidden by the mask, and with one
+        key/value head for every query head.
     """
     ready = {name: None if array is None else widen(array) for name, array in arrays.items()}
     if ready["key_lengths"] is not None:
@@ -68,17 +68,17 @@ def materialize(arrays: Arrays) -> Arrays:
 
 
 def describe(array: Array) -> Described:
-    """Give the shape and the name of the dtype."""
+    """Return the shape and the name of the dtype."""
     return Described(array.shape, _name_of(array.dtype))
 
 
-@functools.cache  # NumPy composes the name anew every time, which takes as long as a small product
+@functools.cache  # NumPy builds the name on every access, which takes as long as a small product
 def _name_of(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
 def values(array: Array) -> list[Any] | None:
-    """Read the values, flat; None where they cannot be read, which never happens here."""
+    """Return the values, flat; None if they cannot be read, which never happens here."""
     return array.ravel().tolist()
 
 
@@ -90,13 +90,13 @@ def inspect(given: Any) -> tuple[Described, list[Any] | None]:
 
 
 def widen(array: Array) -> Array:
-    """Give float16 and bfloat16 as float32, in which they are computed."""
+    """Convert float16 and bfloat16 to float32, in which they are computed."""
     is_narrow = array.itemsize == 2 and _name_of(array.dtype) in {"float16", "bfloat16"}
     return array.astype(np.float32) if is_narrow else array
 
 
 def _hide_padding(arrays: Arrays) -> None:
-    """Let nothing of the padding into the arithmetic: what is 0 times NaN in a sum would be NaN in all of it."""
+    """Hide padding by the mask and set it to 0 in key and value, because 0 * NaN would poison the sum."""
     lengths = arrays["key_lengths"][..., None, None, None]
     is_real = np.arange(arrays["key"].shape[-2]) < lengths  # (b,1,1,k)
     arrays["mask"] = is_real if arrays["mask"] is None else is_real & arrays["mask"]
@@ -105,7 +105,7 @@ def _hide_padding(arrays: Arrays) -> None:
 
 
 def _repeat_heads(arrays: Arrays) -> None:
-    """Give query head `i` its own copy of key/value head `i // (h/g)`."""
+    """Repeat key/value heads: query head `i` gets a copy of head `i // (h/g)`."""
     repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
     if repeats != 1:
         for name in ("key", "value"):

@@ -1,4 +1,4 @@
-"""Attention with few scores: all heads in one piece, without copies of keys and values."""
+"""Attention with few scores: all heads at once, without copies of keys and values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from attention_ref.numpy.masks import visible_keys
 from attention_ref.spec.shapes import Sizes
 
 _OF_A_HEAD, _OF_A_CALL = 2**16, 2**20
-"""So many scores are few."""
+"""The largest numbers of scores of a head and of a call that are computed at once."""
 
 
 def fits_at_once(sizes: Sizes) -> bool:
-    """Say whether the scores of a call are few, or those of one query for each head, as in decoding."""
+    """Return whether a call has few scores, or only one query for each head, as in decoding."""
     if sizes.query_length == 1:
         return True
     return sizes.query_length * sizes.key_length <= _OF_A_HEAD and math.prod(sizes.scores) <= _OF_A_CALL
 
 
 def attend_at_once(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
-    """Compute a call in one piece; arguments and results as in `fused.attention`."""
+    """Compute all heads of a call at once; arguments and results as in `fused.attention`."""
     if arrays["key_lengths"] is not None:
         arrays, sizes = _without_padding(arrays, sizes)
     visible, dtype = _visible_keys(arrays, sizes, options), arrays["query"].dtype
@@ -53,9 +53,10 @@ def _scores(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array:
 
 
 def _softmax(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[Array, Array, Array]:
-    """Overwrite scores by `exp(s - m)`; return them, their sums with the sinks' `(b,h,q,1)` and the `m` of every row.
+    """Overwrite scores by `exp(s - m)`; return them, the denominators and the maxima `m` of the rows, `(b,h,q,1)`.
 
-    A row without a visible key has exponentials 0, the sum 1 and the `m` -inf, which make its output and log-sum-exp.
+    A row without a visible key has exponentials 0, denominator 1 and maximum -inf, and so output 0 and log-sum-exp
+    -inf.
     """
     if visible is not None:
         np.copyto(scores, -np.inf, where=~visible)
@@ -74,7 +75,7 @@ def _softmax(scores: Array, visible: Array | None, sinks: Array | None) -> tuple
 
 
 def _by_group(rows: Array, sizes: Sizes) -> Array:
-    """Make one matrix of the query heads that share a key/value head: `(b,h,q,_)` to `(b,g,h/g*q,_)`."""
+    """Join the query heads that share a key/value head: `(b,h,q,_)` to `(b,g,h/g*q,_)`."""
     if sizes.heads == sizes.groups:
         return rows
     queries = sizes.heads // sizes.groups * sizes.query_length
@@ -82,14 +83,14 @@ def _by_group(rows: Array, sizes: Sizes) -> Array:
 
 
 def _by_head(rows: Array, sizes: Sizes) -> Array:
-    """Take the query heads apart again: `(b,g,h/g*q,_)` to `(b,h,q,_)`."""
+    """Separate the query heads again: `(b,g,h/g*q,_)` to `(b,h,q,_)`."""
     if sizes.heads == sizes.groups:
         return rows
     return rows.reshape(*sizes.batch, sizes.heads, sizes.query_length, rows.shape[-1])
 
 
 def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
-    """Cut off the keys that are padding in every batch row."""
+    """Remove the keys that are padding in every batch row."""
     longest = max(values(arrays["key_lengths"]) or [0])
     arrays = {**arrays, "key": arrays["key"][..., :longest, :], "value": arrays["value"][..., :longest, :]}
     for name in ("mask", "bias", "dropout_mask"):
@@ -100,7 +101,7 @@ def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
 
 
 def _visible_keys(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array | None:
-    """Return which keys are visible, `(b,h,q,k)`; None where no option hides any."""
+    """Return which keys are visible, `(b,h,q,k)`; None if no option hides any."""
     rules = {name: arrays[name] for name in ("mask", "bias", "key_lengths")} | {"window": options["window"]}
     if not options["causal"] and sizes.key_length and all(rule is None for rule in rules.values()):
         return None

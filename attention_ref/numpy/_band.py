@@ -1,4 +1,4 @@
-"""Causal and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
+"""Causal mask and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Band(NamedTuple):
 
 
 def band(causal: bool, query_offset: Array, window: Window | None) -> Band:
-    """Find the diagonals that causal and window leave: `query_offset - left <= j - i <= query_offset + right`.
+    """Return the visible diagonals of causal mask and window: `query_offset - left <= j - i <= query_offset + right`.
 
-    Causal is a `right` of 0. A bound past int64 stays at its end, where it hides or shows the same keys.
+    The causal mask is a `right` of 0. A bound that overflows int64 is clipped, which hides the same keys.
     """
     offset = query_offset.astype(np.int64)
     left, right = window or (None, None)
@@ -37,7 +37,7 @@ def band(causal: bool, query_offset: Array, window: Window | None) -> Band:
 
 
 def inside(band: Band, query_length: int, key_length: int) -> Array:
-    """Say which keys the band shows to which query: boolean `(q,k)`, or `(b,1,q,k)` with bounds for each batch row."""
+    """Return which keys each query sees: boolean `(q,k)`, or `(b,1,q,k)` with bounds for each batch row."""
     diagonals = np.arange(key_length) - np.arange(query_length)[:, None]  # (q,k)
     lowest, highest = (bound[..., None, None, None] if bound.ndim else bound for bound in band)  # (b,1,1,1)
     return (lowest <= diagonals) & (diagonals <= highest)

@@ -1,4 +1,4 @@
-"""The normal distribution function, which NumPy lacks as it lacks erf, without a Python call for every number.
+"""The normal distribution function, vectorised, because NumPy has neither it nor erf.
 
     Phi(x) = (1 + erf(x / sqrt(2))) / 2
 
@@ -7,8 +7,8 @@ Around the nearest point `a` of a grid, with the density `phi` and `h = x - a`, 
     Phi(x) = Phi(a) + phi(a) (h - a h^2/2 + (a^2 - 1) h^3/6 + (3a - a^3) h^4/24 + ...)
 
 whose coefficients are Hermite polynomials (Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.2.31).
-`Phi(a)` and `phi(a)` come from tables. In float32, with steps of 1/256, what follows h^2 is below 5e-10; in float64,
-with steps of 1/512, what follows h^4 is below 1e-17. Past 8.5 the function is 0 or 1 but for 1e-17.
+`Phi(a)` and `phi(a)` come from tables. In float32, with steps of 1/256, the terms after h^2 are below 5e-10; in
+float64, with steps of 1/512, the terms after h^4 are below 1e-17. Beyond 8.5 the function is 0 or 1 up to 1e-17.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from attention_ref.numpy._arrays import Array
 
 _END = 8.5
 _CHUNK = 2**15
-"""So many numbers at once, for their intermediates to stay in a core's caches."""
+"""How many numbers are computed at once, so that intermediates stay in a core's caches."""
 
 
-@np.errstate(invalid="ignore")  # NaN has no place in the tables, and makes NaN of whatever it finds there
+@np.errstate(invalid="ignore")  # NaN has no index in the tables; whatever it reads becomes NaN
 def times_normal_distribution(numbers: Array) -> Array:
-    """Return `x Phi(x)` of float32 or float64 numbers; `Phi` is off by at most a unit of 1 in the last place."""
+    """Return `x Phi(x)` of float32 or float64 numbers; the error of `Phi` is at most one unit in the last place of
+    1.
+    """
     flat = numbers.ravel()
     result = np.empty_like(flat)
     of_chunk = _double if flat.dtype == np.float64 else _single
@@ -74,7 +76,7 @@ def _nearest(x: Array, steps: int) -> tuple[Array, Array, Array, Array]:
     h = np.clip(x, -_END, _END)
     a = h * steps
     np.rint(a, out=a)
-    places = a.astype(np.int32)  # the fastest way to what indexes
+    places = a.astype(np.int32)  # the fastest conversion to an index
     places += int(_END * steps)
     places = places.astype(np.intp)
     a *= 1 / steps

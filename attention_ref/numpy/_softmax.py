@@ -1,4 +1,4 @@
-"""A softmax whose scores arrive tile by tile, and what it weighs."""
+"""An online softmax over tiles of keys, and the sums that it weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from attention_ref.numpy._tiles import Head, Scale, part
 
 
 class Attended(NamedTuple):
-    """What a tile of queries has found.
+    """The result of attention for a tile of queries.
 
-    sums: what was weighed, `(q,v)`, 0 for a row without a visible key.
+    sums: the weighted sums `(q,v)`, 0 for a row without a visible key.
     log_sums: the log-sum-exp `(q,)`, -inf for such a row.
     maximum, total: the `m` and the sum of `exp(s - m)` of every row, `(q,1)`; 0 and 1 for such a row.
     """
@@ -27,7 +27,9 @@ class Attended(NamedTuple):
 
 
 def attend(head: Head, queries: slice, scale: Scale, scratch: Array) -> Attended | None:
-    """Let a tile of queries attend to the values of a head, not counting `1 - dropout`; None as in `weigh_tiles`."""
+    """Compute attention of a tile of queries to a head, without the division by `1 - dropout`; None as in
+    `weigh_tiles`.
+    """
     rows = scale.queries(head.query[queries])
     largest = math.inf if head.bias is not None else scale.largest(rows, head.key[head.visible_range(queries)])
     softmax = RunningSoftmax(len(rows), head.value.shape[-1], largest, rows.dtype)
@@ -42,13 +44,13 @@ def weigh_tiles(
     softmax: RunningSoftmax,
     weigh: Callable[[Array, slice], Array],
 ) -> Attended | None:
-    """Take a softmax through the tiles of keys that some queries may see.
+    """Compute the online softmax of some queries over the tiles of keys that they may see.
 
     Arguments:
-        weigh: returns what is to be summed up, given unnormalised weights `(q,k)`, after dropout, and their keys.
+        weigh: returns the terms of the sums for unnormalised weights `(q,k)`, after dropout, and their keys.
 
     Returns:
-        None where a NaN or an infinity turns up.
+        The results; None if a NaN or an infinity occurs.
     """
     rows = scale.queries(head.query[queries])
     for keys in head.visible_tiles(queries):
@@ -68,13 +70,13 @@ def weigh_tiles(
 
 
 class RunningSoftmax:
-    """The sums of `exp(s - m)`, and of what it weighs, over the keys so far; `m` is the largest score so far.
+    """The sums of `exp(s - m)`, and the sums weighted by it, over the keys so far; `m` is the largest score so far.
 
     Arguments:
-        rows: how many queries there are.
-        columns: how many numbers are weighed for each.
-        largest: no visible score exceeds this in size. Where `exp` of it stays so near to 1 that no digit is lost, `m`
-            is 0 for good, and neither the maximum nor the subtraction is needed.
+        rows: the number of queries.
+        columns: the number of weighted sums for each query.
+        largest: an upper bound of the absolute value of visible scores. If its `exp` loses no precision, `m` stays 0,
+            and neither the maximum nor the subtraction is computed.
         dtype: of the arithmetic.
     """
 
@@ -85,7 +87,7 @@ class RunningSoftmax:
         self.sums = np.zeros((rows, columns), dtype)
 
     def add(self, scores: Array) -> None:
-        """Take in the scores of a tile `(q,k)`, -inf where hidden, and put `exp(s - m)` in their place."""
+        """Add the scores of a tile `(q,k)`, -inf where hidden, and overwrite them by `exp(s - m)`."""
         if self.is_shifted:
             self._shift(np.max(scores, axis=1, keepdims=True))
             scores -= self._finite_maximum()
@@ -93,7 +95,7 @@ class RunningSoftmax:
         self.total += np.einsum("qk->q", scores)[:, None]
 
     def finish(self, sink: float | None) -> Attended:
-        """Let the sink join, and divide by the denominator."""
+        """Add the sink to the denominator, and divide by it."""
         is_empty = self.total == 0
         if sink is not None:
             self._shift(np.full_like(self.maximum, sink))
@@ -110,5 +112,5 @@ class RunningSoftmax:
         self.sums *= decay
 
     def _finite_maximum(self) -> Array:
-        """Return the maximum, 0 where no key was visible so far: `-inf - -inf` would be NaN."""
+        """Return the maximum, 0 for rows without a visible key so far, because `-inf - -inf` is NaN."""
         return np.where(np.isneginf(self.maximum), 0, self.maximum)

@@ -1,9 +1,8 @@
-"""Independent pieces of a call on several threads, while the matrix library keeps to one thread for each of them.
+"""Parts of a call on several threads, each of which uses one thread of the matrix library.
 
-Two layers of threads would fight over the cores: measured, 1.5 to 2.6 times slower. So Python's threads are used only
-where the matrix library can be held to one thread: with `threadpoolctl`, which need not be installed, or where the
-environment says that it has one anyway. Otherwise the pieces run one after another, and the matrix library may use its
-own threads within each.
+Two layers of threads oversubscribe the cores, which was measured to be 1.5 to 2.6 times slower. So Python's threads are
+used only if the matrix library can be limited to one thread: by `threadpoolctl`, an optional dependency, or by the
+environment. Otherwise the parts run one after another, and the matrix library may use its own threads.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 _WORTH_THREADS = 2**25
-"""With fewer multiplications than this a second thread costs more than it saves."""
+"""The fewest multiplications for which more than one thread is used."""
 
 
 def threads_for(multiplications: int) -> int:
-    """Return how many threads to use: the smallest limit in the environment, else one for each core."""
+    """Return the number of threads to use: the smallest limit in the environment, or one for each core."""
     if multiplications < _WORTH_THREADS:
         return 1
     set_limits = [os.environ.get(name, "") for name in LIMITS]
@@ -42,7 +41,7 @@ def run(function: Callable[[Any], bool], pieces: Sequence[Any], threads: int) ->
     """Call `function` with every piece, and return whether every call returned True.
 
     Arguments:
-        function: must be free to run several times at once.
+        function: must be thread-safe.
         pieces: its arguments, one for each call.
         threads: how many to use; 1 stops at the first call that returns False.
     """
@@ -87,7 +86,7 @@ def _one_thread_in_products() -> Iterator[None]:
 
 @functools.cache
 def _controller() -> Any:
-    """Return what limits the threads of NumPy's matrix library, None without `threadpoolctl`."""
+    """Return the controller of NumPy's matrix library, None without `threadpoolctl`."""
     if find_spec("threadpoolctl") is None:
         return None
     return importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")

@@ -1,12 +1,13 @@
-"""The gradients of attention tile by tile, in memory linear in the lengths.
+"""The gradients of attention in tiles, with memory linear in the lengths.
 
-Every tile of queries goes through the keys twice. The first time finds the maximum `m` and the denominator `l` of each
-row, and what the weights multiply in sum. With `e = exp(s - m)` and `c` the cotangent over `1 - dropout`:
+Every tile of queries makes two passes over the keys. The first computes the maximum `m` and the denominator `l` of each
+row, and the sum `D`. With `e = exp(s - m)` and `c` the cotangent over `1 - dropout`:
 
     dw_ij = kept_ij (c_i . value_j)
     D_i   = sum_j e_ij dw_ij / l_i
 
-The second time computes `e` and `dw` in the same way again, so that a row with one visible key has gradients of 0:
+The second computes `e` and `dw` again in the same way, so that the score gradients of a row with one visible key are
+exactly 0:
 
     dvalue_j = sum_i kept_ij e_ij c_i / l_i
     ds_ij    = e_ij (dw_ij - D_i) / l_i
@@ -37,23 +38,23 @@ def tile_gradients(
     """Compute the gradients of a checked call.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes: of the call.
         options: of the call.
         cotangent: `(b,h,q,v)`, in at least float32.
 
     Returns:
         The gradients of query, key, value and, where given, bias and sinks, in their shapes and the dtype of
-        `cotangent`; None where a NaN or an infinity turns up, as in `fused.attention`.
+        `cotangent`; None if a NaN or an infinity occurs, as in `fused.attention`.
     """
     heads, scale, bias = Heads(arrays, sizes, options), Scale.of(sizes, options), arrays["bias"]
     repeats, names = sizes.heads // sizes.groups, ("query", "key", "value", "bias")
     gradients = {n: np.zeros(arrays[n].shape, cotangent.dtype) for n in names if arrays[n] is not None}
     sinks = np.zeros((*sizes.batch, sizes.heads), cotangent.dtype)
 
-    @np.errstate(all="ignore")  # a thread does not inherit what its caller ignores
+    @np.errstate(all="ignore")  # a thread does not inherit the error state of its caller
     def differentiate(group: tuple[int, ...]) -> bool:
-        """Differentiate the query heads that share a key/value head, whose gradients they add up."""
+        """Add the gradients of the query heads that share a key/value head."""
         *row, first = group
         for number in range(first * repeats, (first + 1) * repeats):
             index = (*row, number)
@@ -71,7 +72,7 @@ def tile_gradients(
         return True
 
     groups = list(itertools.product(*map(range, (*sizes.batch, sizes.groups))))
-    is_shared = bias is not None and bias.shape[:-2] != (*sizes.batch, sizes.heads)  # heads add to the same numbers
+    is_shared = bias is not None and bias.shape[:-2] != (*sizes.batch, sizes.heads)  # heads share elements
     work = 3 * math.prod(sizes.scores) * (sizes.head_size + sizes.value_size)
     if not _threads.run(differentiate, groups, 1 if is_shared else _threads.threads_for(work)):
         return None
@@ -81,7 +82,7 @@ def tile_gradients(
 
 
 class _HeadGradients:
-    """The gradients of one query head, added to the arrays that are given, which are of the head's shapes."""
+    """The gradients of one query head, added to the given arrays, which have the head's shapes."""
 
     def __init__(self, head: Head, scale: Scale, *, query: Array, key: Array, value: Array, bias: Array | None) -> None:
         self.head, self.scale = head, scale
@@ -90,7 +91,9 @@ class _HeadGradients:
         self.scratch = np.empty((2, QUERIES * KEYS), query.dtype)
 
     def add(self, cotangent: Array) -> bool:
-        """Add the gradients for a cotangent over `1 - dropout`, `(q,v)`; return whether the call is finite so far."""
+        """Add the gradients for a cotangent over `1 - dropout`, `(q,v)`; return whether all results so far are
+        finite.
+        """
         length = len(cotangent)
         for start in range(0, length, QUERIES):
             queries = slice(start, min(start + QUERIES, length))
@@ -151,7 +154,7 @@ class _HeadGradients:
 
 
 def _add_summed(target: Array, gradient: Array) -> None:
-    """Add a gradient `(q,k)` to that of an array which was broadcast to it."""
+    """Add a gradient `(q,k)` to that of an array that was broadcast to `(q,k)`."""
     missing = gradient.ndim - target.ndim
     stretched = [axis for axis, size in enumerate(target.shape, start=missing) if size == 1]
     target += np.sum(gradient, axis=(*range(missing), *stretched), keepdims=True).reshape(target.shape)

@@ -1,4 +1,4 @@
-"""A call of attention cut into heads, and heads into tiles of queries and keys."""
+"""A call of attention divided into heads, and heads into tiles of queries and keys."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from attention_ref.numpy._band import band
 from attention_ref.spec.shapes import Sizes
 
 QUERIES, KEYS = 256, 512
-"""How many queries and keys a tile has: its scores in float32, 512 KiB, stay in the second cache of a core."""
+"""The numbers of queries and keys of a tile, whose scores in float32, 512 KiB, fit in a core's second-level cache."""
 
 _FROM_DIAGONAL = np.triu(np.ones((QUERIES, QUERIES), dtype=bool))
 _BELOW_DIAGONAL = ~_FROM_DIAGONAL
 
 
 class Scale(NamedTuple):
-    """How products become scores: `softcap * tanh(product * factor / softcap)`.
+    """The map of products to scores: `softcap * tanh(product * factor / softcap)`.
 
-    A power of two multiplies the queries before the product, which is exact; any other factor the scores, once.
+    A factor that is a power of two multiplies the queries, which is exact; any other factor multiplies the scores.
     """
 
     of_queries: float
@@ -31,7 +31,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, sizes: Sizes, options: Mapping[str, Any]) -> Scale:
-        """Find the scale of a call."""
+        """Return the scale of a call."""
         given, softcap = options["scale"], options["softcap"]
         factor = 1 / math.sqrt(sizes.head_size) if given is None else float(given)
         is_power_of_two = math.frexp(factor)[0] == 0.5
@@ -39,17 +39,17 @@ class Scale(NamedTuple):
         return cls(*factors, None if softcap is None else float(softcap))
 
     def queries(self, rows: Array) -> Array:
-        """Widen the queries of a tile and multiply them by what is exact."""
+        """Widen the queries of a tile and multiply them by their factor."""
         rows = widen(rows)
         return rows if self.of_queries == 1 else rows * self.of_queries
 
     def scores(self, rows: Array, key: Array, scratch: Array) -> Array:
-        """Score keys `(k,d)` for scaled queries `(q,d)`: `(q,k)`, in the memory of `scratch`."""
+        """Return the scores `(q,k)` of scaled queries `(q,d)` and keys `(k,d)`, in the memory of `scratch`."""
         shape = (len(rows), len(key))
         return self.apply(np.matmul(rows, key.T, out=scratch[: math.prod(shape)].reshape(shape)))
 
     def apply(self, scores: Array) -> Array:
-        """Apply to products, in place, what is not applied to the queries."""
+        """Apply the factor of the scores and the softcap to products, in place."""
         if self.of_scores != 1:
             scores *= self.of_scores
         if self.softcap is not None:
@@ -59,17 +59,19 @@ class Scale(NamedTuple):
         return scores
 
     def largest(self, rows: Array, key: Array) -> float:
-        """Return a bound of the scores of scaled queries: the product of the largest norms (Cauchy-Schwarz)."""
+        """Return an upper bound of the absolute scores of scaled queries: the product of the largest norms
+        (Cauchy-Schwarz).
+        """
         squares = [float(np.max(np.einsum("ld,ld->l", array, array), initial=0)) for array in (rows, key)]
         largest = abs(self.of_scores) * math.sqrt(squares[0]) * math.sqrt(squares[1])
         return largest if self.softcap is None else min(largest, self.softcap)
 
 
 class Head(NamedTuple):
-    """What one query head of one batch row attends with: arrays without batch and head axes, in at least float32.
+    """The arguments of one query head of one batch row: arrays without batch and head axes, in at least float32.
 
-    `mask`, `bias` and `dropout_mask` broadcast to `(q,k)`, and their axes of size 1 are not stretched. `lowest` and
-    `highest` are the first and last visible diagonal `j - i`, `length` is the number of real keys.
+    `mask`, `bias` and `dropout_mask` broadcast to `(q,k)`, and are not expanded along axes of size 1. `lowest` and
+    `highest` are the first and last visible diagonal `j - i`, `length` is the number of keys that are not padding.
     """
 
     query: Array
@@ -84,12 +86,12 @@ class Head(NamedTuple):
     length: int
 
     def visible_range(self, queries: slice) -> slice:
-        """Return the keys that the diagonals and the length leave to some of the queries."""
+        """Return the range of keys that some of the queries may see by diagonals and length."""
         start = min(max(queries.start + self.lowest, 0), self.length)
         return slice(start, min(max(queries.stop + self.highest, start), self.length))
 
     def visible_tiles(self, queries: slice) -> Iterator[slice]:
-        """Go through the tiles of keys that some of the queries may see."""
+        """Iterate over the tiles of keys that some of the queries may see."""
         visible = self.visible_range(queries)
         step = KEYS * 4 // self.key.itemsize
         for start in range(visible.start, visible.stop, step):
@@ -102,16 +104,16 @@ class Head(NamedTuple):
                 yield keys
 
     def add_bias_and_hide(self, scores: Array, queries: slice, keys: slice) -> None:
-        """Add the bias to the scores of a tile, and put -inf for the keys that are hidden."""
+        """Add the bias to the scores of a tile, and set the scores of hidden keys to -inf."""
         bias, mask = part(self.bias, queries, keys), part(self.mask, queries, keys)
         if bias is not None:
             scores += bias
-        first = max(keys.start, queries.start + self.highest + 1)  # from here on a key is too late for some query
+        first = max(keys.start, queries.start + self.highest + 1)  # from here on, keys are hidden from some query
         if first < keys.stop:
             at = first - (queries.start + self.highest + 1)
             hidden = _FROM_DIAGONAL[: len(scores), at : at + keys.stop - first]
             np.copyto(scores[:, first - keys.start :], -np.inf, where=hidden)
-        last = min(keys.stop, queries.stop - 1 + self.lowest)  # before here a key is too early for some query
+        last = min(keys.stop, queries.stop - 1 + self.lowest)  # before this, keys are hidden from some query
         if last > keys.start:
             at = keys.start - (queries.start + self.lowest)
             hidden = _BELOW_DIAGONAL[: len(scores), at : at + last - keys.start]
@@ -120,7 +122,7 @@ class Head(NamedTuple):
             np.copyto(scores, -np.inf, where=~mask)
 
     def sees_any(self, queries: slice) -> Array:
-        """Say of each query whether it sees any key: boolean `(q,)`."""
+        """Return whether each query sees any key: boolean `(q,)`."""
         seen = np.zeros(queries.stop - queries.start, dtype=bool)
         for keys in self.visible_tiles(queries):
             scores = np.zeros((len(seen), keys.stop - keys.start), np.float32)
@@ -130,7 +132,7 @@ class Head(NamedTuple):
 
 
 def part(array: Array | None, queries: slice, keys: slice) -> Array | None:
-    """Take what belongs to a tile from an array that broadcasts to `(q,k)`; an axis of size 1 stays as it is."""
+    """Return the part of an array for a tile; the array broadcasts to `(q,k)`, and axes of size 1 stay."""
     if array is None:
         return None
     wanted = (queries, keys)[2 - array.ndim :]
@@ -138,7 +140,7 @@ def part(array: Array | None, queries: slice, keys: slice) -> Array | None:
 
 
 class Heads:
-    """The query heads of a call; only the one that is asked for is widened, and none is copied otherwise."""
+    """The query heads of a call; a head is widened when it is requested, and not copied otherwise."""
 
     def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> None:
         self.arrays, self.sizes = arrays, sizes
@@ -150,7 +152,7 @@ class Heads:
         arrays, sizes = self.arrays, self.sizes
         group = (*row, head // (sizes.heads // sizes.groups))
         lengths, sinks, bias = arrays["key_lengths"], arrays["sinks"], of_head(arrays["bias"], index)
-        far = sizes.query_length + sizes.key_length  # beyond all keys, whatever a diagonal is
+        far = sizes.query_length + sizes.key_length  # beyond all diagonals
         lowest, highest = (min(max(_of_row(bound, row), -far), far) for bound in self.band)
         return Head(
             query=arrays["query"][index],
@@ -167,12 +169,12 @@ class Heads:
 
 
 def _of_row(array: Array, row: list[int]) -> int:
-    """Read an integer that is one for all batch rows or one for each."""
+    """Return a batch row's integer, from one for all rows or one for each."""
     return int(array[tuple(row)] if array.ndim else array)
 
 
 def of_head(array: Array | None, index: tuple[int, ...]) -> Array | None:
-    """Take the head at `index` from an array that broadcasts to `(b,h,q,k)`."""
+    """Return the head at `index` of an array that broadcasts to `(b,h,q,k)`."""
     if array is None:
         return None
     leading = array.shape[:-2]

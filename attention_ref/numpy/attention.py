@@ -28,7 +28,7 @@ from attention_ref.spec.shapes import (
 from attention_ref.spec.taps import Tap
 
 
-@np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
+@np.errstate(all="ignore")  # infinities and NaN are valid results
 def attention(
     query: Any,
     key: Any,

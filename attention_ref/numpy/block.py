@@ -32,7 +32,7 @@ class Block:
             `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:

@@ -23,7 +23,7 @@ class FeedForward:
             `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:

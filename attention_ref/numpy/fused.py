@@ -1,7 +1,7 @@
-"""Attention in tiles of queries and keys, in memory linear in their lengths.
+"""Attention in tiles of queries and keys, with memory linear in the lengths.
 
-The softmax is taken along the way: when the scores of a further tile of keys raise the maximum `m` of a row to `m'`,
-what was summed up so far is multiplied by `exp(m - m')`. A tile in which no key is visible is never computed.
+The softmax is computed online: when the scores of the next tile of keys raise the maximum `m` of a row to `m'`, the
+sums so far are multiplied by `exp(m - m')`. A tile without a visible key is skipped.
 
 Sources: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018); Dao, "FlashAttention-2" (2023),
 section 3.1.
@@ -24,11 +24,11 @@ from attention_ref.numpy._tiles import KEYS, QUERIES, Heads, Scale
 from attention_ref.spec.shapes import Sizes
 
 Piece = tuple[tuple[int, ...], range]
-"""The batch row and head of a piece of the work, and where its tiles of queries start."""
+"""A part of the work: the batch row and head, and the first query of each tile."""
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
-    """Say whether a call can be computed in tiles: always, but where its weights are asked for."""
+    """Return whether a call can be computed in tiles: if it is not empty and does not request weights."""
     return arrays["query"].size > 0 and not options["return_weights"]
 
 
@@ -36,13 +36,13 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
     """Compute a checked call of attention.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes: of the call.
         options: of the call.
 
     Returns:
-        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`; None where a NaN or an infinity turns
-        up, for then it matters which products with a weight of 0 are left out.
+        The output `(b,h,q,v)` and, if requested, the log-sum-exp `(b,h,q)`; None if a NaN or an infinity occurs,
+        because the formula must then leave out products with a weight of 0.
     """
     compute = attend_at_once if fits_at_once(sizes) else _attend_in_tiles
     return compute(arrays, sizes, options)
@@ -54,7 +54,7 @@ def _attend_in_tiles(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -
     output = np.empty((*sizes.scores[:-1], sizes.value_size), query.dtype)
     log_sums = np.empty(sizes.scores[:-1], widen(query[..., :0]).dtype)
 
-    @np.errstate(all="ignore")  # a thread does not inherit what its caller ignores
+    @np.errstate(all="ignore")  # a thread does not inherit the error state of its caller
     def attend_piece(piece: Piece) -> bool:
         index, starts = piece
         head, scratch = heads.head(index), np.empty(QUERIES * KEYS, log_sums.dtype)
@@ -74,7 +74,9 @@ def _attend_in_tiles(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -
 
 
 def _pieces(sizes: Sizes) -> tuple[list[Piece], int]:
-    """Share out the heads, or parts of their queries where threads outnumber heads; and count the threads."""
+    """Divide the work by heads, and heads by queries if there are more threads than heads; return the number of threads
+    too.
+    """
     threads = _threads.threads_for(math.prod(sizes.scores) * (sizes.head_size + sizes.value_size))
     indices = list(itertools.product(*map(range, (*sizes.batch, sizes.heads))))
     parts = math.ceil(threads / max(len(indices), 1))

@@ -1,11 +1,12 @@
-"""The derivatives of attention in closed form, for NumPy differentiates nothing by itself.
+"""The gradients of attention in closed form, because NumPy has no automatic differentiation.
 
     dw_ij    = dropped_ij * (cotangent_i . value_j)         dropped = dropout_mask / (1 - dropout), 1 without
     ds_ij    = w_ij * (dw_ij - sum_l w_il dw_il)            the gradient of the scores, and of the bias
     dsink    = -sum_i w_i,sink sum_l w_il dw_il             w_i,sink = exp(sink - log_sum_exp_i)
     dvalue_j = sum_i dropped_ij w_ij cotangent_i
 
-A way of scoring adds what the scores depend on. A key/value head adds up the gradients of the query heads that read it.
+Each score function adds the gradients of its own arguments. The gradient of a key/value head is the sum over its query
+heads.
 
 Source: the derivative of the softmax as in Dao et al., "FlashAttention" (2022), appendix B.2.
 """
@@ -27,7 +28,7 @@ from attention_ref.spec.masks import Window
 from attention_ref.spec.shapes import check_additive_attention, check_attention, check_multiplicative_attention
 
 
-@np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
+@np.errstate(all="ignore")  # infinities and NaN are valid results
 def attention_gradients(
     query: Any,
     key: Any,
@@ -46,7 +47,7 @@ def attention_gradients(
     dropout: float = 0.0,
     dropout_mask: Any = None,
 ) -> dict[str, Array]:
-    """Give the gradients of `sum(cotangent * attention(query, key, value, ...))`.
+    """Return the gradients of `sum(cotangent * attention(query, key, value, ...))`.
 
         dp_ij    = ds_ij * (1 - (s_ij / softcap)^2) * scale     s the capped scores; without softcap ds_ij * scale
         dquery_i = sum_j dp_ij key_j
@@ -58,10 +59,10 @@ def attention_gradients(
 
     Returns:
         The gradients by name, in the shapes and the dtype of the inputs: query, key, value and, where given, bias and
-        sinks. A row that sees no key, and a key that no row sees, has gradients of exactly 0.
+        sinks. The gradients of a query that sees no key, and of a key that no query sees, are exactly 0.
 
     Raises:
-        SpecificationError: as `attention`, and for a cotangent that has not the shape and dtype of the output.
+        SpecificationError: as `attention`, and for a cotangent without the shape and dtype of the output.
     """
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
@@ -76,7 +77,7 @@ def attention_gradients(
 
 
 def _by_formula(arrays: Arrays, options: Mapping[str, Any], cotangent: Array) -> dict[str, Array]:
-    """Compute the gradients of attention with all scores at once; they belong to prepared arrays."""
+    """Compute the gradients of attention with all scores at once, in the shapes of materialised arrays."""
     scale, softcap = options["scale"], options["softcap"]
     slope = 1 / math.sqrt(arrays["key"].shape[-1]) if scale is None else float(scale)
     scores = arrays["query"] @ arrays["key"].mT * slope  # (b,h,q,k)
@@ -109,7 +110,7 @@ def additive_attention_gradients(
     dropout: float = 0.0,
     dropout_mask: Any = None,
 ) -> dict[str, Array]:
-    """Give the gradients of `sum(cotangent * additive_attention(query, key, value, ...))`.
+    """Return the gradients of `sum(cotangent * additive_attention(query, key, value, ...))`.
 
         t_ij          = tanh(left_i + right_j)                  left = query query_kernel, right = key key_kernel
         dscore_kernel = sum_ij ds_ij t_ij
@@ -125,7 +126,7 @@ def additive_attention_gradients(
         The gradients by name as in `attention_gradients`, and of the kernels that are given.
 
     Raises:
-        SpecificationError: as `additive_attention`, and for a cotangent that has not the shape and dtype of the output.
+        SpecificationError: as `additive_attention`, and for a cotangent without the shape and dtype of the output.
     """
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
@@ -164,7 +165,7 @@ def multiplicative_attention_gradients(
     dropout: float = 0.0,
     dropout_mask: Any = None,
 ) -> dict[str, Array]:
-    """Give the gradients of `sum(cotangent * multiplicative_attention(query, key, value, ...))`.
+    """Return the gradients of `sum(cotangent * multiplicative_attention(query, key, value, ...))`.
 
         dleft_i = sum_j ds_ij key_j                             left = query score_kernel
         dquery  = dleft score_kernel^T                          dscore_kernel = query^T dleft
@@ -178,7 +179,7 @@ def multiplicative_attention_gradients(
         The gradients by name as in `attention_gradients`, and of the kernel where it is given.
 
     Raises:
-        SpecificationError: as `multiplicative_attention`, and for a cotangent that has not the shape and dtype of the
+        SpecificationError: as `multiplicative_attention`, and for a cotangent without the shape and dtype of the
             output.
     """
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
@@ -199,9 +200,11 @@ def multiplicative_attention_gradients(
 def _attended(
     scores: Array, arrays: Arrays, options: Mapping[str, Any], cotangent: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Give the gradients that every way of scoring shares, and those of the scores `(b,h,q,k)`, exactly 0 where hidden.
+    """Return the gradients that do not depend on the score function, and that of the scores `(b,h,q,k)`, 0 where
+    hidden.
 
-    They belong to prepared arrays: a key/value head for every query head, a bias `(b,h,q,k)`, sinks `(b,h)`.
+    They have the shapes of materialised arrays: a key/value head for every query head, a bias `(b,h,q,k)`, sinks
+    `(b,h)`.
     """
     bias, sinks, dropout_mask = (arrays.get(name) for name in ("bias", "sinks", "dropout_mask"))
     if bias is not None:
@@ -231,7 +234,7 @@ def _project(rows: Array, kernel: Array | None) -> Array:
 
 
 def _projected(name: str, gradient: Array, arrays: Arrays, kernel: str = "") -> dict[str, Array]:
-    """Give the gradients of rows and of the kernel that they are multiplied by, from that of the product."""
+    """Return the gradients of rows and of their kernel, from the gradient of their product."""
     kernel = kernel or f"{name}_kernel"
     if arrays[kernel] is None:
         return {name: gradient}
@@ -240,7 +243,7 @@ def _projected(name: str, gradient: Array, arrays: Arrays, kernel: str = "") -> 
 
 
 def _finite(array: Array) -> Array:
-    """Put 0 for what is not finite: times a gradient of 0 it would be NaN."""
+    """Replace NaN and infinities by 0, because their product with a gradient of 0 is NaN."""
     return np.where(np.isfinite(array), array, 0)
 
 
@@ -257,7 +260,7 @@ def _checked(operation: str, cotangent: Any, arrays: Arrays, dtype: Any) -> Arra
 
 
 def _shaped(gradients: dict[str, Array], given: Mapping[str, Any], dtype: Any) -> dict[str, Array]:
-    """Add up over what the inputs were repeated along, and give them in the order and the dtype of the inputs."""
+    """Sum over repeated heads and broadcast axes, and return the gradients in the order and the dtype of the inputs."""
     shapes = {name: as_array(array).shape for name, array in given.items() if name in gradients}
     for name in ("key", "value"):
         gradients[name] = _sum_over_groups(gradients[name], shapes[name])
@@ -265,13 +268,13 @@ def _shaped(gradients: dict[str, Array], given: Mapping[str, Any], dtype: Any) -
 
 
 def _sum_over_groups(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Add up the gradients of the query heads that share a key/value head."""
+    """Sum the gradients of the query heads that share a key/value head."""
     repeats = gradient.shape[-3] // shape[-3]
     return gradient.reshape((*shape[:-2], repeats, *shape[-2:])).sum(axis=-3)  # (b,g,h/g,k,_) -> (b,g,k,_)
 
 
 def _sum_over_broadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Add up over the axes along which an array of `shape` was broadcast."""
+    """Sum over the axes along which an array of `shape` was broadcast."""
     missing = gradient.ndim - len(shape)
     stretched = [axis for axis, size in enumerate(shape, start=missing) if size == 1]
     return np.sum(gradient, axis=(*range(missing), *stretched), keepdims=True).reshape(shape)

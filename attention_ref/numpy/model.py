@@ -117,7 +117,7 @@ class Transformer:
             `Head` under `head`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any]) -> None:

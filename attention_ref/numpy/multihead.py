@@ -46,7 +46,7 @@ class MultiHeadAttention:
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
@@ -218,7 +218,7 @@ def _append(old: Array, new: Array, lengths: Array) -> Array:
 
 
 def _integers(given: Any) -> Array:
-    """Make an array of integers that are wide enough to be added."""
+    """Convert integers to int64, so that they can be added."""
     return np.asarray(given).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""What a call is given: as tensors, and described for the specification's checks."""
+"""The arguments of a call: as tensors, and described for the specification's checks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
-"""By name: tensors, None for what is not given, and a `query_offset` that may be an integer."""
+"""By name: tensors, None for omitted ones, and a `query_offset` that may be an integer."""
 
 _PLAIN = {bool, int, float, type(None)}
-"""The types of options that a check may be remembered for: a number in a tuple may be equal to one of another type."""
+"""The types of options for which the result of a check may be cached: numbers in tuples may equal numbers of another
+type."""
 
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
-    """Make a tensor of what is given, on `device`; a tensor stays as it is."""
+    """Convert an argument to a tensor on `device`; return a tensor unchanged."""
     if isinstance(given, torch.Tensor):
         return given
     if isinstance(given, int):
-        return torch.full((), given, device=device)  # as_tensor would wait for the device
+        return torch.full((), given, device=device)  # as_tensor would synchronise
     return torch.as_tensor(given, device=device)
 
 
 def as_integers(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
-    """Make a tensor of integers that int64 holds; others are refused.
+    """Convert integers to a tensor; reject those outside int64.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -43,10 +44,10 @@ def as_integers(operation: str, name: str, given: Any, device: torch.device | No
 def check_call(
     operation: str, check: Callable[..., Sizes], given: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Arrays, Sizes]:
-    """Let the specification check a call.
+    """Check a call by the rules of the specification.
 
     Returns:
-        What is given as tensors, none of them copied, and the sizes of the call. An integer `query_offset` stays one.
+        The arguments as tensors, not copied, and the sizes of the call. An integer `query_offset` stays an integer.
     """
     device = device_of(given["query"])
     arrays: Arrays = {}
@@ -80,11 +81,11 @@ _remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typ
 
 
 def materialize(arrays: Arrays) -> Arrays:
-    """Make the tensors of a call ready for the formula.
+    """Prepare the tensors of a checked call for the formula.
 
     Returns:
-        Numbers in at least float32, padding in key and value replaced by 0 and hidden by the mask, a key/value head
-        for every query head.
+        Arrays in at least float32, with padding of key and value set to 0 and hidden by the mask, and with one
+        key/value head for every query head.
     """
     ready = {name: widen(array) if isinstance(array, Array) else array for name, array in arrays.items()}
     if ready["key_lengths"] is not None:
@@ -96,19 +97,19 @@ def materialize(arrays: Arrays) -> Arrays:
 
 
 def are_real(arrays: Arrays) -> Array:
-    """Say which keys come before `key_lengths`: `(b,1,1,k)`."""
+    """Return which keys are not padding: `(b,1,1,k)`."""
     lengths = arrays["key_lengths"].long()[..., None, None, None]
     return torch.arange(arrays["key"].shape[-2], device=lengths.device) < lengths
 
 
 def without_padding(arrays: Arrays) -> Arrays:
-    """Return key and value with 0 in the padding: what is 0 times NaN in a sum would be NaN in all of it."""
+    """Return key and value with padding set to 0, because 0 * NaN would poison the sum."""
     is_real = are_real(arrays).mT  # (b,1,k,1)
     return {name: torch.where(is_real, arrays[name], 0) for name in ("key", "value")}
 
 
 def describe(array: Array) -> Described:
-    """Give the shape and the name of the dtype."""
+    """Return the shape and the name of the dtype."""
     return Described(tuple(array.shape), _name(array.dtype))
 
 
@@ -117,7 +118,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def values(array: Array) -> list[Any] | None:
-    """Read the values, flat; None where they cannot be read: in a compiler's trace, on the meta device, under vmap."""
+    """Return the values, flat; None if they cannot be read: while a compiler traces, on the meta device, under vmap."""
     if torch.compiler.is_compiling():
         return None
     try:
@@ -134,17 +135,17 @@ def inspect(given: Any) -> tuple[Described, list[Any] | None]:
 
 
 def widen(array: Array) -> Array:
-    """Give float16 and bfloat16 as float32, in which they are computed."""
+    """Convert float16 and bfloat16 to float32, in which they are computed."""
     return array.float() if array.dtype in {torch.float16, torch.bfloat16} else array
 
 
 def device_of(*given: Any) -> torch.device | None:
-    """Give the device of the first tensor among the arguments."""
+    """Return the device of the first tensor among the arguments."""
     return next((array.device for array in given if isinstance(array, torch.Tensor)), None)
 
 
 def _repeat_heads(arrays: Arrays) -> None:
-    """Give query head `i` its own copy of key/value head `i // (h/g)`."""
+    """Repeat key/value heads: query head `i` gets a copy of head `i // (h/g)`."""
     repeats = arrays["query"].shape[-3] // arrays["key"].shape[-3]
     if repeats != 1:
         for name in ("key", "value"):

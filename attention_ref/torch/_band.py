@@ -1,4 +1,4 @@
-"""Causal and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
+"""Causal mask and window as one rule: key `j` is visible to query `i` iff `lowest <= j - i <= highest`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attention_ref.torch._arrays import Array
 
 
 class Band(NamedTuple):
-    """The visible diagonals `j - i`; each bound is an integer, one for each batch row `(b,)`, or None where open."""
+    """The visible diagonals `j - i`; each bound is an integer, one for each batch row `(b,)`, or None if open."""
 
     lowest: Any
     highest: Any
 
 
 def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
-    """Find the diagonals that causal and window leave: `query_offset - left <= j - i <= query_offset + right`.
+    """Return the visible diagonals of causal mask and window: `query_offset - left <= j - i <= query_offset + right`.
 
-    Causal is a `right` of 0. A bound past int64 stays at its end, where it hides or shows the same keys.
+    The causal mask is a `right` of 0. A bound that overflows int64 is clipped, which hides the same keys.
     """
     left, right = window or (None, None)
     if causal:
@@ -33,7 +33,7 @@ def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
 
 
 def inside(band: Band, query_length: int, key_length: int, device: torch.device | None) -> Array:
-    """Say which keys the band shows to which query: boolean `(q,k)`, or `(b,1,q,k)` with bounds for each batch row."""
+    """Return which keys each query sees: boolean `(q,k)`, or `(b,1,q,k)` with bounds for each batch row."""
     lowest, highest = (_aligned(bound) for bound in band)
     queries = torch.arange(query_length, device=device)[:, None]  # (q,1)
     diagonals = torch.arange(key_length, device=device) - queries  # (q,k)
@@ -51,5 +51,5 @@ def _at_most(offset: Any, most: int) -> Any:
 
 
 def _aligned(bound: Any) -> Any:
-    """Put the batch axis of a bound before heads, queries and keys: `(b,)` to `(b,1,1,1)`."""
+    """Append axes for heads, queries and keys to a bound: `(b,)` to `(b,1,1,1)`."""
     return bound[..., None, None, None] if isinstance(bound, Array) and bound.ndim else bound

@@ -1,4 +1,4 @@
-"""Blocks of queries, the keys in their sight, and which key each query of a block sees."""
+"""Blocks of queries, the range of keys that each may see, and the visible keys of each query."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from attention_ref.torch._arrays import Array, Arrays
 from attention_ref.torch._band import Band, band, inside
 
 NUMBERS = 2**20
-"""How many scores a block has at most, unless it is one of `SMALLEST` queries."""
+"""The largest number of scores of a block, unless it has only `SMALLEST` queries."""
 
 SMALLEST, LARGEST = 32, 256
 
 
 class Block(NamedTuple):
-    """The queries `start` to `stop`, and the keys `first` to `last`, beyond which they see none."""
+    """The queries from `start` to `stop`, which see only keys from `first` to `last`."""
 
     start: int
     stop: int
@@ -29,10 +29,10 @@ class Block(NamedTuple):
 
 
 class Visibility:
-    """The rules of a call with one batch axis: which key a query may attend to, block by block.
+    """The visible keys of a call with one batch axis, block by block.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes, options: of the call.
     """
 
@@ -53,7 +53,7 @@ class Visibility:
         return Block(0, self.query_length, 0, self.key_length)
 
     def blocks(self, leading: int) -> Iterator[Block]:
-        """Cut the queries into blocks, where a block takes memory for `leading` numbers for each query and key."""
+        """Divide the queries into blocks that have `leading` numbers for each query and key."""
         width = self.key_length
         if self.lowest is not None and self.highest is not None:
             width = max(1, min(width, self.highest[1] - self.lowest[0] + LARGEST))
@@ -69,19 +69,19 @@ class Visibility:
             yield Block(start, stop, first, max(first, last))
 
     def hides_early(self, block: Block) -> bool:
-        """Say whether a key of the block comes too early for a query of the block."""
+        """Return whether a key of the block is before the band of a query of the block."""
         return self.lowest is not None and block.first < block.stop - 1 + self.lowest[1]
 
     def hides_late(self, block: Block) -> bool:
-        """Say whether a key of the block comes too late for a query of the block."""
+        """Return whether a key of the block is after the band of a query of the block."""
         return self.highest is not None and block.last - 1 > block.start + self.highest[0]
 
     def hides_padding(self, block: Block) -> bool:
-        """Say whether a key of the block is padding in some batch row."""
+        """Return whether a key of the block is padding in some batch row."""
         return self.shortest is not None and self.shortest < block.last
 
     def visible(self, block: Block) -> Array | None:
-        """Say which keys of the block its queries see, but for the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
+        """Return which keys of the block its queries see, without the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
         start, stop, first, last = block
         rules = [] if self.mask is None else [cut(self.mask, block)]
         if self.hides_padding(block):
@@ -95,13 +95,13 @@ class Visibility:
         return functools.reduce(torch.logical_and, rules) if rules else None
 
     def leading(self) -> int:
-        """Return how many numbers `visible` has for each query and key at most."""
+        """Return the largest number of elements that `visible` has for each query and key."""
         rows = [bound.shape[0] for bound in (self.lengths, *self.band) if isinstance(bound, Array) and bound.ndim]
         return max(rows + ([] if self.mask is None else [math.prod(self.mask.shape[:2])]), default=1)
 
 
 def with_one_batch_axis(array: Array | None, batch: tuple[int, ...]) -> Array | None:
-    """Return what broadcasts to `(*batch,h,q,k)` with four axes: `(b|1,h|1,q|1,k|1)`."""
+    """Reshape an array that broadcasts to `(*batch,h,q,k)` to four axes: `(b|1,h|1,q|1,k|1)`."""
     if array is None or array.ndim == 4 == len(batch) + 3:
         return array
     array = array[(None,) * (len(batch) + 3 - array.ndim)]
@@ -111,21 +111,21 @@ def with_one_batch_axis(array: Array | None, batch: tuple[int, ...]) -> Array | 
 
 
 def cut(array: Array, block: Block) -> Array:
-    """Take the part of a block from what broadcasts to the scores."""
+    """Return the part for a block of an array that broadcasts to the scores."""
     if array.shape[2] != 1:
         array = array[:, :, block.start : block.stop]
     return array if array.shape[3] == 1 else array[..., block.first : block.last]
 
 
 def _within(bound: Any, least: int, most: int) -> Any:
-    """Move a bound beyond the outermost diagonals to them, where numbers can be added to it."""
+    """Clip a bound to the outermost diagonals, so that additions cannot overflow."""
     if isinstance(bound, Array):
         return bound.clamp(least, most)
     return None if bound is None else min(max(bound, least), most)
 
 
 def _range(bound: Any) -> tuple[int, int] | None:
-    """Return the least and the greatest of a bound's integers; None where it is open."""
+    """Return the smallest and the largest integer of a bound; None if it is open."""
     if not isinstance(bound, Array):
         return None if bound is None else (bound, bound)
     numbers = bound.flatten().tolist()

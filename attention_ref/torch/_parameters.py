@@ -1,4 +1,4 @@
-"""How a module comes by the tensors of the parameter tree, and the two modules that only hold and apply some."""
+"""Parameters of modules from the parameter tree, and the modules `Linear` and `Normalization`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Given = Mapping[str, Any]
 
 
 def init_or_check(operation: str, config: Config, parameters: Given | None) -> Given:
-    """Give the parameters of a configuration: those given, or fresh ones; without values on the meta device.
+    """Check the given parameters of a configuration, or initialise them; on the meta device without values.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
     if parameters is None and torch.get_default_device().type == "meta":
         return {name: torch.empty(parameter.shape) for name, parameter in tree(config).items()}
@@ -35,10 +35,10 @@ def init_or_check(operation: str, config: Config, parameters: Given | None) -> G
 
 
 def register(module: nn.Module, parameters: Given, *names: str) -> None:
-    """Make copies of arrays or tensors parameters of a module, in their dtype; None for a name that is not given."""
+    """Register copies of arrays or tensors as parameters of a module, in their dtype; None for missing names."""
     for name in names:
         given = parameters.get(name)
-        # not by register_parameter, which refuses `type`, for every module has a method of this name
+        # not by register_parameter, which rejects the name `type`, because every module has a method of that name
         module._parameters[name] = None if given is None else nn.Parameter(_copy(given))
 
 
@@ -46,7 +46,7 @@ def _copy(given: Any) -> Array:
     if isinstance(given, torch.Tensor):
         return given.detach().clone()
     array = np.asarray(given)
-    if array.dtype.name == "bfloat16":  # a dtype that PyTorch does not read from NumPy
+    if array.dtype.name == "bfloat16":  # PyTorch does not read this dtype from NumPy
         return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
     return torch.tensor(array)
 
@@ -65,11 +65,11 @@ class Linear(nn.Module):
         self.inputs = inputs
 
     def forward(self, array: Array) -> Array:
-        """Give `(..., *outputs)` for `(..., *contracted)`."""
+        """Return `(..., *outputs)` for `(..., *contracted)`."""
         return primitives.linear(array, self.kernel, self.bias, inputs=self.inputs)
 
     def extra_repr(self) -> str:
-        """Say the shape of the kernel."""
+        """Return the shape of the kernel."""
         return str(tuple(self.kernel.shape))
 
 
@@ -87,21 +87,21 @@ class Normalization(nn.Module):
         self.config = config
 
     def forward(self, array: Array) -> Array:
-        """Give `(..., m)` for `(..., m)`."""
+        """Return `(..., m)` for `(..., m)`."""
         return primitives.normalize(array, self.config, {"norm.gain": self.gain, "norm.bias": self.bias}, "norm")
 
     def extra_repr(self) -> str:
-        """Say the kind."""
+        """Return the configuration."""
         return str(self.config)
 
 
 def normalization(config: Norm | None, parameters: Given, name: str) -> Normalization | None:
-    """Make the normalisation whose gain and bias stand under `name`; None where none is configured."""
+    """Return the normalisation with the gain and bias under `name`; None if none is configured."""
     return None if config is None else Normalization(config, under(parameters, name))
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[Any]:
-    """Suspend autocast, where there is one."""
+    """Return a context manager that suspends autocast, if it is active."""
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

@@ -165,7 +165,7 @@ def additive_attention(
     left = _project(arrays["query"], arrays["query_kernel"])[..., :, None, :]  # (b,h,q,1,a)
     right = _project(arrays["key"], arrays["key_kernel"])[..., None, :, :]  # (b,h,1,k,a)
     sums = left + right  # (b,h,q,k,a)
-    sums = torch.where(torch.isnan(sums), sums.detach(), sums)  # tanh would give it to the gradients of every row
+    sums = torch.where(torch.isnan(sums), sums.detach(), sums)  # or tanh spreads NaN to all gradients
     scores = _products(torch.tanh(sums), arrays["score_kernel"][None])[..., 0]  # (b,h,q,k)
     return _attend(scores, arrays, options, dtype, tap)
 
@@ -228,7 +228,7 @@ def _products(query: Array, key: Array) -> Array:
     """Return `query @ key.mT`, with gradients in which a NaN or an infinity affects only the rows that see it."""
     finite_queries, finite_keys = (torch.isfinite(array) for array in (query, key))
     is_finite = finite_queries.all(dim=-1)[..., None] & finite_keys.all(dim=-1)[..., None, :]  # (b,h,q,k)
-    if query.device.type == "cpu" and values(torch.all(is_finite)) == [True]:  # elsewhere reading it would wait
+    if query.device.type == "cpu" and values(torch.all(is_finite)) == [True]:  # elsewhere reading synchronises
         return query @ key.mT
     products = torch.where(finite_queries, query, 0) @ torch.where(finite_keys, key, 0).mT
     return torch.where(is_finite, products, query.detach() @ key.detach().mT)
@@ -271,7 +271,7 @@ def _weighted_sum(weights: Array, value: Array, seen: Array) -> Array:
     """Return `weights @ value`, in which a NaN or an infinity in a value affects only the rows that see its key."""
     is_finite = torch.isfinite(value)
     output = weights @ torch.where(is_finite, value, 0)  # (b,h,q,v)
-    if value.device.type == "cpu" and values(torch.all(is_finite)) == [True]:  # elsewhere reading it would wait
+    if value.device.type == "cpu" and values(torch.all(is_finite)) == [True]:  # elsewhere reading synchronises
         return output
     for special in (math.nan, math.inf, -math.inf):
         is_special = torch.isnan(value) if math.isnan(special) else value == special

@@ -34,10 +34,11 @@ class Block(nn.Module):
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; drawn when None.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; initialised when
+            None.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None) -> None:

@@ -39,7 +39,7 @@ class Embedding(nn.Module):
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], owner: Embedding | None = None) -> None:
         super().__init__()
         self.config = config
-        self.owner = () if owner is None else (owner,)  # in a tuple, or it would become a part of this module
+        self.owner = () if owner is None else (owner,)  # in a tuple, or it would be registered as a submodule
         register(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
         self.patch = Linear(under(parameters, "patch"), inputs=3) if config.patches is not None else None
         if config.audio is not None:

@@ -26,10 +26,10 @@ class FeedForward(nn.Module):
     Arguments:
         config: sizes and options.
         parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
-            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; drawn when None.
+            `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`; initialised when None.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Any] | None = None) -> None:

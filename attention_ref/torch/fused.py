@@ -1,14 +1,14 @@
-"""Attention in memory linear in the lengths: by PyTorch's fused kernel, or by blocks of queries where that cannot.
+"""Attention with memory linear in the lengths: by PyTorch's fused kernel, or by blocks of queries.
 
-The kernel is `torch.nn.functional.scaled_dot_product_attention`. It computes the calls without softcap, sinks, dropout
-and log-sum-exp that need no gradients: its backward pass loses accuracy where scores are large, for it recomputes the
-weights from a rounded log-sum-exp, and it has no second derivatives. All other calls go by blocks. Keys that no query
-of a block sees are left out, so that a window costs what it shows.
+The kernel is `torch.nn.functional.scaled_dot_product_attention`. It computes calls without softcap, sinks, dropout,
+log-sum-exp and gradients: its backward pass loses accuracy if scores are large, because it recomputes the weights from
+a rounded log-sum-exp, and it has no second derivatives. All other calls are computed by blocks. Keys that no query of a
+block sees are skipped, so that the cost of a window depends on its width.
 
-A number that is not finite may reach no query that does not see it, which neither way promises. So one number is read:
-from the output, or from the inputs where gradients are needed, which on a GPU waits for it. Where nothing can be read
-(in a compiled function, under vmap, while a CUDA graph is captured) the formula computes the call. `torch.cond` could
-choose in a compiled function, but refuses inputs that share memory, such as self-attention's, and unknown sizes.
+A NaN or an infinity must not affect queries that do not see it, which neither path guarantees. So one number is read,
+from the output, or from the inputs if gradients are needed; on a GPU this synchronises. If nothing can be read (in a
+compiled function, under vmap, while a CUDA graph is captured), the call takes the reference path. `torch.cond` could
+choose in a compiled function, but rejects inputs that share memory, as in self-attention, and unknown sizes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_a
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
-    """Say whether a call can be computed here: not with its weights, and only where numbers can be read."""
+    """Return whether a call can be computed here: if it does not request weights, and its numbers can be read."""
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
     if options["return_weights"] or torch.compiler.is_compiling():
         return False
@@ -38,13 +38,13 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
     """Compute a checked call of attention.
 
     Arguments:
-        arrays: as they were given.
+        arrays: the arguments, as `check_call` returns them.
         sizes: of the call.
         options: of the call.
 
     Returns:
-        The output `(b,h,q,v)` and, where asked for, the log-sum-exp `(b,h,q)`; None where a NaN or an infinity turns
-        up, for then it matters which products with a weight of 0 are left out.
+        The output `(b,h,q,v)` and, if requested, the log-sum-exp `(b,h,q)`; None if a NaN or an infinity occurs,
+        because the formula must then leave out products with a weight of 0.
     """
     results = _attend(arrays, sizes, options)
     if results is None and arrays["key_lengths"] is not None:
@@ -53,14 +53,14 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
 
 
 def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
-    """Compute the results, or None where a NaN or an infinity turns up."""
+    """Compute the results; None if a NaN or an infinity occurs."""
     has_gradients = _has_gradients(arrays)
     if has_gradients and not _are_bounded(arrays, options):
         return None
     call = _Call(arrays, sizes, options)
     try:
         results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
-    except NotImplementedError:  # forward differentiation, which the kernel lacks
+    except NotImplementedError:  # forward-mode differentiation, which the kernel lacks
         return None
     if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, options)):
         return None
@@ -83,7 +83,7 @@ class _Call:
         self.dropout_mask = with_one_batch_axis(arrays["dropout_mask"], sizes.batch)
 
     def suits_kernel(self) -> bool:
-        """Say whether the kernel has the options of the call, and does not fall back to a slow one."""
+        """Return whether the kernel supports the call, without falling back to a slow one."""
         if self.sinks is not None or self.dropout_mask is not None or self.options["softcap"] is not None:
             return False
         arrays = (self.query, self.key, self.value)
@@ -91,12 +91,12 @@ class _Call:
         return is_dense and self.key.shape == self.value.shape and not self.options["return_log_sum_exp"]
 
     def by_kernel(self) -> Array:
-        """Compute the output `(b,h,q,v)` by the kernel, at once where it needs no mask."""
+        """Compute the output `(b,h,q,v)` by the kernel, in one call if it needs no mask."""
         rules, whole, scale = self.visibility, self.visibility.whole(), self.options["scale"]
         if rules.mask is None and self.bias is None and not rules.hides_padding(whole) and not rules.hides_early(whole):
             if not rules.hides_late(whole):
                 return self._kernel(whole, None)
-            if rules.highest == (0, 0) and (scale is None or scale > 0):  # it multiplies hidden keys' -inf by the scale
+            if rules.highest == (0, 0) and (scale is None or scale > 0):  # it scales hidden keys' -inf
                 return self._kernel(whole, None, is_causal=True)
         leading = rules.leading() if self.bias is None else max(rules.leading(), math.prod(self.bias.shape[:2]))
         outputs = [self._kernel(block, self._kernel_mask(block)) for block in rules.blocks(leading)]
@@ -108,7 +108,7 @@ class _Call:
         return [torch.cat(parts, dim=2) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True)]
 
     def _kernel_mask(self, block: Block) -> Array | None:
-        """Return the visible keys of a block, or the bias with -inf where they are hidden, as the kernel takes them."""
+        """Return the visible keys of a block, or the bias with -inf where they are hidden, for the kernel."""
         visible = self.visibility.visible(block)
         if self.bias is None:
             return visible
@@ -130,7 +130,7 @@ class _Call:
         )
         if mask is None or query.device.type == "cpu":
             return output
-        is_hidden = ~mask if mask.dtype == torch.bool else mask == -math.inf  # some kernels of GPUs have NaN there
+        is_hidden = ~mask if mask.dtype == torch.bool else mask == -math.inf  # some GPU kernels return NaN for them
         return output.masked_fill(is_hidden.all(dim=-1, keepdim=True), 0)
 
     def _formula(self, block: Block) -> tuple[Array, Array]:
@@ -168,20 +168,22 @@ class _Call:
         return (left @ right).reshape(batch, heads, rows, columns)
 
     def _shift(self, scores: Array) -> tuple[Array, Array, Array | None]:
-        """Return the row maxima `(b,h,q,1)`, 0 of an empty row; which rows are empty; the sinks of the others."""
+        """Return the row maxima `(b,h,q,1)`, 0 for an empty row; which rows are empty; and the sinks, -inf for these
+        rows.
+        """
         if scores.shape[-1] == 0:
             maximum = scores.new_full((*scores.shape[:-1], 1), -math.inf)
         else:
             maximum = scores.detach().amax(dim=-1, keepdim=True)
         is_empty, sinks = maximum == -math.inf, self.sinks
         if sinks is not None:
-            sinks = torch.where(is_empty, -math.inf, sinks)  # an empty row attends to nothing, not to its sink
+            sinks = torch.where(is_empty, -math.inf, sinks)  # an empty row has no sink
             maximum = torch.maximum(maximum, sinks.detach())
         return torch.where(is_empty, 0, maximum), is_empty, sinks
 
 
 def _is_readable(query: Array) -> bool:
-    """Say whether numbers can be read: not under vmap, on the meta device, or while a CUDA graph is captured."""
+    """Return whether numbers can be read: not under vmap, on the meta device, or while a CUDA graph is captured."""
     if query.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return False
     if type(query) not in (torch.Tensor, torch.nn.Parameter):
@@ -197,13 +199,15 @@ def _has_gradients(arrays: Arrays) -> bool:
 
 
 def _is_sound(output: Array) -> bool:
-    """Say whether all is finite, and no row 0: then no score was NaN or +inf, and not all of a row were -inf."""
+    """Return whether the output is finite and has no row of 0: then no score was NaN or +inf, and no row had only
+    -inf.
+    """
     smallest, largest = torch.aminmax(torch.linalg.vector_norm(output, dim=-1))
     return smallest.item() > 0 and largest.item() < math.inf
 
 
 def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> bool:
-    """Say whether queries, keys and values are finite, and no product of queries and keys can overflow."""
+    """Return whether queries, keys and values are finite, and no product of queries and keys can overflow."""
     query, key, value = (arrays[name].detach() for name in ("query", "key", "value"))
     dtype = widen(query[:0]).dtype
     largest = [max(-low.item(), high.item()) for low, high in (torch.aminmax(query), torch.aminmax(key))]
@@ -213,5 +217,5 @@ def _are_bounded(arrays: Arrays, options: Mapping[str, Any]) -> bool:
 
 
 def _flat(array: Array) -> Array:
-    """Give an array one batch axis: `(...,h,l,d)` to `(b,h,l,d)`."""
+    """Flatten the batch axes: `(...,h,l,d)` to `(b,h,l,d)`."""
     return array if array.ndim == 4 else array.reshape(-1, *array.shape[-3:])

@@ -36,7 +36,7 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Any], embedding: Embedding | None = None) -> None:
         super().__init__()
         self.config = config
-        self.tied = (embedding,) if config.tied else ()  # in a tuple, or it would become a part of this module
+        self.tied = (embedding,) if config.tied else ()  # in a tuple, or it would be registered as a submodule
         register(self, parameters, "kernel", "bias")
         is_pooler = config.kind == "pooler"
         self.pooler = Linear(under(parameters, "pooler")) if is_pooler else None

@@ -30,7 +30,7 @@ class Stack(nn.Module):
     Arguments:
         config: sizes and options.
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
-            configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; drawn when None.
+            configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         owner: the embedding whose `token` table this stack shares; its own when None.
     """
 
@@ -123,17 +123,17 @@ class Transformer(nn.Module):
     """A Transformer: an encoder, a decoder, or both, and a head.
 
     `state_dict` has the names and shapes of the parameter tree; a tied or shared tensor appears once, under its first
-    owner. Under autocast the products with parameters are computed in its dtype; all else, and all that is stored,
-    keeps the dtype of the parameters.
+    owner. Under autocast, products with parameters are computed in autocast's dtype; everything else keeps the dtype of
+    the parameters.
 
     Arguments:
         config: the whole model.
-        parameters: the tree of `attention_ref.spec.parameters`, NumPy arrays or tensors, which are copied in their
-            dtype: those of `Stack` under `encoder` and `decoder`, of `Head` under `head`. When None they are drawn by
-            `attention_ref.weights.init`.
+        parameters: the tree of `attention_ref.spec.parameters`, those of `Stack` under `encoder` and `decoder`, of
+            `Head` under `head`; NumPy arrays or tensors, copied in their dtype; initialised by
+            `attention_ref.weights.init` when None.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None) -> None:

@@ -41,18 +41,18 @@ class MultiHeadAttention(nn.Module):
         value_g  = y W_value_g + b_value_g
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
-    In training, `config.dropout` is applied to the weights. Autocast lowers the precision of the projections; between
-    them, attention is computed as it is without.
+    In training, `config.dropout` is applied to the weights. Autocast lowers the precision of the projections, but not
+    of the attention between them.
 
     Arguments:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
-            drawn when None.
+            initialised when None.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        SpecificationError: for parameters that do not match the configuration.
     """
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None) -> None:
@@ -232,7 +232,7 @@ def _append(old: Array, new: Array, lengths: Array) -> Array:
 
 
 def _integers(given: Any, device: torch.device) -> Array:
-    """Make a tensor of integers that are wide enough to be added."""
+    """Convert integers to int64, so that they can be added."""
     return as_array(given, device).long()
 
 

@@ -1,4 +1,4 @@
-"""Save and load a model as one safetensors file: tensors by name, the configuration in the metadata."""
+"""Save and load a model as one safetensors file, with the configuration in its metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attention_ref.weights.tree import check
 Array = np.ndarray[Any, Any]
 
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-"""The dtypes of parameters, by the names that safetensors has for them."""
+"""The dtypes of parameters, by their names in safetensors."""
 
 
 def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Array]) -> None:
@@ -33,8 +33,8 @@ def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Ar
         params: its parameters, NumPy arrays of one dtype: float64, float32, float16 or bfloat16.
 
     Raises:
-        FileError: for parameters that are not those of the configuration, or of several or other dtypes, for a file
-            that cannot be written, and without safetensors.
+        FileError: for parameters that do not match the configuration, have several dtypes or another dtype, for a file
+            that cannot be written, and if safetensors is not installed.
     """
     with naming(os.fsdecode(path)):
         _require("weights.save", "safetensors")
@@ -58,12 +58,12 @@ def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
         path: the file to read. Nothing in it is executed.
 
     Returns:
-        The configuration and the parameters. A tensor is read from the file when it is first asked for.
+        The configuration and the parameters. A tensor is read from the file when it is first accessed.
 
     Raises:
-        FileError: for what is no whole safetensors file, without a configuration or with a damaged one, of another
-            version of the specification, or whose tensors are not those of its configuration or of one dtype; and
-            without safetensors. The message names the file and what is wrong with it.
+        FileError: for a file that is not a complete safetensors file, has no valid configuration, is of another version
+            of the specification, or whose tensors do not match the configuration or have several dtypes; and if
+            safetensors is not installed. The message names the file and the problem.
     """
     with naming(os.fsdecode(path)):
         file = _opened(os.fsdecode(path))
@@ -82,10 +82,10 @@ def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
 
 
 class LazyParameters(Mapping[str, Array]):
-    """The tensors of an open safetensors file by name; each is read when it is asked for, and kept.
+    """The tensors of an open safetensors file by name; each is read on first access and cached.
 
     Arguments:
-        file: what `safetensors.safe_open` gives.
+        file: the result of `safetensors.safe_open`.
     """
 
     def __init__(self, file: Any) -> None:
@@ -110,7 +110,7 @@ class LazyParameters(Mapping[str, Array]):
 
 
 def _opened(path: str) -> Any:
-    """Open a safetensors file, which checks that its header fits its tensors and they the file."""
+    """Open a safetensors file, which checks that its header matches its tensors and its length."""
     place = Path(path)
     if not place.is_file():
         found = "a folder" if place.is_dir() else "no file" if not os.path.lexists(place) else "something else"

@@ -1,4 +1,4 @@
-"""Make and check a parameter tree."""
+"""Initialise and check the parameters of a configuration."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Parameters = dict[str, np.ndarray[Any, Any]]
 
 
 def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameters:
-    """Draw the parameters of a layer or model, the same on every platform and in every framework.
+    """Initialise the parameters of a layer or model, the same on every platform and in every framework.
 
         kernel      uniform within sqrt(6 / (inputs + outputs))      (Glorot and Bengio, 2010)
         embedding   uniform with standard deviation m^-0.5
         bias, table, logit   0
-        gain        1, less the offset that a norm adds
+        gain        1, minus the gain offset of the norm
 
-    Each tensor has a stream of its own, named by its place in the tree, so that a change of one part of a model leaves
-    the others as they were.
+    Each tensor has its own random stream, seeded by its name, so that a change of one part of a model does not change
+    the others.
 
     Arguments:
         config: the layer or model.
@@ -31,7 +31,7 @@ def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameter
         dtype: float32, float64, float16 or, with ml_dtypes, bfloat16.
 
     Returns:
-        The tree in its order, name to array.
+        The parameters in order, name to array.
 
     How others differ: Keras draws Glorot for each of the query, key and value kernels, as here; PyTorch draws it for
     the three packed as one, which makes the bound smaller.
@@ -40,14 +40,14 @@ def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameter
 
 
 def check(config: Config, params: Mapping[str, Any]) -> None:
-    """Check that a tree is the one of a configuration.
+    """Check that parameters match a configuration.
 
     Arguments:
         config: the layer or model.
         params: name to array of any framework.
 
     Raises:
-        SpecificationError: one error that names all tensors that are missing, unexpected or misshapen.
+        SpecificationError: one error that names every parameter that is missing, unexpected or misshapen.
     """
     check_parameters("weights.check", config, {name: tuple(array.shape) for name, array in params.items()})
 
@@ -64,7 +64,9 @@ def _draw(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:
 
 
 def _uniform(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, Any]:
-    """Draw numbers in (-1, 1) from the tensor's own stream; only raw bits, which NumPy never changes, are used."""
+    """Draw numbers in (-1, 1) from the tensor's own stream; only raw bits are used, which never change between versions
+    of NumPy.
+    """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     stream = np.random.PCG64(int.from_bytes(digest[:16], "little"))
     bits = stream.random_raw(math.prod(shape)) >> np.uint64(11)  # 53 random bits each
