@@ -3,6 +3,8 @@
     weights = softmax over the visible keys of scores + bias
     output  = weights @ value
 
+`masks.py` defines which keys are visible.
+
 See `attention_ref.spec.attention` for the sources and for how other libraries differ. Products use `@`, because
 `ops.matmul` computes float64 in float32 on the PyTorch engine.
 """
@@ -239,10 +241,10 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: st
         causal=options["causal"],
         query_offset=arrays["query_offset"],
         window=options["window"],
-    )
+    )  # (b,h,q,k)
     if sinks is not None:
         sinks = sinks[:, None]  # (h,1)
-    weights = softmax(scores, visible=visible, sinks=sinks)
+    weights = softmax(scores, visible=visible, sinks=sinks)  # (b,h,q,k)
     if tap is not None:
         tap("scores", ops.where(visible, scores, -math.inf))
         tap("weights", weights)
@@ -250,11 +252,11 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: st
     if dropout_mask is not None:
         kept = ops.where(dropout_mask, weights / (1 - float(options["dropout"])), 0)
         seen = ops.logical_and(visible, dropout_mask)
-    output = weighted_sum(kept, arrays["value"], seen)
+    output = weighted_sum(kept, arrays["value"], seen)  # (b,h,q,v)
 
     results = [ops.cast(output, dtype)]  # (b,h,q,v)
     if options["return_weights"]:
-        results.append(ops.cast(weights, dtype))
+        results.append(ops.cast(weights, dtype))  # (b,h,q,k)
     if options["return_log_sum_exp"]:
-        results.append(log_sum_exp(scores, visible=visible, sinks=sinks))
+        results.append(log_sum_exp(scores, visible=visible, sinks=sinks))  # (b,h,q)
     return results[0] if len(results) == 1 else tuple(results)

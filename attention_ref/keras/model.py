@@ -89,8 +89,8 @@ class Stack(Configured):
         check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
-        array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)
-        bias = self._bias(array, cache, offsets)
+        array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)  # (b,l,m)
+        bias = self._bias(array, cache, offsets)  # (h,l,k) or (b,h,l,k)
         caches = []
         for i, block in enumerate(self.blocks):
             result = block(
@@ -200,8 +200,8 @@ class Transformer(Configured, keras.Model):
             return self.read(self.encode(source, **options), lengths=lengths, tap=tap)
         if self.encoder is None:
             return self.read(self.decode(source, **options), lengths=lengths, tap=tap)
-        memory = self.encode(source, **options)
-        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, **general)
+        memory = self.encode(source, **options)  # (b,l,m)
+        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, **general)  # (b,t,m)
         return self.read(result, lengths=target_lengths, tap=tap)
 
     def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:

@@ -3,6 +3,8 @@
     weights = softmax over the visible keys of scores + bias
     output  = weights @ value
 
+`masks.py` defines which keys are visible.
+
 See `attention_ref.spec.attention` for the sources and for how other libraries differ.
 """
 
@@ -236,10 +238,10 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: An
         causal=options["causal"],
         query_offset=arrays["query_offset"],
         window=options["window"],
-    )
+    )  # (b,h,q,k)
     if sinks is not None:
         sinks = sinks[:, None]  # (h,1)
-    weights = softmax(scores, visible=visible, sinks=sinks)
+    weights = softmax(scores, visible=visible, sinks=sinks)  # (b,h,q,k)
     if tap is not None:
         tap("scores", np.where(visible, scores, -np.inf))
         tap("weights", weights)
@@ -247,13 +249,13 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: An
     if dropout_mask is not None:
         kept = np.where(dropout_mask, weights / (1 - float(options["dropout"])), 0)
         seen = visible & dropout_mask
-    output = _weighted_sum(kept, arrays["value"], seen)
+    output = _weighted_sum(kept, arrays["value"], seen)  # (b,h,q,v)
 
     results = [output.astype(dtype)]  # (b,h,q,v)
     if options["return_weights"]:
-        results.append(weights.astype(dtype))
+        results.append(weights.astype(dtype))  # (b,h,q,k)
     if options["return_log_sum_exp"]:
-        results.append(log_sum_exp(scores, visible=visible, sinks=sinks))
+        results.append(log_sum_exp(scores, visible=visible, sinks=sinks))  # (b,h,q)
     return results[0] if len(results) == 1 else tuple(results)
 
 

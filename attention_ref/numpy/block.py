@@ -127,10 +127,10 @@ class Block:
         """Apply a sublayer with its normalisations and its residual connection."""
         order = self.config.order
         branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
-        branch = sublayer(branch)
+        branch = sublayer(branch)  # (b,q,m)
         if order == "sandwich":
             branch = self._norm(branch, f"{name}_output_norm", tap)
-        result = array + branch
+        result = array + branch  # (b,q,m)
         return self._norm(result, f"{name}_norm", tap) if order == "post" else result
 
     def _parallel(
@@ -141,7 +141,7 @@ class Block:
         tap: Tap | None,
     ) -> Array:
         """Add self-attention and feed-forward network, both applied to the same input."""
-        normal = self._norm(array, "self_attention_norm", tap)
+        normal = self._norm(array, "self_attention_norm", tap)  # (b,q,m)
         other = normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap)
         return array + self_attention(normal) + feedforward(other)
 

@@ -36,7 +36,7 @@ class FeedForward:
 
         Arguments:
             array: `(..., m)`.
-            tap: receives `input`, `gate`, `hidden` and `output`.
+            tap: receives `input`, `gate`, `hidden` (before dropout) and `output`.
 
         Returns:
             `(..., m)`.

@@ -156,9 +156,9 @@ def additive_attention(
     sizes = shapes.check_additive_attention("additive_attention", *_describe(arrays, options))
 
     def score(query_row: Sequence[Number], key_row: Sequence[Number]) -> Number:
-        left = _project(query_row, arrays["query_kernel"])
-        right = _project(key_row, arrays["key_kernel"])
-        hidden = [tanh(a + b) for a, b in zip(left, right, strict=True)]
+        left = _project(query_row, arrays["query_kernel"])  # (a)
+        right = _project(key_row, arrays["key_kernel"])  # (a)
+        hidden = [tanh(a + b) for a, b in zip(left, right, strict=True)]  # (a)
         return dot(hidden, arrays["score_kernel"].values)
 
     return _attend(score, sizes, arrays, options, return_weights, return_log_sum_exp, tap)
@@ -236,19 +236,19 @@ def _attend(
         query_offset=arrays["query_offset"],
         window=options["window"],
         key_lengths=arrays["key_lengths"],
-    )
+    )  # (b,h,q,k)
     repeats = sizes.heads // sizes.groups
     outputs, weights, log_sums, logits = [], [], [], []
     for index in indices((*sizes.batch, sizes.heads, sizes.query_length)):
         *batch, head, _ = index
         group = (*batch, head // repeats)
-        seen = [j for j in range(sizes.key_length) if visible[(*index, j)]]
+        seen = [j for j in range(sizes.key_length) if visible[(*index, j)]]  # (s), the visible keys of one query
 
-        scores = [score(query[index], key[(*group, j)]) for j in seen]
+        scores = [score(query[index], key[(*group, j)]) for j in seen]  # (s)
         if bias is not None:
             scores = [s + bias[broadcast_index((*index, j), bias.shape)] for s, j in zip(scores, seen, strict=True)]
         sink = arrays["sinks"][(head,)] if arrays.get("sinks") is not None else None
-        row = [stored(weight) for weight in softmax(scores, sink)]
+        row = [stored(weight) for weight in softmax(scores, sink)]  # (s)
         kept = _dropout(row, seen, index, arrays["dropout_mask"], options["dropout"])
         for column in range(sizes.value_size):
             terms = [weight * value[(*group, j, column)] for j, weight in kept.items()]
@@ -260,11 +260,11 @@ def _attend(
 
     report(tap, "scores", Array(sizes.scores, logits, "real"))
     report(tap, "weights", Array(sizes.scores, weights, "real"))
-    results = [Array((*sizes.scores[:-1], sizes.value_size), outputs)]
+    results = [Array((*sizes.scores[:-1], sizes.value_size), outputs)]  # (b,h,q,v)
     if return_weights:
-        results.append(Array(sizes.scores, weights))
+        results.append(Array(sizes.scores, weights))  # (b,h,q,k)
     if return_log_sum_exp:
-        results.append(Array(sizes.scores[:-1], log_sums))
+        results.append(Array(sizes.scores[:-1], log_sums))  # (b,h,q)
     return results[0] if len(results) == 1 else tuple(results)
 
 

@@ -77,6 +77,9 @@ def length_mask(key_lengths: Sequence[int] | Array, key_length: int) -> Array:
 
     Returns:
         Boolean `(b,1,1,k)`.
+
+    Raises:
+        SpecificationError: for lengths that are not integers from 0 to k.
     """
     lengths = as_array(key_lengths)
     described = Described(lengths.shape, "int64" if lengths.dtype == "integer" else lengths.dtype)

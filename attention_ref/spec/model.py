@@ -72,8 +72,8 @@ class Stack:
         check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
-        array = self.embedding(source, **places, tap=scoped(tap, "embedding"))
-        bias = self._bias(array.shape[1], cache, offsets)
+        array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)
+        bias = self._bias(array.shape[1], cache, offsets)  # (h,l,k) or (b,h,l,k)
         caches = []
         for i, block in enumerate(self.blocks):
             array, block_cache = block(
@@ -163,8 +163,8 @@ class Transformer:
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
         if self.encoder is None:
             return self.read(self.decode(source, **options, tap=tap), lengths=lengths, tap=tap)
-        memory = self.encode(source, **options, tap=tap)
-        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)
+        memory = self.encode(source, **options, tap=tap)  # (b,l,m)
+        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)  # (b,t,m)
         return self.read(result, lengths=target_lengths, tap=tap)
 
     def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:

@@ -105,9 +105,9 @@ class MultiHeadAttention:
             source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
-        queries = report(tap, "query", self._heads(query, "query", places))
-        report(tap, "key", memory.key)
-        report(tap, "value", memory.value)
+        queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
+        report(tap, "key", memory.key)  # (b,g,k,d)
+        report(tap, "value", memory.value)  # (b,g,k,v)
 
         outputs = attention(
             queries,
@@ -126,8 +126,8 @@ class MultiHeadAttention:
             tap=tap,
         )
         mixed, *weights = outputs if return_weights else (outputs,)
-        report(tap, "heads", mixed)
-        results = [report(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]
+        report(tap, "heads", mixed)  # (b,h,q,v)
+        results = [report(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]  # (b,q,output)
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
@@ -152,7 +152,7 @@ class MultiHeadAttention:
         places = as_array(positions) if positions is not None else _count_from(start, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=_exchanged(self._linear(key if value is None else value, "value")),
+            value=_exchanged(self._linear(key if value is None else value, "value")),  # (b,k,g,v) -> (b,g,k,v)
             lengths=as_array(key_lengths) if key_lengths is not None else full,
         )
 
@@ -162,7 +162,7 @@ class MultiHeadAttention:
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = _exchanged(self._linear(array, name))  # (b,h,l,d)
+        heads = _exchanged(self._linear(array, name))  # (b,l,h,d) -> (b,h,l,d)
         if self.config.query_key_norm is not None:
             heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
         if self.config.rotary is not None:

@@ -86,8 +86,8 @@ class Stack(nn.Module):
         check_stack(self.config, cache, positions)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
-        array = self.embedding(source, **places, tap=scoped(tap, "embedding"))
-        bias = self._bias(array, cache, offsets)
+        array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)
+        bias = self._bias(array, cache, offsets)  # (h,l,k) or (b,h,l,k)
         caches = []
         for i, block in enumerate(self.blocks):
             result = block(
@@ -128,7 +128,7 @@ class Transformer(nn.Module):
 
     Arguments:
         config: the whole model.
-        parameters: the tree of `attention_ref.spec.parameters`, those of `Stack` under `encoder` and `decoder`, of
+        parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
             `Head` under `head`; NumPy arrays or tensors, copied in their dtype; initialised by
             `attention_ref.weights.init` when None.
 
@@ -182,8 +182,8 @@ class Transformer(nn.Module):
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
         if self.encoder is None:
             return self.read(self.decode(source, **options, tap=tap), lengths=lengths, tap=tap)
-        memory = self.encode(source, **options, tap=tap)
-        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)
+        memory = self.encode(source, **options, tap=tap)  # (b,l,m)
+        result = self.decode(target, memory, lengths=target_lengths, memory_lengths=lengths, tap=tap)  # (b,t,m)
         return self.read(result, lengths=target_lengths, tap=tap)
 
     def encode(self, source: Any, *, tap: Tap | None = None, **options: Any) -> Array:

@@ -123,9 +123,9 @@ class MultiHeadAttention(nn.Module):
             source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
-        queries = report(tap, "query", self._heads(query, "query", places))
-        report(tap, "key", memory.key)
-        report(tap, "value", memory.value)
+        queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
+        report(tap, "key", memory.key)  # (b,g,k,d)
+        report(tap, "value", memory.value)  # (b,g,k,v)
 
         rate = self.config.dropout if self.training else 0.0
         shape = (*queries.shape[:-1], memory.key.shape[2])  # (b,h,q,k)
@@ -151,9 +151,9 @@ class MultiHeadAttention(nn.Module):
                 tap=tap,
             )
         mixed, *weights = (array.to(queries.dtype) for array in (outputs if return_weights else (outputs,)))
-        report(tap, "heads", mixed)
+        report(tap, "heads", mixed)  # (b,h,q,v)
         mixed = mixed.transpose(1, 2)  # (b,h,q,v) -> (b,q,h,v)
-        results = [report(tap, "output", self.output(mixed)), *weights]
+        results = [report(tap, "output", self.output(mixed)), *weights]  # (b,q,output)
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
