@@ -36,7 +36,7 @@ WRONG = {
     "empty table": (lambda: Learned(length=0), "length must be above 0.* 0"),
     "a field of another kind": (
         lambda: RotaryScaling(kind="linear", factor=2.0, attention_factor=1.0),
-        "attention_factor belongs to yarn.* linear",
+        "attention_factor is an option of yarn only.* attention_factor with linear",
     ),
     "crossed ends": (
         lambda: RotaryScaling(kind="llama3", factor=2.0, low_frequency_factor=4.0, high_frequency_factor=1.0),
@@ -52,24 +52,30 @@ WRONG = {
     "heads": (lambda: AttentionConfig(model=9, heads=4), "model must be a multiple of heads.* 9 and 4"),
     "dropout": (lambda: AttentionConfig(model=8, heads=4, dropout=1.0), "dropout must be at least 0 and below 1.* 1.0"),
     "model sizes": (lambda: block(model=4, order="pre"), "feedforward must have the block's model size 4.* 8"),
-    "shared norm": (lambda: block(order="pre", shared_norm=True), "only a parallel block shares a norm.* pre"),
+    "shared norm": (
+        lambda: block(order="pre", shared_norm=True),
+        "shared_norm is an option of parallel blocks only.* pre",
+    ),
     "two inputs": (
         lambda: EmbeddingConfig(vocab=4, patches=PATCHES),
-        "one of vocab, patches, audio.* patches",
+        "at most one of vocab, patches and audio.* patches",
     ),
     "scaled image": (lambda: EmbeddingConfig(patches=PATCHES, scale=2.0), "scale must be 1.* 2.0"),
     "too few positions": (
         lambda: EmbeddingConfig(patches=PATCHES, positions=Learned(length=4)),
-        "an image of 5 vectors needs as many positions.* 4",
+        "an image of 5 vectors needs at least 5 positions.* 4",
     ),
-    "no blocks": (lambda: StackConfig(embedding=EmbeddingConfig(), blocks=()), "at least one block.* 0"),
+    "no blocks": (lambda: StackConfig(embedding=EmbeddingConfig(), blocks=()), "at least one block.* none"),
     "odd model": (
         lambda: stack(vocab=4, model=9, heads=3, layers=1, feedforward=4, causal=False, cross=False),
         "even model size of at least 2.* 9",
     ),
     "pooler": (lambda: HeadConfig(kind="pooler", size=4, softcap=1.0), "a pooler is a projection.* softcap"),
-    "norm alone": (lambda: HeadConfig(kind="language", size=4, norm=NORM), "norm comes after a transform"),
-    "no stack": (ModelConfig, "an encoder_stack or a decoder_stack.* None"),
+    "norm alone": (
+        lambda: HeadConfig(kind="language", size=4, norm=NORM),
+        "a head with a norm must have a transform.* a norm without a transform",
+    ),
+    "no stack": (ModelConfig, "an encoder_stack or a decoder_stack.* neither"),
 }
 
 

@@ -110,15 +110,18 @@ def overlap(header: dict[str, Any]) -> None:
 
 NAME = "encoder.norm.bias"
 DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda _: b"", "the file must be whole and of the format safetensors"),
-    "text": (lambda _: b"Call me Ishmael. Some years ago", "the file must be whole and of the format safetensors"),
-    "cut in its header": (lambda file: file[:100], "the file must be whole and of the format safetensors"),
-    "cut in its tensors": (lambda file: file[:-1], "the file must be whole and of the format safetensors"),
-    "too long": (lambda file: file + b"1", "the file must be whole and of the format safetensors"),
-    "a header of no JSON": (lambda file: file[:8] + b"[" + file[9:], "the file must be whole and of the format"),
-    "a header of no text": (lambda file: file[:9] + b"\xff" + file[10:], "the file must be whole and of the format"),
-    "a nested header": (lambda _: whole(b"[" * 100_000, b""), "the file must be whole and of the format safetensors"),
-    "overlapping tensors": (with_header(overlap), "the file must be whole and of the format safetensors"),
+    "empty": (lambda _: b"", "the file must be a complete safetensors file"),
+    "text": (lambda _: b"Call me Ishmael. Some years ago", "the file must be a complete safetensors file"),
+    "cut in its header": (lambda file: file[:100], "the file must be a complete safetensors file"),
+    "cut in its tensors": (lambda file: file[:-1], "the file must be a complete safetensors file"),
+    "too long": (lambda file: file + b"1", "the file must be a complete safetensors file"),
+    "a header of no JSON": (lambda file: file[:8] + b"[" + file[9:], "the file must be a complete safetensors file"),
+    "a header of no text": (
+        lambda file: file[:9] + b"\xff" + file[10:],
+        "the file must be a complete safetensors file",
+    ),
+    "a nested header": (lambda _: whole(b"[" * 100_000, b""), "the file must be a complete safetensors file"),
+    "overlapping tensors": (with_header(overlap), "the file must be a complete safetensors file"),
     "no metadata": (with_header(lambda header: header.pop("__metadata__")), "the file's metadata must have attention_"),
     "no version": (with_header(lambda header: header["__metadata__"].pop("attention_ref.spec")), "of version"),
     "a tensor of another shape": (
@@ -187,7 +190,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(spec.FileError) as error:
             weights.load(path)
         assert str(error.value).splitlines()[1:] == [f"  received {found}", f"  file {path}"]
-    with pytest.raises(spec.FileError, match="the file must be one that can be written"):
+    with pytest.raises(spec.FileError, match="the file must be writable"):
         weights.save(tmp_path / "no" / "where", CONFIG, weights.init(CONFIG))
 
 

@@ -69,7 +69,7 @@ class Holder(keras.layers.Layer):
         """Call the layer; see `call`."""
         given = keras.tree.flatten((arguments, options))
         if not self.is_positionwise and any(getattr(one, "_keras_mask", None) is not None for one in given):
-            rule = "a mask that Keras attached to a tensor is not read; give lengths or a mask, and take it off"
+            rule = "masks that Keras attaches to tensors are not supported; remove it and pass lengths or a mask"
             reject(type(self).__name__, rule, "a tensor with a Keras mask")
         return super().__call__(*arguments, **options)
 

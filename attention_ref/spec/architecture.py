@@ -48,14 +48,20 @@ class HeadConfig(Record):
     def _check(self) -> None:
         self.require_positive("size")
         reads_one = self.kind != "language" or self.place == "first"
-        self.require(reads_one, "a language head reads every place, so it has no place", self.place)
+        self.require(
+            reads_one, "a language head reads every position, so place must be 'first', its default", self.place
+        )
         if self.softcap is not None:
             self.require_positive("softcap")
         self.require(not self.tied or self.kind == "language", "only a language head is tied", self.kind)
         inert = [name for name in ("scale", "softcap", "transform", "norm") if self._is_set(name)]
         bare = self.kind != "pooler" or not inert
         self.require(bare, "a pooler is a projection and a tanh, without scale, softcap, transform and norm", inert)
-        self.require(self.norm is None or self.transform is not None, "norm comes after a transform", "norm alone")
+        self.require(
+            self.norm is None or self.transform is not None,
+            "a head with a norm must have a transform",
+            "a norm without a transform",
+        )
 
     def _is_set(self, name: str) -> bool:
         return bool(getattr(self, name) != type(self).__dataclass_fields__[name].default)
@@ -79,14 +85,14 @@ class ModelConfig(Record):
 
     def _check(self) -> None:
         encoder, decoder = self.encoder_stack, self.decoder_stack
-        rule = "a model has an encoder_stack or a decoder_stack"
-        self.require(encoder is not None or decoder is not None, rule, None)
+        rule = "a model must have an encoder_stack or a decoder_stack"
+        self.require(encoder is not None or decoder is not None, rule, "neither")
         crosses = {block.cross_attention is not None for block in decoder.blocks} if decoder is not None else {False}
-        rule = "every decoder block has a cross_attention iff there is an encoder_stack"
+        rule = "either all decoder blocks have a cross_attention and the model has an encoder_stack, or neither"
         self.require(decoder is None or crosses == {encoder is not None}, rule, sorted(crosses))
         if encoder is not None:
             own = all(block.cross_attention is None for block in encoder.blocks)
-            self.require(own, "encoder blocks have no cross_attention", "one")
+            self.require(own, "encoder blocks must not have a cross_attention", "a block with one")
         self._check_tokens()
 
     def _check_tokens(self) -> None:

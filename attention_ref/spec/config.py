@@ -104,7 +104,7 @@ class RotaryScaling(Record):
         self.require_order("slow_rotations", "fast_rotations")
         for name, kinds in _READ_BY.items():
             is_read = self.kind in kinds or getattr(self, name) == type(self).__dataclass_fields__[name].default
-            self.require(is_read, f"{name} belongs to {' and '.join(kinds)}", f"it with {self.kind}")
+            self.require(is_read, f"{name} is an option of {' and '.join(kinds)} only", f"{name} with {self.kind}")
 
 
 _READ_BY = {
@@ -305,12 +305,12 @@ class BlockConfig(Record):
         for name in ("attention", "cross_attention"):
             part = getattr(self, name)
             if part is not None:
-                rule = f"{name} must give back the model size {model}"
+                rule = f"{name} must have the output size {model}, the model size"
                 self.require(part.sizes.output == model, rule, part.sizes.output)
         in_order = self.order != "parallel" or self.cross_attention is None
-        self.require(in_order, "a parallel block has no cross_attention", "both")
+        self.require(in_order, "a parallel block must not have a cross_attention", "one")
         shares = self.order == "parallel" or not self.shared_norm
-        self.require(shares, "only a parallel block shares a norm", self.order)
+        self.require(shares, "shared_norm is an option of parallel blocks only", self.order)
         self.require_rate("dropout")
 
     @property

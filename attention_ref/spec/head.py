@@ -82,7 +82,11 @@ def check_last_place(lengths: Sequence[int] | None) -> None:
     """Check that every row has a position that is not padding, if the lengths can be read."""
     for length in lengths or ():
         if length < 1:
-            reject("Head", "a row whose last real place is read must have one", length)
+            reject(
+                "Head",
+                "place='last' needs at least one position in every row that is not padding",
+                f"the length {length}",
+            )
 
 
 def _transposed(table: Array) -> Array:

@@ -63,7 +63,7 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
         if name in shapes and tuple(shapes[name]) != tree[name].shape
     ]
     if lines:
-        reject(operation, "the parameters must be those of the configuration", "\n  ".join(["", *lines]).lstrip())
+        reject(operation, "the parameters must match the configuration", "\n  ".join(["", *lines]).lstrip())
 
 
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:

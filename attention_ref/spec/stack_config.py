@@ -97,7 +97,9 @@ class EmbeddingConfig(Record):
 
     def _check(self) -> None:
         kinds = [name for name in ("vocab", "patches", "audio") if getattr(self, name) is not None]
-        self.require(len(kinds) <= 1, "an embedding has one of vocab, patches, audio", " and ".join(kinds))
+        self.require(
+            len(kinds) <= 1, "an embedding must have at most one of vocab, patches and audio", " and ".join(kinds)
+        )
         if self.vocab is not None:
             self.require_positive("vocab")
         self.require(self.types >= 0, "types must be at least 0", self.types)
@@ -105,7 +107,7 @@ class EmbeddingConfig(Record):
         self.require(is_scaled, "patches and audio are projected and not scaled, so scale must be 1", self.scale)
         self.require_rate("dropout")
         if self.patches is not None and isinstance(self.positions, Learned):
-            rule = f"an image of {self.patches.length} vectors needs as many positions"
+            rule = f"an image of {self.patches.length} vectors needs at least {self.patches.length} positions"
             self.require(self.positions.length >= self.patches.length, rule, self.positions.length)
         if self.positions_skip is not None:
             learned = isinstance(self.positions, Learned) and self.positions.offset > 0 and self.vocab is not None
@@ -129,9 +131,9 @@ class StackConfig(Record):
     norm: Norm | None = None
 
     def _check(self) -> None:
-        self.require(len(self.blocks) > 0, "a stack has at least one block", 0)
+        self.require(len(self.blocks) > 0, "a stack must have at least one block", "none")
         models = {block.model for block in self.blocks}
-        self.require(len(models) == 1, "all blocks of a stack have the same model size", sorted(models))
+        self.require(len(models) == 1, "all blocks of a stack must have the same model size", sorted(models))
         sinusoid = self.embedding.positions
         if isinstance(sinusoid, Sinusoid):
             smallest = 4 if sinusoid.variant == "tensor2tensor" else 2
@@ -140,7 +142,9 @@ class StackConfig(Record):
             self.require(fits, rule, self.model)
         if self.relative_bias is not None:
             heads = {block.attention.heads for block in self.blocks}
-            self.require(len(heads) == 1, "a shared relative_bias needs the same heads everywhere", sorted(heads))
+            self.require(
+                len(heads) == 1, "a shared relative_bias needs the same number of heads in all blocks", sorted(heads)
+            )
 
     @property
     def model(self) -> int:

@@ -48,7 +48,7 @@ def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Ar
         try:
             save_file(arrays, path, metadata=metadata)
         except (OSError, SafetensorError) as error:
-            reject("weights.save", "the file must be one that can be written", error)
+            reject("weights.save", "the file must be writable", error)
 
 
 def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
@@ -114,14 +114,14 @@ def _opened(path: str) -> Any:
     place = Path(path)
     if not place.is_file():
         found = "a folder" if place.is_dir() else "no file" if not os.path.lexists(place) else "something else"
-        reject("weights.load", "the path must be that of a file", found)
+        reject("weights.load", "the path must be a file", found)
     _require("weights.load", "safetensors")
     from safetensors import SafetensorError, safe_open
 
     try:
         return safe_open(path, framework="numpy")
     except (OSError, SafetensorError) as error:
-        reject("weights.load", "the file must be whole and of the format safetensors", error)
+        reject("weights.load", "the file must be a complete safetensors file", error)
 
 
 def _configuration(metadata: Mapping[str, str]) -> ModelConfig:
