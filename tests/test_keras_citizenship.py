@@ -351,7 +351,7 @@ def test_dropout_is_reproducible() -> None:
 
 def test_masks_of_keras_are_not_taken_for_ours() -> None:
     masked = keras.layers.Masking()(keras.Input((3, MODEL)))
-    with pytest.raises(SpecificationError, match="a mask that Keras attached"):
+    with pytest.raises(SpecificationError, match="masks that Keras attaches to tensors are not supported"):
         ar.Block(BLOCK)(masked)
     assert ar.FeedForward(FEEDFORWARD)(masked)._keras_mask is masked._keras_mask
 
