@@ -94,7 +94,7 @@ class Embedding(nn.Module):
         return report(tap, "output", vectors)
 
     def table(self) -> Array:
-        """Give the `token` that this embedding reads, its own or another's: `(n,m)`."""
+        """Return the token table `(n,m)`: the own one, or the one that is shared."""
         return self.owner[0].token if self.owner else self.token
 
     def _vectors(self, source: Array) -> Array:
