@@ -95,9 +95,9 @@ def fixed_input(config: Any) -> tuple[Any, ...]:
 def in_room(name: str, config: Any, params: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
     """Every tap of a backend's model, and its `output`."""
     from attention_ref.conformance import room as subject_of
-    from attention_ref.conformance.frameworks.arrays import arrays_of
+    from attention_ref.conformance.frameworks import framework
 
-    arrays = arrays_of(name)
+    arrays = framework(name)
     made = {each: arrays.make(array, "float64") for each, array in params.items()}
     model = subject_of(import_module(f"attention_ref.{name}"), name, "").operations["Transformer"](config, made)
     given = [arrays.make(each, "int64" if each.dtype.kind == "i" else "float64") for each in inputs]

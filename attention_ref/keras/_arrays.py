@@ -111,7 +111,8 @@ def values(array: Array) -> list[Any] | None:
         return array.ravel().tolist()
     try:
         with warnings.catch_warnings(action="ignore"):  # an engine may warn before it refuses
-            return ops.convert_to_numpy(array).ravel().tolist()
+            flat = ops.reshape(array, (-1,))  # TensorFlow cannot hand NumPy a bfloat16 without axes
+            return ops.convert_to_numpy(flat).tolist()
     except (NotImplementedError, RuntimeError, TypeError):
         return None
 
