@@ -36,6 +36,7 @@ _WORDS = {
     "keeps 3 keys": "3 keys",
     "before dropout": "before",
     "after dropout": "after",
+    "1/sqrt(size)": "1/√size",
     "as numbers": "numbers",
     "something else": "other",
 }

@@ -53,7 +53,7 @@ def style(columns: Sequence[Column]) -> str:
     return "\n".join(rules) if len(columns) > 1 else ""
 
 
-_OWN = "attention_ref"
+_OWN, _BACKENDS = "attention_ref", ("numpy", "torch", "keras")
 
 
 def _script() -> Markup:
@@ -64,7 +64,7 @@ def _script() -> Markup:
 def _library(each: Column) -> str:
     """Return the library of a subject: what stands before the first dot, and this one for its backends."""
     function = each.name.partition(" on ")[0]
-    return function.partition(":" if ":" in function else ".")[0] if {".", ":"} & set(function) else _OWN
+    return _OWN if function in _BACKENDS else function.partition(":" if ":" in function else ".")[0]
 
 
 def _box(number: int, each: Column, *, is_ticked: bool) -> Markup:
