@@ -329,6 +329,8 @@ def test_a_subject_is_said_in_a_sentence() -> None:
     right, wrong = verdicts.count("conforms"), verdicts.count("fails")
     assert right > 0 < wrong
     assert f"right on {right} of {right + wrong} clauses; differs on: " in text
+    others = sum(bool(clause.only_with) for clause in report("mine").clauses)
+    assert f", and in the same cases on {others} more clause" in text
     assert "empty rows" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS
+from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html.elements import Content, anchor, link
 
 _NAMES = {
@@ -32,11 +33,13 @@ def sentence(report: CheckResults) -> Content:
     right, ran = right_on(report)
     if not ran:
         return "no case ran"
-    start = f"right on {right} of {ran} {'clause' if ran == 1 else 'clauses'}"
+    start = f"right on {right} of {count(ran, 'clause')}"
     differs = [clause for clause in report.clauses if clause.verdict == FAILS]
     chief = [clause for clause in differs if not clause.only_with] or differs
     names = [piece for clause in chief for piece in (", ", link(anchor("clause", clause.id), about(clause.id)))]
-    return [start, "; differs on: ", *names[1:]] if names else start
+    more = len(differs) - len(chief)
+    same = f", and in the same cases on {count(more, 'more clause')}" if more else None
+    return [start, "; differs on: ", *names[1:], same] if names else start
 
 
 def about(clause: str) -> str:
