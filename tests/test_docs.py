@@ -26,6 +26,7 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in PAGES}
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*)$", re.MULTILINE)
 CODE = re.compile(r"^(`{3,})(?!\{(?!code-cell)).*?^\1$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^```(?:\{code-cell\}|shell).*?^```$", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"\]\(#([a-z0-9-]+\.[a-z0-9.-]+)\)")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 
@@ -79,7 +80,7 @@ def test_fences_are_closed(page: Path) -> None:
 
 @pages
 def test_a_page_with_cells_says_so_and_nothing_else_does(page: Path) -> None:
-    has_cells = re.search(r"^(`{3,}\{code-cell\}|\{\{ readme )", SOURCES[page], re.MULTILINE) is not None
+    has_cells = re.search(r"^(`{3,}\{code-cell\}|\{\{ readme(?:-cell)? )", SOURCES[page], re.MULTILINE) is not None
     assert has_cells == SOURCES[page].startswith("---\nfile_format: mystnb\n")
 
 
@@ -174,3 +175,10 @@ def test_a_room_computes_in_the_dtypes_of_its_facts(room: ModuleType, room_array
     for dtype in backends.FACTS[room.__name__.rpartition(".")[-1]].dtypes:
         array = room_arrays.make(np.ones((1, 2, 3)), dtype)
         assert room_arrays.dtype(room.attention(array, array, array)) == dtype
+
+
+@pytest.mark.parametrize("name", ["numpy", "pytorch", "keras"])
+def test_a_start_page_runs_the_same_code_in_both_languages(name: str) -> None:
+    english, chinese = (SHOWN.findall(SOURCES[DOCS / folder / f"{name}.md"]) for folder in ("start", "zh/start"))
+    assert english == chinese
+    assert len(english) > 5

@@ -17,6 +17,7 @@ from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.peers.defaults import DEFAULTS, default
 from attention_ref.conformance.probes import SOMETHING_ELSE, ask, questions
 from attention_ref.numpy import attention
+from attention_ref.spec.clauses import clauses
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras itself
 
@@ -355,3 +356,10 @@ BY_DEFAULT = {
 def test_defaults(question: str, name: str) -> None:
     pytest.importorskip(DEFAULTS[question][name].module)
     assert default(question, name) == BY_DEFAULT[name]
+
+
+@pytest.mark.parametrize("question", [each for each in questions() if each not in ("causal-hint", "weights")])
+def test_the_specified_answer_is_that_of_a_backend_and_belongs_to_a_clause(question: str) -> None:
+    asked = questions()[question]
+    assert asked.is_specified(ask(attention, Dialect(), asked))
+    assert asked.clause in clauses()

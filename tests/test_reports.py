@@ -18,14 +18,16 @@ import pytest
 from attention_ref import cli, conformance
 from attention_ref.commands import command
 from attention_ref.conformance import Report, Subject, Unsupported, check_subject, reports
+from attention_ref.conformance.probes import questions
 from attention_ref.conformance.reports import html, junit, markdown, matrix, text
+from attention_ref.conformance.reports.html import choice
 from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
 NASTY = 'a<b>&amp;"c" `d` | ]]> *e* \x1b[31m \x00 \ud800 é'
 """What would break a format that does not escape."""
-VOID = {"br", "meta", "wbr"}
-NEVER = {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+VOID = {"br", "input", "meta", "wbr"}
+NEVER = {"link", "img", "iframe", "object", "embed", "base", "form"}
 
 
 def attention(query: Any, key: Any, value: Any, *, mask: Any = None, softcap: float | None = None) -> Any:
@@ -192,6 +194,7 @@ class Page(HTMLParser):
         self.names: set[str] = set()
         self.attributes: set[str] = set()
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(source)
         self.close()
@@ -209,7 +212,9 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open[-1:] != ["style"]:
+        if self._open[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif self._open[-1:] != ["style"]:
             self.words.append(data)
 
     @property
@@ -240,6 +245,8 @@ def test_html_needs_nothing_from_elsewhere(source: str) -> None:
     assert not {name for name in page.attributes if name.startswith("on") or name in ("src", "srcset", "style")}
     (style,) = re.findall("<style>(.*?)</style>", source, re.DOTALL)
     assert not re.search(r"url\(|@import|@font-face|//", style)
+    assert len(page.scripts) == ("choice" in page.ids)
+    assert not re.search(r"//|import|fetch|XMLHttpRequest|createElement|innerHTML", "".join(page.scripts))
 
 
 def test_html_escapes(source: str) -> None:
@@ -276,6 +283,55 @@ def test_html_of_a_matrix_shows_subjects_that_have_no_report_and_answers() -> No
         assert words in page.text
     assert "What each computes" in page.text
     assert "What each computes" not in Page(html.write(report())).text
+
+
+def test_a_box_hides_its_column_in_every_table_and_its_line_in_the_list() -> None:
+    source = html.write_matrix(columns(), {})
+    for number in range(2):
+        selectors = f":is(.columns :is(td, th):nth-child({number + 2}), .each > li:nth-child({number + 1}))"
+        assert f"body:has(#show-{number}:not(:checked)) {selectors} {{ display: none; }}" in source
+    assert len(re.findall(r'<input type="checkbox"[^>]* checked="">', source)) == 2
+    for table in re.findall(r'<table class="\w+ columns">.*?</table>', source, re.DOTALL):
+        rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        assert {len(re.findall(r"<t[dh]\b", row)) for row in rows} == {3}
+    assert "choice" not in Page(html.write(report())).ids
+
+
+def test_of_many_subjects_one_for_each_function_is_shown_at_first() -> None:
+    names = ["numpy", "torch", "torch.sdpa", "torch.sdpa.math", "keras.ops on jax", "keras.ops on torch", "my:f", "a.b"]
+    shown = choice.shown_at_first([Column(name) for name in names])
+    assert [each.name for each in shown] == ["numpy", "torch.sdpa", "keras.ops on jax", "my:f", "a.b"]
+
+
+ANSWERS = {
+    "zero": ("all", "zero"),
+    "the mean of the values": ("bad", "mean"),
+    "error: ValueError: no": ("beside", "error"),
+    "cannot be asked: it has no mask": ("none", "\N{EN DASH} cannot be asked: it has no mask"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_is_a_word_with_a_colour_that_leads_to_all_of_it(answer: str) -> None:
+    column = Column("mine", report("mine"), answers={questions()["empty-row"].title: answer})
+    source = html.write_matrix([column], {})
+    (row,) = re.findall(r'<table class="answers columns">.*?<tbody>(.*?)</tbody>', source, re.DOTALL)
+    look, words = ANSWERS[answer]
+    assert f'<td class="{look}"><a href="#answers-mine" title="{answer}">' in row
+    assert re.sub("<[^>]*>", "", row[row.index("<td") :]).split() == words.split()
+    assert "clause-attention.empty-row" in row
+    assert answer in Page(source).text
+
+
+def test_a_subject_is_said_in_a_sentence() -> None:
+    text = "".join(Page(html.write(report("mine"))).words)
+    verdicts = [clause.verdict for clause in report("mine").clauses]
+    right, wrong = verdicts.count("conforms"), verdicts.count("fails")
+    assert right > 0 < wrong
+    assert f"right on {right} of {right + wrong} clauses; differs on: " in text
+    others = sum(bool(clause.only_with) for clause in report("mine").clauses)
+    assert f", and in the same cases on {others} more clause" in text
+    assert "empty rows" in text
 
 
 def test_columns_of_one_name_are_told_apart() -> None:

@@ -37,6 +37,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "mistakes": mistakes.table,
     "module": docstrings.module,
     "readme": pages.readme,
+    "readme-cell": pages.readme_cell,
     "rooms": rooms.tabs,
     "toctree": pages.toctree,
     "versions": pages.versions,

@@ -159,12 +159,14 @@ def _parsed(module: ModuleType) -> tuple[str, dict[str, Any], list[Any]]:
     body = ast.parse(text).body
     definitions: dict[str, Any] = {each.name: each for each in body if isinstance(each, ast.FunctionDef)}
     assigned = {each.targets[0].id: each for each in body if isinstance(each, ast.Assign) and _is_name(each.targets[0])}
-    mistakes = assigned.pop("MISTAKES")
-    return (
-        text,
-        definitions | {name: each for name, each in assigned.items() if name.startswith("_")},
-        mistakes.value.elts,
-    )
+    entries: list[Any] = []
+    for each in assigned["MISTAKES"].value.elts:  # an entry, or the starred name of a tuple that a generator makes
+        if isinstance(each, ast.Starred):
+            (generator,) = assigned[each.value.id].value.args
+            entries += [generator.elt] * len(getattr(module, each.value.id))
+        else:
+            entries.append(each)
+    return text, definitions | {name: each for name, each in assigned.items() if name.startswith("_")}, entries
 
 
 def _is_name(node: Any) -> bool:

@@ -31,6 +31,13 @@ def readme(*title: str) -> str:
     return re.sub(r"^(print\(.*\))  # .*$", r"\1", cells, flags=re.MULTILINE)
 
 
+def readme_cell() -> str:
+    """Show the README's first block of Python as a cell, whose output stands under it in the README as text."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    block = text.partition("\n```python\n")[2].partition("\n```\n")[0]
+    return f"```{{code-cell}} python\n{block}\n```"
+
+
 def versions() -> str:
     """List what has a version, who depends on it, and what may change without a new one."""
     rows = [

@@ -20,6 +20,8 @@ class Question:
     Arguments:
         id, title: which, and what is asked.
         answers: for every answer the call of the specification that gives its numbers.
+        clause: the id of the clause that decides it.
+        specified: the answer of the specification, `"error"` where it refuses; the first one when it is empty.
         call: the options of the call.
         reading: the fields of the dialect that are set aside.
         sizes, fill, poison, dtype: of the inputs.
@@ -32,6 +34,8 @@ class Question:
     id: str
     title: str
     answers: Mapping[str, Mapping[str, Any]]
+    clause: str = ""
+    specified: str = ""
     call: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -42,6 +46,11 @@ class Question:
     at: int | None = None
     measure: str = "numbers"
     of: tuple[str, ...] = ()
+
+    def is_specified(self, answer: str) -> bool:
+        """Say whether an answer is the one of the specification."""
+        wanted = self.specified or next(iter(self.answers))
+        return answer.startswith("error: ") if wanted == "error" else answer == wanted
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: no network, no script, no font, light and dark."""
+"""Reports as one HTML file that needs nothing else: no network, no font, and no script to be read."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class Markup(str):
 
 Content = str | None | Iterable["Content"]
 
-_WITHOUT_END = ("br", "meta")
+_WITHOUT_END = ("br", "input", "meta")
 _NEVER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 

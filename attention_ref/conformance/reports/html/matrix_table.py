@@ -1,10 +1,10 @@
-"""The matrix: a row for each clause, a column for each subject; and what each computes."""
+"""The matrix: a row for each clause, a column for each subject."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from attention_ref.conformance.reports import formatting, matrix, summary
+from attention_ref.conformance.reports import formatting, matrix
 from attention_ref.conformance.reports.html import subject_section
 from attention_ref.conformance.reports.html.elements import (
     Markup,
@@ -17,6 +17,7 @@ from attention_ref.conformance.reports.html.elements import (
     link,
     terms,
 )
+from attention_ref.conformance.reports.html.sentence import right_on, sentence
 from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
@@ -26,41 +27,57 @@ _FEW = 6
 
 def section(columns: Sequence[Column]) -> Markup:
     """Write the matrix of those that have a report, its legend, and why the others have none."""
-    shown = [each for each in columns if each.report]
+    shown = with_report(columns)
     left = [each for each in columns if not each.report]
     return element(
         "section",
-        element("h2", "Matrix"),
-        (_legend(), _table(shown)) if shown else element("p", "Nothing was checked."),
+        element("h2", "Clauses"),
+        (_sentences(shown), _legend(), _table(shown)) if shown else element("p", "Nothing was checked."),
         _left(left) if left else None,
         id="matrix",
     )
 
 
+def with_report(columns: Sequence[Column]) -> list[Column]:
+    """Return those that the tables show."""
+    return [each for each in columns if each.report]
+
+
+def head(columns: Sequence[Column], first: str) -> Markup:
+    """Write the first row of a table: what its rows are, and the name of each subject."""
+    return element("tr", element("th", first, scope="col"), (_name(each) for each in columns))
+
+
+def _sentences(columns: Sequence[Column]) -> Markup:
+    lines = (
+        element("li", link(subject_section.place(each), each.name), ": ", sentence(each.report))
+        for each in columns
+        if each.report
+    )
+    return element("ul", lines, class_="each")
+
+
 def _table(columns: Sequence[Column]) -> Markup:
     is_wide = len(columns) > _FEW
-    head = element("tr", element("th", "clause", scope="col"), (_name(each) for each in columns))
-    overall = element("tr", element("th", "overall", scope="row"), (_overall(each) for each in columns))
+    right = element("tr", element("th", "right on", scope="row"), (_right(each) for each in columns))
     names = matrix.rows(columns)
     shared = _shared(names)
     rows = (_row(name, name.removeprefix(shared), columns, with_title=not is_wide) for name in names)
-    body = (element("tbody", overall, class_="overall"), element("tbody", rows))
-    return boxed(
-        element("table", element("thead", head), body, class_="matrix wide" if is_wide else "matrix"), "Matrix"
-    )
+    body = (element("tbody", right, class_="overall"), element("tbody", rows))
+    table = element("table", element("thead", head(columns, "clause")), body, class_="matrix columns")
+    return boxed(table, "Clauses")
 
 
 def _name(each: Column) -> Markup:
-    text = element("span", each.name), element("small", each.version) if each.version else None
-    return element("th", link(subject_section.place(each), text), scope="col")
+    version = element("small", each.version) if each.version else None
+    return element("th", link(subject_section.place(each), code(each.name)), version, scope="col")
 
 
-def _overall(each: Column) -> Markup:
-    has_passed = bool(each.report and each.report.passed)
-    symbol = matrix.SYMBOLS[matrix.ALL if has_passed else matrix.BAD]
-    word = summary.verdict(each.report) if each.report else ""
-    text = link(subject_section.place(each), symbol, _aside(word), title=f"{each.name} {word}")
-    return element("td", text, class_="all" if has_passed else "bad")
+def _right(each: Column) -> Markup:
+    right, ran = right_on(each.report) if each.report else (0, 0)
+    text = f"{right} of {ran}"
+    told = f"{each.name}: right on {text} clauses of which a case ran"
+    return element("td", link(subject_section.place(each), text, title=told), class_="all" if right == ran else "bad")
 
 
 def _shared(names: Sequence[str]) -> str:
@@ -121,23 +138,3 @@ def _trouble(each: Column) -> Markup:
     wrote = element("pre", "\n".join(each.lines), tabindex="0") if each.lines else None
     what = f", {each.what}" if each.what else ""
     return element("li", element("strong", each.name), what, ": ", each.trouble, wrote, id=subject_section.place(each))
-
-
-def answers(columns: Sequence[Column]) -> Markup | None:
-    """Write what each computes: a row for each question, a column for each subject that answers."""
-    asked = [each for each in columns if each.answers]
-    if not asked:
-        return None
-    head = element("tr", element("th", "question", scope="col"), (_name(each) for each in asked))
-    rows = (_answer_row(question, asked) for question in matrix.questions(asked))
-    table = element("table", element("thead", head), element("tbody", rows), class_="answers")
-    return element("section", element("h2", "What each computes"), boxed(table, "What each computes"), id="answers")
-
-
-def _answer_row(question: str, columns: Sequence[Column]) -> Markup:
-    return element("tr", element("th", question, scope="row"), _answer_cells(question, columns))
-
-
-def _answer_cells(question: str, columns: Sequence[Column]) -> Iterator[Markup]:
-    for each in columns:
-        yield element("td", each.answers.get(question))

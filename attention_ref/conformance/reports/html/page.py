@@ -9,7 +9,14 @@ from importlib import resources
 from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.reports import matrix
 from attention_ref.conformance.reports.formatting import count
-from attention_ref.conformance.reports.html import case_section, clause_section, matrix_table, subject_section
+from attention_ref.conformance.reports.html import (
+    answer_table,
+    case_section,
+    choice,
+    clause_section,
+    matrix_table,
+    subject_section,
+)
 from attention_ref.conformance.reports.html.elements import Markup, element, join, link, terms
 from attention_ref.conformance.reports.matrix import Column
 
@@ -30,8 +37,9 @@ def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: 
         title: of the page.
     """
     columns = _unique(columns)
+    shown = matrix_table.with_report(columns)
     body = join(_header(columns, facts, title), element("main", _parts(columns)))
-    return f'<!DOCTYPE html>\n<html lang="en">{_head(title)}{element("body", body)}</html>\n'
+    return f'<!DOCTYPE html>\n<html lang="en">{_head(title, choice.style(shown))}{element("body", body)}</html>\n'
 
 
 def _unique(columns: Sequence[Column]) -> list[Column]:
@@ -44,8 +52,8 @@ def _unique(columns: Sequence[Column]) -> list[Column]:
     return found
 
 
-def _head(title: str) -> Markup:
-    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+def _head(title: str, rules: str) -> Markup:
+    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8") + rules
     return element(
         "head",
         element("meta", charset="utf-8"),
@@ -58,15 +66,25 @@ def _head(title: str) -> Markup:
 
 def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> Markup:
     return element(
-        "header", element("h1", title), terms(matrix.told(columns, facts), class_="facts"), _contents(columns)
+        "header",
+        element("h1", title),
+        element("p", _HOW_TO_READ) if any(each.answers for each in columns) else None,
+        _contents(columns),
+        terms(matrix.told(columns, facts), class_="facts"),
     )
+
+
+_HOW_TO_READ = (
+    "Blue is what the specification says, orange is something else, pale orange an error instead, and a dash is what "
+    "cannot be asked or did not run; every cell leads to what is behind it."
+)
 
 
 def _contents(columns: Sequence[Column]) -> Markup:
     checked = matrix.rows(columns)
     names = [
-        ("matrix", "Matrix"),
         *([("answers", "What each computes")] if any(each.answers for each in columns) else []),
+        ("matrix", "Matrix"),
         ("subjects", count(len(columns), "subject")),
         ("clauses", count(len(checked), "clause")),
         ("cases", count(len(case_section.of(columns)), "case")),
@@ -75,9 +93,11 @@ def _contents(columns: Sequence[Column]) -> Markup:
 
 
 def _parts(columns: Sequence[Column]) -> Markup:
+    shown = matrix_table.with_report(columns)
     return join(
+        choice.section(shown),
+        answer_table.section(shown, matrix_table.head(shown, "question")),
         matrix_table.section(columns),
-        matrix_table.answers(columns),
         subject_section.section(columns),
         clause_section.section(columns),
         case_section.section(columns),

@@ -20,6 +20,7 @@ from attention_ref.conformance.reports.html.elements import (
     table,
     terms,
 )
+from attention_ref.conformance.reports.html.sentence import sentence
 from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.dtypes import DTYPES
 
@@ -47,20 +48,27 @@ def section(columns: Sequence[Column]) -> Markup:
 def _subject(each: Column, report: CheckResults, *, is_only: bool) -> Markup:
     symbol = matrix.SYMBOLS[matrix.ALL if report.passed else matrix.BAD]
     mark = element("span", symbol, class_="all" if report.passed else "bad")
-    verdict = element("p", mark, " ", summary.headline(report), ".", class_="verdict")
+    verdict = element("p", mark, " ", sentence(report), ".", class_="verdict")
     version = element("small", each.version) if each.version else None
     return element(
         "article",
         element("h3", each.name, " ", version),
         element("p", each.what, class_="note") if each.what else None,
         verdict,
-        element("ul", (element("li", line) for line in summary.summary(report))),
+        element("ul", (element("li", line) for line in (summary.headline(report), *summary.summary(report)))),
         _failures(each, report),
         folded("By clause", _clauses(each, report), is_open=is_only),
         _gaps(report),
+        _answers(each),
         class_="subject",
         id=place(each),
     )
+
+
+def _answers(each: Column) -> Markup | None:
+    """Write all that a subject answered, in full."""
+    lines = terms(each.answers.items(), class_="told")
+    return folded("What it computes", element("div", lines, id=anchor("answers", each.name))) if each.answers else None
 
 
 def _failures(each: Column, report: CheckResults) -> Markup | None:
