@@ -17,7 +17,7 @@ from attention_ref.spec.parameters import parameters
 from attention_ref.spec.records import to_json
 from attention_ref.weights import layouts
 from attention_ref.weights.examination import CONFIG, examine
-from attention_ref.weights.layouts.keys import read_keys, write_keys
+from attention_ref.weights.layouts.config_keys import read_keys, write_keys
 from attention_ref.weights.layouts.layout import Architecture, Layout, sources
 from attention_ref.weights.tensors import INDEX, WHOLE, numpy_dtype, write_file
 from attention_ref.weights.tree import check

@@ -14,7 +14,7 @@ import numpy as np
 from attention_ref.spec.architecture import HeadConfig, ModelConfig
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.weights import layouts
-from attention_ref.weights.layouts.keys import read_keys
+from attention_ref.weights.layouts.config_keys import read_keys
 from attention_ref.weights.layouts.layout import (
     Architecture,
     Layout,

@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm, Sinusoid
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table, within
 from attention_ref.weights.layouts.parts import DECODER, ENCODER, MASKS, attention_names, layers
 from attention_ref.weights.layouts.rules import Leading

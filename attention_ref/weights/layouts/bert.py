@@ -8,7 +8,16 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, MOST_LAYERS, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import (
+    ABSENT,
+    ACTIVATIONS,
+    MOST_LAYERS,
+    Key,
+    Keys,
+    NoEffect,
+    Only,
+    Values,
+)
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table
 from attention_ref.weights.layouts.parts import MASKS, TIED
 

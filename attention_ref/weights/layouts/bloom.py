@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.keys import Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, decoder_classes, decoder_head, layers
 from attention_ref.weights.layouts.rules import WithinHeads

@@ -9,7 +9,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.weights.layouts import llama
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, decoder_head, rope_of, rotary
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.parameters import Parameter, parameters
-from attention_ref.weights.layouts.keys import Keys, Values
+from attention_ref.weights.layouts.config_keys import Keys, Values
 from attention_ref.weights.layouts.rules import Linear, Rule
 
 Array = np.ndarray[Any, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
     BLOCK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.weights.layouts import llama
-from attention_ref.weights.layouts.keys import Key, Keys, Values
+from attention_ref.weights.layouts.config_keys import Key, Keys, Values
 from attention_ref.weights.layouts.layout import Layout
 from attention_ref.weights.layouts.parts import MASKS, decoder_classes, decoder_head
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
-from attention_ref.weights.layouts.keys import ACTIVATIONS, Key, Keys, Only, Values
+from attention_ref.weights.layouts.config_keys import ACTIVATIONS, Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
     BLOCK,

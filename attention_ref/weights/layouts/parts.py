@@ -7,7 +7,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import HeadConfig, ModelConfig
 from attention_ref.spec.config import Rotary, RotaryScaling
-from attention_ref.weights.layouts.keys import ABSENT, MOST_LAYERS, Key, Keys, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, MOST_LAYERS, Key, Keys, Values
 from attention_ref.weights.layouts.layout import Architecture
 
 DECODER, ENCODER = "decoder_stack", "encoder_stack"

@@ -8,7 +8,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.weights.layouts import llama
-from attention_ref.weights.layouts.keys import ABSENT, Key, Keys, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, decoder_head
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, RelativeBias
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table, within
 from attention_ref.weights.layouts.parts import DECODER, ENCODER, attention_names, biases, layers
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, Patches, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
-from attention_ref.weights.layouts.keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table
 from attention_ref.weights.layouts.parts import ENCODER, biases, layers
 from attention_ref.weights.layouts.rules import Convolution, Leading

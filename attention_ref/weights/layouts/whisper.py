@@ -5,7 +5,7 @@ from __future__ import annotations
 from attention_ref.spec.architecture import Audio, EmbeddingConfig, HeadConfig, ModelConfig
 from attention_ref.spec.config import Learned
 from attention_ref.weights.layouts.bart import DECODER_TABLE, ENCODER_TABLE, sizes, stacks
-from attention_ref.weights.layouts.keys import Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Architecture, Layout, Table, within
 from attention_ref.weights.layouts.parts import DECODER, ENCODER, TIED
 from attention_ref.weights.layouts.rules import Convolution

@@ -13,7 +13,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.keys import ABSENT, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import LayerLayout, Table, within
 from attention_ref.weights.layouts.parts import biases
 from attention_ref.weights.layouts.rules import Linear, SideBySide

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.keys import ABSENT, Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import LayerLayout, Table
 from attention_ref.weights.layouts.parts import biases
 from attention_ref.weights.layouts.rules import Rule
