@@ -1,6 +1,6 @@
-"""The backends: what is known of each, which can be used here, and the engine that Keras runs on.
+"""The backends: facts about each, which are installed, and the backend of Keras.
 
-Nothing is imported to find out. The tests check every backend in the dtypes that stand here.
+No framework is imported to find out. The tests check every backend in the listed dtypes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOMS = ("numpy", "torch", "keras")
 """The implementations, each a module of this library."""
 
 ENGINES = ("tensorflow", "jax", "torch")
-"""What Keras can run on here."""
+"""The supported backends of Keras."""
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -108,7 +108,7 @@ _NEEDS = {
 
 
 def available() -> tuple[str, ...]:
-    """Give the backends whose packages are installed, without importing them.
+    """Return the backends whose packages are installed, without importing them.
 
     `"keras"` is among them when its engine is installed too. `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"`
     are Keras on that engine; a process has only one of them, see `engine`.
@@ -117,13 +117,13 @@ def available() -> tuple[str, ...]:
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """Give the packages that a backend needs and that are not installed."""
+    """Return the packages that a backend needs and that are not installed."""
     needs = _NEEDS[name] if name != "keras" else ("keras", engine())
     return tuple(package for package in needs if find_spec(package) is None)
 
 
 def backend(name: str) -> ModuleType:
-    """Give an implementation of the specification: the module `attention_ref.numpy`, `.torch` or `.keras`.
+    """Return an implementation of the specification: the module `attention_ref.numpy`, `.torch` or `.keras`.
 
     Arguments:
         name: `"numpy"`, `"torch"` or `"keras"`; `"keras-tensorflow"`, `"keras-jax"` and `"keras-torch"` require that
@@ -157,7 +157,7 @@ def _extra(name: str) -> str:
 
 
 def engine() -> str:
-    """Give the engine that Keras runs on or, before it is imported, would run on; Keras is not imported for it."""
+    """Return the engine that Keras runs on or, before it is imported, would run on; Keras is not imported for it."""
     if "keras" in sys.modules and hasattr(sys.modules["keras"], "backend"):
         return str(sys.modules["keras"].backend.backend())
     return os.environ.get("KERAS_BACKEND") or _configured_engine()

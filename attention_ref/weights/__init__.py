@@ -2,7 +2,7 @@
 
 from attention_ref.weights.checkpoint import read, write
 from attention_ref.weights.files import load, save
-from attention_ref.weights.layers_in_memory import read_layer, write_layer
+from attention_ref.weights.layer_weights import read_layer, write_layer
 from attention_ref.weights.tree import check, init
 
 __all__ = ["check", "init", "load", "read", "read_layer", "save", "write", "write_layer"]

@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: no network, no script, no font, light and dark."""
+"""Reports as a self-contained HTML file: no network, scripts or fonts; light and dark."""
 
 from __future__ import annotations
 

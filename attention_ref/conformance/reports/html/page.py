@@ -1,4 +1,4 @@
-"""The page: head, summary, and the order of its parts."""
+"""The page: head, summary, and sections."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def write(report: CheckResults, facts: Mapping[str, str] = _NO_FACTS) -> str:
 
 
 def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = matrix.TITLE) -> str:
-    """Write reports as a page: the matrix, what each computes, every subject, clause and case.
+    """Write reports as a page: the matrix, conventions, subjects, clauses and cases.
 
     Arguments:
         columns: the subjects.
-        facts: what else is to be said at the top, such as versions and a date, by name.
-        title: of the page.
+        facts: further facts for the header by name, such as versions and a date.
+        title: the title of the page.
     """
     columns = _unique(columns)
     body = join(_header(columns, facts, title), element("main", _parts(columns)))
@@ -35,7 +35,7 @@ def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: 
 
 
 def _unique(columns: Sequence[Column]) -> list[Column]:
-    """Give columns of the same name numbers, so that every link has one target."""
+    """Number columns of the same name, so that link targets are unique."""
     seen: dict[str, int] = {}
     found = []
     for each in columns:
@@ -58,7 +58,7 @@ def _head(title: str) -> Markup:
 
 def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> Markup:
     return element(
-        "header", element("h1", title), terms(matrix.told(columns, facts), class_="facts"), _contents(columns)
+        "header", element("h1", title), terms(matrix.header(columns, facts), class_="facts"), _contents(columns)
     )
 
 

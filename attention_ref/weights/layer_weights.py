@@ -9,13 +9,13 @@ import numpy as np
 
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.parameters import parameters
-from attention_ref.weights.layouts import keras_and_hub, torch_nn
+from attention_ref.weights.layouts import keras_layouts, torch_layouts
 from attention_ref.weights.layouts.config_keys import read_keys, write_keys
 from attention_ref.weights.layouts.layout import LayerLayout, Source, arrange
 from attention_ref.weights.tree import check
 
 Array = np.ndarray[Any, Any]
-LAYERS: Mapping[str, LayerLayout] = {**torch_nn.LAYERS, **keras_and_hub.LAYERS}
+LAYERS: Mapping[str, LayerLayout] = {**torch_layouts.LAYERS, **keras_layouts.LAYERS}
 
 
 def read_layer(layer: str, arrays: Mapping[str, Array], **options: Any) -> tuple[Any, dict[str, Array]]:
