@@ -1,6 +1,6 @@
 """The command `attention-ref`; its commands are in `attention_ref.commands`.
 
-Exit codes: 0 the subject conforms (and for every other command: done), 1 it does not, 2 the command makes no sense.
+Exit codes: 0 success, and in `check` the subject conforms; 1 it does not; 2 usage error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit code."""
+    """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))

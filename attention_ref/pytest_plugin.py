@@ -1,11 +1,11 @@
-"""The pytest plugin: one test for each case, of a subject that an option names or of what a test function checks.
+"""The pytest plugin: one test per case, for a subject named by an option or inside a test function.
 
     pytest --attention-ref-subject my_module:attention --attention-ref-profile core
 
     def test_conforms(attention_ref_case):
         attention_ref_case.check(my_attention)
 
-Nothing but pytest is imported until one of the two is used.
+The plugin imports only pytest until one of the two is used.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ PREFIX = "attention_ref_"
 SUBJECT = ("subject", "exec", "outputs", "arrays", "dialect", "claim", "timeout")
 CHOICE = ("operation", "profile", "dtype", "case", "known_failures")
 MARKER = (
-    "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; given to a test function, the "
-    "cases of its attention_ref_case"
+    "attention_ref(operation, profiles, dtypes, cases, arrays): a case of attention_ref; on a test function, it "
+    "selects the cases of the fixture attention_ref_case"
 )
 
 
@@ -43,15 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("subject", "test numpy, torch, keras, a peer, or module:callable", metavar="SUBJECT")
     add("exec", "test a program that answers requests in JSON line by line", metavar="COMMAND")
     add("outputs", "test a folder of results, DIR/<case id>.<dtype>.npz", metavar="DIR")
-    add("operation", "such as attention, layer_norm or Block", metavar="OP")
-    add("profile", "a group of cases; may be given again", metavar="P", action="append")
-    add("claim", "a profile that it supports; may be given again", metavar="P", action="append")
-    add("dtype", "default: float64 and float32; may be given again", metavar="D", action="append")
-    add("case", "only cases whose id matches; default: all", metavar="GLOB", default="*")
-    add("arrays", "what module:callable takes and returns; default: numpy", metavar="KIND")
-    add("dialect", "that module:callable speaks: its name, or a TOML file", metavar="D")
-    add("timeout", "seconds that a call may take; 0: any; default: 60", metavar="S", type=float, default=60.0)
-    add("known-failures", "TOML: which cases fail, and why", metavar="FILE")
+    add("operation", "the operation to check, such as attention, layer_norm or Block", metavar="OP")
+    add("profile", "a group of cases; repeatable", metavar="P", action="append")
+    add("claim", "a profile in which unsupported is a failure; repeatable", metavar="P", action="append")
+    add("dtype", "dtype to check; repeatable; default: float64 and float32", metavar="D", action="append")
+    add("case", "only cases whose id matches the pattern; default: all", metavar="GLOB", default="*")
+    add("arrays", "array type of module:callable; default: numpy", metavar="KIND")
+    add("dialect", "calling convention of module:callable: a name or a TOML file", metavar="D")
+    add("timeout", "time limit of a call in seconds; 0: none; default: 60", metavar="S", type=float, default=60.0)
+    add("known-failures", "TOML file of expected failures with reasons", metavar="FILE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,9 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
 
 
-@pytest.hookimpl(tryfirst=True)  # before anything is deselected
+@pytest.hookimpl(tryfirst=True)  # before -k and -m deselect items
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Add a test for each case of the subject that an option names."""
+    """Add one test per case for the subject that an option names."""
     options = _options(config)
     if not any((options.subject, options.exec, options.outputs)):
         return
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test function that asks for `attention_ref_case` the cases that its marker or the options choose."""
+    """Parametrise `attention_ref_case` with the cases that the marker or the options select."""
     if "attention_ref_case" not in metafunc.fixturenames:
         return
     from attention_ref.conformance import UsageError
@@ -124,10 +124,10 @@ def attention_ref_case(request: pytest.FixtureRequest) -> CaseCheck:
 
 
 class SubjectNode(pytest.Collector):
-    """The parent of a subject's cases. They are chosen by the options."""
+    """The parent node of a subject's cases."""
 
     def collect(self) -> list[pytest.Item]:
-        """Collect nothing: the items are added when every other test is known."""
+        """Return nothing: the items are added after collection."""
         return []
 
 
@@ -140,16 +140,16 @@ class CaseItem(pytest.Item):
         self.add_marker("attention_ref")
 
     def runtest(self) -> None:
-        """Ask the subject and compare."""
+        """Call the subject and compare."""
         self.verifier.verify(self.case, self.dtype)
 
     def reportinfo(self) -> tuple[Any, None, str]:
-        """Say where the test is: nowhere but in its name."""
+        """Return the name of the test as its location."""
         return self.path, None, self.name
 
 
 class CaseCheck:
-    """What a test function gets: a case in a dtype, to check its own function with."""
+    """The fixture value: one case in one dtype."""
 
     def __init__(self, case: Case, dtype: str, binds: bool, known: KnownFailures | None, node: pytest.Item) -> None:
         self.case, self.dtype = case, dtype
@@ -159,11 +159,11 @@ class CaseCheck:
         return f"<{self.case.id} in {self.dtype}>"
 
     def check(self, function: Callable[..., Any] | BaseSubject, *, arrays: str | None = None) -> None:
-        """Pass, fail, or skip the test: check a function as `conformance.check` does, or a `Subject`.
+        """Check a function as `conformance.check` does, or a `Subject`, and pass, fail or skip the test.
 
         Arguments:
-            function: what is checked.
-            arrays: what it takes and returns; by default what the marker or the option says, or `"numpy"`.
+            function: the function, layer builder or subject to check.
+            arrays: its array type; by default that of the marker, else of the option, else `"numpy"`.
         """
         __tracebackhide__ = True
         from attention_ref.conformance.signatures import name_of
@@ -182,7 +182,7 @@ class CaseCheck:
 
 
 class Verifier:
-    """Turns what comes of a case into what pytest knows: passed, failed, skipped, expected to fail."""
+    """Maps the verdict on a case to an outcome of pytest: passed, failed, skipped or xfailed."""
 
     def __init__(
         self, subject: BaseSubject, known: KnownFailures | None, binds: bool, reproduce: Callable[[str, str], str]
@@ -191,13 +191,13 @@ class Verifier:
         self._hangs = 0
 
     def verify(self, case: Case, dtype: str) -> None:
-        """Ask the subject and raise the outcome, unless it has passed."""
+        """Run the case and raise the outcome of pytest, unless it has passed."""
         __tracebackhide__ = True
         from attention_ref.conformance import Report, UsageError
         from attention_ref.conformance.run import MOST_HANGS, run
 
         if self._hangs == MOST_HANGS:
-            pytest.skip("not asked, because it hung before")
+            pytest.skip("not run: earlier calls timed out")
         try:
             results = run(self._subject, [(case, dtype)])
         except UsageError as error:
@@ -212,7 +212,10 @@ def _settle(result: Result, report: Report) -> None:
     if result.verdict == "unsupported":
         pytest.skip(result.reason)
     if result.verdict == "passed" and result.known:
-        pytest.fail(f"{result.case.id} in {result.dtype} passes, but is known to fail: {result.known}", pytrace=False)
+        pytest.fail(
+            f"{result.case.id} in {result.dtype} passed, but is listed as a known failure: {result.known}",
+            pytrace=False,
+        )
     if result.verdict == "failed":
         if result.known:
             pytest.xfail(result.known)

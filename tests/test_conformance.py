@@ -120,7 +120,7 @@ WRONG = {
     "a list": (changed(lambda output: output.tolist()), "output is a list of 2, not an array of NumPy"),
     "nothing": (changed(lambda _: None), "output is None, not an array of NumPy"),
     "a pair": (changed(lambda output: (output, output)), "output is a tuple of 2, not an array of NumPy"),
-    "changes its input": (_changes_its_input, "it changes its argument key"),
+    "changes its input": (_changes_its_input, "it mutates its argument key"),
 }
 
 
@@ -273,7 +273,7 @@ def test_progress_is_told() -> None:
     [
         ({"op": "atention"}, "did you mean attention"),
         ({"profiles": ("cor",)}, "did you mean core"),
-        ({"dtypes": ("float23",)}, "there are: float64, float32, float16, bfloat16"),
+        ({"dtypes": ("float23",)}, "choose from: float64, float32, float16, bfloat16"),
         ({"cases": "attention/core/plane"}, "did you mean attention/core/plain"),
         ({"arrays": "cupy"}, "the kinds are numpy, torch, tensorflow, jax, keras"),
     ],

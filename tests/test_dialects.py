@@ -301,13 +301,15 @@ def test_what_a_dialect_says_of_a_clause_stands_beside_its_failure() -> None:
         mask_kind="added", hidden_score="lowest", empty_row="mean", notes={"attention.mask": "by numbers"}
     )
     report = str(check(adding, dialect=dialect, profiles=["mask"]))
-    assert "its dialect says: an empty row gives the mean of the values" in report
+    assert "noted in its dialect: an empty row gives the mean of the values" in report
     assert dialect.note("attention.mask") == "by numbers"
     assert dialect.note("attention.bias") == ""
 
 
 def test_a_name_that_the_function_lacks_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"the dialect says attn_maks, .* it has attn_mask, causal, key, query, value"):
+    with pytest.raises(
+        UsageError, match=r"the dialect names attn_maks, .* its arguments are attn_mask, causal, key, query, value"
+    ):
         adapted(renamed, Dialect(arguments={"mask": "attn_maks"}))
 
 
@@ -340,9 +342,9 @@ def test_named_dialects_can_be_read(name: str) -> None:
             '[notes]\n"attention.empty_row" = "0"',
             "there is no clause 'attention.empty_row'; did you mean attention.empty-row",
         ),
-        ('[[exclusions]]\nwhen = ["causal"]', "an exclusion has a list `when` and a `reason`"),
+        ('[[exclusions]]\nwhen = ["causal"]', "an exclusion must have a list `when` and a string `reason`"),
         ('[[exclusions]]\nwhen = ["caussal"]\nreason = ""', "there is no condition 'caussal'; did you mean causal"),
-        ("layout = ", "is not TOML"),
+        ("layout = ", "is not valid TOML"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(text: str, message: str, tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def test_missing_files_and_names_are_named(tmp_path: Path) -> None:
         check(attention, dialect=str(tmp_path / "nowhere.toml"))
     with pytest.raises(UsageError, match=r"there is no dialect 'torch.spda'; did you mean torch.sdpa"):
         check(attention, dialect="torch.spda")
-    with pytest.raises(UsageError, match="a dialect is one of attention; layer_norm has none"):
+    with pytest.raises(UsageError, match="dialects exist for attention only, not for layer_norm"):
         check(attention, op="layer_norm", dialect="torch.sdpa")
 
 

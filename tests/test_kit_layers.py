@@ -122,7 +122,7 @@ def test_a_backend_must_tell_every_intermediate(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(right.FeedForward, "__call__", quiet)
     subject = conformance.room(right, "numpy", "")
     report = conformance.check_subject(subject, cases="FeedForward/core/plain-relu", operations=["FeedForward"])
-    assert {result.reason for result in report.results} == {"its tap is not told of hidden"}
+    assert {result.reason for result in report.results} == {"it does not pass hidden to its tap"}
 
 
 def test_a_model_without_a_cache_is_unsupported_in_chunks() -> None:

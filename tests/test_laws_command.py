@@ -59,7 +59,7 @@ def test_a_counterexample_is_found_saved_and_replayed(folder: Path, capsys: pyte
     assert laws(line.removeprefix("reproduce: attention-ref laws ")) == DIFFERS
     capsys.readouterr()
     assert laws(f"ours:later_values_weigh_more --replay {path}") == DIFFERS
-    assert "what came: " in capsys.readouterr().out
+    assert "the subject returned: " in capsys.readouterr().out
     assert laws(f"ours:right --replay {path}") == CONFORMS
 
 

@@ -85,7 +85,7 @@ def test_the_right_attention_of_the_gallery_passes() -> None:
     outcomes = list(onnx_nodes.run(attention_only(RightAttention().attention)))
     assert Counter(outcome.verdict for outcome in outcomes) == {"passed": 81, "unsupported": 39}
     assert {outcome.reason for outcome in outcomes if outcome.verdict == "unsupported"} == {
-        "no tap is told of scores",
+        "the intermediate scores is not passed to a tap",
         "no operation rotate",
         "no operation rms_norm",
     }

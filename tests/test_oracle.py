@@ -186,7 +186,7 @@ def test_what_is_seen_must_be_finite(name: str) -> None:
 
 
 def test_memory_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attention_ref.oracle.call.TILE", 2**13)
+    monkeypatch.setattr("attention_ref.oracle.tiled_call.TILE", 2**13)
 
     def peak(length: int) -> int:
         arrays = [_rng(5).normal(size=(1, length, 8)) for _ in range(4)]

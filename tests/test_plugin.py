@@ -148,7 +148,7 @@ def test_known_failures_are_expected_to_fail(run: Any, pytester: pytest.Pytester
     result = run(*subject("mine:right", *known))
     result.assert_outcomes(passed=2, failed=4)
     assert (
-        "attention/core/single-query in float64 passes, but is known to fail: one is added, issue 7"
+        "attention/core/single-query in float64 passed, but is listed as a known failure: one is added, issue 7"
         in result.stdout.str()
     )
 
@@ -185,7 +185,7 @@ def test_a_test_function_may_be_chosen_for_by_options(run: Any, pytester: pytest
     [
         (subject("mine:rihgt"), "did you mean right"),
         (subject("mine:right", "--attention-ref-profile", "cor"), "did you mean core"),
-        (subject("mine:right", "--attention-ref-exec", "./program"), "give one of SUBJECT"),
+        (subject("mine:right", "--attention-ref-exec", "./program"), "give exactly one of SUBJECT"),
         (subject("mine:right", "--attention-ref-known-failures", "none.toml"), "none.toml cannot be read"),
         (("--attention-ref-exec", "./no-such-program", "--attention-ref-case", CASES), "no-such-program cannot be sta"),
     ],

@@ -74,7 +74,7 @@ def test_every_format_is_written_and_is_the_same_every_time(name: str) -> None:
     written = reports.write(report(), name)
     assert written == reports.write(Report.from_dict(json.loads(json.dumps(report().to_dict()))), name)
     assert "\x00" not in written or name in ("text", "markdown")
-    with pytest.raises(ValueError, match="there are text, json, junit, markdown, html"):
+    with pytest.raises(ValueError, match="choose from: text, json, junit, markdown, html"):
         reports.write(report(), f"{name}s")
 
 

@@ -130,7 +130,7 @@ def test_loading_vectors_needs_the_standard_library_alone() -> None:
 
 @pytest.mark.parametrize("name", [("attention", "nothing"), ("nothing", "core")])
 def test_unknown_vectors_are_named(name: tuple[str, str]) -> None:
-    with pytest.raises(KeyError, match="'nothing'; there are"):
+    with pytest.raises(KeyError, match="'nothing'; choose from"):
         vectors.load(*name)
 
 

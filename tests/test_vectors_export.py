@@ -179,7 +179,7 @@ def test_an_export_that_was_cut_short_is_written_again(folder: Path) -> None:
 def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  thesis.tex\n")
     (tmp_path / "thesis.tex").write_text("years")
-    with pytest.raises(ExportError, match="not empty and holds no earlier export"):
+    with pytest.raises(ExportError, match="not empty and is not an earlier export"):
         export(tmp_path)
     assert set(files(tmp_path)) == {"SHA256SUMS", "thesis.tex"}
 
@@ -187,7 +187,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_beside_an_earlier_export_is_left_alone(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine")
     before = files(folder)
-    with pytest.raises(ExportError, match=r"more than an earlier export: notes\.txt"):
+    with pytest.raises(ExportError, match=r"files besides an earlier export: notes\.txt"):
         export(folder)
     assert files(folder) == before
 
@@ -212,7 +212,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     [
         (["atention"], None, "no operation 'atention'"),
         (None, ["cores"], "no profile 'cores'"),
-        (["linear"], ["gqa"], "none of"),
+        (["linear"], ["gqa"], "no selected operation"),
     ],
 )
 def test_unknown_parts_are_named(operations: list[str] | None, profiles: list[str] | None, message: str) -> None:
@@ -302,18 +302,18 @@ CHANGES = {
         CORE,
         r"agrees with the manifest.* in attention/core/plain .corrected by erratum 2026.11-1.$",
     ),
-    "longer": (append, "changed", CORE, "cut short or goes on"),
-    "missing": (remove, "missing", CORE, "listed and not there"),
-    "missing-and-unlisted": (then_list(remove), "missing", CORE, "neither there nor listed"),
+    "longer": (append, "changed", CORE, "its length differs"),
+    "missing": (remove, "missing", CORE, "listed but missing"),
+    "missing-and-unlisted": (then_list(remove), "missing", CORE, "neither present nor listed"),
     "extra": (add, "extra", "vectors/more.json", "not listed"),
-    "extra-and-listed": (then_list(add), "differs", "vectors/more.json", "no such file"),
+    "extra-and-listed": (then_list(add), "differs", "vectors/more.json", "listed, but not part of the package"),
     "link": (link, "changed", CORE, "digest"),
     "digest-edited": (edit_digest, "manifest", CORE, "lists another digest"),
-    "line-removed": (unlist, "manifest", CORE, "does not list it"),
-    "lines-moved": (reverse, "manifest", MANIFEST, "not as they were written"),
+    "line-removed": (unlist, "manifest", CORE, "but not listed in the manifest"),
+    "lines-moved": (reverse, "manifest", MANIFEST, "its lines were changed"),
     "line-broken": (break_line, "manifest", MANIFEST, "line 9 is not a digest and a path"),
-    "spec": (version("spec", "2025.01"), "version", INDEX, "spec 2025.01, where this package has 2026.11"),
-    "format": (version("format", 0), "version", INDEX, "format 0, where this package has 1"),
+    "spec": (version("spec", "2025.01"), "version", INDEX, "spec 2025.01 differs from 2026.11"),
+    "format": (version("format", 0), "version", INDEX, "format 0 differs from 1"),
     "title": (version("title", "mine"), "differs", INDEX, "not with the package"),
 }
 
@@ -351,7 +351,7 @@ def test_a_pipe_is_found_without_waiting_for_its_writer(path: str, folder: Path)
     (folder / path).unlink(missing_ok=True)
     os.mkfifo(folder / path)
     assert path in {problem.path for problem in verification.verify(folder).problems}
-    with pytest.raises(ExportError, match=f"holds what is no file of an export, such as a link: {path}"):
+    with pytest.raises(ExportError, match=f"contains something other than files of an export, such as a link: {path}"):
         export(folder)
 
 
@@ -366,7 +366,7 @@ def test_what_a_link_points_to_is_never_written(path: str, folder: Path, tmp_pat
     (folder / path).rename(outside)
     before = outside.read_bytes() if outside.is_file() else files(outside)
     (folder / path).symlink_to(outside)
-    with pytest.raises(ExportError, match=f"{folder} holds .*: {path}"):
+    with pytest.raises(ExportError, match=f"{folder} contains .*: {path}"):
         export(folder)
     assert (outside.read_bytes() if outside.is_file() else files(outside)) == before
 
@@ -444,11 +444,11 @@ def test_the_command_writes_and_verifies(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("as written: 1 file of vectors with ")
     (tmp_path / "out" / "README.md").unlink()
     assert cli.main(["vectors", "verify", target]) == 1
-    assert capsys.readouterr().out == "missing  README.md: it is listed and not there\nnot as written\n"
+    assert capsys.readouterr().out == "missing  README.md: listed but missing\nnot as written\n"
     assert cli.main(["vectors", "verify", target, "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["verified"] is False
-    assert data["problems"] == [{"kind": "missing", "path": "README.md", "text": "it is listed and not there"}]
+    assert data["problems"] == [{"kind": "missing", "path": "README.md", "text": "listed but missing"}]
 
 
 @pytest.mark.parametrize("arguments", [["verify", "nowhere"], ["export", "x", "--operation", "atention"]])

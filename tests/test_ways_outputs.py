@@ -171,14 +171,14 @@ def test_intermediates_are_compared_where_they_are_there(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "holds no results"),
-        (["notes.txt"], "holds no results"),
+        ([], "contains no results"),
+        (["notes.txt"], "contains no results"),
         (
             ["attention/core/plane.float64.npz"],
             "plane.float64.npz is unexpected: .* did you mean",
         ),
         (["attention/core/plain.npz"], r"plain.npz is unexpected"),
-        (["attention/core/plain.float32.npz", "attention/core/plain.float32.json"], "are results of one case"),
+        (["attention/core/plain.float32.npz", "attention/core/plain.float32.json"], "are results of the same case"),
         (["a.json", "b.json"], "it is one of 2 such files"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`attention-ref ask`: what an attention computes, question by question."""
+"""`attention-ref ask`: which conventions an attention follows, question by question."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from attention_ref.commands.named_subjects import chosen, in_process_choice, tak
 
 def add(commands: Any) -> None:
     """Add the command to those of `attention-ref`."""
-    parser = command(commands, "ask", run, "ask an attention what it computes: empty rows, masks, offsets, dtypes")
+    parser = command(
+        commands, "ask", run, "determine the conventions of an attention: empty rows, masks, offsets, dtypes"
+    )
     takes_subject(parser)
     takes_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show every question beside its answer."""
+    """Print every question with its answer."""
     from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 

@@ -1,4 +1,4 @@
-"""Checks in processes of their own, a few at a time: one that crashes or hangs takes nothing else with it."""
+"""Run checks in child processes, a few at a time, so that a crash or a hang does not affect the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _USAGE = 2
 
 @dataclass(frozen=True)
 class Ending:
-    """How a check ended: its report as data and its answers, or what went wrong and the last lines that it wrote."""
+    """The end of a check: its report as data and its answers, or the cause of failure and the last lines of stderr."""
 
     report: Mapping[str, Any] | None
     trouble: str = ""
@@ -37,16 +37,16 @@ def check_all(
     asks: bool,
     jobs: int,
     time_limit: float,
-    tell: Callable[[int, Ending, float], None],
+    report: Callable[[int, Ending, float], None],
 ) -> list[Ending]:
-    """Run `attention-ref check` several times.
+    """Run `attention-ref check` once for each entry of `checks`.
 
     Arguments:
-        checks: for each its arguments and what is to be added to the environment.
-        asks: whether they ask what is computed, too.
-        jobs: how many run at once.
-        time_limit: after so many seconds one is stopped.
-        tell: called with the index, the ending and the seconds of each that has ended.
+        checks: the command-line arguments and the additional environment variables of each.
+        asks: whether to run the questions of `attention-ref ask` too.
+        jobs: the number of processes at a time.
+        time_limit: the seconds after which a check is stopped.
+        report: called with the index, the ending and the duration in seconds when a check ends.
     """
     waiting = list(enumerate(checks))
     endings: dict[int, Ending] = {}
@@ -60,7 +60,7 @@ def check_all(
                 for index, child in list(running.items()):
                     if (ending := child.ending(time_limit)) is not None:
                         endings[index] = ending
-                        tell(index, ending, child.seconds)
+                        report(index, ending, child.seconds)
                         running.pop(index).stop()
                 time.sleep(_PAUSE)
         finally:
@@ -70,7 +70,7 @@ def check_all(
 
 
 class _Child:
-    """A process that checks; the end of what it prints is kept, and nothing makes it wait."""
+    """A child process that checks. A thread reads its stderr, so that it never blocks, and stores the last lines."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path, asks: bool) -> None:
         from attention_ref.conformance.subjects.last_lines import LastLines
@@ -93,11 +93,11 @@ class _Child:
 
     @property
     def seconds(self) -> float:
-        """How long it has run."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def ending(self, time_limit: float) -> Ending | None:
-        """Give how it ended; None while it runs. One that has run for too long is stopped."""
+        """Return its ending, or None while it runs within the time limit."""
         code = self._process.poll()
         if code is None and self.seconds < time_limit:
             return None
@@ -108,14 +108,14 @@ class _Child:
             return Ending(None, trouble, self._last_lines())
 
     def _answered(self) -> Iterator[tuple[str, str]]:
-        """Give the answers; it may have ended while it wrote one."""
+        """Return the complete answers; the process may have ended in the middle of a line."""
         with contextlib.suppress(OSError, ValueError):
             for line in self._answers.read_text(encoding="utf-8").splitlines():
                 question, answer = json.loads(line)
                 yield question, answer
 
     def stop(self) -> None:
-        """Kill it, where it still runs, with all that it has started."""
+        """Kill the process, if it still runs, and its children."""
         if self._process.returncode is None and sys.platform == "win32":
             self._process.kill()
         elif self._process.returncode is None:

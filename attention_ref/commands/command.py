@@ -1,4 +1,4 @@
-"""What the commands share: their name, exit codes, parsers, and a way to write files."""
+"""What all commands share: program name, exit codes, parsers, output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attention_ref.backends import DTYPES
 
 PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""The exit codes: the subject conforms, and for every other command: done; it does not; the command makes no sense."""
+"""The exit codes: success, and in `check` a subject that conforms; a subject that does not; a usage error."""
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -27,12 +27,12 @@ def command(commands: Any, name: str, run: Run | None, text: str) -> argparse.Ar
 
 
 def takes_json(parser: argparse.ArgumentParser) -> None:
-    """Let a command write JSON."""
+    """Add the option `--json`."""
     parser.add_argument("--json", action="store_true", help="write JSON")
 
 
 def dtypes(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Give the dtypes that `--dtype` names, `all` among them; float64 and float32 when none."""
+    """Return the dtypes given by `--dtype`, with `all` expanded; by default float64 and float32."""
     from attention_ref.spec.dtypes import COMPUTED
 
     named = given or COMPUTED
@@ -40,7 +40,7 @@ def dtypes(given: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print at once, to stdout by default, and no more once the reader, such as `head`, has seen enough."""
+    """Print and flush, to stdout by default; stop silently when the reader, such as `head`, has closed the pipe."""
     file = file or sys.stdout
     try:
         print(_printable(text, file), file=file, flush=True)
@@ -68,6 +68,6 @@ def save(path: str, text: str) -> None:
 
 
 def _printable(text: str, file: TextIO) -> str:
-    """Escape what the encoding of a file lacks, lone surrogates in the words of a subject among it."""
+    """Escape characters that the encoding of a file lacks, such as lone surrogates in the message of a subject."""
     encoding = file.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

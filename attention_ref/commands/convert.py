@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--to", metavar="FAMILY", required=True, help="the model_type to write, or attention_ref for our own format"
     )
-    parser.add_argument("--dtype", metavar="DTYPE", help="of the tensors; as they are stored by default")
+    parser.add_argument("--dtype", metavar="DTYPE", help="dtype of the written tensors; default: as stored")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def progress() -> Any:
-    """What counts the tensors on a terminal; nothing where no terminal reads it."""
+    """Return a progress counter of tensors, or None if stderr is not a terminal."""
     from attention_ref.commands.terminal import counter
 
     count = counter(str)
@@ -56,13 +56,13 @@ def _loaded(source: Path, dtype: str | None) -> Any:
     from attention_ref.conformance import UsageError
 
     if not source.is_file():
-        raise UsageError(f"{source} is no folder and no file")
+        raise UsageError(f"{source} does not exist")
     config, params = weights.load(source)
     return config, {name: array if dtype is None else array.astype(dtype) for name, array in params.items()}
 
 
 def _tokens(source: Path) -> dict[str, Any]:
-    """The keys that say what tokens mean, which no configuration of ours has."""
+    """Return the keys on special tokens, which our configurations do not have."""
     if not source.is_dir():
         return {}
     keys = json.loads((source / "config.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`attention-ref diagnose`: what a wrong attention computes instead."""
+"""`attention-ref diagnose`: name the mistakes that reproduce the numbers of a wrong attention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the diagnosis; return 0 where there is nothing to find."""
+    """Print the diagnosis; return 0 if every case is right."""
     from attention_ref.conformance.diagnosis import diagnose_subject
 
     found = diagnose_subject(chosen(in_process_choice(options)))

@@ -1,4 +1,4 @@
-"""`attention-ref doctor`: what is installed here and what can run, found without importing any of it."""
+"""`attention-ref doctor`: show installed versions and which backends can run, without importing them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show what is installed and what can run."""
+    """Print the installed versions and which backends can run."""
     found = examine()
     show(json.dumps(found, indent=1) if options.json else describe(found))
     return CONFORMS
 
 
 def examine() -> dict[str, Any]:
-    """Give what the command `doctor` shows, as data."""
+    """Return the data that the command prints."""
     from attention_ref.spec import VERSION
 
     return {
@@ -61,7 +61,7 @@ def examine() -> dict[str, Any]:
 
 
 def describe(found: dict[str, Any]) -> str:
-    """Write it as text."""
+    """Format the data of `examine` as text."""
     lines = [
         f"attention_ref  {found['attention_ref']}, specification {found['spec']}",
         f"Python         {found['python']}",

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Explain a clause or a case."""
+    """Print an explanation of a clause or a case."""
     from attention_ref.conformance import listings
 
     show(json.dumps(listings.data(options.id), indent=1) if options.json else listings.explain(options.id))

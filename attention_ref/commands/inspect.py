@@ -1,4 +1,4 @@
-"""`attention-ref inspect`: what a checkpoint is, and what of it is not understood, without reading its tensors."""
+"""`attention-ref inspect`: the architecture of a checkpoint and its unsupported keys, without reading the tensors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, tak
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "inspect", run, "show what a checkpoint is and what of it is not understood")
+    parser = command(
+        commands, "inspect", run, "show the architecture of a checkpoint and the keys that are not supported"
+    )
     parser.add_argument("path", metavar="PATH", help="a folder with config.json and safetensors files")
     takes_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show what a checkpoint is; the exit code is 1 where it cannot be read."""
+    """Print a description of a checkpoint; return 1 if `weights.load` would reject it."""
     from attention_ref.conformance import UsageError
     from attention_ref.spec.errors import SpecificationError
     from attention_ref.weights.examination import examine
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def data_of(checkpoint: Any) -> dict[str, Any]:
-    """What the command shows, as data."""
+    """Return the data that the command prints."""
     from attention_ref.spec.parameters import parameters
     from attention_ref.spec.records import to_json
 
@@ -55,7 +57,7 @@ def data_of(checkpoint: Any) -> dict[str, Any]:
 
 
 def describe(found: dict[str, Any]) -> str:
-    """Write it as text; what is wrong comes first."""
+    """Format the data as text, problems first."""
     problems = found["problems"]
     verdict = f"{len(problems)} PROBLEMS: it is not read" if problems else "everything is understood"
     dtypes = ", ".join(f"{count} {name}" for name, count in found["dtypes"].items())

@@ -1,4 +1,4 @@
-"""`attention-ref laws`: try laws on a subject, or a counterexample again."""
+"""`attention-ref laws`: test laws on a subject, or replay a counterexample."""
 
 from __future__ import annotations
 
@@ -28,28 +28,36 @@ examples:
 
 def add(commands: Any) -> None:
     """Add the command to those of `attention-ref`."""
-    text = "try laws on random calls: statements that need no expected values"
+    text = "test laws on random calls: properties that need no expected values"
     parser = command(commands, "laws", run, text)
     parser.description = f"{parser.description} Needs hypothesis: pip install 'attention-ref[laws]'."
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     takes_json(parser)
     option = parser.add_argument
     option("subject", metavar="SUBJECT", nargs="?", help="numpy, torch, keras, a peer, or module:callable")
-    option("--list", action="store_true", help="list the laws and what they say")
-    option("--operation", metavar="OP", help="such as attention or Transformer; default: all that have laws")
-    option("--law", metavar="ID", action="append", help="one law; may be given again")
+    option("--list", action="store_true", help="list the laws with their statements")
+    option(
+        "--operation",
+        metavar="OP",
+        help="such as attention or Transformer; default: every operation of SUBJECT that has laws",
+    )
+    option("--law", metavar="ID", action="append", help="the id of a law; repeatable")
     option("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float64 and float32")
-    option("--examples", metavar="N", type=_count, help="how many calls each law is tried on; default: 50")
-    option("--seed", metavar="S", type=int, default=0, help="draws other calls; default: 0")
-    option("--save", metavar="DIR", help="write the counterexamples to a folder")
-    option("--replay", metavar="FILE", help="try the counterexample in a file again")
-    option("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    option("--arrays", metavar="KIND", help="what module:callable takes and returns; default: numpy")
-    option("--dialect", metavar="D", help="that module:callable speaks: such as torch.sdpa, or a TOML file")
+    option("--examples", metavar="N", type=_count, help="number of random calls per law; default: 50")
+    option("--seed", metavar="S", type=int, default=0, help="seed of the random calls; default: 0")
+    option("--save", metavar="DIR", help="write every counterexample to a file in DIR")
+    option("--replay", metavar="FILE", help="run the calls of a saved counterexample")
+    option(
+        "--engine",
+        choices=backends.ENGINES,
+        help="backend of Keras; default: KERAS_BACKEND or the configuration of Keras",
+    )
+    option("--arrays", metavar="KIND", help="array type of module:callable; default: numpy")
+    option("--dialect", metavar="D", help="calling convention of module:callable, such as torch.sdpa, or a TOML file")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Try the laws and write the report; give 0 where they hold and 1 where one is broken."""
+    """Test the laws and print the report; return 0 if all hold and 1 if one is broken."""
     if options.list:
         return _list(options.json)
     with stdout_for_reports() as write:
@@ -99,12 +107,12 @@ def _save(report: LawReport, folder: str) -> None:
 
 
 def _subject(options: argparse.Namespace) -> tuple[Subject, str]:
-    """Make the subject, and return how the command line names it."""
+    """Return the subject and the command-line arguments that name it."""
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.laws.counterexample import read
 
     if options.subject is None:
-        raise UsageError("laws of what? give a SUBJECT, or --list")
+        raise UsageError("no SUBJECT given; name one, or list the laws with --list")
     operation = read(options.replay)["operation"] if options.replay else options.operation
     choice = Choice(
         options.subject,

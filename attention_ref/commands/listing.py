@@ -1,4 +1,4 @@
-"""`attention-ref list`: what can be checked, and the profiles, clauses and cases."""
+"""`attention-ref list`: list subjects, dialects, profiles, clauses and cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """List subjects, profiles, clauses or cases."""
+    """Print the requested lists."""
     from attention_ref.conformance import dialects, listings
 
     tables = {

@@ -1,4 +1,4 @@
-"""Subjects by name, as the command takes them: a backend, a named peer, or `module:callable`."""
+"""Make the subject that a command line names: a backend, a peer, or `module:callable`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from attention_ref.conformance.subjects.base_subject import BaseSubject
 
 _LONGEST = 1e9
-"""How many seconds a call may take at most where there is a limit; what waits for it takes no more than 9e9."""
+"""The largest timeout in seconds; `threading` accepts at most about 9e9."""
 
 
 def names() -> Mapping[str, str]:
-    """Give every named subject and what it is."""
+    """Return every named subject with a description."""
     rooms = {name: f"this library's implementation on {name}" for name in backends.ROOMS}
     return {**rooms, **{name: peer.description for name, peer in _peers().items()}}
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """Give the packages that a named subject needs and that are not installed."""
+    """Return the packages that a named subject needs but that are not installed."""
     if name in backends.ROOMS:
         return backends.missing(name)
     return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
 def operations(name: str) -> tuple[str, ...] | None:
-    """Give the operations that a named peer has; None for what has to be looked at."""
+    """Return the operations of a named peer; None for anything else, which must be imported to find out."""
     if name not in _peers():
         return None
     peer = _peers()[name]
@@ -46,9 +46,9 @@ def operations(name: str) -> tuple[str, ...] | None:
 
 
 def choose_engine(name: str, arrays: str, engine: str | None) -> None:
-    """Prepare this process for a subject: the engine that Keras runs on, and JAX's 64-bit mode where JAX is checked.
+    """Set the backend of Keras, and JAX's 64-bit mode where JAX is checked, for this process.
 
-    Both are read when Keras and JAX are first imported, so this comes before the subject is made.
+    Both are read when Keras and JAX are first imported, so call this before making the subject.
     """
     from attention_ref.conformance import UsageError
 
@@ -57,7 +57,9 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
         if runs_on != "keras":
             based = ["keras", *(peer for peer in _peers() if kind(peer) == "keras")]
             kinds = f"{', '.join(based)}, and module:callable with --arrays keras"
-            raise UsageError(f"--engine says what Keras runs on, and {name} does not run on Keras; it is for {kinds}")
+            raise UsageError(
+                f"--engine chooses the backend of Keras, and {name} does not use Keras; it applies to {kinds}"
+            )
         if find_spec(engine) is None:
             raise UsageError(f"--engine {engine}: {engine} is not installed")
         os.environ["KERAS_BACKEND"] = engine
@@ -66,7 +68,7 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
 
 
 def kind(name: str) -> str:
-    """Give the kind of arrays of a named subject: what matters is whether it runs on Keras or JAX."""
+    """Return the array type of a named subject, which tells whether it runs on Keras or JAX."""
     peers = _peers()
     return peers[name].runs_on if name in peers else name
 
@@ -77,13 +79,13 @@ def subject(
     """Make a subject.
 
     Arguments:
-        name: a key of `names()`, or `module:callable`, the module importable from the working directory too.
-        arrays: what a callable of the user's takes and returns.
-        operation: what it is to be.
-        dialect: that the callable speaks.
+        name: a key of `names()`, or `module:callable`; modules in the working directory are found too.
+        arrays: the array type of `module:callable`.
+        operation: the operation that `module:callable` implements.
+        dialect: the calling convention of `module:callable`.
 
     Raises:
-        UsageError: when there is no such subject, or it cannot be imported.
+        UsageError: if the subject does not exist or cannot be imported.
     """
     from attention_ref.conformance import UsageError, room
     from attention_ref.conformance.errors import reject
@@ -109,13 +111,13 @@ class Choice:
 
     Arguments:
         subject: the name of one in this process, see `subject`.
-        exec: a program and its arguments.
+        exec: a command that answers requests.
         outputs: a folder of results.
-        operation: the operation that it is to be; when None, all that it has, and attention for a function.
+        operation: the operation to check; if None, every operation of the subject, and attention for a function.
         arrays, dialect: of `module:callable`.
-        engine: what Keras runs on.
-        claims: profiles that it is said to support.
-        timeout: how many seconds a call may take; 0: as long as it takes.
+        engine: the backend of Keras.
+        claims: profiles in which an unsupported case is a failure.
+        timeout: seconds per call; 0: no limit.
     """
 
     subject: str | None = None
@@ -130,37 +132,43 @@ class Choice:
 
     @property
     def options(self) -> list[str]:
-        """The options that say what it is called with."""
+        """The command-line options that give the array type and the calling convention."""
         words = [f"--arrays {self.arrays}"] if self.arrays else []
         return words + ([f"--dialect {shlex.quote(self.dialect)}"] if self.dialect else [])
 
 
 def takes_subject(parser: argparse.ArgumentParser) -> None:
-    """Let a command take a subject that is called in this process, and how it is called."""
+    """Add the arguments of a command that calls a subject in this process."""
     option = parser.add_argument
     option("subject", metavar="SUBJECT", help="numpy, torch, keras, a peer, or module:callable")
-    option("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    option("--arrays", metavar="KIND", help="what module:callable takes and returns; default: numpy")
-    option("--dialect", metavar="D", help="its calling convention: such as torch.sdpa, or a TOML file")
+    option(
+        "--engine",
+        choices=backends.ENGINES,
+        help="backend of Keras; default: KERAS_BACKEND or the configuration of Keras",
+    )
+    option("--arrays", metavar="KIND", help="array type of module:callable; default: numpy")
+    option("--dialect", metavar="D", help="calling convention of module:callable, such as torch.sdpa, or a TOML file")
 
 
 def in_process_choice(options: argparse.Namespace) -> Choice:
-    """Return what the options of `takes_subject` choose."""
+    """Return the subject that the options of `takes_subject` name."""
     return Choice(options.subject, arrays=options.arrays, dialect=options.dialect, engine=options.engine)
 
 
 def chosen(choice: Choice) -> BaseSubject:
-    """Make the subject that is chosen: by name, as a program, or as a folder of results.
+    """Make the chosen subject: by name, a program, or a folder of results.
 
     Raises:
-        UsageError: when none is chosen, or more than one, or with an option that is for others.
+        UsageError: if not exactly one is chosen, or an option does not apply to it.
     """
     from attention_ref.conformance import UsageError
 
     given = {"--exec": choice.exec, "--outputs": choice.outputs, "SUBJECT": choice.subject}
     ways = [name for name, value in given.items() if value]
     if len(ways) != 1:
-        raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
+        raise UsageError(
+            f"give exactly one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}"
+        )
     if not 0 <= choice.timeout <= _LONGEST:
         raise UsageError(f"--timeout must be a number of seconds, or 0, not {choice.timeout:g}")
     if not choice.subject:
@@ -169,10 +177,10 @@ def chosen(choice: Choice) -> BaseSubject:
 
 
 def in_process(choice: Choice) -> Subject:
-    """Make the subject that is chosen by name.
+    """Make a subject that is called in this process.
 
     Raises:
-        UsageError: when there is no such subject, or for an option that is for others.
+        UsageError: if it does not exist, or an option does not apply to it.
     """
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.dialects import resolve
@@ -180,7 +188,7 @@ def in_process(choice: Choice) -> Subject:
     name = choice.subject or ""
     for option in ("arrays", "dialect"):
         if getattr(choice, option) and ":" not in name:
-            raise UsageError(f"--{option} is for module:callable; {name} has its own")
+            raise UsageError(f"--{option} applies to module:callable only; {name} defines its own")
     dialect = resolve(choice.dialect) if choice.dialect else None
     choose_engine(name, choice.arrays or (dialect.arrays if dialect else "numpy"), choice.engine)
     return subject(name, choice.arrays, choice.operation or "attention", dialect)
@@ -208,7 +216,7 @@ def _elsewhere(choice: Choice) -> BaseSubject:
 
     for name in ("arrays", "dialect", "engine"):
         if getattr(choice, name):
-            raise UsageError(f"--{name} is for what runs in this process, not for --exec and --outputs")
+            raise UsageError(f"--{name} applies to a SUBJECT only, not to --exec and --outputs")
     if choice.operation and choice.operation not in OPERATIONS:
         reject("operation", choice.operation, OPERATIONS)
     operations = [choice.operation] if choice.operation else None

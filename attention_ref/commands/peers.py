@@ -1,4 +1,4 @@
-"""`attention-ref peers`: which released library conforms to which clause, found by running them."""
+"""`attention-ref peers`: run every installed library and tabulate which clauses it conforms to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CACHE_EVERYTHING = ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTE
 
 
 class Run(NamedTuple):
-    """A subject that is to be checked, the engine that Keras runs on for it, and what it lacks."""
+    """A subject to check, the backend of Keras for it, and the reason why it cannot run, if any."""
 
     subject: str
     engine: str | None = None
@@ -33,17 +33,17 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the matrix calls it."""
+        """The name in the matrix."""
         return f"{self.subject} on {self.engine}" if self.engine else self.subject
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments of `attention-ref check` that choose it."""
+        """The arguments of `attention-ref check` that select it."""
         return [self.subject, *(["--engine", self.engine] if self.engine else [])]
 
 
 class Scope(NamedTuple):
-    """What is checked of every subject."""
+    """The operation, profiles and dtypes that are checked of every subject."""
 
     operation: str
     profiles: tuple[str, ...]
@@ -52,7 +52,7 @@ class Scope(NamedTuple):
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments of `attention-ref check` that say it."""
+        """The corresponding arguments of `attention-ref check`."""
         words = ["--operation", self.operation]
         words += [word for profile in self.profiles for word in ("--profile", profile)]
         words += [] if self.profiles or self.gradients else ["--no-gradients"]
@@ -60,29 +60,29 @@ class Scope(NamedTuple):
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the matrix says of it."""
+        """The corresponding facts in the header of the matrix."""
         every = "all" if self.gradients else "all but grad"
         return {"operation": self.operation, "profiles": ", ".join(self.profiles or [every])}
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    text = "check every installed peer, each in a process of its own, and write the matrix of peers and clauses"
+    text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
     put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
-    put("--html", metavar="FILE", help="write the matrix with all that is behind it as one HTML file")
-    put("--markdown", metavar="FILE", help="write it as Markdown")
+    put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
+    put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
-    put("--no-questions", action="store_true", help="do not ask each what it computes, which is a second table")
-    put("--operation", metavar="OP", default="attention", help="what is checked; default: attention")
-    text = "a group of cases, such as core or grad; may be given again; default: all but grad"
+    put("--no-questions", action="store_true", help="leave out the questions of the command ask (the second table)")
+    put("--operation", metavar="OP", default="attention", help="the operation to check; default: attention")
+    text = "a group of cases, such as core or grad; repeatable; default: all but grad"
     put("--profile", metavar="P", action="append", help=text)
-    put("--gradients", action="store_true", help="check gradients too, which takes several times as long")
+    put("--gradients", action="store_true", help="check gradients too (several times slower)")
     put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
-    put("--jobs", metavar="N", type=_positive(int), default=2, help="how many run at once; default: 2")
-    put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds for each; default: 600")
-    put("--date", metavar="TEXT", help="written into the files, which are the same every time without it")
+    put("--jobs", metavar="N", type=_positive(int), default=2, help="number of processes at a time; default: 2")
+    put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds per peer; default: 600")
+    put("--date", metavar="TEXT", help="a date to write into the files; without it the files are reproducible")
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -96,11 +96,13 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check the peers and write what was asked for."""
+    """Check the peers and write the requested files."""
     from attention_ref.conformance.reports import text
     from attention_ref.conformance.run import select
 
-    select([options.operation], options.profile, dtypes(options.dtype))  # which rejects a name that does not exist
+    select(
+        [options.operation], options.profile, dtypes(options.dtype)
+    )  # rejects unknown names before any process starts
     files = [path for path in (options.html, options.markdown, options.json) if path]
     for path in files:
         save(path, "")
@@ -116,20 +118,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
-    """Give what is to run: those that run on Keras once on each installed engine."""
+    """Return the runs; a subject on Keras runs once on each installed backend of Keras."""
     from attention_ref.conformance.errors import reject
 
-    known = named_subjects.names()
+    available = named_subjects.names()
     for name in names:
-        if ":" not in name and name not in known:
-            reject("peer", name, [*known, "module:callable"])
-    return [run for name in dict.fromkeys(names or known) for run in _runs(name, operation)]
+        if ":" not in name and name not in available:
+            reject("peer", name, [*available, "module:callable"])
+    return [run for name in dict.fromkeys(names or available) for run in _runs(name, operation)]
 
 
 def _runs(name: str, operation: str) -> list[Run]:
     offered = named_subjects.operations(name)
     if offered is not None and operation not in offered:
-        return [Run(name, lacks=f"has no {operation}; see --operation {' or '.join(offered)}")]
+        return [Run(name, lacks=f"does not have {operation}; see --operation {' or '.join(offered)}")]
     is_on_keras = named_subjects.kind(name) == "keras"
     lacks = () if ":" in name else named_subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
@@ -147,7 +149,7 @@ def _columns(plan: Sequence[Run], scope: Scope, *, asks: bool, jobs: int, time_l
     ready = sorted((run for run in plan if not run.lacks), key=_starts_late)
     done: list[int] = []
 
-    def tell(index: int, ending: Ending, seconds: float) -> None:
+    def report(index: int, ending: Ending, seconds: float) -> None:
         done.append(index)
         end = ending.trouble or ("conforms" if ending.report and ending.report["passed"] else "does not conform")
         text = f"{len(done):{len(str(len(ready)))}}/{len(ready)}  {ready[index].name}: {end} ({seconds:.0f} s)"
@@ -155,21 +157,18 @@ def _columns(plan: Sequence[Run], scope: Scope, *, asks: bool, jobs: int, time_l
 
     with tempfile.TemporaryDirectory() as cache:
         checks = [([*run.arguments, *scope.arguments], _environment(run, jobs, cache)) for run in ready]
-        endings = check_all(checks, asks=asks, jobs=jobs, time_limit=time_limit, tell=tell)
+        endings = check_all(checks, asks=asks, jobs=jobs, time_limit=time_limit, report=report)
     by_run = dict(zip(ready, endings, strict=True))
     return [_column(run, by_run.get(run)) for run in plan]
 
 
 def _starts_late(run: Run) -> bool:
-    """JAX and flex_attention, which compile or trace every shape anew, take longest and start first."""
+    """Return False for JAX and flex_attention, which start first: they retrace every shape and take longest."""
     return "jax" not in (run.engine, named_subjects.kind(run.subject)) and run.subject != "torch.flex"
 
 
 def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
-    """Give every process its share of the processors, JAX float64, and what other processes had JAX compile.
-
-    What is set already stays.
-    """
+    """Return the variables to add: threads, float64 for JAX and its shared compilation cache, unless already set."""
     wanted = dict.fromkeys(_THREADS, str(max(1, (os.cpu_count() or 1) // jobs)))
     wanted |= {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     wanted |= {"JAX_COMPILATION_CACHE_DIR": cache, **dict.fromkeys(_CACHE_EVERYTHING, "-1")}

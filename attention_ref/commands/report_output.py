@@ -1,4 +1,4 @@
-"""The report of a check in the format and at the place that a command line asks for."""
+"""Format the report of a check, and write it to the file that the command line names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def written(report: Report, format: str, output: str | None, *, colour: bool) -> str:
-    """Return the report in a format; with `output` write it to that file, and return it as text."""
+    """Return the formatted report. With `output`, write it to that file and return a text report instead."""
     from attention_ref.conformance import reports
     from attention_ref.conformance.reports import text
 

@@ -1,4 +1,4 @@
-"""What a command shows while it works, and how its report alone comes to stdout."""
+"""Terminal output: colours, a progress counter, and stdout reserved for the report."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WIDTH = 79
 
 
 def colours() -> bool:
-    """Say whether a terminal that shows colours reads stdout."""
+    """Return whether stdout is a terminal with colours."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def counter(name: Callable[[Any], str]) -> Callable[[int, int, Any], None] | None:
-    """Show a counter on stderr that is wiped at the end; nothing where no terminal reads it.
+    """Return a function that shows progress on stderr and erases it at the end; None if stderr is not a terminal.
 
     Arguments:
-        name: what to call a result.
+        name: returns the name of a result.
     """
     if not sys.stderr.isatty():
         return None
@@ -37,7 +37,7 @@ def counter(name: Callable[[Any], str]) -> Callable[[int, int, Any], None] | Non
 
 @contextlib.contextmanager
 def stdout_for_reports() -> Iterator[Callable[[str], object]]:
-    """Send everything that is printed to stderr, by other languages too, and give a way to write to stdout."""
+    """Redirect the file descriptor of stdout, also for native code, to stderr; yield a writer to stdout."""
     sys.stdout.flush()
     stdout, kept = sys.stdout, os.dup(1)
     texts: list[str] = []

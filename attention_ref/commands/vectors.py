@@ -1,4 +1,4 @@
-"""`attention-ref vectors`: write the vectors to a folder, and verify such a folder."""
+"""`attention-ref vectors`: export the vectors to a folder, and verify an export."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command to a parser's commands."""
-    text = "write the vectors to a folder for other languages, or verify such a folder"
+    text = "export the vectors for other languages, or verify an export"
     actions = command(commands, "vectors", run, text).add_subparsers(metavar="ACTION", required=True)
 
     writing = _action(actions, "export", "write JSON, its schema, the clauses, a README and a manifest to a folder")
-    writing.add_argument("--operation", metavar="OP", action="append", help="such as attention; may be given again")
-    writing.add_argument("--profile", metavar="P", action="append", help="a group of cases, such as core; likewise")
+    writing.add_argument("--operation", metavar="OP", action="append", help="such as attention; repeatable")
+    writing.add_argument("--profile", metavar="P", action="append", help="a group of cases, such as core; repeatable")
     writing.set_defaults(action=_export)
-    _action(actions, "verify", "say whether a folder holds what was written").set_defaults(action=_verify)
+    _action(actions, "verify", "verify that the files of an export are unchanged").set_defaults(action=_verify)
 
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export or verify; give the exit code."""
+    """Export or verify; return the exit code."""
     from attention_ref.vectors.release.export_files import ExportError
 
     try:

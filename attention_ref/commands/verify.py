@@ -1,4 +1,4 @@
-"""`attention-ref verify`: run a checkpoint in every backend that is installed, and in `transformers`, and compare."""
+"""`attention-ref verify`: run a checkpoint in every installed backend and in `transformers`, and compare."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from attention_ref.commands.command import CONFORMS, DIFFERS, command, show
 from attention_ref.commands.convert import progress
 
 BUDGET = 1e-10
-"""The largest difference of two backends in float64, relative to the largest number of the tap."""
+"""The largest allowed difference of two backends in float64, relative to the largest element of the tap."""
 THEIR_BUDGET = 1e-5
-"""The same for `transformers`, which computes softmax, norms and angles in float32 whatever the dtype."""
+"""The same for `transformers`, which computes softmax, norms and angles in float32 for every dtype."""
 
 
 class Outcome(NamedTuple):
-    """How far a program is from the NumPy backend: the largest difference over all taps, and the first tap above the
-    budget.
+    """The comparison of a program with the NumPy backend: the largest difference over all taps, and the first tap
+    above the budget.
     """
 
     name: str
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify a checkpoint; the exit code is 1 where a program differs or fails."""
+    """Verify a checkpoint; return 1 if a program differs or fails."""
     from attention_ref import weights
     from attention_ref.conformance import UsageError
     from attention_ref.spec.errors import SpecificationError
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(path: str, outcomes: list[Outcome]) -> str:
-    """Write the outcomes as text; the verdict comes first."""
+    """Format the outcomes as text, the verdict first."""
     bad = [each.name for each in outcomes if each.failure is not None or each.first is not None]
     verdict = f"NOT the same in {', '.join(bad)}" if bad else "the same everywhere"
     lines = [f"{path}: {verdict}; compared with the NumPy backend in float64"]
@@ -73,7 +73,7 @@ def describe(path: str, outcomes: list[Outcome]) -> str:
 
 
 def fixed_input(config: Any) -> tuple[Any, ...]:
-    """Two short sequences of tokens, an image or a sound: the source, the target, or both."""
+    """Return the inputs of a model, each two short sequences of tokens, images or sounds."""
     import numpy as np
 
     def wave(*shape: int) -> Any:
@@ -93,7 +93,7 @@ def fixed_input(config: Any) -> tuple[Any, ...]:
 
 
 def in_room(name: str, config: Any, params: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """Every tap of a backend's model, and its `output`."""
+    """Return every tap of a backend's model, and its `output`."""
     from attention_ref.conformance import room as subject_of
     from attention_ref.conformance.frameworks import framework
 
@@ -111,7 +111,7 @@ def in_room(name: str, config: Any, params: Any, inputs: tuple[Any, ...]) -> dic
 
 
 def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """The hidden states of `transformers` by the names of our taps, and its `output`."""
+    """Return the hidden states of `transformers` by the names of our taps, and its `output`."""
     import torch
     import transformers
 
@@ -128,7 +128,7 @@ def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> di
     states = {"encoder": results.get("encoder_hidden_states"), "decoder": results.get("decoder_hidden_states")}
     alone = "encoder" if config.encoder_stack is not None else "decoder"
     states[alone] = states[alone] if states[alone] is not None else results.get("hidden_states")
-    # the last of theirs is behind the norm that ends the stack
+    # their last hidden state is taken after the final norm
     found = {
         f"{side}.blocks.{i - 1}.output" if i else f"{side}.embedding.output": state.numpy()
         for side, each in states.items()
@@ -153,13 +153,13 @@ def _others() -> list[str]:
 def _attempt(name: str, budget: float, expected: dict[str, Any], function: Any, *arguments: Any) -> Outcome:
     try:
         found = function(*arguments)
-    except Exception as error:  # noqa: BLE001  # whatever a program raises is its outcome
+    except Exception as error:  # noqa: BLE001  # any exception of a program is its outcome
         return Outcome(name, 0, 0.0, budget, None, f"FAILED with {type(error).__name__}: {error}")
     return _compare(name, budget, expected, found)
 
 
 def _compare(name: str, budget: float, expected: dict[str, Any], found: dict[str, Any]) -> Outcome:
-    """Compare every tap that both have, in the order of the model."""
+    """Compare every tap that both programs report, in the order of the model."""
     import numpy as np
 
     shared = [tap for tap in expected if tap in found]

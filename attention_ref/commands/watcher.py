@@ -1,14 +1,13 @@
 """A second process that writes the report of a check when a call does not return.
 
-Native code may keep the whole interpreter from running, for ever: its process can then write nothing and not even end
-itself. So another one watches. It is told of every call before it begins and of its result, and knows from the start
-what the report says of each call that hangs:
+Native code that hangs can hold the interpreter's lock forever, so that its process can neither write a report nor exit.
+A second process therefore watches it. It receives, one JSON object per line:
 
-    {"seconds": 65.0, "format": "text", "report": {...}}     a report in which every call hangs
+    {"seconds": 65.0, "format": "text", "report": {...}}     the report if every call hangs
     {}                                                       a call begins
     {"case": ..., "verdict": "passed", ...}                  its result, as in the report
 
-When nothing comes for that many seconds after a call began, it writes the report and ends the process that it watches.
+If nothing arrives within `seconds` after a call began, it writes the report and ends the process that it watches.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ if TYPE_CHECKING:
     from attention_ref.conformance import Report, Result
 
 _HANGUP = 1
-"""The signal that ends the process that is watched; its number is also the exit code, see `_exits_when_hung_up`."""
+"""The signal that ends the watched process; its number is also the exit code, see `_exits_when_hung_up`."""
 _PATIENCE = 10.0
 _PAUSE = 0.05
 
 
 class Watcher:
-    """The process that watches, seen from the one that is watched. It writes to what is stdout where it is made.
+    """The handle on the watching process. It inherits the stdout of the moment when it is made.
 
     Arguments:
-        seconds: how long a call may take.
+        seconds: the time limit of a call.
         format, output, colour: how the report is written, as in `report_output.written`.
     """
 
@@ -57,7 +56,7 @@ class Watcher:
         )
 
     def close(self) -> None:
-        """End it; where it has begun to write a report, wait for it to end this process."""
+        """End the watcher; if it has begun to write a report, wait until it ends this process."""
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -65,13 +64,13 @@ class Watcher:
 
     @contextlib.contextmanager
     def over(self, report: Report) -> Iterator[Callable[[Result | None], None]]:
-        """Watch over calls.
+        """Watch calls.
 
         Arguments:
-            report: what is written if every call hangs.
+            report: the report to write if every call hangs.
 
         Yields:
-            What is to be called with None when a call begins, and with its result.
+            A function to call with None when a call begins, and with the result when it ends.
         """
         from attention_ref.conformance.reports.json import item
 
@@ -82,17 +81,18 @@ class Watcher:
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(OSError):  # it was killed by somebody, and nobody watches
+        with contextlib.suppress(OSError):  # the watcher was killed; continue without it
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 
 
 @contextlib.contextmanager
 def _exits_when_hung_up() -> Iterator[None]:
-    """Let the signal 1 write a traceback of every thread and end this process with the exit code 1, also while native
-    code keeps Python from running: the handler is C's `_exit`, which takes the number of the signal as the exit code.
+    """Make signal 1 write a traceback of every thread and exit with code 1, even while native code blocks Python.
+
+    The handler is C's `_exit`, which receives the number of the signal and uses it as the exit code.
     """
-    if not hasattr(signal, "SIGHUP"):  # Windows ends a process with any exit code without its help
+    if not hasattr(signal, "SIGHUP"):  # on Windows os.kill ends a process with a given exit code
         yield
         return
     c: Any = ctypes.CDLL(None)
@@ -108,8 +108,8 @@ def _exits_when_hung_up() -> Iterator[None]:
 
 
 def main() -> None:
-    """Watch the process that has started this one, as it says on stdin."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt of the keyboard is for the process that is watched
+    """Watch the parent process, as the messages on stdin say."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is meant for the watched process
     watched = os.getppid()
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
@@ -140,7 +140,7 @@ def _read(lines: queue.Queue[bytes]) -> None:
 
 
 def _write(given: dict[str, Any], ended: list[Any]) -> None:
-    """Write the report of the calls that have ended, the one that hangs, and those that are never made."""
+    """Write the report: the calls that have ended, the one that hangs, and the remaining ones as not run."""
     from attention_ref.commands.report_output import written
     from attention_ref.conformance import Report
     from attention_ref.conformance.reports.json import not_asked
@@ -152,7 +152,7 @@ def _write(given: dict[str, Any], ended: list[Any]) -> None:
 
 
 def _end(process: int) -> None:
-    """End the process that is watched: with the exit code of a failure, or at least at all."""
+    """End the watched process with the exit code of a failure; kill it if it does not end."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, DIFFERS)
         until = time.monotonic() + _PATIENCE

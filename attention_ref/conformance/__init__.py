@@ -1,10 +1,10 @@
-"""The conformance kit says whether a function computes what the specification says and, if not, where it differs.
+"""The conformance kit: check whether a function computes what the specification says and, if not, where it differs.
 
     report = conformance.check(my_attention)
     print(report)
     report.raise_for_failures()
 
-The command `attention-ref check` is the same kit.
+The command `attention-ref check` does the same.
 """
 
 from __future__ import annotations

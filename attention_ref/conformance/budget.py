@@ -1,7 +1,7 @@
-"""How far a result may lie from the truth: the size of the rounding errors that nobody can avoid, times `FACTOR`.
+"""The error budget of a result: the expected size of unavoidable rounding errors, times `FACTOR`.
 
-The specification's tape says for every number of every case how the roundings of the formula's operations add up
-(`attention_ref.spec.trace`). The vectors carry that size in units of the roundoff, so that it holds for every dtype.
+The specification records how the rounding of every operation propagates to every element of a result
+(`attention_ref.spec.trace`). The vectors store these sizes in units of the roundoff, so that they apply to every dtype.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Roundings(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Errors and budgets of every number of a result; `share` is error over budget."""
+    """Errors and budgets of every element of a result; `share` is error / budget."""
 
     error: np.ndarray
     budget: np.ndarray
@@ -33,18 +33,18 @@ class Comparison(NamedTuple):
 
 
 def budget(roundings: Roundings, dtype: str) -> np.ndarray:
-    """Give the error that each number of a result may have.
+    """Return the largest error allowed in each element of a result.
 
         b = 8 sqrt((u_a arithmetic)^2 + (u_s storage)^2 + (u_d double)^2) + n_a underflow + m_s storage_underflow
 
-    with `u_a` and `n_a` the unit roundoff and the smallest normal number of the dtype that is computed in, `u_s` and
+    with `u_a` and `n_a` the unit roundoff and the smallest normal number of the dtype of the arithmetic, `u_s` and
     `m_s` the unit roundoff and the smallest subnormal number of the tensors' dtype, `u_d` the unit roundoff of float64,
-    in which the angles of positions are computed whatever the dtype. Where the first two dtypes are one, storing a
-    number rounds nothing and the terms of storage are left out.
+    in which the angles of positional codes are always computed. If arithmetic and storage have the same dtype, storing
+    rounds nothing and its terms are left out.
 
     Arguments:
-        roundings: the sizes that the vectors carry.
-        dtype: of the inputs; float16 and bfloat16 are computed in float32.
+        roundings: the sizes of rounding errors from the vectors.
+        dtype: dtype of the inputs; the arithmetic of float16 and bfloat16 is float32.
     """
     storage = DTYPES[dtype]
     arithmetic = DTYPES[storage.arithmetic]
@@ -59,10 +59,10 @@ def budget(roundings: Roundings, dtype: str) -> np.ndarray:
 
 
 def compare(got: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> Comparison:
-    """Compare numbers with the truth.
+    """Compare results with expected values.
 
-    Infinities, and numbers whose budget is 0, must be equal. NaN must stand where NaN is expected and nowhere else.
-    A share above 1 is a failure; it is infinite where an exact number is missed.
+    Infinities, and elements whose budget is 0, must be equal. NaN must occur exactly where NaN is expected.
+    An error / budget above 1 is a failure; it is infinite where an exact element differs.
     """
     is_equal = (got == expected) | (np.isnan(got) & np.isnan(expected))
     is_comparable = np.isfinite(got) & np.isfinite(expected)

@@ -1,4 +1,4 @@
-"""Cases: one call of an operation with its truth, read from the vectors."""
+"""Cases: one call of an operation with its expected results, read from the vectors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from attention_ref.vectors.array_forms import from_json
 from attention_ref.vectors.call import Call
 
 GRADIENTS = "grad"
-"""The profile of the cases that ask for gradients."""
+"""The profile of the gradient cases."""
 
 _REQUESTS = {result.asked_by: ATTENTION[result.asked_by].clause for result in ATTENTION.results if result.asked_by}
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """The values of one result, and the size of the rounding errors in each."""
+    """The expected values of one result, and the size of the rounding errors of each element."""
 
     values: np.ndarray
     roundings: Roundings
@@ -33,21 +33,21 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One call of an operation with its truth.
+    """One call of an operation with its expected results.
 
     Arguments:
         id: `operation/profile/name`.
-        call: what is called, and all that it is given.
+        call: the operation and all of its arguments.
         profile: the group of cases that it belongs to.
-        clauses: the ids of the clauses that decide its outcome, foundations not listed.
-        hunts: the bug that it catches.
-        seen: where that bug was seen.
-        dtypes: in which its inputs are exact.
-        expected: `output` and, where asked for, `weights` and `log_sum_exp`, in that order.
-        gradient: the cotangents and expected gradients as the vectors hold them, or None.
-        cotangents: of a case of the profile `grad`: what the results are multiplied by before they are summed. Its
-            expected results are the gradients of that sum, by the names of the inputs.
-        taps: every intermediate of a layer, in the order in which it is computed.
+        clauses: ids of the clauses that decide its outcome, without foundations.
+        hunts: the bug that the case catches.
+        seen: references to reports of that bug.
+        dtypes: dtypes in which the inputs are exactly representable.
+        expected: `output` and, if requested, `weights` and `log_sum_exp`, in that order.
+        gradient: the cotangents and expected gradients as stored in the vectors, or None.
+        cotangents: in the profile `grad`, the arrays that multiply the results; the expected results are the gradients
+            of the sum of these products, by input name.
+        taps: every intermediate of a layer, in order of computation.
     """
 
     id: str
@@ -64,23 +64,23 @@ class Case:
 
     @property
     def operation(self) -> str:
-        """The name of what is called."""
+        """The name of the operation."""
         return self.call.operation
 
     @property
     def is_optional(self) -> bool:
-        """Whether an optional clause decides it."""
+        """Whether its outcome depends on an optional clause."""
         return any(name in clauses() and clauses()[name].optional for name in self.clauses)
 
 
 def profiles(operation: str) -> list[str]:
-    """Return the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
+    """Return the profiles of an operation: those of its vectors and, for attention, `grad`."""
     return vectors.profiles(operation) + [GRADIENTS] * (operation in ATTENTIONS)
 
 
 @cache
 def cases(operation: str, profile: str) -> tuple[Case, ...]:
-    """Return the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
+    """Return the cases of a profile. The profile `grad` holds the gradients of the cases of all other profiles."""
     if profile == GRADIENTS and operation in ATTENTIONS:
         every = (case for name in vectors.profiles(operation) for case in cases(operation, name))
         return tuple(_differentiated(case) for case in every if case.gradient is not None)
@@ -89,7 +89,7 @@ def cases(operation: str, profile: str) -> tuple[Case, ...]:
 
 
 def all_cases() -> Iterator[Case]:
-    """Go through every case of every operation."""
+    """Yield every case of every operation."""
     for operation in vectors.operations():
         for profile in profiles(operation):
             yield from cases(operation, profile)
@@ -102,7 +102,7 @@ def foundations(operation: str) -> list[Clause]:
 
 
 def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
-    """Read a case as the vectors hold it."""
+    """Make a case from its JSON object in the vectors."""
     return Case(
         id=item["id"],
         call=Call.from_json(operation, item),
@@ -118,7 +118,7 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
 
 
 def _differentiated(case: Case) -> Case:
-    """Return the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
+    """Return the gradient case of a case, in the dtypes of the arithmetic."""
     gradient = dict(case.gradient or {})
     return replace(
         case,

@@ -1,4 +1,4 @@
-"""The results of a check, and what follows from them: verdicts on clauses, the level, whether the subject conforms."""
+"""The results of a check, and the verdicts derived from them: on clauses, on the level, on conformance."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from attention_ref.spec import VERSION
 
 @dataclass(frozen=True, eq=False)
 class CheckResults:
-    """The results of a check and the verdicts that follow from them.
+    """The results of a check and the verdicts derived from them.
 
     Arguments:
         subject: what was checked.
-        dtypes: in which it was to be run.
+        dtypes: the requested dtypes.
         results: one for each case and dtype.
-        reproduce: gives the one line that runs a case in a dtype again.
-        binds_optional: whether optional clauses decide conformance: for backends of this library, and where they were
-            asked for.
+        reproduce: returns the command that runs one case in one dtype again.
+        binds_optional: whether conformance requires optional clauses too: for backends of this library, and where they
+            were selected.
         spec: the version of the specification.
-        remarks: what is known of the subject, by clause; shown where that clause fails.
+        remarks: notes on the subject by clause, shown where that clause fails.
     """
 
     subject: BaseSubject
@@ -38,39 +38,39 @@ class CheckResults:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that ran and decides is right, and something ran: a subject that supports nothing does
-        not conform.
+        """Whether at least one case ran, and every result on which conformance depends passed. A subject that supports
+        nothing does not conform.
         """
         verdicts = {result.verdict for result in self.results if self.decides(result)}
         return PASSED in verdicts and FAILED not in verdicts
 
     @cached_property
     def clauses(self) -> list[ClauseVerdict]:
-        """A verdict on every clause that a chosen case depends on."""
+        """The verdict on every clause that a selected case depends on."""
         return clause_verdicts(self.results)
 
     @cached_property
     def level(self) -> Reached | None:
-        """How far attention has come on the way from the formula to every option; None where too little was run."""
+        """The level of attention that is reached; None if too few cases were run to say."""
         deciding = [each for each in self.results if self.decides(each) and each.case.operation == "attention"]
         return reached(verdicts_of_cases(deciding), PASSED)
 
     @property
     def failures(self) -> list[Result]:
-        """The results that are wrong, those of optional clauses too."""
+        """The failed results, including those of optional clauses."""
         return [result for result in self.results if result.verdict == FAILED]
 
     @property
     def surprises(self) -> list[Result]:
-        """The failures that decide and are not known, and what passes although it is known to fail."""
+        """Unexpected failures on which conformance depends, and known failures that passed (XPASS)."""
         wrong = [result for result in self.failures if self.decides(result) and not result.known]
         return wrong + [result for result in self.results if result.verdict == PASSED and result.known]
 
     @property
     def is_as_known(self) -> bool:
-        """Whether something passed, and exactly those cases fail that are known to; without any, whether all passed."""
+        """Whether at least one case passed, and exactly the known failures failed."""
         return any(each.verdict == PASSED and self.decides(each) for each in self.results) and not self.surprises
 
     def decides(self, result: Result) -> bool:
-        """Say whether conformance depends on a result."""
+        """Return whether conformance depends on a result."""
         return self.binds_optional or not result.case.is_optional

@@ -1,4 +1,4 @@
-"""From results to verdicts: what a list of failed and passed cases says of each clause."""
+"""The verdict on each clause, derived from the results of its cases."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True)
 class ClauseVerdict:
-    """What the cases of a clause say.
+    """The verdict on a clause.
 
     Arguments:
-        id: of the clause.
-        verdict: `"conforms"`, `"fails"` or `"unsupported"`, which is when none of its cases ran.
-        is_optional: whether an implementation may leave the clause unmet.
-        cases, ran, failed: how many cases depend on it, how many of them ran in some dtype, how many of these failed.
-        share: the worst error over budget of those that compared numbers.
-        only_with: clauses that fail more often and that all its failures depend on too, one or the other: what is
-            wrong may be there.
-        reasons: why cases did not run.
+        id: the id of the clause.
+        verdict: `"conforms"`, `"fails"` or, if none of its cases ran, `"unsupported"`.
+        is_optional: whether an implementation may ignore the clause.
+        cases, ran, failed: the number of cases that depend on it, that ran in any dtype, that failed.
+        share: the largest error / budget of its numerical comparisons.
+        only_with: likely root causes: every failing case also depends on one of these clauses, which fail more
+            often.
+        reasons: the reasons why cases were unsupported.
     """
 
     id: str
@@ -42,11 +42,11 @@ class ClauseVerdict:
 
 
 def clause_verdicts(results: Sequence[Result]) -> list[ClauseVerdict]:
-    """Give a verdict on every clause that a case depends on, in the order of the specification.
+    """Return the verdict on every clause that a case depends on, in the order of the specification.
 
-    An optional clause is judged by the cases that list it, and any other clause by the cases without an optional one.
-    A foundation, on which every case depends, fails where a case fails that lists nothing else, or where no case
-    passes; then no other clause is told from the rest.
+    An optional clause is judged by the cases that list it, any other clause by the cases that list no optional one.
+    Every case depends on a foundation. It fails if a case fails that lists no other clause, or if no case passes:
+    then the failures cannot be attributed to any other clause.
     """
     known = [*clauses(), *sorted({name for result in results for name in result.case.clauses} - set(clauses()))]
     by_clause = {name: [result for result in results if _depends(result, name)] for name in known}
@@ -59,12 +59,12 @@ def clause_verdicts(results: Sequence[Result]) -> list[ClauseVerdict]:
 
 
 def is_optional(clause: str) -> bool:
-    """Say whether an implementation may leave a clause unmet."""
+    """Return whether an implementation may ignore a clause."""
     return clause in clauses() and clauses()[clause].optional
 
 
 def verdicts_of_cases(results: Iterable[Result]) -> dict[str, str]:
-    """Give one verdict for each case by its id: it fails in any dtype, or passes in any, or is unsupported."""
+    """Return a verdict per case id over all dtypes: failed if any failed, else passed if any did, else unsupported."""
     found: dict[str, set[str]] = {}
     for result in results:
         found.setdefault(result.case.id, set()).add(result.verdict)
@@ -78,7 +78,7 @@ def _depends(result: Result, clause: str) -> bool:
 
 
 def _failure_rate(results: Sequence[Result]) -> float:
-    """Count one case more that passes, so that the only case of a clause does not outweigh ten of another."""
+    """Return the failure rate with one pass added, so that a clause with one case does not outrank one with ten."""
     verdicts = list(verdicts_of_cases(results).values())
     return verdicts.count(FAILED) / (verdicts.count(FAILED) + verdicts.count(PASSED) + 1)
 
@@ -105,7 +105,7 @@ def _verdict(clause: str, results: Sequence[Result], rates: Mapping[str, float])
 
 
 def _reasons(unsupported: Sequence[Result]) -> tuple[str, ...]:
-    """Give why cases did not run: the arguments that all of them lack, or else one or another, and other reasons."""
+    """Return why cases did not run: the arguments missing in all of them, or else in any, and other reasons."""
     others = tuple(dict.fromkeys(result.reason for result in unsupported if not result.lacking))
     lacking = [result.lacking for result in unsupported if result.lacking]
     counts = Counter(name for names in lacking for name in names)
@@ -115,7 +115,7 @@ def _reasons(unsupported: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _only_with(failures: Sequence[Result], clause: str, rates: Mapping[str, float]) -> tuple[str, ...]:
-    """Give a few clauses that fail more often than this one and that all its failures depend on too."""
+    """Return a few clauses that fail more often and that cover all failures of this one."""
     left = [set(result.case.clauses) for result in failures]
     chosen: list[str] = []
     while left:

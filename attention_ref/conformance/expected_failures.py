@@ -1,9 +1,9 @@
-"""Known failures: a file that says which cases fail, and why. It is strict: what is known must fail.
+"""Known failures: a TOML file of the cases that are expected to fail, with reasons. They must fail.
 
     "attention/hygiene/*" = "NaN in hidden values reaches the output, issue 123"
     "attention/core/tiny*" = { dtypes = ["float32"], reason = "subnormal numbers are flushed to zero" }
 
-A key is a pattern of case ids as in a shell; without `dtypes` it holds for all of them.
+A key is a shell pattern of case ids; without `dtypes` it applies to every dtype.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class Entry:
     reason: str
 
     def matches(self, case: Case, dtype: str) -> bool:
-        """Say whether it speaks of a case in a dtype."""
+        """Return whether the entry applies to a case in a dtype."""
         return dtype in self.dtypes and (case.id == self.pattern or fnmatchcase(case.id, self.pattern))
 
 
 @dataclass(frozen=True)
 class KnownFailures:
-    """The entries of a file, in its order; the first that matches gives the reason."""
+    """The entries of a file, in order; the first match determines the reason."""
 
     name: str
     entries: tuple[Entry, ...]
 
     def reason(self, case: Case, dtype: str) -> str:
-        """Give why a case is known to fail in a dtype; an empty string when it is not."""
+        """Return why a case is expected to fail in a dtype, or an empty string."""
         return next((entry.reason for entry in self.entries if entry.matches(case, dtype)), "")
 
     def marked(self, results: Iterable[Result]) -> list[Result]:
-        """Give the results with the reasons of those that ran and are known to fail."""
+        """Return the results, with the reason set where a case ran and is expected to fail."""
         ran = (FAILED, PASSED)
         return [
             replace(result, known=self.reason(result.case, result.dtype)) if result.verdict in ran else result
@@ -54,10 +54,10 @@ class KnownFailures:
         ]
 
     def require_matches(self, chosen: Sequence[tuple[Case, str]]) -> None:
-        """Require that every entry speaks of a case that there is, chosen or not.
+        """Require that every entry matches an existing case, selected or not.
 
         Raises:
-            UsageError: for one that matches none.
+            UsageError: for an entry that matches none.
         """
         stale = [entry for entry in self.entries if not any(entry.matches(*check) for check in chosen)]
         if not stale:
@@ -65,22 +65,22 @@ class KnownFailures:
         everything = [(case, dtype) for case in all_cases() for dtype in case.dtypes]
         for entry in stale:
             if not any(entry.matches(*check) for check in everything):
-                known = [case.id for case, dtype in everything if dtype in entry.dtypes]
-                _blame(self.name, entry.pattern, known)
+                available = [case.id for case, dtype in everything if dtype in entry.dtypes]
+                _reject(self.name, entry.pattern, available)
 
 
 def read(path: str | Path) -> KnownFailures:
     """Read a file of known failures.
 
     Raises:
-        UsageError: when it cannot be read, and for an entry without a reason or with an unknown dtype or key.
+        UsageError: if it cannot be read, or an entry has no reason, an unknown dtype or an unknown key.
     """
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the known failures {path} cannot be read: {error}") from error
     except RecursionError as error:
-        raise UsageError(f"the known failures {path} cannot be read: they are nested too deeply") from error
+        raise UsageError(f"the known failures {path} cannot be read: the TOML is nested too deeply") from error
     return KnownFailures(str(path), tuple(_entry(str(path), pattern, value) for pattern, value in table.items()))
 
 
@@ -95,12 +95,12 @@ def _entry(path: str, pattern: str, value: Any) -> Entry:
         raise UsageError(f'{path}: the dtypes of "{pattern}" must be a list of names')
     for dtype in dtypes:
         if dtype not in DTYPES:
-            _blame(path, dtype, DTYPES, "dtype")
+            _reject(path, dtype, DTYPES, "dtype")
     return Entry(pattern, tuple(dtypes), " ".join(reason.split()))
 
 
-def _blame(path: str, name: Any, there: Iterable[str], what: str = "case") -> None:
+def _reject(path: str, name: Any, available: Iterable[str], what: str = "case") -> None:
     try:
-        reject(what, str(name), dict.fromkeys(there))
+        reject(what, str(name), dict.fromkeys(available))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None

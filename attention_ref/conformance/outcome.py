@@ -1,4 +1,4 @@
-"""The outcome of one case: the arrays that a subject returns, and the verdict on them."""
+"""The outcome of one case: the arrays returned by a subject, and the verdict on them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from attention_ref.spec.operations import ATTENTION
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
 
-NOT_ASKED = "not asked, because it hung before"
-"""Why a case is unsupported that comes after one that hung."""
+NOT_ASKED = "not run: earlier calls timed out"
+"""The reason why a case is unsupported after too many calls that timed out."""
 
 _IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The results of a call and its intermediates, by name, as float64, and the warnings that it gave."""
+    """The results and intermediates of a call by name, as float64, and the warnings that it raised."""
 
     results: Mapping[str, np.ndarray]
     taps: Mapping[str, np.ndarray]
@@ -31,14 +31,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The number of a result with the largest error relative to its budget.
+    """The element of a result with the largest error / budget.
 
     Arguments:
         array: `output`, `weights` or `log_sum_exp`, or the name of an intermediate.
-        index: where.
-        expected, got, error, budget: the truth, the number found, their distance, and the largest distance allowed.
-        off: how many numbers of the array are off by more than their budget, out of `size`.
-        is_tap: whether it is an intermediate that was reported to a tap: the first one that differs.
+        index: the index of the element.
+        expected, got, error, budget: both values, their distance, and the largest distance allowed.
+        off: the number of elements whose error exceeds their budget, out of `size`.
+        is_tap: whether the array is an intermediate reported to a tap; then it is the first one that differs.
     """
 
     array: str
@@ -57,16 +57,16 @@ class Result:
     """The outcome of one case in one dtype.
 
     Arguments:
-        case, dtype: what was run.
+        case, dtype: the case and the dtype of its inputs.
         verdict: `"passed"`, `"failed"` or `"unsupported"`.
-        reason: why it is unsupported, or why it failed where no numbers could be compared.
-        lacking: the arguments that the subject does not have.
+        reason: why it is unsupported, or why it failed if no values could be compared.
+        lacking: the arguments that the subject lacks.
         where: the line of code that raised.
-        share: the largest error divided by its budget, where numbers were compared.
-        mismatch: the number with the largest error, in a failure.
-        warnings: the warnings that the subject gave.
-        hangs: whether there was no answer in time.
-        known: why it is known to fail, where it is.
+        share: the largest error / budget, if values were compared.
+        mismatch: in a failure, the element with the largest error / budget.
+        warnings: the warnings that the subject raised.
+        hangs: whether the call exceeded its time limit.
+        known: why it is expected to fail, if it is.
     """
 
     case: Case
@@ -83,9 +83,9 @@ class Result:
 
 
 Progress = Callable[[int, int, Result], None]
-"""Called after every case with the number done, the number to do, and the last result."""
+"""Called after every case with the number of finished cases, the total, and the last result."""
 
 
 def result_dtype(name: str, dtype: str) -> str:
-    """Return the dtype of a result: that of the inputs, or for log-sum-exp the dtype that was computed in."""
+    """Return the dtype of a result: that of the inputs, but for log-sum-exp that of the arithmetic."""
     return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype

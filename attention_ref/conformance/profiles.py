@@ -1,7 +1,7 @@
-"""Profiles, which a check chooses and a subject claims, and the levels that they add up to.
+"""Profiles, which select cases and which a subject claims to support, and the levels that they form.
 
-A profile is a group of cases of that name in the vectors, or `grad`, all that ask for gradients, or `model`, all that
-build a layer, or the name of a dtype.
+A profile is a file of cases in the vectors; or `grad`, all gradient cases; or `model`, all cases that build a layer; or
+the name of a dtype.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION, OPERATIONS
 
 MODEL = "model"
-"""The profile of every case that builds a layer."""
+"""The profile of all cases that build a layer."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What an attention can be used for when it passes every case of the profiles, and the levels before."""
+    """A level: reached by an attention that passes every case of its profiles and of the levels below."""
 
     name: str
     profiles: tuple[str, ...]
@@ -32,8 +32,8 @@ LEVELS = (
     Level("decoding", ("gqa", "cache", "window")),
     Level("complete", ("softcap", "sinks", "dropout", "weights", "lse")),
 )
-"""The levels of attention, from the formula to every option. Gradients count for the profiles up to the level, and what
-becomes of NaN and infinities for the last one.
+"""The levels of attention, from the formula to every option. A level includes the gradients of its
+profiles; the last one also the propagation of NaN and infinities.
 """
 
 _LAST = "attention.non-finite"
@@ -41,11 +41,11 @@ _LAST = "attention.non-finite"
 
 @dataclass(frozen=True)
 class Reached:
-    """How far an attention has come.
+    """The level that an attention reaches.
 
     Arguments:
-        number, name: of the level; 0 and "none" before the first.
-        lacks: what keeps it from the next level, in words.
+        number, name: number and name of the level; 0 and "none" below the first.
+        lacks: the profiles that the next level still requires, as text.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Reached:
 
 
 def known_profiles(operations: Iterable[str], groups: Iterable[str]) -> list[str]:
-    """Return every profile that a check of operations with these groups of cases can choose."""
+    """Return every profile that a check of the operations can select."""
     has_layer = any(OPERATIONS[operation].is_layer for operation in operations)
     return sorted({*groups, *([MODEL] if has_layer else [])}) + list(DTYPES)
 
@@ -66,16 +66,16 @@ def belongs(case: Case, names: Iterable[str]) -> bool:
 
 
 def claimed(case: Case, dtype: str, claims: Sequence[str]) -> str:
-    """Return the claimed profile that a case in a dtype is in, or nothing."""
+    """Return the claimed profile that contains a case in a dtype, or an empty string."""
     return next((claim for claim in claims if claim == dtype or belongs(case, [claim])), "")
 
 
 def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
-    """Return the level that an attention reaches, or None where not all of its first level was run.
+    """Return the level that an attention reaches, or None if not every case of the first level was run.
 
     Arguments:
-        verdicts: by the id of the case.
-        passed: the verdict that counts.
+        verdicts: the verdicts by case id.
+        passed: the verdict that counts as passed.
     """
     level = Reached(0, "none", ())
     for number, (each, needed) in enumerate(zip(LEVELS, _needed(), strict=True), start=1):
@@ -92,7 +92,7 @@ def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
 
 
 def _needed() -> list[list[Case]]:
-    """Return the cases that every level adds."""
+    """Return for each level the cases that it adds."""
     every = [case for profile in profiles("attention") for case in cases("attention", profile) if not case.is_optional]
     return [[case for case in every if _level(case) == number] for number in range(len(LEVELS))]
 

@@ -1,4 +1,4 @@
-"""The outcome of a check: verdicts to compute with, text to read, data for other programs."""
+"""The report of a check, with its text and JSON forms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from attention_ref.conformance.reports import json, text
 
 @dataclass(frozen=True, eq=False)
 class Report(CheckResults):
-    """The results of a check with the ways to write them."""
+    """The results of a check, which can be written as text and JSON."""
 
     def failure(self, result: Result) -> str:
-        """Return what is wrong in a result, why it matters and how to run it again, in a few lines."""
+        """Describe a failed result in a few lines: error, the bug that the case catches, command to reproduce it."""
         return "\n".join(text.failure(self, result))
 
     def raise_for_failures(self) -> None:
-        """Raise `ConformanceError` with the report as its message, unless the subject conforms."""
+        """Raise `ConformanceError`, with the report as its message, if the subject does not conform."""
         if not self.passed:
             raise ConformanceError(f"\n{self}")
 
@@ -34,6 +34,6 @@ class Report(CheckResults):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Make a report from what `to_dict` returned."""
+        """Make a report from the data of `to_dict`."""
         results = json.read(data)
         return cls(**{each.name: getattr(results, each.name) for each in fields(results)})

@@ -1,7 +1,7 @@
-"""Cases with other numbers: what a recipe leaves to its hash is hashed with a seed, what it writes out stays.
+"""Cases with other numbers: hashed inputs are hashed with another seed, and written inputs stay.
 
-So a case is about the same thing with every seed. Its truth is computed here, by the specification in 50 digits and
-without gradients, and kept in memory.
+So a case tests the same thing with every seed. Its expected results are computed when needed, by the specification in
+50 digits and without gradients, and cached in memory.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from attention_ref.vectors.build.recipe import Recipe
 
 
 def with_seed(chosen: Sequence[Case], seed: int) -> list[Case]:
-    """Give cases of the vectors with the numbers of a seed; the seed 0 is that of the vectors.
+    """Return cases of the vectors with the numbers of a seed; 0 is the seed of the vectors.
 
-    A case that no recipe makes is left out.
+    Cases without a recipe are left out.
 
     Raises:
-        UsageError: without mpmath, and when no case is left.
+        UsageError: if mpmath is not installed, or no case is left.
     """
     if seed == 0:
         return list(chosen)

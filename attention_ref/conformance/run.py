@@ -1,4 +1,4 @@
-"""Running cases: choose them, call the subject, compare."""
+"""Select cases, run them on a subject, and compare the results."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def run(
     progress: Progress | None = None,
     watch: Callable[[Result | None], object] | None = None,
 ) -> list[Result]:
-    """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
+    """Run every case in its dtype; `progress` is called with the finished count, the total and the last result.
 
-    A subject that hangs again and again is not asked any more. `watch` is called with None before each call, and with
-    its result.
+    After `MOST_HANGS` calls that timed out, the rest is not run. `watch` is called with None before each call and with
+    the result after it.
     """
     results: list[Result] = []
     for case, dtype in checks:
@@ -47,8 +47,8 @@ def run(
 
 
 def hanging(subject: BaseSubject, checks: Sequence[tuple[Case, str]]) -> list[Result]:
-    """Return the results of a subject that hangs in every call and cannot be interrupted."""
-    reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+    """Return the results of a subject of which every call hangs and cannot be interrupted."""
+    reason = f"it does not return within {subject.timeout:g} s, and it cannot be interrupted"
     return [Result(case, dtype, FAILED, reason, hangs=True) for case, dtype in checks]
 
 
@@ -71,7 +71,7 @@ def _result(subject: BaseSubject, case: Case, dtype: str) -> Result:
 
 
 def _compared(case: Case, dtype: str, answer: Answer) -> Result:
-    """Compare intermediates, in the order in which they are computed, and then results."""
+    """Compare the intermediates in order of computation, then the results."""
     pairs = [(name, case.taps[name], got, True) for name, got in answer.taps.items()]
     pairs += [(name, expected, answer.results[name], False) for name, expected in case.expected.items()]
     worst, mismatches = 0.0, []
@@ -102,20 +102,20 @@ def select(
     """Choose cases and the dtypes to run them in.
 
     Arguments:
-        operations: whose cases.
+        operations: the operations to check.
         profiles: groups of cases; all when None. Dtypes among them are run instead of `dtypes`.
-        dtypes: a case runs in those of them that hold its inputs exactly.
-        pattern: of the cases' ids, as in a shell.
-        seed: gives the cases other numbers; 0 is that of the vectors.
+        dtypes: a case runs in those that represent its inputs exactly.
+        pattern: a shell pattern of case ids.
+        seed: draws other inputs; 0 is the seed of the vectors.
 
     Raises:
-        UsageError: for a name that does not exist, and when nothing is chosen.
+        UsageError: for an unknown name, or if no case is selected.
     """
     groups = {operation: _profiles(operation) for operation in operations}
-    known = known_profiles(groups, {name for names in groups.values() for name in names})
+    available = known_profiles(groups, {name for names in groups.values() for name in names})
     for profile in profiles or ():
-        if profile not in known:
-            reject("profile", profile, known)
+        if profile not in available:
+            reject("profile", profile, available)
     dtypes = [name for name in profiles or () if name in DTYPES] or dtypes
     for dtype in dtypes:
         if dtype not in DTYPES:
@@ -128,7 +128,9 @@ def select(
     checks = [(case, dtype) for case in chosen for dtype in dtypes if dtype in case.dtypes]
     if not checks:
         exact = sorted({dtype for case in chosen for dtype in case.dtypes})
-        raise UsageError(f"no chosen case is exact in {', '.join(dtypes)}; there is {', '.join(exact)}")
+        raise UsageError(
+            f"no selected case is exactly representable in {', '.join(dtypes)}; available: {', '.join(exact)}"
+        )
     return checks
 
 

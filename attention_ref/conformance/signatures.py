@@ -1,4 +1,4 @@
-"""What the signature of a function or layer says: its name and the options that it accepts."""
+"""The name of a function or layer, and the options that its signature accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def signed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method with the signature of a call: a layer of PyTorch or Keras takes anything and hands it on."""
+    """Return the method whose signature applies: `forward` or `call` for a layer of PyTorch or Keras."""
     for name in ("call", "forward"):
         if callable(method := getattr(function, name, None)):
             return method
@@ -21,7 +21,7 @@ def signed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def options_of(function: Callable[..., Any], arguments: int = 3) -> frozenset[str] | None:
-    """Return the names of the options that a function accepts beside its first arguments; None when it takes any."""
+    """Return the names of the options that a function accepts beside its first arguments; None if it accepts any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # written in C, without a signature

@@ -1,4 +1,4 @@
-"""Time limits: a call that does not return is interrupted where that is possible."""
+"""Time limits: interrupt a call that does not return, if possible."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 TIMEOUT = 60.0
-"""How many seconds a call may take unless it is told otherwise."""
+"""The default time limit of a call in seconds."""
 
 GRACE = 5.0
-"""How many seconds more a call has to end after it was interrupted."""
+"""The seconds that a call may take to end after an interrupt."""
 
 _AGAIN = 1.0
 
 
 class Late(BaseException):
-    """A call has taken too long; `frame` is where it was."""
+    """A call has exceeded its time limit; `frame` is the line that was running."""
 
     def __init__(self, frame: traceback.FrameSummary | None) -> None:
         super().__init__()
@@ -28,11 +28,10 @@ class Late(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float | None) -> Iterator[None]:
-    """Raise `Late` inside the block after so many seconds, again every second until it gives up.
+    """Raise `Late` inside the block after `seconds`, and again every second until the block ends.
 
-    It needs the signal of the system's timer, which only the main thread gets and Windows lacks; elsewhere, without
-    `seconds`, and where somebody else waits for that signal already, the block takes as long as it takes. Native code
-    is interrupted when it returns to Python.
+    It uses SIGALRM, which only the main thread receives and Windows lacks. Elsewhere, without `seconds`, and while that
+    timer runs already, the block has no limit. Native code is interrupted when it returns to Python.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if seconds is None or not is_main or not hasattr(signal, "setitimer") or signal.getitimer(signal.ITIMER_REAL)[0]:
@@ -50,6 +49,6 @@ def limited(seconds: float | None) -> Iterator[None]:
     finally:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        finally:  # it may have rung in the line above
+        finally:  # the timer may have fired in the line above
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)

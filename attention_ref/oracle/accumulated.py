@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.oracle.call import Call, Tile
 from attention_ref.oracle.partial_sums import BLOCK, PartialSums, reverse_parts
 from attention_ref.oracle.result import LIFT, Array, Result, lowered, of, write
 from attention_ref.oracle.score_gradient import ScoreGradient
+from attention_ref.oracle.tiled_call import Call, Tile
 
 
 class Accumulated:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from attention_ref.oracle.accumulated import BiasGradient, KeyGradient, SinkGradient
-from attention_ref.oracle.call import Call, Head, places
 from attention_ref.oracle.partial_sums import part_length
 from attention_ref.oracle.result import Array, Result, empty, write
 from attention_ref.oracle.score_gradient import query_gradient, score_gradient
+from attention_ref.oracle.tiled_call import Call, Head, places
 from attention_ref.oracle.weights import weights
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.oracle.call import Call, Head, Tile, places
 from attention_ref.oracle.partial_sums import parts, weighted
 from attention_ref.oracle.result import LIFT, Array, Truth, empty, lowered, write
-from attention_ref.oracle.scores import ELEMENTARY
+from attention_ref.oracle.tile_scores import ELEMENTARY
+from attention_ref.oracle.tiled_call import Call, Head, Tile, places
 from attention_ref.oracle.weights import Weights, weights
 from attention_ref.spec.masks import Window
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref.oracle.call import Call, Tile
 from attention_ref.oracle.forward import output
 from attention_ref.oracle.partial_sums import BLOCK, along_rows, parts, products, reverse_parts, weighted
 from attention_ref.oracle.result import LIFT, Array, lowered
+from attention_ref.oracle.tiled_call import Call, Tile
 from attention_ref.oracle.weights import Weights
 
 

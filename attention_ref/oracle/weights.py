@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attention_ref.oracle.call import Call, Tile
 from attention_ref.oracle.partial_sums import along_rows, parts
 from attention_ref.oracle.result import Array
-from attention_ref.oracle.scores import ELEMENTARY, Scores, scores
+from attention_ref.oracle.tile_scores import ELEMENTARY, Scores, scores
+from attention_ref.oracle.tiled_call import Call, Tile
 
 
 class Weights(NamedTuple):

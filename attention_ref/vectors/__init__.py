@@ -1,4 +1,4 @@
-"""The vectors: cases with their truth, as JSON that any language can read.
+"""The vectors: cases with their expected results, as JSON for any language.
 
 `v1/<operation>/<profile>.json` is generated from `recipes/<operation>/<profile>.toml` and the executable specification
 by `python -m attention_ref.vectors.build.generate`. The format is described by `schema/vectors.json`.
@@ -14,7 +14,7 @@ from typing import Any
 from attention_ref.vectors.schemas import schema
 
 FORMAT = 1
-"""The version of the file format, and the number in the folder's name."""
+"""The version of the file format, also the number in the folder name."""
 
 __all__ = ["FORMAT", "load", "operations", "profiles", "read", "schema"]
 
@@ -31,24 +31,24 @@ def profiles(operation: str) -> list[str]:
         KeyError: for an operation without vectors.
     """
     if operation not in operations():
-        raise KeyError(f"no vectors for the operation {operation!r}; there are {', '.join(operations())}")
+        raise KeyError(f"no vectors for the operation {operation!r}; choose from: {', '.join(operations())}")
     names = (entry.name for entry in _folder().joinpath(operation).iterdir())
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
 def load(operation: str, profile: str) -> dict[str, Any]:
-    """Return one file of vectors, as `schema("vectors")` describes it. NaN and infinities stay strings.
+    """Return one file of vectors, as `schema("vectors")` describes it. NaN and infinities are strings.
 
     Raises:
-        KeyError: for an operation or a profile that does not exist.
+        KeyError: for an unknown operation or profile.
     """
     return json.loads(read(operation, profile))
 
 
 def read(operation: str, profile: str) -> bytes:
-    """Return one file of vectors as its bytes; errors are those of `load`."""
+    """Return the bytes of one file of vectors; raises like `load`."""
     if profile not in profiles(operation):
-        raise KeyError(f"{operation} has no profile {profile!r}; there are {', '.join(profiles(operation))}")
+        raise KeyError(f"{operation} has no profile {profile!r}; choose from: {', '.join(profiles(operation))}")
     return _folder().joinpath(operation, f"{profile}.json").read_bytes()
 
 

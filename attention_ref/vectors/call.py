@@ -1,4 +1,4 @@
-"""A call of an operation: everything that it is given, as data."""
+"""A call of an operation as data: its inputs, options, configuration and parameters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Call:
     """A call of an operation.
 
     Arguments:
-        operation: its name.
+        operation: the name of the operation.
         inputs: arrays by argument name, float64 for real numbers, bool or int64.
         options: the other arguments.
-        config: what configures the operation, or None.
-        parameters: those of a layer, by name.
-        chunks: how many new positions every batch row takes in each call, where a layer decodes with a cache.
+        config: the configuration of the operation, or None.
+        parameters: the parameters of a layer by name.
+        chunks: the number of new positions of each batch row in each call, if a layer decodes with a cache.
 
     Raises:
-        KeyError: for an input or an option that the operation does not have.
+        KeyError: for an input or an option that the operation lacks.
     """
 
     operation: str
@@ -58,18 +58,18 @@ class Call:
 
     @property
     def positional(self) -> tuple[str, ...]:
-        """The names of what is passed by position."""
+        """The names of positional arguments."""
         is_argument = self.config is not None and not self.table.is_layer
         return self.table.passed_by_position({*self.given, *(["config"] if is_argument else [])})
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The names of what is passed by name."""
+        """The names of keyword arguments."""
         return tuple(name for name in self.given if name not in self.positional)
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The names of what is returned, in order."""
+        """The names of the results, in order."""
         return tuple(result.name for result in self.table.returned(self.options))
 
     def specified(
@@ -79,12 +79,12 @@ class Call:
         parameters: Mapping[str, Array] | None = None,
         tap: Tap | None = None,
     ) -> dict[str, Array]:
-        """Return what the specification returns, by name.
+        """Return the results of the specification, by name.
 
         Arguments:
-            make: makes the specification's numbers of the real numbers of inputs and parameters.
-            inputs, parameters: as arrays of the specification; made by `make` when None.
-            tap: is called with every intermediate of a layer.
+            make: converts real inputs and parameters to the specification's number type.
+            inputs, parameters: as arrays of the specification; converted by `make` if None.
+            tap: called with every intermediate of a layer.
         """
         function = self.table.function
         given: dict[str, Any] = {**(inputs if inputs is not None else spec_arrays(self.inputs, make)), **self.options}
@@ -117,7 +117,7 @@ class Call:
         return (*self.inputs["query"].shape[:-3], *(self.size(letter) for letter in axes[1:]))
 
     def changed(self, **changes: Any) -> Call:
-        """Return the call with other arguments; None leaves one out."""
+        """Return the call with changed arguments; None removes one."""
         inputs, options = dict(self.inputs), dict(self.options)
         for name, value in changes.items():
             is_array = isinstance(value, np.ndarray)
@@ -129,7 +129,7 @@ class Call:
         return replace(self, inputs=inputs, options=options)
 
     def taken(self, letter: str, chosen: Sequence[int]) -> Call:
-        """Choose positions along an axis of every array that has it and is not broadcast along it."""
+        """Select indices along an axis of every array that has this axis and is not broadcast along it."""
         changes = {}
         for name, array in self.inputs.items():
             argument = self.table[name]
@@ -147,16 +147,16 @@ class Call:
         return from_spec(visible_keys(shape, **rules))
 
     def is_exact_in(self, dtype: str) -> bool:
-        """Return whether a dtype holds every real number of inputs and parameters; if not, it is another call."""
+        """Return whether a dtype represents every real input and parameter exactly."""
         arrays = (*self.inputs.values(), *self.parameters.values())
         numbers = {number for array in arrays if array.dtype.kind == "f" for number in array.ravel().tolist()}
         return dtype == "float64" or all(DTYPES[dtype].holds(number) for number in numbers)
 
     def to_json(self, *, parameter_kinds: bool = True) -> dict[str, Any]:
-        """Return what `json.dumps` writes, without the operation; what a call does not have is left out.
+        """Return data for JSON, without the operation; empty fields are left out.
 
         Arguments:
-            parameter_kinds: whether the arrays of parameters say their kind, which is real; in vectors they do not.
+            parameter_kinds: whether to write the kind of parameter arrays, always real; vectors leave it out.
         """
         parameters = {
             name: array_forms.to_json(array, with_kind=parameter_kinds) for name, array in self.parameters.items()
@@ -171,7 +171,7 @@ class Call:
 
     @classmethod
     def from_json(cls, operation: str, item: Mapping[str, Any]) -> Call:
-        """Read a call of an operation; other keys are passed over. The arrays cannot be written to."""
+        """Read a call of an operation; other keys are ignored. The arrays are read-only."""
         return cls(
             operation,
             _read(item["inputs"]),
@@ -183,12 +183,12 @@ class Call:
 
 
 def spec_arrays(arrays: Mapping[str, np.ndarray], make: Callable[[float], Any]) -> dict[str, Array]:
-    """Make arrays of the specification, with real numbers made by `make`."""
+    """Convert arrays to arrays of the specification, with real numbers converted by `make`."""
     return {name: to_spec(array, make) for name, array in arrays.items()}
 
 
 def _stored(value: Any) -> Any:
-    """Store what is returned in the tensors' dtype, where the specification has not."""
+    """Round results to the dtype of the tensors, if the specification has not."""
     is_computed = isinstance(value, Traced) and bool(value.parents) and value.precision != "storage"
     return value.stored() if is_computed else value
 

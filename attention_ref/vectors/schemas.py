@@ -1,4 +1,4 @@
-"""The JSON Schemas of vectors and recipes: what stands in `schema/`, with the arguments filled in from the table."""
+"""The JSON Schemas of vectors and recipes: the files in `schema/`, with the arguments of every operation filled in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 
 def schema(name: str) -> Schema:
-    """Return a JSON Schema: `"vectors"` for the generated files, `"recipe"` for what they are generated from."""
+    """Return a JSON Schema: `"vectors"` for the generated files, `"recipe"` for their sources."""
     path = resources.files("attention_ref.vectors").joinpath("schema", f"{name}.json")
     found: Schema = json.loads(path.read_text(encoding="utf-8"))
     (_fill_recipe if name == "recipe" else _fill_vectors)(found)
@@ -45,14 +45,14 @@ def _arguments() -> Iterator[Argument]:
 
 
 def _array(argument: Argument) -> Schema:
-    """Describe an array of the vectors."""
+    """Return the schema of an array in the vectors."""
     kinds = ("integer", "real") if argument.kind == "embedded" else (argument.kind,)
     references = [{"$ref": f"#/$defs/{kind}"} for kind in kinds]
     return references[0] if len(references) == 1 else {"anyOf": references}
 
 
 def _filling(argument: Argument) -> Schema:
-    """Describe what a recipe says of an array: masks are drawn or written, integers for each batch row are written."""
+    """Return the schema of an array in a recipe: masks are hashed or written, integers per batch row are written."""
     if argument.kind == "bool":
         return {"$ref": "#/$defs/boolean"}
     filled = {"$ref": "#/$defs/fill"}
@@ -60,13 +60,13 @@ def _filling(argument: Argument) -> Schema:
 
 
 def _options(is_open: str | None) -> dict[str, Schema]:
-    """Describe the options; an open side of a pair is written as `is_open`."""
+    """Return the schemas of the options; an unlimited side of a pair is written as `is_open`."""
     options = {argument.name: _option(argument, is_open) for argument in _arguments()}
     return {name: option for name, option in options.items() if option}
 
 
 def _option(argument: Argument, is_open: str | None) -> Schema:
-    """Describe an option, or nothing where an argument is no option."""
+    """Return the schema of an option, or an empty schema if an argument is not an option."""
     if argument.kind == "flag" and argument.is_data:
         return {"type": "boolean"}
     if argument.kind == "choice":
@@ -79,7 +79,7 @@ def _option(argument: Argument, is_open: str | None) -> Schema:
 
 
 def _bounds(argument: Argument) -> Schema:
-    """Write a range as JSON Schema has it; an end that is a size has no bound there."""
+    """Return a range in JSON Schema; a bound that is an array size is left out."""
     if not argument.range:
         return {}
     low, high = argument.range[1:-1].split(", ")

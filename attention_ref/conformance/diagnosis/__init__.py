@@ -1,4 +1,4 @@
-"""What a wrong attention computes: common mistakes as data, and the search for those that reproduce its numbers."""
+"""Diagnosis: find the common mistakes (deviations of the formula) that reproduce the numbers of an attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a function does wrong beside numbers: it raises, returns another dtype, or computes in a lower precision."""
+"""Findings other than a wrong formula: exceptions, a wrong dtype, a lower internal precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attention_ref.spec.trace import FACTOR
 
 
 def refusals(seen: Sequence[Observation], explained: Container[str]) -> Iterator[Finding]:
-    """Find the shapes that a function cannot take: those most of whose cases raise, explained cases aside."""
+    """Find classes of shapes in which most cases raise, leaving out cases that are already explained."""
     left = [each for each in seen if each.error and each.case.id not in explained]
     for refusal in _REFUSALS:
         asked = [each for each in seen if refusal.holds(_Shapes.of(each))]
@@ -28,7 +28,7 @@ def refusals(seen: Sequence[Observation], explained: Container[str]) -> Iterator
             deviation=f"raises.{refusal.name}",
             sentence=f"it raises an error {refusal.words}",
             clause=refusal.clause,
-            correction="compute it too, or raise NotImplementedError for what is not offered",
+            correction="support it, or raise NotImplementedError for unsupported calls",
             cases=tuple(each.case.id for each in raised),
             example=f"{raised[0].case.id}: {error}",
         )
@@ -54,25 +54,34 @@ class _Refusal(NamedTuple):
 
 _REFUSALS = (
     _Refusal("four-axes", "for arrays of four axes", "attention.batch", lambda s: len(s.query) == 4),
-    _Refusal("batch-axes", "for other arrays than of four axes", "attention.batch", lambda s: len(s.query) != 4),
-    _Refusal("no-keys", "where there are no keys", "attention.empty-axis", lambda s: s.key[-2] == 0),
-    _Refusal("no-queries", "where there are no queries", "attention.empty-axis", lambda s: s.query[-2] == 0),
-    _Refusal("no-rows", "where the batch is empty", "attention.batch", lambda s: 0 in s.query[:-3]),
-    _Refusal("grouped-heads", "where heads share a key head", "attention.heads", lambda s: s.query[-3] != s.key[-3]),
+    _Refusal("batch-axes", "for arrays that do not have four axes", "attention.batch", lambda s: len(s.query) != 4),
+    _Refusal("no-keys", "for a key length of 0", "attention.empty-axis", lambda s: s.key[-2] == 0),
+    _Refusal("no-queries", "for a query length of 0", "attention.empty-axis", lambda s: s.query[-2] == 0),
+    _Refusal("no-rows", "for a batch size of 0", "attention.batch", lambda s: 0 in s.query[:-3]),
     _Refusal(
-        "value-size", "where values are not as wide as keys", "attention.value-size", lambda s: s.value[-1] != s.key[-1]
+        "grouped-heads", "where query heads share a key head", "attention.heads", lambda s: s.query[-3] != s.key[-3]
+    ),
+    _Refusal(
+        "value-size",
+        "where the head sizes of values and keys differ",
+        "attention.value-size",
+        lambda s: s.value[-1] != s.key[-1],
     ),
 )
 
 
 def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
-    """Find results whose dtype is not that of the inputs."""
+    """Find results whose dtype differs from that of the inputs."""
     off = [each for each in seen if each.dtypes.get("output", each.dtype) != each.dtype]
     if not off:
         return
     dtype = Counter(each.dtypes["output"] for each in off).most_common(1)[0][0]
     is_wider = dtype in DTYPES and DTYPES[dtype].precision > DTYPES[off[0].dtype].precision
-    hint = "; np.sqrt(d) is a float64 number that widens float32 arrays, math.sqrt(d) is not" if kind == "numpy" else ""
+    hint = (
+        "; np.sqrt(d) returns a float64 scalar, which promotes float32 arrays; math.sqrt(d) does not"
+        if kind == "numpy"
+        else ""
+    )
     yield Finding(
         deviation="dtype.promoted" if is_wider else "dtype.lowered",
         sentence=f"{off[0].dtype} inputs give {dtype} results",
@@ -83,7 +92,7 @@ def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
 
 
 def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Iterator[Finding]:
-    """Find errors that a lower precision inside explains: right in float64, and off by the roundings of 16 bits."""
+    """Find errors that a lower internal precision explains: right in float64, and off by roundings of 16 bits."""
     off = [each for each in seen if each.case.id in right_in_double and not each.is_right and not each.error]
     off = [each for each in off if set(each.dtypes.values()) == {each.dtype}]
     if 4 * len(off) < len(seen):
@@ -93,7 +102,7 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
         if explained and len(explained) >= len(off) / 2:
             yield Finding(
                 deviation="softmax.low-precision",
-                sentence=f"{off[0].dtype} inputs are computed with the roundings of {name} inside",
+                sentence=f"{off[0].dtype} inputs are computed internally with the precision of {name}",
                 clause="attention.precision",
                 correction=f"compute scores and softmax in {DTYPES[off[0].dtype].arithmetic}",
                 cases=tuple(each.case.id for each in explained),

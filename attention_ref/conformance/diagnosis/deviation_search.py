@@ -1,7 +1,7 @@
-"""The search: which deviations of the formula reproduce what was observed.
+"""Search for the deviations of the formula that reproduce the observed results.
 
-One deviation after another is added, each time the one with which the formula reproduces most observations; where no
-single one helps, the pairs are tried. What turns out not to be needed is left out again.
+Greedily add the deviation with which the formula reproduces most observations; if no single one helps, try pairs.
+Finally remove deviations that turn out not to be needed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from attention_ref.conformance.diagnosis.observation import Observation
 
 Combination = tuple[type[Deviation], ...]
 _SAMPLE = 16
-"""How many of the observations that are not explained yet are looked at first."""
+"""The number of unexplained observations on which candidates are screened."""
 _CONSISTENT = 2 / 3
-"""Of the cases in which a deviation changes the result, the share that it must reproduce to be believed."""
+"""The fraction of the cases changed by a deviation that it must reproduce to be accepted."""
 
 
 class Search:
     """The observations of a subject, and the predictions of combined deviations for them.
 
     Arguments:
-        observations: right and wrong ones; a deviation that spoils a right one explains nothing.
+        observations: right and wrong ones; a deviation must not change a right result.
     """
 
     def __init__(self, observations: Sequence[Observation]) -> None:
@@ -36,14 +36,14 @@ class Search:
         self.predictions: dict[tuple[Combination, int], Mapping[str, np.ndarray] | None] = {}
 
     def run(self) -> Combination:
-        """Return the smallest combination that the search finds."""
+        """Return the smallest combination that is found."""
         found: Combination = ()
         while better := self._better(found):
             found = better
         return self._pruned(found)
 
     def predicted(self, chosen: Combination, place: int) -> Mapping[str, np.ndarray] | None:
-        """Compute the results of an observation's case with some deviations; None where their shapes do not fit."""
+        """Return the results of an observed case with some deviations, or None if the shapes do not fit."""
         key = (chosen, place)
         if key not in self.predictions:
             observation = self.observations[place]
@@ -59,18 +59,18 @@ class Search:
         return self.predictions[key]
 
     def reproduces(self, chosen: Combination, place: int) -> bool:
-        """Say whether some deviations give what was observed."""
+        """Return whether some deviations reproduce an observation."""
         key = (chosen, place)
         if key not in self.known:
             self.known[key] = self.observations[place].is_reproduced_by(self.predicted(chosen, place))
         return self.known[key]
 
     def explained(self, chosen: Combination) -> set[int]:
-        """Return the places of the observations that some deviations reproduce."""
+        """Return the indices of the observations that some deviations reproduce."""
         return {place for place in range(len(self.observations)) if self.reproduces(chosen, place)}
 
     def _better(self, found: Combination) -> Combination | None:
-        """Return a larger combination that reproduces more, or None."""
+        """Return a larger combination that reproduces more observations, or None."""
         before = self.explained(found)
         left = [place for place in range(len(self.observations)) if place not in before]
         left.sort(key=lambda place: len(self.observations[place].case.call.named))
@@ -98,7 +98,7 @@ class Search:
         return best
 
     def _is_consistent(self, chosen: Combination, deviation: type[Deviation]) -> bool:
-        """Say whether a deviation is right in most of the cases that it changes: errors alone prove nothing."""
+        """Return whether a deviation reproduces most of the cases that it changes, and not a few by chance."""
         without = tuple(each for each in chosen if each is not deviation)
         changed = [place for place in range(len(self.observations)) if self._differ(chosen, without, place)]
         right = [place for place in changed if self.reproduces(chosen, place)]

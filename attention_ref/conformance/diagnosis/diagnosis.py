@@ -1,4 +1,4 @@
-"""What a function computes instead: the smallest set of deviations that reproduces its numbers."""
+"""Diagnosis of an attention: the smallest set of deviations from the formula that reproduces its numbers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a function computes.
+    """The diagnosis of a function.
 
     Arguments:
-        name, dtype: what was asked, in which dtype.
-        ran: how many cases the function took.
-        wrong: the ids of those in which it is wrong.
-        findings: the deviations that reproduce its numbers together, those that explain most first.
-        unexplained: the ids of the wrong cases that they do not reproduce, each with what is known of it.
+        name, dtype: the name of the function and the dtype of the inputs.
+        ran: the number of cases that ran.
+        wrong: the ids of the cases with wrong results.
+        findings: the deviations that together reproduce its numbers, those that explain most cases first.
+        unexplained: the ids of the wrong cases that they do not reproduce, each with a note.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Diagnosis:
 
     @property
     def conforms(self) -> bool:
-        """Whether every case that ran is right, and one ran."""
+        """Whether at least one case ran, and every one is right."""
         return self.ran > 0 and not self.wrong and not self.findings
 
     def __str__(self) -> str:
@@ -59,10 +59,10 @@ def diagnose(
     name: str | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Diagnosis:
-    """Find out what an attention computes instead of what the specification says.
+    """Find the mistakes that explain the numbers of an attention.
 
-    The function runs on the cases of attention. Where it is wrong, the formula is computed again with steps replaced by
-    common mistakes, singly and together, until its numbers come out.
+    The function runs on the cases of attention. Where it is wrong, the formula is evaluated with steps replaced by
+    common mistakes, singly and together, until it reproduces the results.
 
         print(conformance.diagnose(my_attention))
 
@@ -70,24 +70,24 @@ def diagnose(
         function, arrays, dialect, name, timeout: as in `conformance.check`.
 
     Returns:
-        `.conforms`, `.findings` and `.unexplained`; its text is for people.
+        `.conforms`, `.findings` and `.unexplained`; `str()` of it is a readable summary.
 
     Raises:
-        UsageError: when the function takes none of the cases.
+        UsageError: if the function supports none of the cases.
     """
     subject = subject_of(function, name or name_of(function), "attention", arrays, dialect)
     return diagnose_subject(replace(subject, timeout=timeout))
 
 
 def diagnose_subject(subject: BaseSubject) -> Diagnosis:
-    """Find out what a subject computes instead; see `diagnose`."""
+    """Diagnose a subject; see `diagnose`."""
     if not isinstance(subject, Subject) or "attention" not in subject.operations:
-        raise UsageError(f"{subject.name} has no attention in this process that could be diagnosed")
+        raise UsageError(f"{subject.name} cannot be diagnosed: it is not an attention that is called in this process")
     for dtype in _DTYPES:
         seen = list(observations(subject, dtype))
         if seen:
             return _diagnosed(subject, dtype, seen)
-    raise UsageError(f"{subject.name} takes none of the cases of attention")
+    raise UsageError(f"{subject.name} supports none of the cases of attention")
 
 
 def _diagnosed(subject: Subject, dtype: str, seen: Sequence[Observation]) -> Diagnosis:
@@ -107,7 +107,7 @@ def _diagnosed(subject: Subject, dtype: str, seen: Sequence[Observation]) -> Dia
 
 
 def _in_float32(subject: Subject, seen: Sequence[Observation]) -> list[Finding]:
-    """Look at float32 too, where the dtype of a result or the precision inside may be another."""
+    """Run in float32 too, to find a wrong result dtype or a lower internal precision."""
     single = seen if seen[0].dtype == "float32" else list(observations(subject, "float32"))
     right = {each.case.id for each in seen if each.is_right and each.dtype == "float64"}
     return [*beside_numbers.dtypes(single, subject.arrays), *beside_numbers.low_precision(single, right)]
@@ -129,7 +129,7 @@ def _finding(search: Search, found: Combination, deviation: type[Deviation], exp
 
 
 def _mismatch(observation: Observation) -> str:
-    """Show the first number that is clearly off."""
+    """Describe the first element that is clearly wrong."""
     for name, expected in observation.case.expected.items():
         got = observation.results.get(name)
         if got is None:

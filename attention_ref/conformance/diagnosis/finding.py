@@ -1,4 +1,4 @@
-"""A finding: one thing that a function computes instead of what the specification says."""
+"""A finding: one deviation of a function from the specification."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Finding:
     """A deviation that was found.
 
     Arguments:
-        deviation: its slug.
-        sentence: what the function computes instead.
-        clause: the id of the clause that it breaks.
-        correction: what to write instead.
-        cases: the ids of the cases whose numbers it is needed for.
-        example: one number of one of these cases.
+        deviation: the slug of the deviation.
+        sentence: what the function computes instead, as a sentence.
+        clause: the id of the violated clause.
+        correction: how to correct it.
+        cases: the ids of the cases that cannot be reproduced without it.
+        example: a wrong element in one of these cases.
     """
 
     deviation: str

@@ -17,13 +17,13 @@ Array = np.ndarray
 
 
 class Formula:
-    """The right steps. Arrays are `(b,h,q,d)`, `(b,g,k,d)` and `(b,g,k,v)` with any number of leading batch sizes."""
+    """The formula as specified. Arrays are `(b,h,q,d)`, `(b,g,k,d)` and `(b,g,k,v)` with any leading batch axes."""
 
     dtype = "float64"
-    """The dtype of the function that is explained; where it matters, as for what overflows."""
+    """The dtype of the function under diagnosis, which determines for example what overflows."""
 
     def __call__(self, query: Array, key: Array, value: Array, **options: Any) -> dict[str, Array]:
-        """Return `output`, `weights` and `log_sum_exp`, whatever was asked for."""
+        """Return `output`, `weights` and `log_sum_exp`, whether requested or not."""
         with np.errstate(all="ignore"):
             return self.attention(query, key, value, **options)
 
@@ -67,7 +67,7 @@ class Formula:
     # Scores
 
     def for_each_head(self, array: Array, heads: int) -> Array:
-        """Let query head `i` read key/value head `i // (h/g)`."""
+        """Repeat key/value heads, so that query head `i` reads head `i // (h/g)`."""
         return np.repeat(array, heads // array.shape[-3], axis=-3)
 
     def default_scale(self, query: Array, key: Array, value: Array) -> float:  # noqa: ARG002
@@ -75,11 +75,11 @@ class Formula:
         return 1 / np.sqrt(query.shape[-1])
 
     def given_scale(self, scale: float, query: Array) -> float:  # noqa: ARG002
-        """Take a scale that is given instead of the default."""
+        """Return the scale that replaces the default."""
         return scale
 
     def products(self, query: Array, key: Array) -> Array:
-        """Multiply every query with every key; NaN in one of them stays in its row or column."""
+        """Multiply every query with every key; NaN stays in its row or column."""
         return np.einsum("...qd,...kd->...qk", query, key)
 
     def finished(
@@ -92,7 +92,7 @@ class Formula:
         visible: Array,
         dropout_mask: Array | None,
     ) -> Array:
-        """Scale, cap, add the bias, hide: in this order."""
+        """Scale, apply the softcap, add the bias and hide keys, in this order."""
         scores = self.biased(self.capped(scores * scale, softcap), bias)
         return self.hidden(scores, mask, visible, dropout_mask)
 
@@ -105,7 +105,7 @@ class Formula:
         return scores if bias is None else scores + bias
 
     def hidden(self, scores: Array, mask: Array | None, visible: Array, dropout_mask: Array | None) -> Array:  # noqa: ARG002
-        """Give hidden keys the score -inf."""
+        """Set the scores of hidden keys to -inf."""
         return np.where(visible, scores, -np.inf)
 
     # Visibility
@@ -120,7 +120,7 @@ class Formula:
         window: tuple[int | None, int | None] | None,
         key_lengths: Array | None,
     ) -> Array:
-        """Return where every rule lets a query see a key, `(b,h,q,k)`."""
+        """Return which keys are visible to each query under every rule, `(b,h,q,k)`."""
         rules = [np.ones(shape, bool)]
         if mask is not None:
             rules.append(self.by_mask(mask))
@@ -135,7 +135,7 @@ class Formula:
         return self.together(list(np.broadcast_arrays(*rules)))
 
     def together(self, rules: list[Array]) -> Array:
-        """Let a key be seen where every rule allows it."""
+        """Combine the rules by AND."""
         return np.logical_and.reduce(rules)
 
     def distance(self, shape: tuple[int, ...], query_offset: Any) -> Array:
@@ -178,11 +178,11 @@ class Formula:
     # Weights and values
 
     def sinks(self, sinks: Array) -> Array | None:
-        """Return the logits that join the denominators."""
+        """Return the sink logits, which are added to the softmax denominators."""
         return sinks
 
     def softmax(self, scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array]:  # noqa: ARG002
-        """Return the weights and the logarithm of the denominators, both 0 and -inf for a row without scores."""
+        """Return the weights and the logarithm of the denominators, 0 and -inf for an empty row."""
         maximum = self.row_maximum(scores, sinks)
         exponentials = np.where(scores == -np.inf, 0, np.exp(scores - maximum))
         denominator = self.denominator(exponentials)
@@ -194,7 +194,7 @@ class Formula:
         return weights, self.returned_log_sum_exp(log_sum_exp[..., 0])
 
     def log_sum_exp(self, maximum: Array, denominator: Array) -> Array:
-        """Return the logarithm of the sum that the shifted sum stands for."""
+        """Return the log-sum-exp of the unshifted scores."""
         return maximum + np.log(denominator)
 
     def returned_log_sum_exp(self, log_sum_exp: Array) -> Array:
@@ -202,7 +202,7 @@ class Formula:
         return log_sum_exp
 
     def row_maximum(self, scores: Array, sinks: Array | None) -> Array:
-        """Return what is subtracted before the exponential."""
+        """Return the maximum that is subtracted before the exponential."""
         maximum = scores.max(axis=-1, keepdims=True, initial=-np.inf)
         maximum = maximum if sinks is None else np.maximum(maximum, sinks)
         return np.where(maximum == -np.inf, 0, maximum)
@@ -212,24 +212,24 @@ class Formula:
         return exponentials.sum(axis=-1, keepdims=True)
 
     def masked_weights(self, weights: Array, mask: Array | None) -> Array:  # noqa: ARG002
-        """Leave the weights as they are: the mask has done its work."""
+        """Return the weights unchanged: the mask was applied to the scores."""
         return weights
 
     def dropped(self, weights: Array, dropout: float, dropout_mask: Array) -> Array:
-        """Keep the weights where the mask is True, divided by the share that is kept."""
+        """Return the weights divided by 1 - dropout where the mask is True, else 0."""
         return np.where(dropout_mask, weights / (1 - dropout), 0)
 
     def weighted_sum(self, weights: Array, seen: Array, value: Array, key: Array) -> Array:  # noqa: ARG002
-        """Add up the values by their weights; what a row does not see stays out of it, NaN included."""
+        """Sum the values with their weights; hidden values do not contribute, not even NaN."""
         terms = weights[..., None] * value[..., None, :, :]  # (b,h,q,k,v)
         return np.where((seen | (weights != 0))[..., None], terms, 0).sum(axis=-2)
 
     def with_sinks(self, output: Array, weights: Array, sinks: Array, log_sum_exp: Array, value: Array) -> Array:  # noqa: ARG002
-        """Leave the output as it is: a sink carries no value."""
+        """Return the output unchanged: a sink has no value."""
         return output
 
     def merged(self, output: Array, query: Array) -> Array:  # noqa: ARG002
-        """Return the output with its heads where they were, and nothing added to it."""
+        """Return the output unchanged: heads are not merged and no residual is added."""
         return output
 
     def returned_weights(self, weights: Array, kept: Array) -> Array:  # noqa: ARG002

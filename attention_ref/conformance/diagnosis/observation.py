@@ -1,4 +1,4 @@
-"""What a subject computes in the cases of attention, kept whether it is right or wrong."""
+"""The results of a subject in the cases of attention, right and wrong ones."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from attention_ref.conformance.timeouts import Late, limited
 from attention_ref.spec.dtypes import DTYPES
 
 _CLOSE = 64
-"""How many roundings of the largest number of a result a prediction may be away, beside the budget of the case."""
+"""The tolerance of a prediction: this many unit roundoffs of the largest element, in addition to the budget."""
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One case and what came back.
+    """The results of one case.
 
     Arguments:
-        case, dtype: what was run.
-        results: the arrays that were returned, by name; empty where the call raised.
+        case, dtype: the case and the dtype of its inputs.
+        results: the returned arrays by name; empty if the call raised.
         dtypes: their dtypes.
         is_right: whether all of them are within their budgets.
-        error: what the call raised.
+        error: the exception that the call raised, as text.
     """
 
     case: Case
@@ -46,7 +46,7 @@ class Observation:
     error: str = ""
 
     def is_reproduced_by(self, predicted: Mapping[str, np.ndarray] | None) -> bool:
-        """Say whether predicted results are those that were observed, within rounding; None predicts an error."""
+        """Return whether predicted and observed results agree within rounding; None predicts an exception."""
         if predicted is None or not self.results:
             return predicted is None and bool(self.error)
         return all(self._is_close(name, predicted[name]) for name in self.results)
@@ -65,7 +65,7 @@ class Observation:
 
 
 def observations(subject: Subject, dtype: str) -> Iterator[Observation]:
-    """Call a subject on every case of attention that its signature takes, gradients left out."""
+    """Call a subject on every case of attention that its signature supports, without gradients."""
     arrays = framework(subject.arrays)
     function = subject.operations["attention"]
     for profile in profiles("attention"):
@@ -97,14 +97,14 @@ def _observed(subject: Subject, function: Any, arrays: Framework, case: Case, dt
     except Unsupported:
         raise
     except Late:
-        return Observation(case, dtype, {}, {}, is_right=False, error="it does not return in time")
+        return Observation(case, dtype, {}, {}, is_right=False, error="timeout")
     except Exception as error:
         if isinstance(error, NotImplementedError):
             raise Unsupported(str(error)) from error
         return Observation(case, dtype, {}, {}, is_right=False, error=f"{type(error).__name__}: {error}")
     items = returned if isinstance(returned, (tuple, list)) else [returned]
     if len(items) != len(case.expected) or not all(arrays.is_array(item) for item in items):
-        return Observation(case, dtype, {}, {}, is_right=False, error="it returns something else than the results")
+        return Observation(case, dtype, {}, {}, is_right=False, error="its return value has the wrong structure")
     named = dict(zip(case.expected, items, strict=True))
     results = {name: arrays.read(item) for name, item in named.items()}
     dtypes = {name: arrays.dtype(item) for name, item in named.items()}

@@ -1,4 +1,4 @@
-"""The dialects of released libraries, one TOML file each, and how such a file is read."""
+"""The dialects of released libraries, one TOML file each, and the reader of such files."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _TABLES = ("arguments", "constants", "notes")
 
 
 def names() -> tuple[str, ...]:
-    """Give the names of the dialects that come with the kit."""
+    """Return the names of the built-in dialects."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
 def listed() -> dict[str, str]:
-    """Give what each of them is of, by its name: the first line of its file."""
+    """Return a description of every built-in dialect by name: the first line of its file."""
     files = {name: _FOLDER / f"{name}.toml" for name in names()}
     return {name: path.read_text(encoding="utf-8").partition("\n")[0].strip("# ") for name, path in files.items()}
 
 
 @cache
 def named(name: str) -> Dialect:
-    """Give a dialect that comes with the kit.
+    """Return a built-in dialect.
 
     Raises:
-        UsageError: for a name that does not exist.
+        UsageError: for an unknown name.
     """
     if name not in names():
         reject("dialect", name, names())
@@ -40,7 +40,7 @@ def named(name: str) -> Dialect:
 
 
 def resolve(dialect: Dialect | str | Path) -> Dialect:
-    """Give a dialect itself, by its name, or from a file whose name ends in `.toml`."""
+    """Return a dialect: given as such, by name, or as the path of a `.toml` file."""
     if isinstance(dialect, Dialect):
         return dialect
     return read(Path(dialect)) if str(dialect).endswith(".toml") else named(str(dialect))
@@ -50,7 +50,7 @@ def read(path: Path) -> Dialect:
     """Read a dialect from a TOML file.
 
     Raises:
-        UsageError: when it cannot be read, or says what a dialect does not have; the message names the file.
+        UsageError: if it cannot be read, or has an unknown field or value; the message names the file.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def read(path: Path) -> Dialect:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{path} is nested too deeply") from error
     except UsageError as error:
@@ -81,5 +81,5 @@ _KINDS = {list: "list", dict: "table", int: "whole number", str: "string"}
 
 def _exclusion(item: Any) -> Exclusion:
     if not isinstance(item, dict) or set(item) != {"when", "reason"} or not isinstance(item["when"], list):
-        raise UsageError(f"an exclusion has a list `when` and a `reason`, got {item!r}")
+        raise UsageError(f"an exclusion must have a list `when` and a string `reason`, got {item!r}")
     return Exclusion(tuple(item["when"]), str(item["reason"]))

@@ -1,4 +1,4 @@
-"""From the specification's call of attention to a dialect's, and its results back. Nothing is computed on the way."""
+"""Adapter: translate the specification's call of attention into a dialect, and the results back, without arithmetic."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _ASKED = {result.asked_by: result.name for result in ATTENTION.results if result
 
 
 def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any]:
-    """Give a function of a dialect the signature and the conventions of `attention_ref.spec.attention`.
+    """Wrap a function of a dialect with the signature and conventions of `attention_ref.spec.attention`.
 
-    What is given has those options in its signature that the dialect can say, and raises `Unsupported` where it cannot
-    say one of their values.
+    The returned function has the options that the dialect can express, and raises `Unsupported` for a value of one that
+    it cannot.
 
     Arguments:
-        function: what speaks the dialect.
-        dialect: says how.
+        function: the attention to wrap.
+        dialect: its calling convention.
 
     Raises:
-        UsageError: when the dialect gives an argument a name that the function's signature lacks.
+        UsageError: if the dialect names an argument that the function's signature lacks.
     """
     words = _words(function, dialect)
     offered = _offered(words, dialect)
 
     def operation(query: Any, key: Any, value: Any, **options: Any) -> Any:
         if unknown := sorted(set(options) - set(offered)):
-            raise TypeError(f"it has no way to say {', '.join(unknown)}")
+            raise TypeError(f"the dialect cannot express {', '.join(unknown)}")
         return _Call(function, dialect, words, _meaning(options)).of(query, key, value)
 
     items = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in TENSORS]
@@ -49,22 +49,23 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
 
 
 def _words(function: Callable[..., Any], dialect: Dialect) -> dict[str, str]:
-    """Give its name for everything that it can be told."""
-    there = parameters(function)
+    """Map the names of arguments in the specification to those of the function."""
+    found = parameters(function)
     words = {name: word for name, word in dialect.arguments.items() if word}
-    if there is None:
+    if found is None:
         return words
-    if missing := sorted(set(words.values()) - there[0]) if not there[1] else []:
+    accepted, is_open = found
+    if missing := sorted(set(words.values()) - accepted) if not is_open else []:
         raise UsageError(
-            f"the dialect says {', '.join(missing)}, which is no argument of "
-            f"{getattr(function, '__name__', function)}; it has {', '.join(sorted(there[0]))}"
+            f"the dialect names {', '.join(missing)}, which is no argument of "
+            f"{getattr(function, '__name__', function)}; its arguments are {', '.join(sorted(accepted))}"
         )
     kept = [name for name in (*OPTIONS, *EXTRAS) if name not in (*TENSORS, "grouped")]
-    return words | {name: name for name in kept if name not in dialect.arguments and name in there[0]}
+    return words | {name: name for name in kept if name not in dialect.arguments and name in accepted}
 
 
 def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
-    """Give the names of a function's arguments and whether it takes any other; None when that cannot be read."""
+    """Return a function's argument names and whether it accepts any other; None if its signature is unknown."""
     try:
         found = inspect.signature(signed(function)).parameters.values()
     except (TypeError, ValueError):  # written in C, without a signature
@@ -74,17 +75,17 @@ def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
 
 
 def spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
-    """Leave out the words that one of several functions of a dialect lacks."""
-    there = parameters(function)
-    if there is None or there[1]:
+    """Return the dialect without the arguments that this function lacks, where several functions share a dialect."""
+    found = parameters(function)
+    if found is None or found[1]:
         return dialect
     return replace(
-        dialect, arguments={name: word for name, word in dialect.arguments.items() if not word or word in there[0]}
+        dialect, arguments={name: word for name, word in dialect.arguments.items() if not word or word in found[0]}
     )
 
 
 def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
-    """Give the options of the specification that a dialect can say."""
+    """Return the options of the specification that a dialect can express."""
     can = {name for name in OPTIONS if name in words}
     has_mask = "mask" in words
     if has_mask and "added" in dialect.mask_kind:
@@ -100,7 +101,7 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
 
 
 def _meaning(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what says nothing."""
+    """Drop options left at their defaults, and modifiers of options that are absent."""
     given = {name: option for name, option in options.items() if ATTENTION.says(name, option)}
     modified = {name: ATTENTION[name].modifies for name in given}
     return {name: option for name, option in given.items() if not modified[name] or set(modified[name]) & set(given)}
@@ -108,7 +109,7 @@ def _meaning(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call: what is called, in which dialect, with which words, and the options that say something."""
+    """One call: the function, its dialect, its argument names, and the options that differ from their defaults."""
 
     function: Callable[..., Any]
     dialect: Dialect
@@ -129,14 +130,14 @@ class _Call:
         return self._read(self.function(*positional, **named, **arguments), sizes, order)
 
     def _check(self, sizes: Sizes, query: Any, key: Any, value: Any) -> None:
-        """Raise `Unsupported` for what the dialect excludes."""
+        """Raise `Unsupported` for a call that the dialect excludes."""
         dtype, rank = framework_of(query).dtype(query), len(query.shape)
         if self.dialect.ranks and rank not in self.dialect.ranks:
-            raise Unsupported(f"arrays of rank {' or '.join(map(str, self.dialect.ranks))} only")
+            raise Unsupported(f"only arrays of rank {' or '.join(map(str, self.dialect.ranks))}")
         if self.dialect.dtypes and dtype not in self.dialect.dtypes:
-            raise Unsupported(f"{dtype}: it takes {', '.join(self.dialect.dtypes)}")
+            raise Unsupported(f"{dtype} is not one of its dtypes {', '.join(self.dialect.dtypes)}")
         if self.dialect.heads == "equal" and sizes.heads != sizes.groups:
-            raise Unsupported("as many key/value heads as query heads only")
+            raise Unsupported("only as many key/value heads as query heads")
         holds = {*self.options, dtype, *sizes.conditions()}
         if self.dialect.arrays == "keras":
             holds.add(f"engine {import_module('keras').backend.backend()}")
@@ -148,16 +149,16 @@ class _Call:
                 raise Unsupported(exclusion.reason)
 
     def _asked(self, sizes: Sizes) -> dict[str, bool]:
-        """Give the arguments that ask for results."""
+        """Return the arguments that request results besides the output."""
         if "return_weights" in self.options:
             if self.dialect.weights == "averaged" and sizes.heads > 1:
                 raise Unsupported("its weights are averaged over the heads")
             if self.dialect.weights == "after dropout" and "dropout" in self.options:
-                raise Unsupported("its weights are those after dropout")
+                raise Unsupported("its weights are returned after dropout")
         return {name: True for name in _ASKED if name in self.options and name in self.words}
 
     def _read(self, returned: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-        """Find the results that were asked for in what came back, in the specification's order of axes."""
+        """Select the requested results from the return value, with the axes in the specification's order."""
         wanted = ["output", *(result for asked, result in _ASKED.items() if asked in self.options)]
         names = list(self.dialect.returns) or wanted
         items = returned if isinstance(returned, (tuple, list)) else [returned]

@@ -1,4 +1,4 @@
-"""Orders of axes, written as phrases: `"batch length heads size"`, and `"batch length heads*size"` for folded ones."""
+"""Orders of axes, written as phrases: `"batch length heads size"`, or `"batch length heads*size"` with merged axes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Phrase = tuple[tuple[str, ...], ...]
 
 
 def parse(text: str) -> Phrase:
-    """Read a phrase: its axes, each a tuple of the axes that are folded into it, outermost first."""
+    """Parse a phrase into its axes, each a tuple of the axes merged into it, outermost first."""
     return tuple(tuple(axis.split("*")) for axis in text.split())
 
 
 def flat(phrase: Phrase) -> list[str]:
-    """Give the names in a phrase in order."""
+    """Return the axis names of a phrase in order."""
     return [name for axis in phrase for name in axis]
 
 
 def arrange(array: Any, phrase: Phrase, names: Sequence[str]) -> Any:
-    """Bring an array from the specification's order into a phrase's.
+    """Permute and merge axes from the specification's order to that of a phrase.
 
     Arguments:
-        array: its axes are `names`, the first of which may be any number of axes.
-        phrase: has each of the names once.
+        array: has the axes `names`; the first name may stand for any number of axes.
+        phrase: contains each name once.
         names: such as `TENSOR`.
     """
     if _is_same(phrase, names):
@@ -44,11 +44,11 @@ def arrange(array: Any, phrase: Phrase, names: Sequence[str]) -> Any:
 
 
 def restore(array: Any, phrase: Phrase, names: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Any:
-    """Bring an array from a phrase's order into the specification's.
+    """Split and permute axes from the order of a phrase to the specification's.
 
     Arguments:
-        array: its shape is `shape_in(phrase, sizes)`.
-        sizes: those behind each name: any number for the first, one for the others.
+        array: has the shape `shape_in(phrase, sizes)`.
+        sizes: the axis sizes of each name: any number for the first, one for the others.
     """
     if _is_same(phrase, names):
         return array
@@ -60,7 +60,7 @@ def restore(array: Any, phrase: Phrase, names: Sequence[str], sizes: Mapping[str
 
 
 def shape_in(phrase: Phrase, sizes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
-    """Give the shape of an array in a phrase's order."""
+    """Return the shape of an array in the order of a phrase."""
     shape: list[int] = []
     for axis in phrase:
         if len(axis) == 1:

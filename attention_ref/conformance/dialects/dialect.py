@@ -1,7 +1,7 @@
-"""A dialect: in which words and conventions a function says what the specification says in its own.
+"""A dialect: the calling convention of an attention as data: argument names, layout, mask semantics.
 
-It is data. `attention_ref.conformance.dialects.adapter` translates a call by it, and translates only: what a dialect
-has no way to say is unsupported, and what a function computes otherwise stays wrong.
+`attention_ref.conformance.dialects.adapter` translates calls by it. What a dialect cannot express is unsupported; wrong
+results of a function are not corrected.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
 
 OPTIONS = ATTENTION.options
-"""The options of attention, by the specification's names."""
+"""The options of attention by their names in the specification."""
 TENSORS = tuple(argument.name for argument in ATTENTION.positional)
 SIDES = {name: (f"{name}_left", f"{name}_right") for name in OPTIONS if ATTENTION[name].kind == "pair"}
-"""The names of the two halves of a pair, by the name of the pair."""
+"""The arguments that a pair may be split into, by the name of the pair."""
 EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "heads", "kv_heads", "grouped")
-"""What else a function may have a name for."""
+"""Further facts of a call that a function may take as arguments."""
 RESULTS = tuple(result.name for result in ATTENTION.results)
 BY_MASK = tuple(name for name in ATTENTION.hiding if ATTENTION[name].counts_positions)
-"""The rules of visibility that a mask can stand for."""
+"""The rules of visibility that a dialect may express by its mask."""
 CONDITIONS = ("grouped", "multi-query", "value size", "no keys", "no queries", "more queries", "non-finite")
-"""What an exclusion may speak of beside options, dtypes and engines: more query heads than key/value heads; one of the
-latter for several of the former; a head of the values of another size; an axis of size 0; more queries than keys; NaN
-or infinity that nothing hides."""
+"""The conditions of an exclusion besides options, dtypes and engines: more query heads than key/value heads; a single
+key/value head for several query heads; another head size of the values; an axis of size 0; more queries than keys;
+visible NaN or infinity."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "arrays": KINDS,
@@ -46,17 +46,17 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "weights": ("before dropout", "after dropout", "averaged"),
     "empty_row": ("zero", "mean", "nan", "unmasked", "bias only", "depends", "unknown"),
 }
-"""The values that a field may have, where they can be counted."""
+"""The allowed values of enumerated fields."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A combination that a function does not offer.
+    """A combination that a function does not support.
 
     Arguments:
-        when: all of these hold: an option is given, a dtype such as `"float64"`, an engine such as `"engine torch"`
-            (of Keras), or one of `CONDITIONS`.
-        reason: what the report says.
+        when: conditions that all hold: the name of a given option, a dtype such as `"float64"`, an engine of Keras such
+            as `"engine torch"`, or one of `CONDITIONS`.
+        reason: the reason that the report shows.
     """
 
     when: tuple[str, ...]
@@ -65,43 +65,44 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Dialect:
-    """The words and conventions of a function. Every default is the specification's own.
+    """The calling convention of a function. The defaults are the specification's convention.
 
     Arguments:
-        arrays: the kind that it takes and returns.
+        arrays: its array type.
         layout: the order of the axes of query, key and value: `batch`, `heads`, `length` and `size`, each once,
-            separated by blanks; `heads*size` is one axis with the heads one after the other.
-        output_layout: the order of the output's, where it is another.
+            separated by blanks; `heads*size` is one merged axis, heads outermost.
+        output_layout: the order of the output's axes, if different.
         weights_layout, log_sum_exp_layout: the order of `batch heads queries keys` and of `batch heads queries`.
-        arguments: its name for each argument, by the specification's name. A name that is not listed stays, where the
-            function's signature has it; `""` says that it has none. Beside the options: `heads`, `kv_heads` (numbers
-            that it wants to be told), `grouped` (told True where `h` and `g` differ), `window_left`, `window_right`.
-        constants: arguments that are always given, with their values.
-        mask_true: what True in a mask, or 1, says of a key: `"attends"` or `"hides"`.
-        mask_kind: what a mask is: `"boolean"`; numbers that are `"added"` to the scores; `"boolean or added"`, in one
+        arguments: the function's name for each argument, by its name in the specification. An argument that is not
+            listed keeps its name, if the signature has it; `""` means that the function lacks it. Besides the options:
+            `heads` and `kv_heads` (the numbers of heads), `grouped` (whether they differ), `window_left`,
+            `window_right`.
+        constants: arguments that are always passed, with their values.
+        mask_true: the meaning of True (or 1) in a mask for a key: `"attends"` or `"hides"`.
+        mask_kind: the kind of a mask: `"boolean"`; numbers `"added"` to the scores; `"boolean or added"` in the same
             argument; or `"numbers"`, 1 for True and 0 for False.
-        hidden_score: what is added to hide a key: `"-inf"`, or the `"lowest"` finite number.
-        mask_layout: `"broadcast"`, as in NumPy, to `batch heads queries keys`; or the axes that it must have, each in
-            full, such as `"batch queries keys"`.
-        mask_rank: how many axes a mask that broadcasts has at the least.
-        by_mask: which of `causal`, `window` and `key_lengths` are said by the mask, since there is no other way.
-        causal_alignment: where the diagonal of `causal` begins: `"top left"`, `"bottom right"`, or at an `"offset"`
+        hidden_score: the number added to hide a key: `"-inf"`, or the `"lowest"` finite number.
+        mask_layout: `"broadcast"`, as in NumPy, to `batch heads queries keys`; or the axes that it must
+            have, not broadcast, such as `"batch queries keys"`.
+        mask_rank: the minimal rank of a mask that broadcasts.
+        by_mask: which of `causal`, `window` and `key_lengths` are passed as part of the mask, for lack of an argument.
+        causal_alignment: the alignment of the causal diagonal: `"top left"`, `"bottom right"`, or at an `"offset"`
             that is an argument.
-        heads: which key/value head a query head reads: `"grouped"`, `i // (h/g)`; `"tiled"`, `i % g`; or their
-            numbers are `"equal"`.
+        heads: the key/value head of query head i: `"grouped"`, `i // (h/g)`; `"tiled"`, `i % g`; or
+            `"equal"`, where their numbers must agree.
         window: a pair of inclusive `"distances"`; `"two distances"`, in two arguments; one inclusive `"distance"`; or
-            a `"count"` of keys, the query's own place among them. A single number holds to both sides.
-        window_open: what stands for an open side: `"None"`, `"-1"`, or the `"length"` of the arrays.
-        key_lengths: `"lengths"`, or a boolean mask of `(b,k)` that is True for real `"keys"` or for `"padding"`.
-        default_scale: what the scores are multiplied by unless told otherwise.
-        weights: the weights that it returns: `"before dropout"`, `"after dropout"`, or `"averaged"` over the heads.
-        returns: what it always returns, in order; when empty, the output and what it was asked for.
-        dtypes: those that it takes; all when empty.
-        ranks: the numbers of axes of a query that it takes; all when empty.
-        exclusions: combinations that it does not offer.
-        empty_row: what it says a query that sees no key gives. It is shown beside a failure, and excuses nothing.
-        notes: by the id of a clause, what it does otherwise. Shown beside a failure too.
-        library, versions: the distribution that it belongs to, and the versions that this was measured with.
+            a `"count"` of keys including the query's own position. A single number applies to both sides.
+        window_open: the value of an unlimited side: `"None"`, `"-1"`, or the `"length"` of the arrays.
+        key_lengths: `"lengths"`, or a boolean mask `(b,k)` that is True for real `"keys"` or for `"padding"`.
+        default_scale: the scale used if none is passed.
+        weights: which weights it returns: `"before dropout"`, `"after dropout"`, or `"averaged"` over the heads.
+        returns: the results that it always returns, in order; if empty, the output and the requested results.
+        dtypes: the supported dtypes; all if empty.
+        ranks: the supported ranks of the query; all if empty.
+        exclusions: combinations that it does not support.
+        empty_row: its documented result of an empty row. The report shows it with a failure; the failure still counts.
+        notes: known differences by clause id. The report shows them with a failure too.
+        library, versions: the distribution, and the range of versions that this dialect was measured with.
     """
 
     arrays: str = "numpy"
@@ -150,7 +151,7 @@ class Dialect:
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def note(self, clause: str) -> str:
-        """Return what the dialect says of a clause, or nothing; a report shows it beside a failure."""
+        """Return the note on a clause, or an empty string; a report shows it with a failure."""
         says = _EMPTY_ROWS.get(self.empty_row, "") if clause == "attention.empty-row" else ""
         return "; ".join(filter(None, (says, self.notes.get(clause, ""))))
 
@@ -165,19 +166,19 @@ _EMPTY_ROWS = {
     "zero": "an empty row gives 0",
     "mean": "an empty row gives the mean of the values",
     "nan": "an empty row gives NaN",
-    "unmasked": "an empty row attends as if nothing were hidden",
+    "unmasked": "an empty row attends to every key",
     "bias only": "an empty row gives the output projection's bias",
-    "depends": "what an empty row gives depends on other options",
+    "depends": "the result of an empty row depends on other options",
 }
 FIELDS = tuple(each.name for each in fields(Dialect))
 
 
-def _among(what: str, names: Any, there: Any) -> None:
+def _among(what: str, names: Any, allowed: Any) -> None:
     if isinstance(names, str) or not hasattr(names, "__iter__"):
         raise UsageError(f"{what}: expected a list, got {names!r}")
     for name in names:
-        if name not in there:
-            reject(what, str(name), there)
+        if name not in allowed:
+            reject(what, str(name), allowed)
 
 
 def _check_phrase(name: str, text: str, wanted: tuple[str, ...], *, is_whole: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What an option is in a dialect: masks, causality, windows, lengths and numbers, one function each."""
+"""Translate each option into a dialect: masks, causality, windows, lengths, scale."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attention_ref.spec.operations import ATTENTION
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a call, by the specification's order of axes."""
+    """The sizes of a call, with axes in the specification's order."""
 
     batch: tuple[int, ...]
     heads: int
@@ -31,12 +31,12 @@ class Sizes:
 
     @classmethod
     def of(cls, query: Any, key: Any, value: Any) -> Sizes:
-        """Read them from `(b,h,q,d)`, `(b,g,k,d)` and `(b,g,k,v)`."""
+        """Read the sizes from `(b,h,q,d)`, `(b,g,k,d)` and `(b,g,k,v)`."""
         *batch, heads, queries, size = map(int, query.shape)
         return cls(tuple(batch), heads, int(key.shape[-3]), queries, int(key.shape[-2]), size, int(value.shape[-1]))
 
     def behind(self, names: Sequence[str]) -> dict[str, list[int]]:
-        """Return the sizes behind the names of the axes of a result."""
+        """Return the axis sizes for the axis names of a result."""
         numbers = {"heads": self.heads, "length": self.queries, "queries": self.queries, "keys": self.keys}
         numbers["size"] = self.value_size
         return {"batch": list(self.batch), **{name: [numbers[name]] for name in names[1:]}}
@@ -47,7 +47,7 @@ class Sizes:
         return [(place % self.groups) * each + place // self.groups for place in range(self.heads)]
 
     def conditions(self) -> Iterator[str]:
-        """Return those of `dialect.CONDITIONS` that hold."""
+        """Return the `dialect.CONDITIONS` that hold."""
         pairs = {
             "grouped": self.heads != self.groups,
             "multi-query": self.groups == 1 < self.heads,
@@ -67,16 +67,16 @@ def said(
     query: Any,
     order: Sequence[int] | None,
 ) -> dict[str, Any]:
-    """Return what a call says beside its tensors, by the specification's names.
+    """Return the arguments of a call other than query, key and value, by their names in the specification.
 
     Arguments:
-        dialect, words: in which conventions, and what has a name there.
-        options: those of the call that say something.
-        sizes, query: of the call.
-        order: of the query heads, where the dialect has another.
+        dialect, words: the convention, and the function's argument names.
+        options: the options that differ from their defaults.
+        sizes, query: the sizes and the query of the call.
+        order: the order of the query heads, if the dialect has another.
 
     Raises:
-        Unsupported: where the dialect has no way to say an option's value.
+        Unsupported: if the dialect cannot express the value of an option.
     """
     found = dict(_scale_and_sizes(dialect, words, options, sizes))
     found |= _positions(dialect, options, sizes)
@@ -90,7 +90,7 @@ def said(
 
 
 def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order: Sequence[int] | None) -> Any:
-    """Return an option that every dialect says as the specification does, arrays of heads in the dialect's order."""
+    """Return an option that needs no translation, except for the order of heads."""
     argument = ATTENTION[name]
     if argument.broadcasts:
         return _shaped(dialect, option, sizes, order)
@@ -100,7 +100,7 @@ def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order:
 
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
-    """Return whether there is a NaN or an infinity that nothing hides."""
+    """Return whether a visible input is NaN or infinite."""
     has_rules = any(ATTENTION[name].hides and ATTENTION[name].stage == "visibility" for name in options)
     arrays = [query] if has_rules else [query, key, value]
     numbers = [values_of(array) for array in arrays if not framework_of(array).is_traced(array)]
@@ -113,8 +113,8 @@ def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) 
 def _scale_and_sizes(
     dialect: Dialect, words: Mapping[str, str], options: Mapping[str, Any], sizes: Sizes
 ) -> Iterator[tuple[str, Any]]:
-    told = {"heads": sizes.heads, "kv_heads": sizes.groups, "grouped": sizes.heads != sizes.groups}
-    yield from ((name, number) for name, number in told.items() if name in words)
+    sized = {"heads": sizes.heads, "kv_heads": sizes.groups, "grouped": sizes.heads != sizes.groups}
+    yield from ((name, number) for name, number in sized.items() if name in words)
     if dialect.default_scale == "1/sqrt(size)":
         yield from ([("scale", options["scale"])] if "scale" in options else [])
         return
@@ -122,11 +122,11 @@ def _scale_and_sizes(
     if "scale" in words:
         yield "scale", scale
     elif scale != 1:
-        raise Unsupported(f"no argument scale, and its own is {dialect.default_scale}")
+        raise Unsupported(f"no argument scale, and its default is {dialect.default_scale}")
 
 
 def _positions(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """Return causality and the window, and check that the diagonal is where they have it."""
+    """Return the arguments for causality and the window; require the alignment of the dialect."""
     own = [name for name in ("causal", "window") if name in options and name not in dialect.by_mask]
     if not own:
         return {}
@@ -135,9 +135,11 @@ def _positions(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> di
     if dialect.causal_alignment == "offset":
         found |= {"query_offset": offset} if "query_offset" in options else {}
     else:
-        there = 0 if dialect.causal_alignment == "top left" else sizes.keys - sizes.queries
-        if np.any(values_of(offset) != there):
-            raise Unsupported(f"its diagonal begins {dialect.causal_alignment}: an offset of {_kind(dialect)} only")
+        aligned = 0 if dialect.causal_alignment == "top left" else sizes.keys - sizes.queries
+        if np.any(values_of(offset) != aligned):
+            raise Unsupported(
+                f"its causal diagonal is aligned {dialect.causal_alignment}: only an offset of {_kind(dialect)}"
+            )
     return found | (_window(dialect, options, sizes) if "window" in own else {})
 
 
@@ -152,7 +154,7 @@ def _window(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[
         sides = tuple(is_open if side is None else side for side in (left, right))
         return {"window": sides} if dialect.window == "distances" else dict(zip(SIDES["window"], sides, strict=True))
     if left is None or (left != right and not ("causal" in options and (right is None or right >= 0))):
-        raise Unsupported("its window is one number, of both sides")
+        raise Unsupported("its window is a single number for both sides")
     return {"window": left + 1 if dialect.window == "count" else left}
 
 
@@ -165,13 +167,13 @@ def _lengths(dialect: Dialect, lengths: Any, sizes: Sizes, query: Any) -> Any:
 
 
 def _real(lengths: Any, sizes: Sizes) -> np.ndarray:
-    """Return which keys are real, `(b,k)`."""
+    """Return which keys are real, not padding, `(b,k)`."""
     rows = np.broadcast_to(values_of(lengths), sizes.batch)
     return np.arange(sizes.keys) < rows[..., None]
 
 
 def _visible(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes, query: Any) -> Any:
-    """Return the mask: what was given, and the rules that are said by it."""
+    """Return the mask combined with the rules that the dialect passes as part of it."""
     mask = options.get("mask")
     for rule in _rules(dialect, options, sizes):
         framework = framework_of(query)
@@ -195,7 +197,7 @@ def _rules(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> Iterat
 
 
 def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, query: Any) -> dict[str, Any]:
-    """Return the arguments mask and bias, as the dialect tells masks from numbers."""
+    """Return the arguments for mask and bias, in the mask kind of the dialect."""
     found, framework = {}, framework_of(query)
     if bias is not None and "bias" in words:
         found, bias = {"bias": bias}, None
@@ -210,7 +212,7 @@ def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, que
 
 
 def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-    """Return a mask with the axes that the dialect wants and its heads in order."""
+    """Return a mask with the axes and the head order of the dialect."""
     framework, shape = framework_of(array), tuple(map(int, array.shape))
     if order is not None and len(shape) > 2 and shape[-3] > 1:
         array = framework.take(array, order, len(shape) - 3)

@@ -1,6 +1,6 @@
-"""Laws: statements about results of several calls, which need no expected values.
+"""Laws: properties that relate the results of several calls, so that no expected values are needed.
 
-`check_laws` draws calls by hypothesis and gives the smallest one that breaks a law; `replay_law` tries it again.
+`check_laws` tests them on random calls from hypothesis, which shrinks a counterexample; `replay_law` runs one again.
 """
 
 from __future__ import annotations

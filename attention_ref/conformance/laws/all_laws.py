@@ -12,18 +12,18 @@ _PARTS = (keys, rows, visibility, scores, values, layers)
 LAWS: tuple[Law, ...] = tuple(law for part in _PARTS for law in part.LAWS)
 
 OPERATIONS = tuple(dict.fromkeys(name for law in LAWS for name in law.operations))
-"""The operations that there are laws of."""
+"""The operations that have laws."""
 
 
 def chosen(operations: Collection[str], names: Sequence[str] | None = None) -> list[tuple[Law, str]]:
-    """Choose laws, each with the operation that it is tried on.
+    """Select laws, each with the operation to test it on.
 
     Arguments:
-        operations: those of a subject.
+        operations: the operations of a subject.
         names: ids of laws; all when None.
 
     Raises:
-        UsageError: for a law that does not exist or holds of none of the operations.
+        UsageError: for an unknown law, or one that applies to none of the operations.
     """
     pairs = [(law, name) for name in operations for law in LAWS if name in law.operations]
     if not pairs:

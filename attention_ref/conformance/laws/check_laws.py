@@ -1,4 +1,4 @@
-"""Laws as a function: try them on a subject, or try a counterexample again."""
+"""Test laws on a subject, or replay a counterexample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from attention_ref.spec.dtypes import COMPUTED, DTYPES
 from attention_ref.spec.operations import OPERATIONS
 
 EXAMPLES = 50
-"""How many calls a law is tried on unless it is told otherwise."""
+"""The default number of random calls per law."""
 Progress = Callable[[int, int, LawResult], None]
 
 
@@ -36,33 +36,32 @@ def check_laws(
     save: str | Path | None = None,
     progress: Progress | None = None,
 ) -> LawReport:
-    """Try laws on a subject: statements about results of several calls, which need no expected values.
+    """Test laws on a subject: properties that relate the results of several calls and need no expected values.
 
         report = conformance.check_laws(my_attention)
         print(report)
         report.raise_for_failures()
 
-    Calls are drawn at random by hypothesis, the same ones every time. Where one breaks a law, a smaller one is looked
-    for, until none is found; what is left is a counterexample.
+    hypothesis draws random calls, reproducibly, and shrinks one that breaks a law to a minimal counterexample.
 
     Arguments:
         subject: a function, called as in `check`, or a `Subject`.
-        op: the operation that it is to be; `"attention"` for a function and all of a `Subject` when None.
-        arrays: what a function takes and returns.
-        laws: ids, such as `("key-permutation", "batch-independence")`; all when None.
+        op: the operation to test; if None, `"attention"` for a function and every operation of a `Subject`.
+        arrays: the array type of a function.
+        laws: ids, such as `("key-permutation", "batch-independence")`; all if None.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
-        examples: how many calls each law is tried on.
-        seed: another one draws other calls.
-        save: a folder for counterexamples, as files `law.operation.dtype.json` that `replay_law` tries again.
-        progress: called after every law with the number done, the number to do, and the last result.
+        examples: the number of random calls per law.
+        seed: the seed of the random calls.
+        save: a folder for counterexamples, as files `law.operation.dtype.json` that `replay_law` reads.
+        progress: called after every law with the number of finished laws, the total, and the last result.
 
     Returns:
-        A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.results`. A law that the
-        subject lacks the options for is unsupported and counts neither way; a subject for which none ran has not
+        A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.results`. A law whose
+        options the subject lacks is unsupported, neither passed nor failed; a subject for which no law ran has not
         passed.
 
     Raises:
-        UsageError: for an operation, a law, a dtype or a kind of arrays that does not exist, and without hypothesis.
+        UsageError: for an unknown operation, law, dtype or array type, and if hypothesis is not installed.
     """
     subject = _subject(subject, op, arrays)
     for dtype in dtypes:
@@ -90,19 +89,19 @@ def check_laws(
 def replay_law(
     subject: Subject | Callable[..., Any], path: str | Path, *, arrays: str = "numpy", dtype: str | None = None
 ) -> LawReport:
-    """Try the calls of a counterexample again.
+    """Run the calls of a counterexample again.
 
     Arguments:
-        subject: as in `check_laws`; not necessarily the one that the counterexample was found on.
-        path: of the file.
-        arrays: what a function takes and returns.
-        dtype: another one than the counterexample was found in.
+        subject: as in `check_laws`; it may differ from the one on which the counterexample was found.
+        path: the file of the counterexample.
+        arrays: the array type of a function.
+        dtype: a dtype to use instead of the recorded one.
 
     Returns:
-        A report on one law, tried on one example.
+        A report on one law and one example.
 
     Raises:
-        UsageError: when the file is no counterexample, or the subject lacks the operation.
+        UsageError: if the file is not a counterexample, or the subject lacks the operation.
     """
     data = counterexample.read(path)
     operation, dtype = data["operation"], dtype or data["dtype"]

@@ -1,16 +1,16 @@
-"""Counterexamples as data: the smallest calls that break a law, with everything that is needed to try them again.
+"""Counterexamples as JSON: minimal calls that break a law, with all data needed to run them again.
 
 - `format`, `spec`, `subject`, `law`, `statement`, `clauses`, `operation`, `dtype`.
-- `calls`: what is given in each, `inputs` (arrays as in the vectors), `options` and, of a layer, `config`, `parameters`
-  and `chunks`; `returns`, the names of what it returns, in order; `came`, what came.
+- `calls`: the arguments of each call: `inputs` (arrays as in the vectors), `options` and, of a layer, `config`,
+  `parameters` and `chunks`; `returns`, the names of its results in order; `came`, the results of the subject.
 - `demands`: `left` and `right`, lists of terms `{call, result, places, factors}`; `relation`, `=` or `<=`; `constants`
   and `budgets`. For every i,
 
       sum over left of factors[i] * result[places[i]]
           relation  sum over right of factors[i] * result[places[i]] + constants[i]
 
-  must hold up to `budgets[i]`. Calls count from 0, places in row-major order. NaN meets nothing.
-- `failure`: what was wrong, `demand`, `number` (an i of it), `left` and `right`; or `call` and `reason`.
+  must hold up to `budgets[i]`. Calls count from 0; places are flat indices in row-major order. NaN satisfies nothing.
+- `failure`: the violated `demand`, its `number` i and both sides `left` and `right`; or a failed `call` and `reason`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return a broken trial as data for JSON.
 
     Arguments:
-        outcome: of the trial.
+        outcome: the outcome of the trial.
         about: `subject`, `law`, `statement`, `clauses`, `operation` and `dtype`.
     """
     trial, dtype = outcome.trial, about["dtype"]
@@ -56,7 +56,7 @@ def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failure(outcome: Outcome) -> dict[str, Any]:
-    """Say what was wrong."""
+    """Return the violated demand with both sides, or the failed call with the reason."""
     if outcome.fault is not None:
         return {"call": len(outcome.answers), "reason": outcome.fault.reason, "where": outcome.fault.where}
     if outcome.broken is None:
@@ -71,24 +71,24 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a file of a counterexample.
 
     Raises:
-        UsageError: when it is none.
+        UsageError: if it is not a counterexample.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     except RecursionError as error:
-        raise UsageError(f"{path} cannot be read: it is nested too deeply") from error
+        raise UsageError(f"{path} cannot be read: the JSON is nested too deeply") from error
     if not isinstance(data, dict) or (missing := [name for name in _FIELDS if name not in data]):
-        lacking = "" if not isinstance(data, dict) else f": it lacks {', '.join(missing)}"
-        raise UsageError(f"{path} is no counterexample of a law{lacking}")
+        lacking = "" if not isinstance(data, dict) else f": missing fields {', '.join(missing)}"
+        raise UsageError(f"{path} is not a counterexample of a law{lacking}")
     clauses = data.get("clauses", [])
     texts = [data[name] for name in ("law", "statement", "operation", "dtype")]
     texts += clauses if isinstance(clauses, list) else [None]
     if not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{path} is no counterexample of a law: its names are not texts")
+        raise UsageError(f"{path} is not a counterexample of a law: its names are not strings")
     if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
-        raise UsageError(f"{path} is a counterexample of another format or version")
+        raise UsageError(f"{path} is a counterexample of an unknown format or version")
     return data
 
 
@@ -96,38 +96,40 @@ def trial_of(data: Mapping[str, Any], path: str | Path) -> tuple[Trial, list[np.
     """Return the calls and demands of a counterexample that was read, and the budgets of each demand.
 
     Raises:
-        UsageError: where they are no calls and demands, or do not fit each other.
+        UsageError: if they are malformed or inconsistent.
     """
     try:
         trial, budgets = _trial(data)
         for demand, budget in zip(trial.demands, budgets, strict=True):
             _check(demand, budget, trial.calls)
         if not budgets:
-            raise ValueError("it demands nothing")
+            raise ValueError("it has no demands")
     except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no counterexample of a law: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{path} is not a counterexample of a law: {type(error).__name__}: {error}") from error
     return trial, budgets
 
 
 def _check(demand: Demand, budgets: np.ndarray, calls: Sequence[Call]) -> None:
-    """Check that a demand speaks of numbers that its calls return.
+    """Check that a demand refers to existing elements of the results.
 
     Raises:
-        ValueError: where it does not.
+        ValueError: if it does not.
     """
     if demand.relation not in get_args(Relation):
-        raise ValueError(f"a relation is {' or '.join(get_args(Relation))}, not {demand.relation!r}")
+        raise ValueError(f"a relation must be {' or '.join(get_args(Relation))}, not {demand.relation!r}")
     if not demand.terms:
-        raise ValueError("a demand has a term")
+        raise ValueError("a demand must have a term")
     shapes = {term.places.shape for term in demand.terms} | {budgets.shape, np.shape(demand.constant)}
     if len(shapes) != 1 or budgets.ndim != 1 or not (budgets >= 0).all():
-        raise ValueError("places, factors, constants and budgets are lists of one length, and no budget is below 0")
+        raise ValueError(
+            "places, factors, constants and budgets must be lists of the same length, with budgets of at least 0"
+        )
     for term in demand.terms:
         if not 0 <= term.call < len(calls) or term.result not in calls[term.call].results:
             raise ValueError(f"no call {term.call} returns {term.result!r}")
         size = math.prod(calls[term.call].shape(term.result))
         if np.shape(term.factor) != term.places.shape or not ((term.places >= 0) & (term.places < size)).all():
-            raise ValueError(f"a place of {term.result} lies between 0 and {size - 1} and has a factor")
+            raise ValueError(f"a place of {term.result} must lie between 0 and {size - 1} and have a factor")
 
 
 def _trial(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
@@ -141,8 +143,8 @@ def _trial(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
 
 
 def _call(call: Call, answer: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    came = {name: to_json(array) for name, array in answer.items()}
-    return {**call.to_json(), "returns": list(call.results), "came": came}
+    results = {name: to_json(array) for name, array in answer.items()}
+    return {**call.to_json(), "returns": list(call.results), "came": results}
 
 
 def _demand(demand: Demand, budgets: np.ndarray) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Trying a law on calls that are drawn: call the subject, compute what may differ, compare.
+"""Evaluate a law on drawn calls: call the subject, compute the budgets, compare.
 
-Two results that must agree may differ by both their budgets. A budget is what rounding may move a result by in the
-specification's formula; its tape is run on the call itself, where a difference is found.
+Two results that must agree may differ by the sum of their budgets. A budget bounds the rounding error of a result in
+the specification's formula. It is computed for the call itself, and only if a difference is found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Answers = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What came of a demand, number by number; a share above 1 breaks it."""
+    """The evaluation of a demand element by element; an error / budget (`share`) above 1 violates it."""
 
     left: np.ndarray
     right: np.ndarray
@@ -42,13 +42,13 @@ class Judgement:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a trial.
+    """The outcome of a trial.
 
     Arguments:
-        trial: what was tried.
-        answers: the results of the calls, up to the one that failed.
-        judgements: one for every demand; none where a call failed.
-        fault: what is wrong with a call, beside numbers.
+        trial: the calls and demands.
+        answers: the results of the calls, up to a call that failed.
+        judgements: one for every demand; none if a call failed.
+        fault: a non-numerical failure of a call, if any.
     """
 
     trial: Trial
@@ -58,28 +58,28 @@ class Outcome:
 
     @property
     def share(self) -> float:
-        """The worst error over its budget."""
+        """The largest error / budget."""
         return max((float(each.share.max(initial=0)) for each in self.judgements), default=0.0)
 
     @property
     def broken(self) -> int | None:
-        """The first demand that is not met."""
+        """The index of the first violated demand."""
         return next((i for i, each in enumerate(self.judgements) if each.share.max(initial=0) > 1), None)
 
     @property
     def holds(self) -> bool:
-        """Whether the law held."""
+        """Whether every demand is satisfied."""
         return self.fault is None and self.broken is None
 
 
 class Tape:
-    """The specification's record of a call, made when it is first asked for."""
+    """The specification's record of a call for rounding errors, made on first use."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
 
     def budget(self, result: str, places: np.ndarray, dtype: str) -> np.ndarray:
-        """Return what rounding may move numbers of a result by."""
+        """Return the error budgets of elements of a result."""
         values = self.results[result].values
         wanted = [place for place in np.unique(places) if isinstance(values[place], Traced)]
         sizes = dict(zip(wanted, roundings([values[place] for place in wanted]), strict=True))
@@ -88,21 +88,21 @@ class Tape:
 
     @cached_property
     def results(self) -> dict[str, Array]:
-        """The results in traced numbers."""
+        """The results as traced numbers."""
         return self.call.specified(Traced)
 
 
 def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarray] | None = None) -> Outcome:
-    """Try a law on a subject.
+    """Evaluate a trial on a subject.
 
     Arguments:
-        subject: what is called.
+        subject: the subject to call.
         trial: the calls and the demands.
-        dtype: in which it is called.
-        budgets: what may differ, for every demand; computed when None.
+        dtype: the dtype of the calls.
+        budgets: the budgets of every demand; computed if None.
 
     Raises:
-        Unsupported: when the subject does not offer a call.
+        Unsupported: if the subject does not support a call.
     """
     answers: list[Mapping[str, np.ndarray]] = []
     for number, each in enumerate(trial.calls):
@@ -119,7 +119,7 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
 
 
 def allowed(trial: Trial, demand: Demand, dtype: str) -> np.ndarray:
-    """Return what may differ in a demand."""
+    """Return the budgets of a demand."""
     return _allowed(demand, [Tape(call) for call in trial.calls], dtype)
 
 
@@ -137,7 +137,7 @@ def _judged(demand: Demand, answers: Answers, tapes: Sequence[Tape], dtype: str,
 
 
 def _side(terms: Sequence[Term], answers: Answers, size: int, constant: Any) -> np.ndarray:
-    """Add up a side, without rounding where there is more than one number to add."""
+    """Sum a side; if it has several terms, without intermediate rounding."""
     constants = np.broadcast_to(np.ravel(constant).astype(np.float64), (size,))
     numbers = [answers[term.call][term.result].ravel()[term.places.ravel()] for term in terms]
     factors = [np.broadcast_to(np.asarray(term.factor, np.float64), term.places.shape).ravel() for term in terms]
@@ -161,7 +161,7 @@ def _allowed(demand: Demand, tapes: Sequence[Tape], dtype: str) -> np.ndarray:
 
 
 def _case(call: Call, name: str) -> Case:
-    """Make a case without truth of a call."""
+    """Return a case of a call without expected results."""
     shapes = {result: call.shape(result) for result in call.results}
     expected = {result: Expected(np.broadcast_to(np.zeros(()), shape), _NONE) for result, shape in shapes.items()}
     return Case(name, call, profile="laws", clauses=(), hunts="", seen=(), dtypes=(), expected=expected)

@@ -1,4 +1,4 @@
-"""Laws of what is attended to: the order of keys, their number, what they share."""
+"""Laws of keys: their order, shifts, duplicates, sinks and grouped heads."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a law is: a statement about results of several calls, which holds whatever the numbers are.
+"""A law: a property that relates the results of several calls, for all inputs.
 
-A law draws calls and says what it demands of their results. Every demand is linear,
+A law draws calls and returns demands on their results. Every demand is linear,
 
     sum_t factor_t * result_t   =  (or <=)   sum_t factor_t * result_t + constant
 
-number by number, so that a broken one can be written to a file and tried again from any language.
+element by element, so that a violated one can be written to a file and evaluated in any language.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ View = Callable[[str, np.ndarray], np.ndarray]
 
 
 class Term(NamedTuple):
-    """Numbers of a result, each times a factor.
+    """Elements of a result, each times a factor.
 
     Arguments:
-        call: which of the calls, from 0 on.
+        call: the index of the call, from 0.
         result: `output`, `weights` or `log_sum_exp`.
-        places: where the numbers stand in it, counted in row-major order.
-        factor: one for all numbers, or one for each.
+        places: flat indices of the elements, in row-major order.
+        factor: one factor for all elements, or one for each.
     """
 
     call: int
@@ -41,12 +41,12 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """What must hold between two sides; the sides have as many numbers as the places of their terms.
+    """A relation that must hold between two sides, element by element; all terms have as many places.
 
     Arguments:
-        left, right: terms that are added up; at least one on one of the sides.
+        left, right: terms to be summed; at least one side has a term.
         relation: `"="` or `"<="`.
-        constant: is added to the right side; one number, or one for each.
+        constant: added to the right side; one number, or one for each element.
     """
 
     left: tuple[Term, ...]
@@ -61,13 +61,13 @@ class Demand:
 
     @property
     def size(self) -> int:
-        """How many numbers are compared."""
+        """The number of compared elements."""
         return max(term.places.size for term in self.terms)
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Calls, and what is demanded of their results."""
+    """Calls, and the demands on their results."""
 
     calls: tuple[Call, ...]
     demands: tuple[Demand, ...]
@@ -78,14 +78,14 @@ class Law:
     """A law.
 
     Arguments:
-        id: its name.
+        id: the name of the law.
         statement: the law as a formula.
-        trial: draws calls and gives them with the demands.
-        clauses: the ids of the clauses that it follows from.
-        operations: of which operations it holds.
-        needs: the options that a subject must have, so that the law says something of it.
-        about: the option (or `GROUPS`, `EMPTY_ROWS`) that is at stake. Where the law is broken, other laws are tried
-            without it, so that one mistake does not break them all.
+        trial: draws calls and returns them with the demands.
+        clauses: the ids of the clauses from which it follows.
+        operations: the operations to which it applies.
+        needs: the options that a subject must have for the law to apply.
+        about: the option (or `GROUPS`, `EMPTY_ROWS`) that the law tests. If the law is broken, other laws are tested
+            without that option, so that one mistake does not break them all.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Law:
 
 
 def places(call: Call, result: str) -> np.ndarray:
-    """Return the place of every number of a result, in its shape: what is done to them is done to the numbers."""
+    """Return the flat index of every element of a result, in its shape, to be sliced and permuted like the result."""
     shape = call.shape(result)
     return np.arange(int(np.prod(shape))).reshape(shape)
 
@@ -121,13 +121,13 @@ def agreement(
     second_view: View = _unchanged,
     results: Sequence[str] | None = None,
 ) -> tuple[Demand, ...]:
-    """Demand that two calls give the same.
+    """Demand that two calls return the same.
 
     Arguments:
         calls: all calls of a trial.
-        first, second: which two of them.
-        first_view, second_view: choose and arrange the places of a result, by its name.
-        results: which results; all that both return when None.
+        first, second: the indices of the two calls.
+        first_view, second_view: select and permute the places of a result, given its name.
+        results: the results to compare; all that both calls return if None.
     """
     names = [name for name in calls[first].results if name in calls[second].results]
     return tuple(

@@ -1,4 +1,4 @@
-"""What came of trying laws: a verdict on each, and the counterexamples."""
+"""The report of a test of laws: a verdict on each, and the counterexamples."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Reproduce = Callable[[LawResult], str]
 
 @dataclass(frozen=True, eq=False)
 class LawReport(LawResults):
-    """The results of trying laws on a subject with the ways to write them."""
+    """The results of testing laws on a subject, which can be written as text and JSON."""
 
     def raise_for_failures(self) -> None:
-        """Raise `ConformanceError` with the report as its message, unless the laws hold."""
+        """Raise `ConformanceError`, with the report as its message, if a law is broken or none was tested."""
         if not self.passed:
             raise ConformanceError(f"\n{self}")
 
@@ -44,7 +44,7 @@ class LawReport(LawResults):
         return counterexample.document(result.outcome, about)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the counterexamples to a folder; give their paths."""
+        """Write the counterexamples to a folder and return their paths."""
         paths = []
         for result in self.failures:
             path = Path(folder) / f"{name_of(result)}.json"

@@ -1,4 +1,4 @@
-"""The results of trying laws, and what follows from them: which are broken, and how to try each again."""
+"""The results of a test of laws, and what is derived from them: broken laws and the commands that reproduce them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attention_ref.conformance.subjects.subject import Subject
 
 @dataclass(frozen=True, eq=False)
 class LawResults:
-    """The results of trying laws on a subject.
+    """The results of testing laws on a subject.
 
     Arguments:
-        subject: what was tried.
-        dtypes: in which.
+        subject: the tested subject.
+        dtypes: the tested dtypes.
         results: one for each law, operation and dtype.
-        seed: what the calls were drawn with.
-        replayed: the file of the counterexample that was tried again, or nothing.
-        command: how the subject is named on the command line.
-        examples: how many calls each law was tried on, where that is not the usual number.
+        seed: the seed of the random calls.
+        replayed: the file of the replayed counterexample, or an empty string.
+        command: the subject as named on the command line.
+        examples: the number of random calls per law, if not the default.
     """
 
     subject: Subject
@@ -34,7 +34,7 @@ class LawResults:
 
     @property
     def passed(self) -> bool:
-        """Whether no law is broken, and some law was tried."""
+        """Whether at least one law was tested, and none is broken."""
         verdicts = {result.verdict for result in self.results}
         return HOLDS in verdicts and FAILS not in verdicts
 
@@ -44,7 +44,7 @@ class LawResults:
         return [result for result in self.results if result.verdict == FAILS]
 
     def reproduce(self, result: LawResult) -> str:
-        """Return the command that tries a law again."""
+        """Return the command that tests a law again."""
         words = f"attention-ref laws {self.command or shlex.quote(self.subject.name)}"
         if self.replayed:
             return f"{words} --replay {shlex.quote(self.replayed)}"

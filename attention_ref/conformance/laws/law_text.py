@@ -22,7 +22,7 @@ _LONGEST = 400
 
 
 def write(report: LawResults, *, colour: bool = False) -> str:
-    """Write a report: summary, laws, counterexamples."""
+    """Write a report as text: summary, table of laws, counterexamples."""
     parts = [_summary(report, colour), _table(report, colour), *(_broken(report, each) for each in report.failures)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -35,16 +35,16 @@ def _summary(report: LawResults, colour: bool) -> list[str]:
     verdicts = [result.verdict for result in report.results]
     name = " ".join(filter(None, (report.subject.name, report.subject.version)))
     word = _painted("obeys", HOLDS, colour) if report.passed else _painted("breaks", FAILS, colour)
-    laws = "what it was tried on" if report.passed else "laws"
+    laws = "every law that was tested" if report.passed else "laws"
     if FAILS not in verdicts and not report.passed:
-        word, laws = _painted("has not shown", UNSUPPORTED, colour), "that it obeys a law: none could be tried"
+        word, laws = _painted("was not tested:", UNSUPPORTED, colour), "no law could be run"
     counts = ", ".join(f"{verdicts.count(each)} {word}" for each, word in _WORDS.items())
-    how = f"again {report.replayed}" if report.replayed else f"seed {report.seed}"
+    how = f"replay of {report.replayed}" if report.replayed else f"seed {report.seed}"
     return [f"{name} {word} {laws}", f"  {counts}, in {' and '.join(report.dtypes)}; {how}"]
 
 
 def _table(report: LawResults, colour: bool) -> list[str]:
-    """One line for every law, or more where its verdicts differ between dtypes."""
+    """Return one line for every law, or several if its verdicts differ between dtypes."""
     rows: dict[tuple[str, str], list[LawResult]] = {}
     for result in report.results:
         rows.setdefault((_name(result), result.verdict), []).append(result)
@@ -66,7 +66,7 @@ def _name(result: LawResult) -> str:
 
 
 def _broken(report: LawResults, result: LawResult) -> list[str]:
-    """Show a counterexample: the law, the calls, what came and what the law demands."""
+    """Describe a counterexample: the law, the calls, their results and the violated demand."""
     if result.outcome is None:
         return []
     lines = [f"{_name(result)} in {result.dtype} ({', '.join(result.law.clauses)})", f"  law: {result.law.statement}"]
@@ -77,18 +77,18 @@ def _broken(report: LawResults, result: LawResult) -> list[str]:
 
 
 def _calls(outcome: Outcome) -> Iterator[str]:
-    """Show the first call in full, and of the others what differs."""
+    """Describe the first call in full, and the differences of the others."""
     first = arguments(outcome.trial.calls[0])
     answers = [*outcome.answers, *({} for _ in outcome.trial.calls)]
     for number, (call, answer) in enumerate(zip(outcome.trial.calls, answers, strict=False)):
         given = arguments(call)
         shown = {name: value for name, value in given.items() if not number or first.get(name) != value}
         without = [name for name in first if name not in given]
-        yield f"call {number + 1}" + (": the first again, but" if number and (shown or without) else "")
+        yield f"call {number + 1}" + (": as the first, except" if number and (shown or without) else "")
         yield from (f"  {name} {_cut(value)}" for name, value in shown.items())
         if without:
             yield f"  without {', '.join(without)}"
-        yield from (f"  gave {name} {_cut(_array(array))}" for name, array in answer.items())
+        yield from (f"  returned {name} {_cut(_array(array))}" for name, array in answer.items())
 
 
 def arguments(call: Call) -> Mapping[str, str]:
@@ -125,16 +125,16 @@ def _demand(outcome: Outcome) -> Iterator[str]:
     constant = float(np.broadcast_to(np.ravel(demand.constant), (demand.size,))[worst])
     left, right = _side(outcome, demand.left, worst, 0.0), _side(outcome, demand.right, worst, constant)
     yield f"the law demands {left} {demand.relation} {right}"
-    yield f"what came: {found.left[worst]:.17g} and {found.right[worst]:.17g}"
+    yield f"the subject returned: {found.left[worst]:.17g} and {found.right[worst]:.17g}"
     error, budget = float(found.error[worst]), float(found.budget[worst])
     if np.isnan([found.left[worst], found.right[worst]]).any():
-        yield "NaN is no number that a law allows here"
+        yield "no law allows NaN here"
     elif not math.isfinite(error):
-        yield "one of the two is not finite"
+        yield "one of the two values is not finite"
     elif budget == 0:
-        yield f"error {error:.3g} where nothing may differ"
+        yield f"error {error:.3g} where the values must be equal"
     else:
-        yield f"error {error:.3g}, {error / budget:.3g} of the budget {budget:.3g}"
+        yield f"error {error:.3g}, {error / budget:.3g} times the budget {budget:.3g}"
 
 
 def _side(outcome: Outcome, terms: Sequence[Term], number: int, constant: float) -> str:

@@ -1,4 +1,4 @@
-"""Laws of layers and models with random configurations: the future, padding, the batch, a cache, rotary positions."""
+"""Laws of layers and models with random configurations: causality, padding, batch, cache, rotary positions, heads."""
 
 from __future__ import annotations
 
@@ -166,13 +166,13 @@ def _law(id: str, statement: str, trial: _Trial, clauses: tuple[str, ...], opera
 LAWS = (
     _law(
         "future-independence",
-        "causal: layer(x)[:, :i] stays what it is whatever x[:, i:] holds",
+        "causal: layer(x)[:, :i] does not depend on x[:, i:]",
         _future,
         ("attention.causal",),
     ),
     _law(
         "padding-independence",
-        "layer(x, lengths=n)[:, :n] stays what it is whatever x[:, n:] holds",
+        "layer(x, lengths=n)[:, :n] does not depend on x[:, n:]",
         _padding,
         ("attention.key-lengths",),
     ),
@@ -192,14 +192,14 @@ LAWS = (
     ),
     _law(
         "key-permutation",
-        "layer(x[:, p]) = layer(x)[:, p] for every order p of the places, without positions",
+        "layer(x[:, p]) = layer(x)[:, p] for every permutation p of the positions, without positional codes",
         _place_permutation,
         ("multihead.formula",),
         (LAYER,),
     ),
     _law(
         "head-permutation",
-        "a layer whose heads are in another order in every kernel is the same layer",
+        "permuting the heads in every kernel does not change the layer",
         _head_permutation,
         ("multihead.formula",),
         (LAYER,),

@@ -1,4 +1,4 @@
-"""Laws of independence: batch rows, heads and queries do not know each other, and a cache changes nothing."""
+"""Laws of independence: of batch rows, heads and queries; and decoding with a cache equals one call."""
 
 from __future__ import annotations
 

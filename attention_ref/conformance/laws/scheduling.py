@@ -1,4 +1,4 @@
-"""The order of laws: laws about an option come first, and the option is left out of the others where they break."""
+"""The order of laws: try prerequisite options first, and exclude broken ones from the examples of later laws."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attention_ref.spec.operations import ATTENTION
 
 
 def _subjects() -> list[str]:
-    """What laws are about, in the order in which they are tried: what modifies an option before the option itself."""
+    """Return the tested options in order: modifiers of an option before the option itself."""
     names = [GROUPS]
     for option in ATTENTION.independent_options:
         names += [name for name in ATTENTION.options if option in ATTENTION[name].modifies and name not in names]
@@ -23,18 +23,20 @@ def _subjects() -> list[str]:
 def run_laws(
     subject: Subject, laws: Sequence[Law], operation: str, dtype: str, *, examples: int, seed: int
 ) -> Iterator[LawResult]:
-    """Try laws on an operation of a subject, those about something first.
+    """Test laws on an operation of a subject, those about an option first.
 
-    What a law is about is drawn in the laws after it only if no law about it is broken: a function that mistakes its
-    window breaks the laws of the window, and is tried without one in all others.
+    An option is drawn in later laws only if no law about it is broken: a function with a wrong window breaks the laws
+    about the window, and is tested without a window by all others.
 
     Arguments:
         subject, operation, dtype, examples, seed: as in `run_law`.
-        laws: those that are tried.
+        laws: the laws to test.
     """
-    there = offers(subject, operation) | {GROUPS, EMPTY_ROWS}
-    about = {name: [law for law in laws if law.about == name and there.issuperset(law.needs)] for name in _subjects()}
-    drawn = {name for name in there if not about.get(name)}
+    available = offers(subject, operation) | {GROUPS, EMPTY_ROWS}
+    about = {
+        name: [law for law in laws if law.about == name and available.issuperset(law.needs)] for name in _subjects()
+    }
+    drawn = {name for name in available if not about.get(name)}
     tried: set[str] = set()
     for name, own in about.items():
         verdicts = set()

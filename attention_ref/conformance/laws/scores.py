@@ -1,4 +1,4 @@
-"""Laws of scores: what shifts, scales and bounds them."""
+"""Laws of scores: shifts, scales, bounds, projections."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SMALL = (0.0, 1.0, -1.0, 2.0)
 def _constant_shift(draw: Draw) -> Trial:
     call = draw.call(*RULES, "scale", "softcap", "sinks", "dropout")
     whole = {name: np.rint(call.inputs[name]) for name in ("bias", "sinks") if name in call.inputs}
-    call = call.changed(**whole)  # so that few of the sums are too long for a narrow dtype
+    call = call.changed(**whole)  # so that most sums are exact in float16 and bfloat16
     sizes = tuple(call.size(letter) for letter in "bhq")
     bias = call.inputs.get("bias", np.zeros((1, 1)))
-    if "sinks" in call.inputs:  # they move too, and are one for each head
+    if "sinks" in call.inputs:  # sinks shift too; there is one for each head
         shift = draw.reals(1, sizes[1], 1, among=_SHIFTS)
         moved = call.changed(sinks=call.inputs["sinks"] + shift[0, :, 0])
     else:
@@ -64,7 +64,7 @@ def _additive_bound(draw: Draw) -> Trial:
 
 
 def _weights_as_output(draw: Draw, call: Call) -> Call:
-    """Let every key's value be its own unit vector, so that the output is the weights; and let scores be large."""
+    """Set the values to unit vectors, so that the output equals the weights, and make the scores large."""
     length = call.size("k")
     unit = np.broadcast_to(np.eye(length), (*call.inputs["value"].shape[:2], length, length)).copy()
     wanted = dict.fromkeys(REQUESTS)

@@ -1,4 +1,4 @@
-"""What hypothesis does for the laws: it chooses, and it makes what breaks a law as small as it can."""
+"""The use of hypothesis: random choices, and shrinking of counterexamples."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from attention_ref.conformance.errors import Unsupported, UsageError
 from attention_ref.conformance.laws.strategies import Pick, Rejected
 
 
-class Broken(Exception):  # noqa: N818 - it is what is looked for
+class Broken(Exception):  # noqa: N818 - the goal of the search
     """Raised by an attempt that breaks a law."""
 
 
 def search(attempt: Callable[[Pick], None], refuse: Callable[[str], None], examples: int, seed: int) -> str:
-    """Make attempts with choices at random, and with simpler and simpler ones once one has raised `Broken`.
+    """Run attempts with random choices, and with shrinking choices once one has raised `Broken`.
 
     Arguments:
-        attempt: is given what chooses.
-        refuse: is told why the subject does not offer what an attempt asked for; raises `SkipTest` to give up.
-        examples: how many attempts to make.
-        seed: of the choices.
+        attempt: called with the function that chooses.
+        refuse: called with the reason when a subject does not support a call; raises `SkipTest` to give up.
+        examples: the number of attempts.
+        seed: the seed of the choices.
 
     Returns:
-        What hypothesis found strange: a subject that does not repeat itself.
+        A note if the subject is not deterministic, else an empty string.
 
     Raises:
-        UsageError: without hypothesis.
+        UsageError: if hypothesis is not installed.
     """
     if find_spec("hypothesis") is None:
         raise UsageError("laws need hypothesis, which is not installed: pip install 'attention-ref[laws]'")
@@ -53,12 +53,12 @@ def search(attempt: Callable[[Pick], None], refuse: Callable[[str], None], examp
         except (Broken, SkipTest, hypothesis.errors.Unsatisfiable):
             return ""
         except hypothesis.errors.Flaky:
-            return "the same call did not give the same result twice"
+            return "the same call returned different results"
     return ""
 
 
 def _settings(hypothesis: Any, examples: int) -> Any:
-    """Nothing of the user's own profile, no database, no complaints about speed."""
+    """Return settings independent of the user's profile: no database, no deadline, no health checks."""
     return hypothesis.settings(
         max_examples=examples,
         deadline=None,
@@ -73,7 +73,7 @@ def _settings(hypothesis: Any, examples: int) -> Any:
 
 @contextmanager
 def _without_traces() -> Iterator[None]:
-    """Let hypothesis keep its files in a folder that is deleted, not in the working directory."""
+    """Redirect the storage of hypothesis from the working directory to a temporary folder."""
     configuration = import_module("hypothesis.configuration")
     before = vars(configuration).get("__hypothesis_home_directory")
     with TemporaryDirectory() as folder:
@@ -86,9 +86,9 @@ def _without_traces() -> Iterator[None]:
 
 @contextmanager
 def _without_constants() -> Iterator[None]:
-    """Keep hypothesis from choosing numbers that it has read in the source files of whatever is imported.
+    """Prevent hypothesis from choosing constants found in the source files of imported modules.
 
-    They would make the calls depend on more than the seed. Versions before 6.131 know nothing of the kind.
+    They would make the calls depend on more than the seed. Versions before 6.131 do not collect constants.
     """
     provider = import_module("hypothesis.internal.conjecture.providers").HypothesisProvider
     name = "_maybe_draw_constant"

@@ -1,4 +1,4 @@
-"""Trying a law on a subject: draw, call, compare, and keep the smallest calls that break it."""
+"""Test a law on a subject: draw, call, compare, and record the smallest calls that break it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attention_ref.vectors.call import Call
 
 HOLDS, FAILS, UNSUPPORTED = "holds", "fails", "unsupported"
 _MOST_REFUSALS = 40
-"""After so many calls of which the subject has offered none, a law is unsupported."""
+"""If the subject supports none of this many first calls, the law is unsupported."""
 
 
 Attempt = Callable[[Pick], None]
@@ -27,15 +27,15 @@ Attempt = Callable[[Pick], None]
 
 @dataclass(frozen=True, eq=False)
 class LawResult:
-    """What came of one law in one dtype.
+    """The result of one law in one dtype.
 
     Arguments:
-        law, operation, dtype: what was tried.
+        law, operation, dtype: the tested law, operation and dtype.
         verdict: `"holds"`, `"fails"` or `"unsupported"`.
-        examples: how many drawn calls were tried until it was known.
-        share: the worst error over its budget, where the law holds.
-        reason: why it is unsupported, or what hypothesis found strange.
-        outcome: the smallest calls that break the law, with what came.
+        examples: the number of drawn calls until the verdict.
+        share: the largest error / budget, if the law holds.
+        reason: why it is unsupported, or a note of hypothesis.
+        outcome: the smallest calls that break the law, with their results.
     """
 
     law: Law
@@ -50,7 +50,7 @@ class LawResult:
 
 @dataclass
 class _Record:
-    """What was seen while a law was tried."""
+    """The record of a test of a law."""
 
     examples: int = 0
     share: float = 0.0
@@ -58,7 +58,7 @@ class _Record:
     broken: Outcome | None = None
 
     def note(self, outcome: Outcome) -> None:
-        self.examples += self.broken is None  # what comes later makes the broken one smaller
+        self.examples += self.broken is None  # later outcomes shrink the counterexample
         if outcome.holds:
             self.share = max(self.share, outcome.share)
         else:
@@ -67,7 +67,7 @@ class _Record:
     def refuse(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if not self.examples and sum(self.reasons.values()) >= _MOST_REFUSALS:
-            raise SkipTest("nothing that is drawn is offered")
+            raise SkipTest("none of the drawn calls is supported")
 
 
 class _Raises(Broken):
@@ -75,7 +75,7 @@ class _Raises(Broken):
 
 
 class _Differs(Broken):
-    """A demand is not met."""
+    """A demand is violated."""
 
 
 def run_law(
@@ -88,26 +88,29 @@ def run_law(
     seed: int,
     drawn: Container[str] | None = None,
 ) -> LawResult:
-    """Try a law on calls that hypothesis draws.
+    """Test a law on calls that hypothesis draws.
 
     Arguments:
-        subject: what is called.
-        law: what must hold.
-        operation: which of the subject's operations is tried.
-        dtype: of its arrays.
-        examples: how many calls are drawn, half of them small; more where a law breaks, to make the call smaller.
+        subject: the subject to call.
+        law: the law to test.
+        operation: the operation of the subject to test.
+        dtype: the dtype of the arrays.
+        examples: the number of drawn calls, half of them small; shrinking a counterexample draws more.
         seed: the same seed draws the same calls.
-        drawn: what the calls may have beside what the law needs; everything that the subject has when None.
+        drawn: the options that calls may have besides those that the law needs; if None, all of the subject.
 
     Raises:
-        UsageError: without hypothesis.
+        UsageError: if hypothesis is not installed.
     """
-    there = offers(subject, operation)
-    if missing := [name for name in law.needs if name not in there]:
+    available = offers(subject, operation)
+    if missing := [name for name in law.needs if name not in available]:
         return LawResult(law, operation, dtype, UNSUPPORTED, reason=f"no argument {', '.join(missing)}")
     record, note, half = _Record(), "", examples // 2
-    allowed = there | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
-    for count, limits in (examples - half, FEW), (half, MANY):  # what breaks on a small call is shown on a small one
+    allowed = available | {GROUPS, EMPTY_ROWS} if drawn is None else drawn
+    for count, limits in (
+        (examples - half, FEW),
+        (half, MANY),
+    ):  # small calls first: a counterexample is then small before shrinking
         if count and record.broken is None:
             number = zlib.crc32(f"{seed}/{operation}/{law.id}/{limits['k']}".encode())
             draws = partial(Draw, operation=operation, offered=allowed, limits=limits)
@@ -116,7 +119,7 @@ def run_law(
 
 
 def _attempt(subject: Subject, law: Law, dtype: str, draws: Callable[[Pick], Draw], record: _Record) -> Attempt:
-    """Return what tries a law once, notes the outcome, and raises where the law is broken."""
+    """Return a function that tests a law once, records the outcome, and raises `Broken` if the law is broken."""
 
     def attempt(pick: Pick) -> None:
         trial = _trial(law, draws(pick))
@@ -140,9 +143,9 @@ def _trial(law: Law, draw: Draw) -> Trial:
 
 
 def offers(subject: Subject, operation: str) -> frozenset[str]:
-    """Return the options that the specification knows and the subject has.
+    """Return the options that both the specification and the subject have.
 
-    A layer has its options when it is built; what it lacks shows when it is called.
+    A layer is configured when it is built, so missing options show only in its calls.
     """
     table = OPERATIONS[operation]
     if table.is_layer:
@@ -161,5 +164,5 @@ def _result(law: Law, operation: str, dtype: str, record: _Record, note: str) ->
         return LawResult(law, operation, dtype, FAILS, record.examples, reason=note, outcome=record.broken)
     if not record.examples:
         reasons = sorted(record.reasons, key=lambda reason: -record.reasons[reason])
-        return LawResult(law, operation, dtype, UNSUPPORTED, reason=next(iter(reasons), "nothing could be drawn"))
+        return LawResult(law, operation, dtype, UNSUPPORTED, reason=next(iter(reasons), "no call could be drawn"))
     return LawResult(law, operation, dtype, HOLDS, record.examples, record.share)

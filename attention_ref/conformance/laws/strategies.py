@@ -1,7 +1,6 @@
-"""Drawing calls: every draw is a choice of one item of a list, the simpler ones first.
+"""Strategies: draw calls by choosing items of lists, simpler items first.
 
-Whoever makes the choices decides how: hypothesis makes them at random, and then simpler and simpler while a law stays
-broken.
+hypothesis makes the choices: at random, and then simpler and simpler while a law stays broken.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from attention_ref.vectors.call import Call
 Pick = Callable[[Sequence[Any]], Any]
 
 GROUPS, EMPTY_ROWS = "groups", "empty rows"
-"""What calls may have beside options: heads that share keys and values, and queries that see nothing."""
+"""Features of calls besides options: grouped heads, and empty rows."""
 
 
 def numbers(largest: int, denominator: int) -> tuple[float, ...]:
@@ -31,24 +30,24 @@ def numbers(largest: int, denominator: int) -> tuple[float, ...]:
 REALS = numbers(2, 128)
 """Exact in bfloat16, and so in every dtype."""
 COARSE = numbers(1, 4)
-"""Few digits, so that sums and products of them are exact too."""
+"""Few digits, so that their sums and products are exact too."""
 GARBAGE = (1.0, -1.0, 0.0, 2.0, -2.0, 128.0, -128.0)
 
 _HEADS = ((1, 1), (2, 2), (2, 1), (4, 2))
 FEW = {"h": 2, "b": 1, "q": 1, "k": 2, "d": 1, "v": 1, "a": 1}
 MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
-"""The largest sizes of small calls, and of all, by their letters in the shape legend."""
+"""The largest sizes of small calls, and of all calls, by the letters of the shape legend."""
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
 RULES = ATTENTION.hiding
 EVERYTHING = ATTENTION.independent_options
 REQUESTS = tuple(result.asked_by for result in ATTENTION.results if result.asked_by)
-"""The options that ask for results beside the output."""
+"""The options that request results besides the output."""
 ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_positions)
-"""The options that do not know the position of a key."""
+"""The options that do not depend on the position of a key."""
 
 
-class Rejected(Exception):  # noqa: N818 - the draw is useless, nothing is wrong
-    """Raised to discard what was drawn, as `hypothesis.reject` does."""
+class Rejected(Exception):  # noqa: N818 - control flow, not an error
+    """Raised to discard an example, like `hypothesis.reject`."""
 
 
 class Draw:
@@ -56,8 +55,8 @@ class Draw:
 
     Arguments:
         pick: chooses an item of a sequence.
-        operation: what is called.
-        offered: the options that are drawn where they are not needed, `GROUPS` and `EMPTY_ROWS` among them.
+        operation: the operation to call.
+        offered: the optional features that may be drawn, including `GROUPS` and `EMPTY_ROWS`.
         limits: the largest sizes of a call of attention.
     """
 
@@ -72,7 +71,7 @@ class Draw:
         return int(self.pick(range(low, high + 1)))
 
     def maybe(self, option: str | None = None) -> bool:
-        """Draw whether something is there; an option that the subject lacks never is."""
+        """Draw whether to include a feature; never one that is not offered."""
         return (option is None or option in self.offered) and bool(self.pick((False, True)))
 
     def reals(self, *shape: int, among: Sequence[float] = REALS) -> np.ndarray:
@@ -80,17 +79,17 @@ class Draw:
         return np.array([self.pick(among) for _ in range(int(np.prod(shape)))], np.float64).reshape(shape)
 
     def booleans(self, *shape: int) -> np.ndarray:
-        """Draw truth values, two True in three."""
+        """Draw booleans, two thirds of them True."""
         drawn = [self.pick((True, True, False)) for _ in range(int(np.prod(shape)))]
         return np.array(drawn, bool).reshape(shape)
 
     def order(self, count: int) -> list[int]:
-        """Draw an order of `count` places."""
+        """Draw a permutation of `count` indices."""
         left = list(range(count))
         return [left.pop(self.integer(0, len(left) - 1)) for _ in range(count)]
 
     def some(self, count: int) -> list[int]:
-        """Draw at least one and at most `count` places, in any order, any of them perhaps again."""
+        """Draw from 1 to `count` indices in any order, with repetition."""
         return [self.integer(0, count - 1) for _ in range(self.integer(1, count))]
 
     def heads(self, at_least: int = 1) -> tuple[int, int]:
@@ -102,9 +101,9 @@ class Draw:
         """Draw a call of attention.
 
         Arguments:
-            extras: options that it may have, where the subject has them.
-            among: what query, key and value are drawn from.
-            given: sizes by letter, and what else is decided.
+            extras: options that the call may have, if offered.
+            among: the numbers from which query, key and value are drawn.
+            given: fixed sizes by letter, and fixed arguments by name.
         """
         sizes = self._sizes(given)
         inputs = {
@@ -125,7 +124,7 @@ class Draw:
         return {**sizes, "h": heads, "g": groups, "e": sizes["d"]}
 
     def _kernels(self, sizes: dict[str, int], given: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Draw the kernels of an operation that has some; those that it can do without are drawn or not."""
+        """Draw the kernels of an operation; optional ones are drawn or left out."""
         among = given.get("kernels", REALS)
         if self.operation == "multiplicative_attention" and self.maybe("score_kernel"):
             return {"score_kernel": self.reals(*sized("de", sizes), among=among)}
@@ -140,7 +139,7 @@ class Draw:
         }
 
     def option(self, name: str, call: Call) -> dict[str, Any]:
-        """Draw an option for a call, with what it needs and, perhaps, what modifies it."""
+        """Draw an option for a call, with the options that it requires and possibly its modifiers."""
         argument, table = call.table[name], call.table
         found = {name: self._value(argument, call)}
         found |= {each: self._value(table[each], call, in_full=True) for each in argument.needs}
@@ -166,7 +165,7 @@ class Draw:
         return (self.booleans if argument.kind == "bool" else self.reals)(*sized(axes, sizes))
 
     def _per_row(self, argument: Argument, sizes: dict[str, int]) -> Any:
-        """Draw integers, one for each batch row; of an offset one for all rows too."""
+        """Draw integers, one for each batch row; for an offset also one for all rows."""
         if argument.range:
             among: Sequence[int] = range(sizes["k"], -1, -1)
         else:
@@ -177,5 +176,5 @@ class Draw:
 
 
 def sized(letters: str, sizes: dict[str, int]) -> list[int]:
-    """Return the shape that letters stand for; a digit stands for itself."""
+    """Return the shape for a string of letters; a digit stands for itself."""
     return [int(letter) if letter.isdigit() else sizes[letter] for letter in letters]

@@ -1,4 +1,4 @@
-"""Laws of values and weights: a linear mean of what is visible."""
+"""Laws of values and weights: the output is a weighted mean of the visible values."""
 
 from __future__ import annotations
 

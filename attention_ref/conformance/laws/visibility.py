@@ -1,4 +1,4 @@
-"""Laws of visibility: what is hidden does not matter, and every rule is a mask."""
+"""Laws of visibility: hidden keys have no effect, and every rule equals a mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POISON = (1.0, -1.0, 128.0, np.nan, np.inf, -np.inf)
 
 
 def _hidden_by(*rules: str) -> Callable[[Draw], Trial]:
-    """What keys hold does not matter to the queries that do not see them; the keys are hidden by some rules."""
+    """Hidden keys and values have no effect; keys are hidden by the given rules."""
 
     def trial(draw: Draw) -> Trial:
         call = draw.call(*(name for name in EVERYTHING if name not in rules))
@@ -75,7 +75,7 @@ def _padding_is_absence(draw: Draw) -> Trial:
 
 
 def _is_a_mask(*rules: str, others: tuple[str, ...] = ()) -> Callable[[Draw], Trial]:
-    """Rules of visibility together hide what a mask of them hides."""
+    """Rules of visibility together equal the mask of their conjunction."""
 
     def trial(draw: Draw) -> Trial:
         call = draw.call(*(name for name in EVERYTHING if ATTENTION[name].stage != "visibility"))
@@ -112,7 +112,7 @@ def _empty_row(draw: Draw) -> Trial:
 LAWS = (
     Law(
         "hidden-keys",
-        "attention(q, k, v, mask)[i] stays what it is whatever the keys and values hold that query i does not see",
+        "attention(q, k, v, mask)[i] does not depend on the keys and values that query i does not see",
         _hidden_by("mask"),
         ("attention.mask", "attention.visibility"),
         needs=("mask",),
@@ -120,7 +120,7 @@ LAWS = (
     ),
     Law(
         "future-independence",
-        "causal: attention(q, k, v)[i] stays what it is whatever the keys and values at j > i + query_offset hold",
+        "causal: attention(q, k, v)[i] does not depend on the keys and values at j > i + query_offset",
         _hidden_by("causal"),
         ("attention.causal",),
         needs=("causal",),
@@ -128,7 +128,7 @@ LAWS = (
     ),
     Law(
         "outside-the-window",
-        "window: attention(q, k, v)[i] stays what it is whatever the keys and values outside the window hold",
+        "window: attention(q, k, v)[i] does not depend on the keys and values outside the window",
         _hidden_by("window"),
         ("attention.window",),
         needs=("window",),
@@ -136,7 +136,7 @@ LAWS = (
     ),
     Law(
         "padding-independence",
-        "attention(q, k, v, key_lengths=n) stays what it is whatever k[n:] and v[n:] hold, NaN and infinity too",
+        "attention(q, k, v, key_lengths=n) does not depend on k[n:] and v[n:], NaN and infinity included",
         _padding_independence,
         ("attention.key-lengths",),
         needs=("key_lengths",),

@@ -1,11 +1,12 @@
-"""The ONNX standard's own tests of `Attention`, `RotaryEmbedding` and `RMSNormalization`, for whatever the kit checks.
+"""Run the ONNX standard's own tests of `Attention`, `RotaryEmbedding` and `RMSNormalization` on a subject of the kit.
 
     from attention_ref.conformance import onnx_nodes
     for outcome in onnx_nodes.run(subject): ...
 
-Every test of the standard becomes a call of ours (`translate`), which has its truth, its budget and its clauses from
-the specification like any case (`truth`). What a subject answers is compared with both: with the truth by the budget,
-and, put back into ONNX's words, with what the standard expects by the standard's tolerance. Needs onnx and mpmath.
+Every test of the standard is translated into a call of our operations (`translate`), whose expected results, budgets
+and clauses come from the specification (`node_truth`). The results of a subject are compared twice: with those of the
+specification within their budgets and, translated back, with those of the standard within its tolerance. Needs onnx and
+mpmath.
 """
 
 from __future__ import annotations

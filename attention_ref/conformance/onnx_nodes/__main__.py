@@ -1,6 +1,6 @@
-"""`python -m attention_ref.conformance.onnx_nodes`: which of our clauses the tests of the standard support.
+"""`python -m attention_ref.conformance.onnx_nodes`: tabulate which of our clauses the tests of the standard cover.
 
-Writes the tables of docs/kit/onnx.md: `--write FILE` puts them into that page, between its two comments.
+Writes the tables of docs/kit/onnx.md: `--write FILE` inserts them into that page, between its two comments.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ ABOUT = {
     "rotary positions": ("positions.rotary", "positions.angles"),
     "RMS normalisation": ("norms.rms", "norms.eps", "norms.precision", "norms.gain"),
 }
-"""The clauses that the three operators could support, by what their ids begin with."""
+"""The groups of clauses that the three operators could cover, by the prefix of their ids."""
 
 
 def tables() -> str:
-    """Give all tables as Markdown."""
+    """Return all tables as Markdown."""
     return "\n\n".join([_counts(), _supported(), _unsupported(), _groups()])
 
 
 def supported(test: NodeTest) -> list[str]:
-    """Give the clauses that a test supports, in their order: those that decide it, and the foundations."""
+    """Return the clauses that a test covers, in order: those that decide its outcome, and the foundations."""
     cases = cases_of(test).values()
     named = {clause for case in cases for clause in case.clauses}
     named |= {clause.id for case in cases for clause in foundations(case.operation) if clause.id in _FOUNDATIONS}
@@ -61,10 +61,10 @@ def _supported() -> str:
 
 
 def _unsupported() -> str:
-    there = {name for test in node_tests() for name in supported(test)}
+    covered = {name for test in node_tests() for name in supported(test)}
     lines = ["What no test of the standard looks at:", ""]
     for title, beginnings in ABOUT.items():
-        missing = [name for name in clauses() if name.startswith(beginnings) and name not in there]
+        missing = [name for name in clauses() if name.startswith(beginnings) and name not in covered]
         lines.append(f"- {title}: {', '.join(f'`{name}`' for name in missing)}")
     return "\n".join(lines)
 
@@ -88,14 +88,14 @@ def _head(*titles: str) -> Iterator[str]:
 
 
 def page(text: str) -> str:
-    """Put the tables into the text of a page."""
+    """Insert the tables into the text of a page."""
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", text, flags=re.DOTALL)
 
 
 def main() -> None:
-    """Print the tables, or write them."""
+    """Print the tables, or insert them into a page."""
     parser = argparse.ArgumentParser(prog="python -m attention_ref.conformance.onnx_nodes", description=__doc__)
-    parser.add_argument("--write", metavar="FILE", type=Path, help="put the tables into a page")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="insert the tables into a page")
     target: Path | None = parser.parse_args().write
     if target is None:
         print(tables())

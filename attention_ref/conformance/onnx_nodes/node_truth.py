@@ -1,7 +1,7 @@
-"""The truth of a translated call: what the specification gives for it, as for any case of the vectors.
+"""The expected results of a translated call, computed by the specification.
 
-The standard's tests are in float32 and below, so the truth of attention is computed in float64. Budgets are found for
-a sample of its numbers; the others are compared with what the standard expects alone.
+The standard's tests are in float32 and below, so the expected results of attention are computed in float64. Budgets are
+computed for a sample of the elements; the others are compared only with the results of the standard.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from attention_ref.vectors.build import attention_clauses, config_clauses, layer
 from attention_ref.vectors.build.recipe import Recipe
 
 SAMPLE = 24
-"""How many numbers of a result of attention have a budget."""
+"""The number of elements of a result of attention that get a budget."""
 
 _UNBOUNDED = (np.inf, 0.0, 0.0, 0.0, 0.0)
 
 
 def case_of(recipe: Recipe, dtype: str) -> Case:
-    """Give the case of a call. That of attention has the scores as a tap, by their name alone."""
+    """Return the case of a call. For attention it has the tap `scores`, without expected values."""
     is_attention = recipe.call.operation == "attention"
     expected, clauses = (_attention if is_attention else _other)(recipe)
     return Case(
@@ -49,7 +49,7 @@ def _attention(recipe: Recipe) -> tuple[dict[str, Expected], list[str]]:
 
 
 def _sampled(array: Array) -> Expected:
-    """Find the budgets of a sample of the numbers that rounding may move; what is exact must be equal."""
+    """Compute the budgets of a sample of the inexact elements; exact elements must be equal."""
     moving = [place for place, value in enumerate(array.values) if isinstance(value, Traced) and _is_finite(value)]
     places = moving[:: math.ceil(len(moving) / SAMPLE)] if moving else []
     sizes = np.zeros((len(array.values), len(_UNBOUNDED)))
@@ -63,7 +63,7 @@ def _is_finite(value: Traced) -> bool:
 
 
 def _like_weights(recipe: Recipe) -> Expected:
-    """Give an intermediate `(b,h,q,k)` without values: a tap is told of it, and the standard compares it."""
+    """Return an intermediate `(b,h,q,k)` without expected values, to be compared with the standard only."""
     nothing = np.full(recipe.call.shape("weights"), np.nan)
     return Expected(nothing, Roundings(*(nothing for _ in _UNBOUNDED)))
 

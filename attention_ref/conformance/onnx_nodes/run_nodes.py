@@ -1,4 +1,4 @@
-"""Running the tests of the standard on a subject."""
+"""Run the tests of the standard on a subject."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects.subject import Subject
 
 BFLOAT16_RTOL = 2.0**-6
-"""The least relative tolerance for bfloat16 in the standard's own runner of its tests."""
+"""The minimal relative tolerance for bfloat16 in the standard's own test runner."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one test.
+    """The outcome of one test.
 
     Arguments:
-        test: of the standard.
+        test: the test of the standard.
         verdict: `"passed"`, `"failed"` or `"unsupported"`.
-        reason: why it is unsupported, or what is wrong.
-        share: the worst error of our results as a share of their budget.
-        distance: the worst difference from what the standard expects as a share of its tolerance.
+        reason: why it is unsupported or failed.
+        share: the largest error / budget, against the specification.
+        distance: the largest difference / tolerance, against the standard.
     """
 
     test: NodeTest
@@ -40,22 +40,22 @@ class Outcome:
     distance: float = 0.0
 
 
-class Told(dict[str, np.ndarray]):
+class Results(dict[str, np.ndarray]):
     """The results and intermediates of a call."""
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise Unsupported(f"no tap is told of {name}")
+        raise Unsupported(f"the intermediate {name} is not passed to a tap")
 
 
 def run(subject: Subject, tests: Iterable[NodeTest] | None = None) -> Iterator[Outcome]:
-    """Run tests of the standard; all when None."""
+    """Run tests of the standard; all if None."""
     for test in node_tests() if tests is None else tests:
         yield _outcome(subject, test)
 
 
 @cache
 def cases_of(test: NodeTest) -> Mapping[str, Case]:
-    """Give our cases of a test by the names of its calls."""
+    """Return the cases of a test by the names of its calls."""
     return {name: case_of(recipe, test.dtype) for name, recipe in translate(test).calls.items()}
 
 
@@ -64,7 +64,7 @@ def _outcome(subject: Subject, test: NodeTest) -> Outcome:
         return Outcome(test, "unsupported", f"no operation {', '.join(lacking)}")
     try:
         answers = {name: subject.answer(case, test.dtype) for name, case in cases_of(test).items()}
-        outputs = translate(test).answer({name: Told({**a.results, **a.taps}) for name, a in answers.items()})
+        outputs = translate(test).answer({name: Results({**a.results, **a.taps}) for name, a in answers.items()})
     except SubjectError as fault:
         return Outcome(test, "failed", fault.reason)
     except Unsupported as reason:
@@ -73,14 +73,16 @@ def _outcome(subject: Subject, test: NodeTest) -> Outcome:
     distances = {name: distance(outputs[name], expected, test) for name, expected in test.outputs.items()}
     worst = max(distances, key=distances.__getitem__)
     if distances[worst] > 1:
-        return Outcome(test, "failed", f"{worst} is not as the standard expects", share, distances[worst])
+        return Outcome(
+            test, "failed", f"{worst} differs from the expected output of the standard", share, distances[worst]
+        )
     if share > 1:
-        return Outcome(test, "failed", "a result is off by more than its budget", share, distances[worst])
+        return Outcome(test, "failed", "the error of a result exceeds its budget", share, distances[worst])
     return Outcome(test, "passed", "", share, distances[worst])
 
 
 def _share(case: Case, dtype: str, answer: Answer) -> float:
-    """Give the worst error as a share of the budget."""
+    """Return the largest error / budget."""
     shares = [
         compare(answer.results[name], expected.values, budget(expected.roundings, dtype)).share.max(initial=0.0)
         for name, expected in case.expected.items()
@@ -89,7 +91,7 @@ def _share(case: Case, dtype: str, answer: Answer) -> float:
 
 
 def distance(got: np.ndarray, expected: np.ndarray, test: NodeTest) -> float:
-    """Give the worst difference as a share of `atol + rtol |expected|`; infinite where NaN or infinities differ."""
+    """Return the largest difference / (atol + rtol |expected|); infinite if NaN or infinities differ."""
     if got.shape != expected.shape:
         return np.inf
     rtol = max(test.rtol, BFLOAT16_RTOL) if expected.dtype.name == "bfloat16" else test.rtol

@@ -1,7 +1,7 @@
-"""The tests of the standard, as the package onnx makes them: a model of one node, inputs, expected outputs.
+"""The tests of the standard from the package onnx: a model of one node, inputs, expected outputs.
 
-Each test exists twice, as a model of the operator itself and, called `..._expanded`, as a model of the simpler
-operators that define it, with the same inputs and the same expected outputs.
+Each test exists twice: as a model of the operator itself and, named `..._expanded`, as a model of the simpler operators
+that define it, with the same inputs and expected outputs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class NodeTest:
     """One test of the standard.
 
     Arguments:
-        name: without `test_`.
+        name: the name without `test_`.
         operator: a key of `OPERATORS`.
-        opset: the version of the operator set that it is written for.
-        attributes: those that are given.
-        inputs, outputs: arrays by the standard's names.
-        rtol, atol: the tolerance that the standard compares with.
+        opset: the version of the operator set.
+        attributes: the attributes that are set.
+        inputs, outputs: arrays by their names in the standard.
+        rtol, atol: the tolerance of the standard.
     """
 
     name: str
@@ -57,21 +57,23 @@ class NodeTest:
 
 @cache
 def node_tests() -> tuple[NodeTest, ...]:
-    """Give the tests of the three operators, in the standard's order.
+    """Return the tests of the three operators, in the standard's order.
 
     Raises:
-        RuntimeError: when onnx gives none for an operator: it keeps what it collected first in a process, and only for
-            one operator where it was asked for one.
+        RuntimeError: if onnx returns none for an operator: onnx caches the tests that it collects first in a process,
+            which are those of a single operator if only that was requested.
     """
     tests = tuple(_node_test(item) for item in _collected() if _operator(item))
     for operator in OPERATORS:
         if not any(test.operator == operator for test in tests):
-            raise RuntimeError(f"onnx gives no tests of {operator}; has this process asked it for another operator?")
+            raise RuntimeError(
+                f"onnx returns no tests of {operator}; did this process request another operator before?"
+            )
     return tests
 
 
 def expanded() -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Give the inputs and outputs of the expanded tests, by the names of the tests that they expand."""
+    """Return inputs and outputs of the expanded tests, by the name of the original test."""
     names = {f"test_{test.name}{EXPANDED}": test.name for test in node_tests()}
     return {names[item.name]: _data(item) for item in _collected() if item.name in names}
 
@@ -110,7 +112,7 @@ def _node_test(item: Any) -> NodeTest:
 
 
 def _named(names: tuple[str, ...], used: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Give arrays by the names of their places; a place without a name is left out."""
+    """Return arrays by the names of their slots; unnamed slots are left out."""
     given = [name for name, here in zip(names, used, strict=False) if here]
     return dict(zip(given, arrays, strict=True))
 

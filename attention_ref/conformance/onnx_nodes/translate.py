@@ -1,4 +1,4 @@
-"""A test of the standard in our words: calls of our operations, and the way back to ONNX's outputs."""
+"""Translate a test of the standard into calls of our operations, and their results back into ONNX's outputs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from attention_ref.vectors.call import Call
 Arrays = Mapping[str, np.ndarray]
 
 RAW, CAPPED, MASKED, WEIGHTS = range(4)
-"""What `qk_matmul_output` is, by its mode: scores, scores after softcap, scores that are -inf where hidden, weights."""
+"""The content of `qk_matmul_output` by mode: scores, scores after softcap, scores with -inf where hidden, weights."""
 
 ONE_TURN = Rotary(base=1.0)
-"""A rotation that turns every pair by one radian at position 1."""
+"""A rotary encoding that rotates every pair by one radian at position 1."""
 
 
 class Translation(NamedTuple):
-    """The calls of a test by name, and what makes ONNX's outputs of their results.
+    """The calls of a test by name, and the function from their results to ONNX's outputs.
 
     The results of a call are those of the operation, and for attention the scores.
     """
@@ -41,7 +41,7 @@ def translate(test: NodeTest) -> Translation:
 
 
 def _attention(test: NodeTest) -> Translation:
-    """`Attention`: packed heads are taken apart, the cache is put before the keys, a mask is a mask or a bias."""
+    """Translate `Attention`: unpack heads, concatenate cache and keys, pass a mask as mask or bias."""
     given, attributes = test.inputs, test.attributes
     query = _heads(given["Q"], attributes.get("q_num_heads", 1))
     present = {
@@ -49,7 +49,9 @@ def _attention(test: NodeTest) -> Translation:
         for name, letter in (("key", "K"), ("value", "V"))
     }
     arrays = {"query": query, **present}
-    options = {name: attributes[name] for name in ("scale", "softcap") if attributes.get(name)}  # 0 is ONNX's none
+    options = {
+        name: attributes[name] for name in ("scale", "softcap") if attributes.get(name)
+    }  # 0 means no softcap in ONNX
     rules = _rules(test, query.shape, present["key"].shape[2])
     wanted = "qk_matmul_output" in test.outputs
     mode = attributes.get("qk_matmul_output_mode", RAW) if wanted else None
@@ -64,15 +66,15 @@ def _attention(test: NodeTest) -> Translation:
         outputs = {"Y": _packed(found["output"]) if given["Q"].ndim == 3 else found["output"]}
         outputs |= {f"present_{name}": array for name, array in present.items()}
         if wanted:
-            told = results.get("scores", found)
-            outputs["qk_matmul_output"] = told["weights" if mode == WEIGHTS else "scores"]
+            intermediates = results.get("scores", found)
+            outputs["qk_matmul_output"] = intermediates["weights" if mode == WEIGHTS else "scores"]
         return {name: outputs[name] for name in test.outputs}
 
     return Translation(calls, answer)
 
 
 def _rules(test: NodeTest, query_shape: tuple[int, ...], key_length: int) -> dict[str, Any]:
-    """Say which keys are visible, in arrays and in options."""
+    """Return the visibility rules as arrays and options."""
     given, attributes = test.inputs, test.attributes
     rules: dict[str, Any] = {}
     if "attn_mask" in given:
@@ -91,7 +93,7 @@ def _rules(test: NodeTest, query_shape: tuple[int, ...], key_length: int) -> dic
 
 
 def _offset(given: Arrays, query_length: int) -> dict[str, Any]:
-    """The first query stands behind the cache, or so that the last one stands at the last key that is no padding."""
+    """Return the offset: the length of the cache, or so that the last query aligns with the last real key."""
     if "past_key" in given:
         return {"query_offset": given["past_key"].shape[2]}
     if "nonpad_kv_seqlen" in given:
@@ -100,13 +102,13 @@ def _offset(given: Arrays, query_length: int) -> dict[str, Any]:
 
 
 def _longer(mask: np.ndarray, length: int) -> np.ndarray:
-    """Hide the keys that the last axis of a mask does not reach."""
+    """Extend the last axis of a mask with hidden keys."""
     missing = [(0, 0)] * (mask.ndim - 1) + [(0, length - mask.shape[-1])]
     return np.pad(mask, missing, constant_values=mask.dtype.type(False if mask.dtype == bool else -np.inf))
 
 
 def _heads(array: np.ndarray, heads: int) -> np.ndarray:
-    """Take packed heads apart: `(b,l,h*d)` to `(b,h,l,d)`."""
+    """Split packed heads: `(b,l,h*d)` to `(b,h,l,d)`."""
     if array.ndim == 4:
         return array
     batch, length, size = array.shape
@@ -124,10 +126,10 @@ def _behind(past: np.ndarray | None, new: np.ndarray) -> np.ndarray:
 
 
 def _rotary_embedding(test: NodeTest) -> Translation:
-    """`RotaryEmbedding` is given its cosines and sines; ours computes them.
+    """Translate `RotaryEmbedding`, which takes tables of cosines and sines; our operation computes them.
 
-    Ours turns every pair by one radian. That says which numbers are a pair and in which direction it turns, and what a
-    quarter turn gives: `quarter(x) = (turned(x) - cos(1) x) / sin(1)`. The tables say how much of it there is:
+    Our operation rotates every pair by one radian, which determines the pairs and the direction, and so a rotation by
+    90 degrees: `quarter(x) = (rotated(x) - cos(1) x) / sin(1)`. The tables are then applied by
     `y = cosine x + sine quarter(x)`.
     """
     given, attributes = test.inputs, test.attributes
@@ -151,7 +153,7 @@ def _rotary_embedding(test: NodeTest) -> Translation:
 
 
 def _rms_normalization(test: NodeTest) -> Translation:
-    """`RMSNormalization` over several last axes is ours over one that holds them all."""
+    """Translate `RMSNormalization` over several last axes: our operation on one axis that merges them."""
     array = test.inputs["X"]
     axis = test.attributes.get("axis", -1) % array.ndim
     flat = array.reshape(*array.shape[:axis], -1)
@@ -163,7 +165,7 @@ def _rms_normalization(test: NodeTest) -> Translation:
 def _recipe(
     test: NodeTest, operation: str, given: Mapping[str, Any], options: Mapping[str, Any], config: Any = None
 ) -> Recipe:
-    """Make a call of arrays and options, as the vectors have them."""
+    """Make a recipe of arrays and options."""
     arrays = {name: widened(array) for name, array in given.items() if isinstance(array, np.ndarray)}
     scalars = {name: value for name, value in given.items() if name not in arrays}
     return Recipe(

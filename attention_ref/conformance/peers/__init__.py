@@ -1,9 +1,9 @@
 """Named peers: the attention of released libraries, each as a subject of the kit.
 
-A peer is a function and the dialect that it speaks, see `attention_ref.conformance.dialects`. The function is the
-library's own, or one beside this file where code is needed to call it: to build a layer, a model or a callback. Such
-code passes every option to the library's own feature of that meaning, raises `Unsupported` where there is none, and
-never makes up for one.
+A peer is a function and its dialect, see `attention_ref.conformance.dialects`. The function is the
+library's own, or a wrapper in this folder if calling it takes code: to build a layer, a model or a callback. A wrapper
+passes every option to the corresponding feature of the library, raises `Unsupported` if there is none, and never
+emulates one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
 _LOWER_RIGHT = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
 _FUSED = Exclusion(("float64",), "float64: the fused attention computes a part of it in float32")
-_FUSED_ON_JAX = Exclusion(("engine jax", "value size"), "the jax engine takes a value of the key's shape only")
+_FUSED_ON_JAX = Exclusion(("engine jax", "value size"), "the jax engine requires values of the shape of the keys")
 _SOFTMAX = Exclusion(("float64",), "float64: the softmax is computed in float32")
 
 PEERS: Mapping[str, Peer] = {
@@ -39,7 +39,7 @@ PEERS: Mapping[str, Peer] = {
         "torch.nn.functional:scaled_dot_product_attention",
     ),
     "torch.sdpa.math": _TORCH(
-        "torch.nn.functional.scaled_dot_product_attention by its backend MATH", "torch.sdpa", ".torch_functions:math"
+        "torch.nn.functional.scaled_dot_product_attention with the backend MATH", "torch.sdpa", ".torch_functions:math"
     ),
     "torch.sdpa.lower_right": _TORCH(
         "torch.nn.functional.scaled_dot_product_attention, with causal_lower_right for is_causal",
@@ -51,7 +51,7 @@ PEERS: Mapping[str, Peer] = {
     "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", ".torch_functions:flex"),
     "torch.mha": _TORCH("torch.nn.MultiheadAttention in training", "torch.mha", ".torch_layers:trained"),
     "torch.mha.weights": _TORCH(
-        "torch.nn.MultiheadAttention in training, asked for its weights",
+        "torch.nn.MultiheadAttention in training, returning weights",
         "torch.mha",
         ".torch_layers:trained_with_weights",
     ),
@@ -59,7 +59,7 @@ PEERS: Mapping[str, Peer] = {
         "torch.nn.MultiheadAttention in evaluation, on its fast path", "torch.mha", ".torch_layers:evaluated"
     ),
     "torch.mha.eval.weights": _TORCH(
-        "torch.nn.MultiheadAttention in evaluation, on its fast path, asked for its weights",
+        "torch.nn.MultiheadAttention in evaluation, on its fast path, returning weights",
         "torch.mha",
         ".torch_layers:evaluated_with_weights",
     ),
@@ -83,13 +83,13 @@ PEERS: Mapping[str, Peer] = {
         excludes=(_FUSED, _FUSED_ON_JAX),
     ),
     "keras.mha.scores": _KERAS(
-        "keras.layers.MultiHeadAttention, asked for its scores", "keras.mha", ".keras_layers:mha_with_scores"
+        "keras.layers.MultiHeadAttention, returning scores", "keras.mha", ".keras_layers:mha_with_scores"
     ),
     "keras.gqa": _KERAS(
         "keras.layers.GroupQueryAttention on its fused path", "keras.gqa", ".keras_layers:gqa", excludes=(_FUSED,)
     ),
     "keras.gqa.scores": _KERAS(
-        "keras.layers.GroupQueryAttention, asked for its scores", "keras.gqa", ".keras_layers:gqa_with_scores"
+        "keras.layers.GroupQueryAttention, returning scores", "keras.gqa", ".keras_layers:gqa_with_scores"
     ),
     "keras.attention": _KERAS("keras.layers.Attention", "keras.attention", ".keras_layers:attention"),
     "keras_hub": Peer(
@@ -136,14 +136,14 @@ PEERS: Mapping[str, Peer] = {
 
 
 def peer(name: str) -> Subject:
-    """Give a released library's attention as a subject of the kit.
+    """Return the attention of a released library as a subject of the kit.
 
     Arguments:
         name: a key of `PEERS`.
 
     Raises:
-        ValueError: for another name.
-        ModuleNotFoundError: when the library is not installed.
+        ValueError: for an unknown name.
+        ModuleNotFoundError: if the library is not installed.
     """
     if name not in PEERS:
         raise ValueError(f"there is no peer {name!r}; the peers are {', '.join(PEERS)}")
@@ -159,7 +159,7 @@ def peer(name: str) -> Subject:
 
 
 def _version(dialect: Dialect) -> str:
-    """Give the installed version, and say where nothing was measured with it."""
+    """Return the installed version, with a remark if the dialect was measured with others."""
     version = metadata.version(dialect.library)
     text = version if is_within(version, dialect.versions) else f"{version} (measured with {dialect.versions})"
     if dialect.arrays == "keras":

@@ -1,4 +1,4 @@
-"""What released libraries compute where nothing is said: which GELU, and which eps in a norm."""
+"""The defaults of released libraries: which GELU, and which eps of a norm."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from attention_ref.spec.primitives import activate, layer_norm, rms_norm
 
 _NUMBERS = np.array([[-2.5, -1.0, -0.5, 0.25], [0.5, 1.0, 1.5, 3.0]])
 _SMALL = np.array([[1.0, -2.0, 0.5, 3.0], [2.0, 0.0, -1.0, 1.5]]) * 2.0**-11
-"""So small that eps is most of the variance."""
+"""Inputs so small that eps dominates the variance."""
 _ONE = as_array([1.0] * 4)
 _EPS = {"1e-3": 1e-3, "1e-5": 1e-5, "1e-6": 1e-6, "1e-12": 1e-12, "the unit roundoff of the dtype, doubled": 2.0**-23}
 
 
 class Default(NamedTuple):
-    """A function of a library, and the module that it needs: `make()` gives what is called on one array."""
+    """A function of a library and the module that it needs; `make()` returns a function of one array."""
 
     module: str
     arrays: str
@@ -80,11 +80,11 @@ DEFAULTS: Mapping[str, Mapping[str, Default]] = {
         "flax.nnx.RMSNorm": Default("flax", "jax", _flax("RMSNorm")),
     },
 }
-"""By what is asked, and the name of the function that is asked."""
+"""The functions by question and name."""
 
 
 def default(question: str, name: str) -> str:
-    """Give what a library computes by default: the name of the answer, or `"something else"`.
+    """Return the default of a library: the name of an answer, or `"something else"`.
 
     Arguments:
         question: a key of `DEFAULTS`: `"gelu"`, `"layer-norm-eps"` or `"rms-norm-eps"`.

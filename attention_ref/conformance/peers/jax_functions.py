@@ -1,4 +1,4 @@
-"""The functions of JAX and Flax, compiled as a whole: they start faster so than operation by operation."""
+"""The functions of JAX and Flax, compiled as a whole, which starts faster than operation by operation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sdpa(
     local_window_size: tuple[int, int] | None = None,
     return_residual: bool = False,
 ) -> Any:
-    """`jax.nn.dot_product_attention`, told a length for every row."""
+    """`jax.nn.dot_product_attention`, with a length for every batch row."""
     import jax
     import jax.numpy as jnp
 
@@ -60,7 +60,7 @@ def nnx(query: Any, key: Any, value: Any, *, mask: Any = None, bias: Any = None,
 
 
 def _compiled(function: Any, query: Any, *static: str) -> Any:
-    """Compile a function, but not for float16: then the CPU has no such product."""
+    """Compile a function, except for float16, whose matrix product does not compile for the CPU."""
     return function if query.dtype == "float16" else _jitted(function, static)
 
 

@@ -24,7 +24,7 @@ NAMES = {
     "beta": "bias",
     **{name: name for name in ("query", "key", "value", "kernel", "bias")},
 }
-"""How a path of theirs ends, and what stands for it here."""
+"""The end of a variable path in keras-hub, and the corresponding parameter name here."""
 
 
 def block(config: BlockConfig, parameters: Tensors) -> Callable[..., Any]:
@@ -102,14 +102,14 @@ def _real(array: Any, lengths: Any) -> Any:
 
 
 def _mask(array: Any, memory: Any, mask: Any) -> Any:
-    """Give a mask `(b,q,k)`."""
+    """Return a mask `(b,q,k)`."""
     import keras
 
     if mask is None:
         return None
     shape = (1,) * (4 - len(mask.shape)) + tuple(mask.shape)
     if shape[1] != 1:
-        raise Unsupported("a mask that is not the same for all heads")
+        raise Unsupported("a mask that differs between heads")
     return keras.ops.broadcast_to(
         keras.ops.reshape(mask, (shape[0], *shape[2:])), (array.shape[0], array.shape[1], memory.shape[1])
     )

@@ -1,4 +1,4 @@
-"""The layers of Keras, whose projections are set to change nothing, on each of their paths."""
+"""The attention layers of Keras with identity projections, on each of their paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from attention_ref.conformance.errors import Unsupported
 
 _NO_SCORES = "no scores on the fused path"
-_VALUE_SIZE = "a head of the values has the size of a head of the queries"
+_VALUE_SIZE = "requires the same head size of values and queries"
 
 
 def mha(
@@ -40,7 +40,7 @@ def mha_with_scores(
     return_attention_scores: bool = False,
     **options: Any,
 ) -> Any:
-    """`MultiHeadAttention`, asked for its scores in every call: it computes a softmax of its own."""
+    """`MultiHeadAttention`, always returning scores: it then computes the softmax itself."""
     layer = _mha(query, value, num_heads, sliding_window, dropout)
     output, scores = layer(query, value, key, return_attention_scores=True, training=dropout > 0, **options)
     return (output, scores) if return_attention_scores else output
@@ -75,7 +75,7 @@ def gqa_with_scores(
     return_attention_scores: bool = False,
     **options: Any,
 ) -> Any:
-    """`GroupQueryAttention`, asked for its scores in every call."""
+    """`GroupQueryAttention`, always returning scores."""
     layer = _gqa(query, value, num_query_heads, num_key_value_heads, sliding_window, dropout)
     output, scores = layer(query, value, key, return_attention_scores=True, training=dropout > 0, **options)
     return (output, scores) if return_attention_scores else output
@@ -92,7 +92,7 @@ def attention(
     dropout: float = 0.0,
     return_attention_scores: bool = False,
 ) -> Any:
-    """`Attention`, with its trained scale set where one is given."""
+    """`Attention`, with its trainable scale set to a given scale."""
     layer = _attention(_dtype(query), scale is not None, dropout)
     if scale is not None:
         layer.scale.assign(scale)
@@ -110,7 +110,7 @@ def _dtype(array: Any) -> str:
 
     dtype = str(keras.backend.standardize_dtype(array.dtype))
     if "float" not in dtype:
-        raise Unsupported("its parameters are numbers with a fraction")
+        raise Unsupported("identity projections need a floating dtype")
     return dtype
 
 

@@ -1,4 +1,4 @@
-"""The ONNX operator `Attention`: our call as a model of one node and its inputs, for whatever runs ONNX."""
+"""The ONNX operator `Attention`: convert our call into a model of one node and its inputs, for any ONNX runtime."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Run = Callable[[bytes, Arrays], Sequence[np.ndarray]]
 INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
 OUTPUTS = ("Y", "present_key", "present_value", "qk_matmul_output")
 WEIGHTS = 3
-"""The `qk_matmul_output_mode` that gives the weights."""
+"""The `qk_matmul_output_mode` of the weights."""
 
 
 def adapter(run: Run) -> Callable[..., Any]:
-    """Give the ONNX operator as a function with its own names, see `dialects/onnx.toml`.
+    """Return the ONNX operator as a function with ONNX's argument names, see `dialects/onnxruntime.toml`.
 
     Arguments:
-        run: runs a serialized model on named inputs and gives its outputs.
+        run: runs a serialized model on named inputs and returns its outputs.
     """
 
     def attention(
@@ -41,7 +41,7 @@ def adapter(run: Run) -> Callable[..., Any]:
         inputs = {"Q": query, "K": key, "V": value}
         if attn_mask is not None:
             if attn_mask.shape[-1] != key.shape[2]:
-                raise Unsupported("the last axis of a mask is not broadcast: what it lacks is hidden")
+                raise Unsupported("the last axis of a mask does not broadcast: missing keys are hidden")
             inputs["attn_mask"] = attn_mask
         if nonpad_kv_seqlen is not None:
             inputs["nonpad_kv_seqlen"] = np.broadcast_to(np.asarray(nonpad_kv_seqlen, np.int64), query.shape[:1])
@@ -58,14 +58,14 @@ def adapter(run: Run) -> Callable[..., Any]:
 
 
 def _cache(inputs: Arrays, offset: np.ndarray) -> Arrays:
-    """Give the inputs that put the first query at `offset`: the keys before it are the cache."""
+    """Return inputs in which the first `offset` keys are the cache, so that the first query has that position."""
     if "nonpad_kv_seqlen" in inputs:
         if np.any(inputs["nonpad_kv_seqlen"] - inputs["Q"].shape[2] != offset):
             raise Unsupported("with nonpad_kv_seqlen the offset is nonpad_kv_seqlen - q")
         return {}
     past = int(offset.flat[0])
     if np.any(offset != past):
-        raise Unsupported("batch rows with offsets of their own need nonpad_kv_seqlen")
+        raise Unsupported("offsets that differ between batch rows need nonpad_kv_seqlen")
     if past == 0:
         return {}
     if not 0 < past < inputs["K"].shape[2]:
@@ -76,11 +76,11 @@ def _cache(inputs: Arrays, offset: np.ndarray) -> Arrays:
 
 
 def _describe(opset: int, attributes: Mapping[str, Any], inputs: Arrays) -> bytes:
-    """Give the model of a call, the same bytes for calls that differ in sizes or values only."""
+    """Return the serialized model of a call; calls that differ only in sizes or values share it."""
     given = {name: number for name, number in attributes.items() if number is not None}
     for name, number in given.items():
         if inputs["Q"].dtype == np.float64 and float(np.float32(number)) != number:
-            raise Unsupported(f"{name} is a float32 attribute, which cannot hold {number}")
+            raise Unsupported(f"{name} is a float32 attribute, which cannot represent {number}")
     dtypes = tuple((name, str(array.dtype), array.ndim) for name, array in inputs.items())
     return _model(opset, tuple(given.items()), dtypes)
 
@@ -104,6 +104,6 @@ def _model(opset: int, attributes: tuple[tuple[str, Any], ...], inputs: tuple[tu
 
 
 def _slots(names: Sequence[str], used: Sequence[str]) -> list[str]:
-    """Give the names in order, the empty name for one that is not used, and none after the last that is."""
+    """Return the names in order, empty for an unused slot, up to the last used one."""
     last = max(names.index(name) for name in used)
     return [name if name in used else "" for name in names[: last + 1]]

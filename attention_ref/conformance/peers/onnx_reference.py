@@ -1,4 +1,4 @@
-"""The ONNX operator `Attention` by the standard's own evaluator."""
+"""The ONNX operator `Attention` run by the standard's reference evaluator."""
 
 from __future__ import annotations
 

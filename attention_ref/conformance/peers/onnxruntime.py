@@ -16,7 +16,7 @@ SILENT = 4
 
 
 def _run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:
-    """What the runtime refuses is unsupported, in its own words."""
+    """Run a model; an error of the runtime means unsupported, with its message."""
     from onnxruntime import RunOptions
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 

@@ -1,4 +1,4 @@
-"""The blocks that libraries have as one class: post- or pre-norm with LayerNorm, and nothing beyond the paper."""
+"""The restrictions of the block classes of libraries: post- or pre-norm with LayerNorm, as in the paper."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardC
 
 
 def require_plain(config: BlockConfig, *, bias: bool, is_memory_free: bool) -> None:
-    """Raise `Unsupported`, with the fields that differ, for a block that is not the paper's in its sizes.
+    """Raise `Unsupported`, naming the differing fields, for a block that is not the paper's apart from its sizes.
 
     Arguments:
-        config: of the block; rates of dropout do nothing in inference, and may be any.
-        bias: whether every projection and norm has one.
-        is_memory_free: whether the memory's vectors may have a size of their own.
+        config: the configuration of the block; dropout rates are ignored, as they have no effect in inference.
+        bias: whether every projection and norm has a bias.
+        is_memory_free: whether the memory may have another model width.
     """
     memory = config.cross_attention
     size = memory.memory_size if memory is not None and is_memory_free else None
@@ -47,8 +47,8 @@ def _attention(config: AttentionConfig, bias: bool, **options: Any) -> Attention
 
 def _differences(given: Any, plain: Any) -> Iterator[str]:
     for field in fields(given):
-        here, there = getattr(given, field.name), getattr(plain, field.name)
-        if is_dataclass(here) and type(here) is type(there):
-            yield from _differences(here, there)
-        elif here != there:
-            yield f"{field.name} {here!r}" if isinstance(here, str) else field.name
+        value, wanted = getattr(given, field.name), getattr(plain, field.name)
+        if is_dataclass(value) and type(value) is type(wanted):
+            yield from _differences(value, wanted)
+        elif value != wanted:
+            yield f"{field.name} {value!r}"

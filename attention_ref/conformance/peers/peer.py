@@ -1,4 +1,4 @@
-"""One peer: a released function or layer, the dialect that it speaks, and how it is found."""
+"""A peer: a released function or layer, its dialect, and the path to import it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from attention_ref.conformance.probes import ask
 
 @dataclass(frozen=True)
 class Peer:
-    """A released attention.
+    """The attention of a released library.
 
     Arguments:
-        description: what it is.
-        dialect: the name of the one that it speaks.
-        attention: `module:function`; a module of this folder begins with a dot. Empty where it has no such operation.
-        modules: what must be installed.
+        description: the full name of the function or layer.
+        dialect: the name of its dialect.
+        attention: `module:function`; a module of this folder begins with a dot. Empty if it has no such operation.
+        modules: the modules that must be installed.
         layers: `module:function` that builds a layer, by operation.
-        excludes: what it does not offer, beside what no function of the dialect does.
-        changes: fields of the dialect that are others here.
+        excludes: exclusions in addition to those of the dialect.
+        changes: fields of the dialect that differ for this peer.
     """
 
     description: str
@@ -37,19 +37,19 @@ class Peer:
 
     @property
     def spoken(self) -> Dialect:
-        """The dialect that it speaks."""
+        """Its dialect, with the exclusions and changes of this peer."""
         dialect = named(self.dialect)
         return replace(dialect, exclusions=(*self.excludes, *dialect.exclusions), **self.changes)
 
     def answer(self, question: str) -> str:
-        """Ask its attention something, see `attention_ref.conformance.probes.run_probes`."""
+        """Return its answer to a question, see `attention_ref.conformance.probes.run_probes`."""
         if not self.attention:
-            raise UsageError(f"{self.description} has no attention to be asked")
+            raise UsageError(f"{self.description} has no attention")
         return ask(found(self.attention), self.spoken, question)
 
     @property
     def runs_on(self) -> str:
-        """The kind of its arrays."""
+        """Its array type."""
         return named(self.dialect).arrays
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's `nn.TransformerEncoderLayer` and, where there is a memory, `nn.TransformerDecoderLayer` as a block."""
+"""PyTorch's `nn.TransformerEncoderLayer` and, with a memory, `nn.TransformerDecoderLayer` as a block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tensors = Mapping[str, Any]
 
 
 def trained(config: BlockConfig, parameters: Tensors) -> Callable[..., Any]:
-    """The layer in training mode, which without dropout computes the same by another path."""
+    """The layer in training mode, which without dropout computes the same function without the fast path."""
     return _caller(config, _built(config, parameters).train())
 
 
@@ -58,7 +58,7 @@ def _activation(name: str) -> Any:
 
 
 def _translated(parameters: Tensors, has_memory: bool) -> dict[str, Any]:
-    """Give the parameters by their names: output first, and query, key and value in one."""
+    """Return the parameters by PyTorch's names, kernels transposed, with query, key and value stacked."""
     scopes = {"self_attention": "self_attn", "cross_attention": "multihead_attn"}
     names = ["self_attention_norm", *(["cross_attention_norm"] if has_memory else []), "feedforward_norm"]
     leaves = {"gain": "weight", "bias": "bias", "kernel": "weight"}
@@ -89,7 +89,7 @@ def _attention(parameters: Tensors, scope: str) -> dict[str, Any]:
 
 
 def _caller(config: BlockConfig, layer: Any) -> Callable[..., Any]:
-    """Give what is called: masks are of what is hidden, one for every head."""
+    """Return a function that calls the layer; masks are True where hidden and are repeated for every head."""
     heads = config.attention.heads
 
     def encode(array: Any, *, mask: Any = None, bias: Any = None, key_lengths: Any = None) -> Any:
@@ -119,7 +119,7 @@ def _caller(config: BlockConfig, layer: Any) -> Callable[..., Any]:
 
 
 def _hidden(array: Any, memory: Any, heads: int, mask: Any, bias: Any, causal: bool) -> Any:
-    """Give a mask `(b*h,q,k)` of what is hidden, or of numbers to add where there is a bias."""
+    """Return a mask `(b*h,q,k)`, True where hidden, or with a bias numbers to add to the scores."""
     import torch
 
     shape = (len(array), heads, array.shape[1], memory.shape[1])
@@ -132,7 +132,7 @@ def _hidden(array: Any, memory: Any, heads: int, mask: Any, bias: Any, causal: b
 
 
 def _padding(array: Any, lengths: Any, bias: Any) -> Any:
-    """Give a mask of what is padding, in the kind of the other mask, as is documented."""
+    """Return the padding mask, boolean or additive like the attention mask, as the documentation requires."""
     import torch
 
     if lengths is None:

@@ -1,4 +1,4 @@
-"""PyTorch's functions where a dialect cannot say it: the other causal mask, and the callbacks of flex_attention."""
+"""Wrappers of PyTorch's functions: causal_lower_right, the backend MATH, and the callbacks of flex_attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attention_ref.conformance.errors import Unsupported
 
 
 def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **options: Any) -> Any:
-    """`scaled_dot_product_attention`, whose other alignment of a causal mask is a bias of its own."""
+    """`scaled_dot_product_attention` with `causal_lower_right`, the causal mask aligned at the bottom right."""
     from torch.nn.attention.bias import causal_lower_right
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -22,7 +22,7 @@ def lower_right(query: Any, key: Any, value: Any, *, is_causal: bool = False, **
 
 
 def math(query: Any, key: Any, value: Any, **options: Any) -> Any:
-    """`scaled_dot_product_attention` by its backend MATH, a few operations instead of a fused kernel."""
+    """`scaled_dot_product_attention` with the backend MATH: separate operations instead of a fused kernel."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -52,7 +52,7 @@ def flex(
     offset, lengths = (_of_rows(number, shape[0]) for number in (query_offset, key_lengths))
     mods = _mask_mods(mask, causal, offset, window, lengths)
     if shape[2] == 0 and (mods or return_log_sum_exp):
-        raise Unsupported("no queries with a mask or for log-sum-exp, where it is not compiled")
+        raise Unsupported("no queries with a mask or log-sum-exp, if it is not compiled")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
         output, auxiliary = flex.flex_attention(

@@ -1,4 +1,4 @@
-"""PyTorch's `nn.MultiheadAttention`, whose projections are set to change nothing, on each of its paths."""
+"""PyTorch's `nn.MultiheadAttention` with identity projections, on each of its paths."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from attention_ref.conformance.errors import Unsupported
 
 WIDTH = 4
-"""The fast path attends to one array, whose heads hold query, key and value side by side: four times their size, so
-that the scale, half of what it should be, is put right exactly by a factor of 2 of the queries."""
+"""The fast path takes a single array, whose heads hold query, key and value side by side. The head size is four times
+as large, which halves the scale; multiplying the queries by 2 corrects this exactly."""
 
 
 def trained(query: Any, key: Any, value: Any, *, num_heads: int, need_weights: bool = False, **options: Any) -> Any:
@@ -22,7 +22,7 @@ def trained(query: Any, key: Any, value: Any, *, num_heads: int, need_weights: b
 def trained_with_weights(
     query: Any, key: Any, value: Any, *, num_heads: int, need_weights: bool = False, **options: Any
 ) -> Any:
-    """The layer in training mode, asked for its weights in every call: it computes a softmax of its own."""
+    """The layer in training mode, always returning weights: it then computes the softmax itself."""
     output, weights = _slow(query, key, value, num_heads, need_weights=True, **options)
     return (output, weights) if need_weights else output
 
@@ -37,7 +37,7 @@ def evaluated(query: Any, key: Any, value: Any, *, num_heads: int, need_weights:
 def evaluated_with_weights(
     query: Any, key: Any, value: Any, *, num_heads: int, need_weights: bool = False, **options: Any
 ) -> Any:
-    """The layer in evaluation mode and without gradients, asked for its weights in every call."""
+    """The layer in evaluation mode and without gradients, always returning weights."""
     output, weights = _fast(query, key, value, num_heads, need_weights=True, **options)
     return (output, weights) if need_weights else output
 
@@ -63,7 +63,7 @@ def _slow(
     _set(layer, torch.cat([eye, eye, eye])).train()
     if attn_mask is not None and attn_mask.is_floating_point() and key_padding_mask is not None:
         hidden = torch.zeros(key_padding_mask.shape, dtype=query.dtype)
-        key_padding_mask = hidden.masked_fill(key_padding_mask, -float("inf"))  # both must be of one type
+        key_padding_mask = hidden.masked_fill(key_padding_mask, -float("inf"))  # both must have the same dtype
     return layer(
         query,
         key,
@@ -123,7 +123,7 @@ def _fast(
 
 
 def _lengthened(array: Any, length: int, axis: int) -> Any:
-    """Add queries whose results nobody reads: every place of a self-attention has a query and a key."""
+    """Append queries, whose results are discarded: self-attention has as many queries as keys."""
     import torch
 
     missing = list(array.shape)
@@ -133,21 +133,21 @@ def _lengthened(array: Any, length: int, axis: int) -> Any:
 
 def _check(query: Any, value: Any) -> None:
     if query.shape[-1] != value.shape[-1]:
-        raise Unsupported("a head of the values has the size of a head of the queries")
+        raise Unsupported("requires the same head size of values and queries")
     if not query.is_floating_point():
-        raise Unsupported("its parameters are numbers with a fraction")
+        raise Unsupported("identity projections need a floating dtype")
 
 
 def _check_fast(query: Any, key: Any, heads: int, attn_mask: Any) -> None:
-    """Raise `Unsupported` for what does not take the fast path."""
+    """Raise `Unsupported` for calls that do not take the fast path."""
     if query.shape[1] > key.shape[1]:
-        raise Unsupported("the fast path is for self-attention: no more queries than keys")
+        raise Unsupported("the fast path computes self-attention: no more queries than keys")
     if heads % 2:
-        raise Unsupported("the fast path takes an even number of heads")
+        raise Unsupported("the fast path requires an even number of heads")
     if attn_mask is not None and attn_mask.is_floating_point():
-        raise Unsupported("the fast path takes no mask of numbers")
+        raise Unsupported("the fast path does not support additive masks")
     if query.requires_grad:
-        raise Unsupported("the fast path has no gradients")
+        raise Unsupported("the fast path does not compute gradients")
 
 
 @cache
@@ -158,7 +158,7 @@ def _layer(size: int, heads: int, dtype: Any) -> Any:
 
 
 def _set(layer: Any, kernels: Any) -> Any:
-    """Set projections, without biases and with an output that is left as it is."""
+    """Set the input projections, zero biases and an identity output projection."""
     import torch
 
     with torch.no_grad():

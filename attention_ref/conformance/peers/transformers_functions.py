@@ -1,4 +1,4 @@
-"""The attention functions of transformers, which read two numbers off the layer that calls them."""
+"""The attention functions of transformers, with a stand-in for the calling layer, from which they read attributes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attention_ref.conformance.errors import Unsupported
 
 
 def llama(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, dropout: float = 0.0) -> Any:
-    """`eager_attention_forward` of Llama, which most models copy."""
+    """`eager_attention_forward` of Llama, which most models share."""
     return _eager("llama", query, key, value, attention_mask=attention_mask, scaling=scaling, dropout=dropout)
 
 
@@ -22,9 +22,9 @@ def gemma2(
 
 
 def gpt_oss(query: Any, key: Any, value: Any, *, attention_mask: Any = None, scaling: float, sinks: Any = None) -> Any:
-    """`eager_attention_forward` of GPT-OSS, with sinks in every call."""
+    """`eager_attention_forward` of GPT-OSS, which always has sinks."""
     if sinks is None:
-        raise Unsupported("its heads always have a sink")
+        raise Unsupported("it always uses sinks")
     return _eager("gpt_oss", query, key, value, attention_mask=attention_mask, scaling=scaling, sinks=sinks)
 
 

@@ -1,4 +1,4 @@
-"""Whether a version of a library is one that a dialect was measured with."""
+"""Compare the version of a library with the range that a dialect was measured with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _BOUND = re.compile(r"\s*(>=|<=|>|<|==)\s*(\d+(?:\.\d+)*)\s*")
 
 
 def is_within(version: str, wanted: str) -> bool:
-    """Say whether a version lies in a range such as `">=2.5,<2.14"`; an empty range has all. Numbers alone count.
+    """Return whether a version lies in a range such as `">=2.5,<2.14"`; an empty range has all versions.
 
     Raises:
-        ValueError: for what is no range.
+        ValueError: if it is not a range.
     """
     return all(_holds(version, bound) for bound in wanted.split(",") if bound.strip())
 
@@ -20,7 +20,7 @@ def is_within(version: str, wanted: str) -> bool:
 def _holds(version: str, bound: str) -> bool:
     found = _BOUND.fullmatch(bound)
     if found is None:
-        raise ValueError(f"{bound.strip()!r} is no bound of a version, such as >=2.5")
+        raise ValueError(f"{bound.strip()!r} is not a version bound such as >=2.5")
     sign, than = found[1], _compare(_numbers(version), _numbers(found[2]))
     return {">=": than >= 0, "<=": than <= 0, ">": than > 0, "<": than < 0, "==": than == 0}[sign]
 

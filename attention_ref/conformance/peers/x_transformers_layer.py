@@ -1,4 +1,4 @@
-"""The `Attend` of x-transformers, built for every call: its options are those of the layer."""
+"""The `Attend` of x-transformers, built for every call, because options belong to the layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def eager(
     dropout: float = 0.0,
     return_weights: bool = False,
 ) -> Any:
-    """The path that computes its own softmax."""
+    """`Attend` on the path that computes the softmax itself."""
     options = {"causal": causal, "scale": scale, "heads": query.shape[1], "dropout": dropout}
     if logit_softclamp_value is not None:
         options |= {"softclamp_logits": True, "logit_softclamp_value": logit_softclamp_value}
@@ -32,7 +32,7 @@ def eager(
     if not return_weights:
         return output
     if head_attn_sink is not None:
-        raise Unsupported("its weights have the sink among the keys")
+        raise Unsupported("its weights include the sink as a key")
     return output, intermediates.post_softmax_attn
 
 
@@ -46,7 +46,7 @@ def flash(
     causal: bool = False,
     scale: float | None = None,
 ) -> Any:
-    """The path that calls `scaled_dot_product_attention`."""
+    """`Attend` on the path that calls `scaled_dot_product_attention`."""
     return _built(causal=causal, scale=scale, flash=True)(query, key, value, mask=mask, attn_bias=attn_bias)[0]
 
 

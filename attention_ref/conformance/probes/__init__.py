@@ -1,7 +1,7 @@
-"""Questions to a function about its dialect.
+"""Probes: determine the conventions of a function by questions.
 
-A check says that something differs. A question says what it is instead: the answers are named, their numbers come from
-the specification, and the one that the function computes is its answer.
+A check finds that results differ; a question finds which convention the function follows. Every possible answer has a
+name and the results that the specification computes for it. The answer with the results of the function is reported.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str) -> str:
-    """Ask a function something.
+    """Return the answer of a function to a question.
 
     Arguments:
-        function: what is asked.
-        dialect: that it speaks; what it says of the matter itself is set aside.
-        question: or its id.
+        function: the attention.
+        dialect: its dialect; the fields that the question is about are ignored.
+        question: the question or its id.
 
     Returns:
-        The name of an answer; or `error: ...` with what the function raised; or `cannot be asked: ...`; or
+        The name of an answer; or `error: ...` with the exception; or `cannot be asked: ...` with the reason; or
         `"something else"`.
 
     Raises:
-        UsageError: for a question that does not exist.
+        UsageError: for an unknown question.
     """
     if isinstance(question, str):
         if question not in questions():
@@ -50,7 +50,7 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         question = questions()[question]
     said = sorted({"causal", "window"} & set(question.call) & (set(dialect.by_mask) - _set_aside(question)))
     if said:
-        return f"cannot be asked: its mask says {' and '.join(said)}"
+        return f"cannot be asked: its mask expresses {' and '.join(said)}"
     probe = Probe.of(question.sizes, question.fill, question.poison)
     operation = adapted(function, spoken(_plain(dialect, question), function))
     if missing := sorted(set(question.call) - (options_of(operation) or set())):
@@ -61,18 +61,18 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         return f"cannot be asked: {reason}"
     except SubjectError as fault:
         return f"error: {fault.reason}"
-    except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+    except Exception as error:  # noqa: BLE001 - any exception is an answer
         return f"error: {type(error).__name__}: {' '.join(_COLOUR.sub('', str(error)).split())}"[:_LONGEST]
     return answers.match(found, question, probe) or SOMETHING_ELSE
 
 
 def _set_aside(question: Question) -> set[str]:
-    """Give what is asked as an argument although the dialect says it by a mask."""
+    """Return the options that the question passes as arguments although the dialect expresses them by the mask."""
     return set(question.call) if "by_mask" in question.reading else set()
 
 
 def _plain(dialect: Dialect, question: Question) -> Dialect:
-    """Set aside what a dialect says of the matter, so that the function is called with what is asked."""
+    """Reset the fields of the dialect that the question is about to their defaults."""
     reading = dict(question.reading)
     reading["arguments"] = {**dialect.arguments, **reading.get("arguments", {})}
     if dialect.window != "count":
@@ -96,8 +96,8 @@ def _called(operation: Callable[..., Any], dialect: Dialect, question: Question,
 
 
 def _made(arrays: Any, option: Any, dtype: str) -> Any:
-    """Make an array of a nested list: truth values, integers or numbers as they are written."""
+    """Make an array of a nested list of booleans, integers or real numbers."""
     if not isinstance(option, list) or (isinstance(option[0], int) and not isinstance(option[0], bool)):
-        return tuple(option) if isinstance(option, list) else option  # a window is no array
+        return tuple(option) if isinstance(option, list) else option  # a window is a pair, not an array
     values = np.array(option)
     return arrays.make(values, {"b": "bool", "i": "int32", "f": dtype}[values.dtype.kind])

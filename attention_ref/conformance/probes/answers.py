@@ -1,4 +1,4 @@
-"""The numbers of the answers to a question, from the specification, and which of them a function gives."""
+"""The expected results of every answer to a question, from the specification, and their comparison with a function."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from attention_ref.vectors.call import Call
 
 _SIZES = {"batch": 1, "heads": 2, "groups": 2, "queries": 3, "keys": 4, "size": 4}
 _CLOSE = {"float64": 1e-5, "float32": 1e-5, "float16": 4e-3, "bfloat16": 4e-2}
-"""How close an answer is, beside numbers around 1: far from its rounding, and far from the other answers."""
+"""The tolerance for results around 1: far above rounding errors, far below the difference between answers."""
 
 
 class Found(NamedTuple):
-    """What came back: its values and its dtype."""
+    """A returned result: values and dtype."""
 
     values: np.ndarray
     dtype: str
@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The inputs of a question, with the poison; `clean` are those without it."""
+    """The inputs of a question, with NaN or other poison at chosen keys; `clean` are the inputs without it."""
 
     query: np.ndarray
     key: np.ndarray
@@ -35,12 +35,12 @@ class Probe:
 
     @classmethod
     def of(cls, sizes: Mapping[str, int], fill: float | None, poison: Mapping[str, Any]) -> Probe:
-        """Make inputs that every dtype holds: random ones, or queries and keys of one number."""
-        there = {**_SIZES, **sizes}
-        batch, queries, keys, size = (there[name] for name in ("batch", "queries", "keys", "size"))
-        heads, groups = there["heads"], there.get("groups", there["heads"]) if "heads" not in sizes else sizes["groups"]
+        """Make inputs that are exact in every dtype: random, or with constant queries and keys."""
+        full = {**_SIZES, **sizes}
+        batch, queries, keys, size = (full[name] for name in ("batch", "queries", "keys", "size"))
+        heads, groups = full["heads"], full.get("groups", full["heads"]) if "heads" not in sizes else sizes["groups"]
         random = np.random.default_rng(7)
-        value_size = there.get("value_size", size)
+        value_size = full.get("value_size", size)
         shapes = [(batch, heads, queries, size), (batch, groups, keys, size), (batch, groups, keys, value_size)]
         clean = [random.integers(-128, 129, shape) / 64 for shape in shapes]
         if fill is not None:
@@ -52,7 +52,7 @@ class Probe:
 
 
 def match(found: Found, question: Question, probe: Probe) -> str | None:
-    """Give the name of the answer whose numbers were found, or None."""
+    """Return the name of the answer whose expected results agree, or None."""
     if question.measure == "precision":
         return _precision(found, question, probe)
     if question.measure == "dropout":
@@ -69,7 +69,7 @@ def match(found: Found, question: Question, probe: Probe) -> str | None:
 
 
 def _numbers(answer: Mapping[str, Any], shape: tuple[int, ...], probe: Probe) -> np.ndarray:
-    """Compute the numbers of an answer."""
+    """Compute the expected output of an answer."""
     if "constant" in answer:
         return np.full(shape, answer["constant"])
     query, key, value = (probe.query, probe.key, probe.value) if answer.get("poisoned") else probe.clean
@@ -84,7 +84,7 @@ def _numbers(answer: Mapping[str, Any], shape: tuple[int, ...], probe: Probe) ->
 
 
 def _with_bias(query: np.ndarray, key: np.ndarray, bias: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Put a bias `(1,k)` into the scores: one more number of every query, 1, and of every key, the bias."""
+    """Append 1 to every query and the bias `(1,k)` to every key, so that the products include the bias."""
     ones = np.ones((*query.shape[:-1], 1))
     column = np.broadcast_to(bias[0][:, None] / scale, (*key.shape[:-1], 1))
     return np.concatenate([query, ones], -1), np.concatenate([key, column], -1)
@@ -105,7 +105,7 @@ def _precision(found: Found, question: Question, probe: Probe) -> str | None:
 
 
 def _dropout(found: Found, question: Question, probe: Probe) -> str | None:
-    """Weights before dropout are those without; after it each is 0 or what is kept."""
+    """Compare returned weights with those before dropout, and with 0 or rescaled weights after dropout."""
     weights = _specified(probe.query, probe.key, probe.value, return_weights=True)[1]
     close = _CLOSE[question.dtype]
     if np.allclose(found.values, weights, rtol=close, atol=close):

@@ -1,4 +1,4 @@
-"""The questions to a function about its dialect, read from `probes.toml`."""
+"""The questions about the conventions of a function, read from `probes.toml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SOMETHING_ELSE = "something else"
-"""The answer of a function that computes none of the named ones."""
+"""The answer if the results agree with no named answer."""
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class Question:
     """A question.
 
     Arguments:
-        id, title: which, and what is asked.
-        answers: for every answer the call of the specification that gives its numbers.
+        id, title: the id and the text of the question.
+        answers: for every answer the call of the specification that computes its expected results.
         clause: the id of the clause that decides it.
-        specified: the answer of the specification, `"error"` where it refuses; the first one when it is empty.
+        specified: the answer of the specification, `"error"` where it refuses the call; the first one if empty.
         call: the options of the call.
-        reading: the fields of the dialect that are set aside.
-        sizes, fill, poison, dtype: of the inputs.
-        dtypes: of those whose dtype is another, by name.
-        at: the query that is compared; all when None.
+        reading: the fields of the dialect that are reset.
+        sizes, fill, poison, dtype: properties of the inputs.
+        dtypes: the dtypes of inputs that differ from `dtype`, by name.
+        at: the query to compare; all if None.
         measure: `"numbers"`, `"precision"` or `"dropout"`.
-        of: the dialects that are asked; all when empty.
+        of: the dialects to which the question applies; all if empty.
     """
 
     id: str
@@ -55,6 +55,6 @@ class Question:
 
 @cache
 def questions() -> Mapping[str, Question]:
-    """Give every question by its id."""
+    """Return every question by its id."""
     text = Path(__file__).with_name("probes.toml").read_text(encoding="utf-8")
     return {item["id"]: Question(**item) for item in tomllib.loads(text)["question"]}

@@ -1,4 +1,4 @@
-"""Everything that a subject answers about its dialect, each question within its time."""
+"""Run all questions on a subject, each within its time limit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from attention_ref.conformance.timeouts import Late, limited
 
 
 def answers(subject: BaseSubject, dialect: str = "") -> Iterator[tuple[str, str]]:
-    """Ask the attention of a subject everything, and return the titles of the questions and the answers.
+    """Return the titles of all questions and the answers of a subject's attention.
 
     Arguments:
-        subject: what is asked.
-        dialect: the name of the dialect of a released library, where it has one: some questions are about few.
+        subject: the subject.
+        dialect: the name of its built-in dialect, if any; some questions apply to few dialects.
 
     Raises:
-        UsageError: when it has none, or is not called in this process.
+        UsageError: if it has no attention, or is not called in this process.
     """
     if not isinstance(subject, Subject) or "attention" not in subject.operations:
-        raise UsageError(f"{subject.name} has no attention in this process that could be asked")
+        raise UsageError(f"{subject.name} is not an attention that is called in this process")
     asked = (each for each in questions().values() if not each.of or dialect in each.of)
     return ((each.title, _answer(subject, each)) for each in asked)
 
@@ -36,14 +36,14 @@ def answers(subject: BaseSubject, dialect: str = "") -> Iterator[tuple[str, str]
 def ask_everything(
     function: Callable[..., Any], *, arrays: str | None = None, dialect: Dialect | str | None = None
 ) -> dict[str, str]:
-    """Ask an attention what it computes: what an empty row gives, whether True in a mask attends, and so on.
+    """Determine the conventions of an attention: its result for an empty row, the meaning of True in a mask, and so on.
 
     Arguments:
         function, arrays, dialect: as in `conformance.check`.
 
     Returns:
-        The answers by the titles of the questions: the name of what it computes, `error: ...` with what it raised, or
-        `cannot be asked: ...` with what it lacks.
+        The answers by the titles of the questions: the name of a convention, `error: ...` with the exception, or
+        `cannot be asked: ...` with the reason.
     """
     return dict(answers(subject_of(function, name_of(function), "attention", arrays, dialect)))
 

@@ -1,4 +1,4 @@
-"""A report in the formats that people and programs read."""
+"""Reports as text, JSON, JUnit XML, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from attention_ref.conformance.check_results import CheckResults
 
 FORMATS = ("text", "json", "junit", "markdown", "html")
-"""What a report can be written as: a module of this package each, with a function `write(report)`."""
+"""The formats, each a module of this package with a function `write(report)`."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Read a JSON Schema: `"report"`, or `"peers"` for a matrix, which refers to `report.json` for its reports."""
+    """Read a JSON Schema: `"report"`, or `"peers"` for a matrix, which refers to `report.json`."""
     path = resources.files(__name__).joinpath("schema", f"{name}.json")
     return dict(loads(path.read_text(encoding="utf-8")))
 
@@ -21,5 +21,5 @@ def schema(name: str) -> dict[str, Any]:
 def write(report: CheckResults, format: str = "text") -> str:
     """Write a report in one of `FORMATS`."""
     if format not in FORMATS:
-        raise ValueError(f"there is no format {format!r} of reports; there are {', '.join(FORMATS)}")
+        raise ValueError(f"there is no format {format!r} of reports; choose from: {', '.join(FORMATS)}")
     return str(import_module(f"{__name__}.{format}").write(report))

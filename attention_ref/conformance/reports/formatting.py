@@ -1,4 +1,4 @@
-"""Numbers and lists in words, the same in every format of a report."""
+"""Format numbers and lists for reports of every format."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from attention_ref.spec.dtypes import DTYPES
 
 
 def share(error: float) -> str:
-    """Write an error over its budget."""
+    """Format an error / budget."""
     if math.isinf(error):
         return "inf"
     return f"{error:.2f}" if error < 1000 else f"{error:.1e}"
 
 
 def short_share(error: float) -> str:
-    """Write an error over its budget in five characters at most."""
+    """Format an error / budget in at most five characters."""
     if math.isinf(error):
         return "∞"
     return share(error) if error < 100 else f"{error:.0f}" if error < 1000 else f"{error:.0e}".replace("e+0", "e")
 
 
 def count(number: int, noun: str) -> str:
-    """Write a number with its noun: 1 case, 2 cases."""
+    """Format a number with its noun: 1 case, 2 cases."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -35,7 +35,7 @@ def listed(words: Iterable[str], last: str = "and") -> str:
 
 
 def found(result: Result) -> Iterator[str]:
-    """Say in a few lines what is wrong with a result: the number that is furthest off, or the reason."""
+    """Describe a failed result in a few lines: the element with the largest error, or the reason."""
     if result.mismatch is None:
         yield result.reason
         yield from (f"    {line}" for line in result.where.splitlines())
@@ -44,7 +44,7 @@ def found(result: Result) -> Iterator[str]:
 
 
 def place(mismatch: Mismatch) -> str:
-    """Name the number that is furthest off, such as `output[0, 1, 2, 0]`."""
+    """Return the name of the element with the largest error, such as `output[0, 1, 2, 0]`."""
     return f"{mismatch.array}[{', '.join(map(str, mismatch.index))}]"
 
 
@@ -55,7 +55,7 @@ def _numbers(mismatch: Mismatch, digits: int) -> Iterator[str]:
 
 
 def error(mismatch: Mismatch) -> str:
-    """Say how large the error is and what it may be."""
+    """Describe an error with its budget."""
     if not math.isfinite(mismatch.error):
         return "one of the two is not finite"
     if mismatch.budget == 0:

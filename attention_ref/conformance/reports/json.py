@@ -1,4 +1,4 @@
-"""A report as data for other programs, and read back; `schema/report.json` describes it.
+"""Reports as JSON: write and read; the format is `schema/report.json`.
 
 NaN and infinities are strings, as in the vectors.
 """
@@ -19,7 +19,7 @@ from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
 
 FORMAT = 1
-"""Raised when a program that reads reports would have to change."""
+"""The version of the format, raised on incompatible changes."""
 
 _OF_THE_CASE = ("clauses", "hunts", "seen")
 _AS_THEY_ARE = tuple(each.name for each in fields(Result) if each.name not in ("case", "mismatch"))
@@ -31,7 +31,7 @@ def write(report: CheckResults) -> str:
 
 
 def data(report: CheckResults) -> dict[str, Any]:
-    """Give a report as objects, lists, strings and numbers."""
+    """Return a report as data for JSON."""
     found = {
         "format": FORMAT,
         "subject": report.subject.name,
@@ -54,10 +54,10 @@ def data(report: CheckResults) -> dict[str, Any]:
 def read(found: Mapping[str, Any]) -> CheckResults:
     """Make the results of a check from the data of a report.
 
-    Its cases are those of the vectors; one that is not there has no arrays.
+    Cases are taken from the vectors; a case that the vectors lack has no arrays.
     """
     if found.get("format") != FORMAT:
-        raise ValueError(f"this is format {found.get('format')!r} of reports; format {FORMAT} is read")
+        raise ValueError(f"format {found.get('format')!r} of reports is not supported; expected format {FORMAT}")
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
     subject = {name: found[name] for name in ("arrays", "version", "is_room")}
     return CheckResults(
@@ -84,7 +84,7 @@ def item(report: CheckResults, result: Result) -> dict[str, Any]:
 
 
 def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data of a result for the case that it was not asked for, because of an earlier one."""
+    """Return the data of a result for a case that was not run because of earlier timeouts."""
     nothing = {"verdict": UNSUPPORTED, "reason": NOT_ASKED, "hangs": False, "known": "", "reproduce": None}
     return {**item, **nothing}
 
@@ -104,8 +104,8 @@ def _case(item: Mapping[str, Any]) -> Case:
     operation, profile, *_ = f"{item['case']}//".split("/")
     if known := _cases(operation, profile).get(item["case"]):
         return known
-    told: dict[str, Any] = {name: _read(item[name]) for name in _OF_THE_CASE}
-    return Case(item["case"], Call(operation, {}), profile, dtypes=(), expected={}, **told)
+    fields: dict[str, Any] = {name: _read(item[name]) for name in _OF_THE_CASE}
+    return Case(item["case"], Call(operation, {}), profile, dtypes=(), expected={}, **fields)
 
 
 def _read(value: Any) -> Any:

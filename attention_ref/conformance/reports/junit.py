@@ -1,7 +1,7 @@
-"""A report as JUnit XML, which systems of continuous integration read: a test case for each case and dtype.
+"""Reports as JUnit XML for continuous integration: a test case for each case and dtype.
 
-A failure that does not decide, of an optional clause, is a skipped test case like what is unsupported, so that the
-file is green where the report passes. How long a case took is not known and not written.
+Unsupported cases and failures on which conformance does not depend (optional clauses, known failures) are skipped test
+cases, so that the file passes exactly if the report does. Durations are not recorded.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def _lines(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     return [
         *formatting.found(result),
-        f"hunts: {case.hunts}",
-        *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
+        f"catches: {case.hunts}",
+        *([f"references: {', '.join(case.seen)}"] if case.seen else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
         *([f"it warned: {'; '.join(result.warnings)}"] if result.warnings else []),
         f"reproduce: {report.reproduce(case.id, result.dtype)}",
@@ -87,5 +87,5 @@ def _texts(**attributes: object) -> dict[str, str]:
 
 
 def _text(text: str) -> str:
-    """Give what XML can hold: a message may contain control characters."""
+    """Replace control characters, which XML cannot represent."""
     return _NOT_XML.sub("\ufffd", text)

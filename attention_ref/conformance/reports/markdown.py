@@ -1,4 +1,4 @@
-"""Reports as Markdown: one for a comment on a pull request, several as a matrix of subjects and clauses."""
+"""Reports as Markdown: one for a pull-request comment, several as a matrix of subjects and clauses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|&#])")
 
 
 def write(report: CheckResults) -> str:
-    """Write a report for a comment on a pull request: what fails is seen, the rest unfolds."""
+    """Write a report for a pull-request comment: failures are visible, the rest is collapsed."""
     lines = [f"- {_text(line)}" for line in summary.summary(report)]
     failing = [verdict for verdict in report.clauses if verdict.verdict == FAILS]
     others = [verdict for verdict in report.clauses if verdict.verdict != FAILS]
@@ -33,22 +33,22 @@ def write(report: CheckResults) -> str:
 
 
 def write_matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
-    """Write several reports: subject by clause, what each computes, what fails, who was not checked.
+    """Write several reports: the matrix of subjects and clauses, conventions, failures, and subjects without a report.
 
     Arguments:
         columns: the subjects.
-        facts: what else is to be said, such as versions and a date, by name.
+        facts: further facts by name, such as versions and a date.
     """
     shown = [each for each in columns if each.report]
     failing = [each for each in shown if each.report and each.report.failures]
     asked = [each for each in columns if each.answers]
     parts = [
         [f"# {matrix.TITLE}"],
-        [f"- {_text(name)}: {_text(value)}" for name, value in matrix.told(columns, facts)],
+        [f"- {_text(name)}: {_text(value)}" for name, value in matrix.header(columns, facts)],
         ["## Clauses"],
         _matrix(shown),
         [f"- {symbol} {name}: {matrix.MEANINGS[name]}" for name, symbol in matrix.SYMBOLS.items()],
-        ["The number is the worst error as a share of its budget; above 1 is wrong."],
+        ["The number is the largest error / budget; above 1 is wrong."],
         *([["## What each computes"], _answers(asked)] if asked else []),
         ["## Subjects"],
         [_subject(each) for each in columns],
@@ -95,8 +95,8 @@ def _failure(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     lines = [
         *formatting.found(result),
-        f"hunts: {case.hunts}",
-        *([f"seen: {', '.join(case.seen)}"] if case.seen else []),
+        f"catches: {case.hunts}",
+        *([f"references: {', '.join(case.seen)}"] if case.seen else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
         report.reproduce(case.id, result.dtype),
     ]
@@ -106,7 +106,7 @@ def _failure(report: CheckResults, result: Result) -> list[str]:
 
 
 def _folded(summary: str, lines: Sequence[str]) -> list[str]:
-    """Fold lines under a summary, which is HTML."""
+    """Collapse lines under a summary, given as HTML."""
     return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
 
 
@@ -149,12 +149,12 @@ def _row(*cells: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Give plain text whose characters mean nothing to Markdown."""
+    """Escape plain text for Markdown."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _code(text: str) -> str:
-    """Give text as code; a bar would end the cell of a table."""
+    """Return text as code, with escaped bars, which would end a table cell."""
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     inner = text.replace("|", r"\|")

@@ -1,4 +1,4 @@
-"""What a matrix shows of a subject: its report, or why there is none."""
+"""The matrix of subjects and clauses: its columns, cells and JSON form."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from attention_ref.conformance.reports import formatting, json
 from attention_ref.spec.clauses import clauses
 
 FORMAT = 1
-"""Raised when a program that reads matrices would have to change."""
+"""The version of the format, raised on incompatible changes."""
 
 TITLE = "Attention: who conforms to what"
 
 ALL, PART, BAD, BESIDE, NONE = "conforms", "conforms in part", "fails", "fails only with another", "unsupported"
-"""What a cell says: every case of the clause ran and is right; those that ran are right; some are wrong; some are
-wrong, and all of these are cases of another clause that fails more often; none ran."""
+"""The kinds of a cell: every case of the clause ran and passed; those that ran passed; some failed; some failed,
+and all of these also depend on another clause that fails more often; none ran."""
 
 SYMBOLS = {ALL: "✓", PART: "◐", BAD: "✗", BESIDE: "(✗)", NONE: "\N{EN DASH}"}
 
 MEANINGS = {
-    ALL: "every case of the clause ran and is right",
-    PART: "every case that ran is right, others are unsupported",
-    BAD: "a case is wrong",
-    BESIDE: "every wrong case is also one of another clause, which fails more often: look there first",
-    NONE: "no case ran, which is neither right nor wrong",
+    ALL: "every case of the clause ran and passed",
+    PART: "every case that ran passed, others are unsupported",
+    BAD: "a case failed",
+    BESIDE: "every failed case also depends on another clause, which fails more often: look there first",
+    NONE: "no case ran: neither passed nor failed",
 }
 
 
@@ -36,12 +36,12 @@ class Column:
     """A subject in a matrix.
 
     Arguments:
-        name: what the matrix calls it, such as `keras.ops on jax`.
-        report: the outcome of its check, or None.
-        what: what it is, in a line.
-        trouble: why there is no report: `not installed: needs jax`, `stopped after 300 s`.
-        lines: the last lines that it wrote, where it ended without a report.
-        answers: what it computes, by question.
+        name: the name of the column, such as `keras.ops on jax`.
+        report: the report of its check, or None.
+        what: a description in one line.
+        trouble: the reason for a missing report: `not installed: needs jax`, `stopped after 300 s`.
+        lines: the last lines of its stderr, if it ended without a report.
+        answers: its conventions by question.
     """
 
     name: str
@@ -53,24 +53,24 @@ class Column:
 
     @property
     def version(self) -> str:
-        """The version of what was checked, without the engine where the name says it."""
+        """The version of the subject, without the engine if the name contains it."""
         text = self.report.subject.version if self.report else ""
         version, on, engine = text.rpartition(" on ")
         return version if on and self.name.endswith(f" on {engine}") else text
 
     def verdict(self, clause: str) -> ClauseVerdict | None:
-        """Give the verdict on a clause; None where it was not checked."""
+        """Return the verdict on a clause, or None if it was not checked."""
         found = self.report.clauses if self.report else []
         return next((verdict for verdict in found if verdict.id == clause), None)
 
 
 def of(report: CheckResults) -> Column:
-    """Give a report as a column."""
+    """Return a report as a column."""
     return Column(report.subject.name, report)
 
 
 def kind(verdict: ClauseVerdict) -> str:
-    """Say what a cell of a matrix shows: a key of `SYMBOLS`."""
+    """Return the kind of a cell: a key of `SYMBOLS`."""
     if verdict.verdict == CONFORMS:
         return ALL if verdict.ran == verdict.cases else PART
     if verdict.verdict == FAILS:
@@ -79,39 +79,39 @@ def kind(verdict: ClauseVerdict) -> str:
 
 
 def number(verdict: ClauseVerdict) -> str:
-    """Give the number of a cell: the worst share, unless nothing ran or what fails is no number."""
+    """Return the number of a cell: the largest error / budget; empty if nothing ran or a failure is not numerical."""
     if verdict.share is None or kind(verdict) == NONE or (verdict.verdict == FAILS and verdict.share <= 1):
         return ""
     return formatting.short_share(verdict.share)
 
 
 def rows(columns: Sequence[Column]) -> list[str]:
-    """Give the clauses of a matrix, in the order of the specification, the optional ones last."""
+    """Return the clauses of a matrix, in the order of the specification, the optional ones last."""
     checked = {verdict.id: verdict for column in columns if column.report for verdict in column.report.clauses}
     order = [*clauses(), *checked]
     return sorted(checked, key=lambda name: (checked[name].is_optional, order.index(name)))
 
 
-def told(columns: Sequence[Column], facts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give what stands at the top of a matrix: the version of the specification, and the facts."""
+def header(columns: Sequence[Column], facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the header of a matrix: the version of the specification, and the facts."""
     specs = sorted({each.report.spec for each in columns if each.report})
     return [("specification", ", ".join(specs)), *facts.items()]
 
 
 def questions(columns: Sequence[Column]) -> list[str]:
-    """Give every question that a column answers, in the order in which they come up."""
+    """Return every question that a column answers, in order of appearance."""
     return list(dict.fromkeys(question for column in columns for question in column.answers))
 
 
 def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
-    """Give a matrix as data for JSON; `schema/peers.json` describes it."""
+    """Return a matrix as data for JSON; `schema/peers.json` describes it."""
     return {"format": FORMAT, "facts": dict(facts), "peers": [_data(each) for each in columns]}
 
 
 def read(found: Mapping[str, Any]) -> list[Column]:
     """Make columns from the data of a matrix."""
     if found.get("format") != FORMAT:
-        raise ValueError(f"this is format {found.get('format')!r} of matrices; format {FORMAT} is read")
+        raise ValueError(f"format {found.get('format')!r} of matrices is not supported; expected format {FORMAT}")
     columns = []
     for item in found["peers"]:
         report = json.read(item["report"]) if item["report"] else None
@@ -121,5 +121,5 @@ def read(found: Mapping[str, Any]) -> list[Column]:
 
 def _data(each: Column) -> dict[str, Any]:
     report = json.data(each.report) if each.report else None
-    told = {name: getattr(each, name) for name in ("name", "what", "trouble")}
-    return {**told, "lines": list(each.lines), "answers": dict(each.answers), "report": report}
+    fields = {name: getattr(each, name) for name in ("name", "what", "trouble")}
+    return {**fields, "lines": list(each.lines), "answers": dict(each.answers), "report": report}

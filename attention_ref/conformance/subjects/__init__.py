@@ -1,1 +1,1 @@
-"""What can be judged: functions of this process, programs in any language, folders of results, and rooms by name."""
+"""Subjects: functions in this process, programs in any language, folders of results, and the rooms."""

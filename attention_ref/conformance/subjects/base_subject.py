@@ -1,4 +1,4 @@
-"""The interface of a subject: what it is called, what it offers, and its answer to a case."""
+"""The interface of a subject: its name, its operations, and its answer to a case."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from attention_ref.conformance.timeouts import TIMEOUT
 
 @dataclass(frozen=True)
 class BaseSubject:
-    """What can be judged. A kind of subject defines `answer`.
+    """An implementation to check. Subclasses define `answer`.
 
     Arguments:
-        name: what the report calls it.
-        arrays: the kind of arrays that it takes and returns, or how they come: `"json"`, `"files"`.
-        operations: the names of what it offers.
-        claims: profiles that it says it supports: what is unsupported in them is a failure.
-        version: of the library that it belongs to.
-        is_room: whether it is a backend of this library, which optional clauses bind too.
-        timeout: how many seconds an answer may take; None: as long as it takes.
+        name: its name in reports.
+        arrays: its array type, or how arrays are exchanged: `"json"`, `"files"`.
+        operations: the names of its operations.
+        claims: profiles in which an unsupported case is a failure.
+        version: the version of its library.
+        is_room: whether it is a backend of this library, for which optional clauses count too.
+        timeout: the time limit of an answer in seconds; None: no limit.
     """
 
     name: str
@@ -34,21 +34,21 @@ class BaseSubject:
     timeout: float | None = field(default=TIMEOUT, kw_only=True)
 
     option: ClassVar[str] = ""
-    """The option of `attention-ref check` that its name is given to."""
+    """The option of `attention-ref check` that takes its name."""
 
     def answer(self, case: Case, dtype: str) -> Answer:
         """Return the results of a case in a dtype.
 
         Raises:
-            HangError: when it takes too long.
-            SubjectError: when it does not return arrays of the right number, shape and dtype.
-            Unsupported: when it does not offer the call.
+            HangError: if the time limit is exceeded.
+            SubjectError: if it does not return the right number of arrays, with the right shape and dtype.
+            Unsupported: if it does not support the call.
         """
-        raise NotImplementedError(f"{self.name} cannot be asked here")
+        raise NotImplementedError(f"{self.name} cannot be called here")
 
     def require_installed(self) -> None:
-        """Raise `UsageError` where it needs a framework that is not installed."""
+        """Raise `UsageError` if it needs a framework that is not installed."""
 
     def remarks(self) -> Mapping[str, str]:
-        """Return what is known of it by clause, to be shown where that clause fails."""
+        """Return notes by clause id, to be shown where that clause fails."""
         return {}

@@ -1,4 +1,4 @@
-"""Decoding in chunks: what a layer with a cache gives, put together as one call would have given it."""
+"""Decoding in chunks with a cache; the outputs are assembled in the layout of a single call."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def decoded(layer: Any, case: Case, make: Make, read: Read) -> np.ndarray:
-    """Call a layer with one chunk after another and the cache that the call before gave.
+    """Call a layer on one chunk after another, with the cache of the previous call.
 
-    Every row takes as many new places of its own as the chunk says; shorter rows are padded with their first place,
-    and what comes out there is not looked at.
+    A chunk has a number of new positions for each batch row; shorter rows are padded with their first position, and the
+    outputs of padding are ignored.
 
     Arguments:
-        layer: what is called.
-        case: says the chunks.
-        make: makes an array of the subject's kind.
-        read: reads one of a shape.
+        layer: the layer to call.
+        case: the case, with its chunks.
+        make: makes an array of the subject's type.
+        read: reads an array of a given shape.
     """
     name = "target" if "target" in case.call.inputs else case.call.positional[0]
     whole, expected = case.call.inputs[name], case.expected["output"].values
@@ -44,7 +44,7 @@ def decoded(layer: Any, case: Case, make: Make, read: Read) -> np.ndarray:
 
 
 def _step(layer: Any, case: Case, make: Make) -> Step:
-    """Give a call of the layer on one chunk: `step(chunk, lengths, cache)` gives the output and the cache."""
+    """Return a function for one chunk: `step(chunk, lengths, cache)` returns the output and the new cache."""
     inputs = {name: make(values) for name, values in case.call.inputs.items()}
     if case.operation == "Transformer":
         return _model_step(layer, inputs)
@@ -54,7 +54,7 @@ def _step(layer: Any, case: Case, make: Make) -> Step:
 
     def step(chunk: Any, lengths: Any, cache: Any) -> tuple[Any, Any]:
         given: dict[str, Any] = {**memory}
-        if cache is not None:  # it holds the memory and its lengths
+        if cache is not None:  # the cache contains the memory and its lengths
             given = {name: array for name, array in given.items() if name == "memory_mask"}
         return layer(chunk, key_lengths=lengths, cache=cache, return_cache=True, **given)
 

@@ -1,4 +1,4 @@
-"""One call of a function in this process: on fresh arrays, with its warnings and intermediates, its results read."""
+"""One call of a function in this process: make arrays, call, collect warnings and intermediates, read results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Invocation:
     """A call on the inputs of a case.
 
     Arguments:
-        function: the operation, or what builds the layer.
-        case, dtype: what it is called with.
-        framework: makes and reads the arrays.
-        gradient: returns gradients, where they are not left to automatic differentiation.
-        reports_all_taps: whether a layer that reports one intermediate must report all.
+        function: the operation, or the builder of the layer.
+        case, dtype: the case and the dtype of the inputs.
+        framework: the framework of the arrays.
+        gradient: returns gradients; if None, they are computed by automatic differentiation.
+        reports_all_taps: whether a layer that reports any intermediate must report all.
     """
 
     function: Callable[..., Any]
@@ -46,14 +46,14 @@ class Invocation:
     reports_all_taps: bool = False
 
     def answer(self) -> Answer:
-        """Call, and read what is returned.
+        """Call the function and read its results.
 
-        What is printed goes to stderr; warnings are collected, whatever the filters are.
+        Its stdout is redirected to stderr; warnings are collected regardless of filters.
 
         Raises:
-            SubjectError: when it raises, returns something else than arrays of the right number, shape and dtype, or
-                changes its inputs.
-            Unsupported: when it does not offer the call or raises NotImplementedError, or its arrays lack the dtype.
+            SubjectError: if it raises, returns a wrong number of arrays, a wrong type, shape or dtype, or mutates its
+                inputs.
+            Unsupported: if it does not support the call, raises NotImplementedError, or its framework lacks the dtype.
         """
         case, framework, taps = self.case, self.framework, dict[str, Any]()
         inputs = {name: self._made(values) for name, values in case.call.inputs.items()}
@@ -70,20 +70,20 @@ class Invocation:
             read = {name: self._intermediate(name, taps[name]) for name in case.taps if name in taps}
         for name, values in before.items():
             if not np.array_equal(framework.read(inputs[name]), values, equal_nan=values.dtype.kind == "f"):
-                raise SubjectError(f"it changes its argument {name}")
+                raise SubjectError(f"it mutates its argument {name}")
         if taps and self.reports_all_taps and (missing := [name for name in case.taps if name not in taps]):
-            raise SubjectError(f"its tap is not told of {', '.join(missing)}")
+            raise SubjectError(f"it does not pass {', '.join(missing)} to its tap")
         texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
         return Answer(results, read, tuple(dict.fromkeys(texts)))
 
     def _made(self, values: np.ndarray) -> Any:
-        """Make an array; a single integer stays one."""
+        """Make an array; an integer scalar stays a Python int."""
         if values.dtype.kind == "i" and not values.shape:
             return int(values)
         return self.framework.make(values, {"f": self.dtype, "b": "bool", "i": "int64"}[values.dtype.kind])
 
     def _operation(self) -> Callable[..., Any]:
-        """Return what is called: the operation itself, or the layer that is built."""
+        """Return the operation, or build the layer."""
         if not OPERATIONS[self.case.operation].is_layer:
             return self.function
         parameters = {name: self._made(values) for name, values in self.case.call.parameters.items()}
@@ -91,7 +91,7 @@ class Invocation:
             return self.function(self.case.call.config, parameters)
 
     def _called(self, function: Callable[..., Any], inputs: Mapping[str, Any], taps: dict[str, Any]) -> Any:
-        """Call, with a tap where the signature names one, and with `like` where the operation has it."""
+        """Call the function, with a tap if the signature has one, and with `like` if the operation has it."""
         call, accepted = self.case.call, self._accepted(function)
         given = {**inputs, **call.options, "config": call.config}
         options = {name: given[name] for name in call.named}
@@ -103,7 +103,7 @@ class Invocation:
             return function(*(given[name] for name in call.positional), **options)
 
     def _accepted(self, function: Callable[..., Any]) -> frozenset[str] | None:
-        """Return the options of a signature, None for all, or raise `MissingArguments`."""
+        """Return the options of a signature, or None if it accepts any; raise `MissingArguments` if one is missing."""
         call = self.case.call
         accepted = options_of(signed(function), len(call.positional))
         if missing := tuple(name for name in call.named if accepted is not None and name not in accepted):
@@ -111,7 +111,7 @@ class Invocation:
         return accepted
 
     def _gradients(self, function: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the gradients of the inputs: in closed form, or by automatic differentiation."""
+        """Return the gradients of the inputs, from `gradient` or by automatic differentiation."""
         names = list(self.case.expected)
         cotangents = [self._made(values) for values in self.case.cotangents.values()]
         if self.gradient is not None:
@@ -153,12 +153,12 @@ class Invocation:
         }
 
     def _intermediate(self, name: str, item: Any) -> np.ndarray:
-        """Read what a tap was called with; its dtype is free."""
+        """Read an intermediate passed to a tap; any dtype is accepted."""
         shape = self.case.taps[name].values.shape
         if not self.framework.is_array(item):
-            raise SubjectError(f"the tap {name} is told {_kind(item)}, not an array of {self.framework.name}")
+            raise SubjectError(f"the tap {name} receives {_kind(item)}, not an array of {self.framework.name}")
         if tuple(item.shape) != shape:
-            raise SubjectError(f"the tap {name} is told the shape {tuple(item.shape)} instead of {shape}")
+            raise SubjectError(f"the tap {name} receives the shape {tuple(item.shape)} instead of {shape}")
         return self.framework.read(item)
 
     def _read(self, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -176,7 +176,7 @@ class Invocation:
 
 @contextlib.contextmanager
 def _faults() -> Iterator[None]:
-    """Turn what the function raises into `SubjectError`; a keyboard interrupt is the user's, and ends the check."""
+    """Turn exceptions of the function into `SubjectError`; a keyboard interrupt ends the check."""
     try:
         yield
     except (Unsupported, SubjectError, Late, KeyboardInterrupt):
@@ -208,5 +208,5 @@ def _last_frame(error: BaseException) -> str:
 
 
 def shown(frame: traceback.FrameSummary) -> str:
-    """Write where a line of code is, and the line."""
+    """Format the location and the text of a line of code."""
     return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}"

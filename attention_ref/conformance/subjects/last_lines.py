@@ -1,4 +1,4 @@
-"""The last lines that a process writes, however much it writes."""
+"""Collect the last lines that a process writes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _CHUNK = 1 << 16
 
 
 class LastLines:
-    """Reads a pipe in a thread of its own, so that its writer never waits, and keeps its end alone.
+    """Reads a pipe in a thread, so that the writer never blocks, and stores only the last lines.
 
     Arguments:
-        pipe: is closed where it ends.
+        pipe: the pipe; closed at its end.
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -23,9 +23,9 @@ class LastLines:
         self._thread.start()
 
     def lines(self, timeout: float) -> list[str]:
-        """Return the lines that are not blank, once the writer has ended or so many seconds later.
+        """Return the lines that are not blank, after the writer has ended or after `timeout` seconds.
 
-        A process that the writer started may keep the pipe open.
+        The timeout is needed because a child of the writer may hold the pipe open.
         """
         self._thread.join(timeout)
         with self._lock:

@@ -1,4 +1,4 @@
-"""Subjects in any language: a program that reads one request from a line and writes one answer to a line."""
+"""Subjects in any language: a program that reads a request per line and writes an answer per line."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _TO_END = 1.0
 
 
 class Program:
-    """A running program. It is started when it is first asked, and again after a crash or a hang."""
+    """A running program. It is started at the first request, and restarted after a crash or a timeout."""
 
     def __init__(self, words: Sequence[str], timeout: float | None) -> None:
         if not words:
-            raise UsageError("there is no program to run in an empty command")
+            raise UsageError("the command is empty")
         self.words = words
         self.timeout = timeout
         self._number = 0
@@ -41,12 +41,12 @@ class Program:
         self._end: weakref.finalize[..., Program] | None = None
 
     def answer(self, case: Case, dtype: str) -> Answer:
-        """Ask for one call.
+        """Send a request for one call and return the answer.
 
         Raises:
-            SubjectError: for a crash, a hang, and an answer that is none or is wrong in form.
-            Unsupported: where the program says so.
-            UsageError: when the program cannot be started.
+            SubjectError: for a crash, a timeout, or a malformed answer.
+            Unsupported: if the program says so.
+            UsageError: if the program cannot be started.
         """
         process = self._running()
         self._number += 1
@@ -62,7 +62,7 @@ class Program:
             raise
 
     def close(self) -> None:
-        """End the program. It is started again when it is asked again."""
+        """End the program; the next request restarts it."""
         if self._end is not None:
             self._end()
         self._process = self._errors = self._end = None
@@ -70,7 +70,7 @@ class Program:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
+                self._process = subprocess.Popen(  # noqa: S603 - the command of the user
                     self.words,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ class Program:
         return self._process
 
     def _exchanged(self, process: subprocess.Popen[bytes], request: str) -> tuple[str, bool]:
-        """Write a request and read a line, and say whether the program was killed because it took too long."""
+        """Write a request and read a line; return the line and whether the program was killed at the time limit."""
         is_late = threading.Event()
 
         def kill() -> None:
@@ -99,7 +99,7 @@ class Program:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         try:
-            with contextlib.suppress(OSError):  # it may have answered, or died, before it has read everything
+            with contextlib.suppress(OSError):  # the program may answer or die before reading everything
                 process.stdin.write(request.encode() + b"\n")
                 process.stdin.flush()
             line = process.stdout.readline(_LONGEST_LINE)
@@ -108,13 +108,13 @@ class Program:
         return line.decode("utf-8", "backslashreplace"), is_late.is_set()
 
     def _ended(self) -> str:
-        """End the program and give the last lines of its stderr."""
+        """End the program and return the last lines of its stderr."""
         assert self._errors is not None  # noqa: S101 - it is running
         if self._process is not None:
             _kill(self._process)
         kept = self._errors.lines(_TO_END)[-_LAST_LINES:]
         self.close()
-        return "\n".join(["its stderr ends:", *kept]) if kept else ""
+        return "\n".join(["last lines of its stderr:", *kept]) if kept else ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class ProgramSubject(BaseSubject):
     option: ClassVar[str] = "--exec"
 
     def answer(self, case: Case, dtype: str) -> Answer:
-        """Ask the program, which is ended when it takes too long."""
+        """Send a request to the program; kill it at the time limit."""
         return self.program.answer(case, dtype)
 
 
@@ -136,13 +136,13 @@ def program(
     timeout: float | None = TIMEOUT,
     name: str | None = None,
 ) -> ProgramSubject:
-    """Return a program as a subject: it is asked as `protocol` says, line after line until its input ends.
+    """Return a program as a subject; it answers requests as described in `protocol` until its stdin ends.
 
     Arguments:
         command: the program and its arguments; a string is split as a shell would, and no shell is run.
-        operations: what it is asked for.
-        timeout: how many seconds an answer may take, with the start of the program; None: as long as it takes.
-        name: what the report calls it; by default the command.
+        operations: the operations to check.
+        timeout: the time limit of an answer in seconds, including the start of the program; None: no limit.
+        name: its name in reports; by default the command.
     """
     words = _words(command) if isinstance(command, str) else list(command)
     return ProgramSubject(name or shlex.join(words), "json", operations, Program(words, timeout), timeout=timeout)
@@ -156,7 +156,7 @@ def _words(command: str) -> list[str]:
 
 
 def _death(process: subprocess.Popen[bytes], line: str) -> str:
-    """Say how a program ended whose output has."""
+    """Describe how a program ended whose stdout has ended."""
     if len(line) >= _LONGEST_LINE:
         return f"it writes a line of more than {_LONGEST_LINE} bytes"
     try:
@@ -177,7 +177,7 @@ def _ending(code: int) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):  # it has ended
+    with contextlib.suppress(OSError):  # it has already ended
         if sys.platform == "win32":
             process.kill()
         else:
@@ -185,7 +185,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End its input, wait a little, and kill it."""
+    """Close its stdin, wait a little, and kill it."""
     assert process.stdin is not None  # noqa: S101 - both are pipes
     assert process.stdout is not None  # noqa: S101
     with contextlib.suppress(OSError):

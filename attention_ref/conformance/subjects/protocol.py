@@ -1,4 +1,4 @@
-"""A call of an operation and its answer as JSON, one object on one line: how programs in any language are asked.
+"""The protocol for programs in any language: a call and its answer as JSON, one object per line.
 
     request  {"id": 7, "case": "attention/core/plain", "operation": "attention", "dtype": "float32",
               "inputs": {"query": {"shape": [2, 2, 3, 4], "dtype": "real", "values": [...]}, ...},
@@ -7,7 +7,7 @@
           or {"id": 7, "unsupported": "no window"}
           or {"id": 7, "error": "out of memory"}
 
-Values are flat and row-major, as in the vectors. A number is written with as many digits as it takes to read back the
+Values are flat and row-major, as in the vectors. A number is written with enough digits to read back the
 same float64; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity". `schema("request")` and
 `schema("answer")` describe every field.
 """
@@ -31,11 +31,11 @@ _QUOTED = 80
 
 
 class ProtocolError(SubjectError):
-    """What came is no answer to the request: the next line may belong to it too."""
+    """The line is not an answer to the request, so the following lines cannot be trusted."""
 
 
 def request(case: Case, dtype: str, number: int) -> str:
-    """Write a call as one line, without its end. What a case does not have is left out."""
+    """Return a request as one line without line end; fields that do not apply are left out."""
     optional = {"cotangents": _arrays(case.cotangents), "taps": list(case.taps)}
     fields = {
         "id": number,
@@ -50,13 +50,13 @@ def request(case: Case, dtype: str, number: int) -> str:
 
 
 def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answer:
-    """Read an answer; its `id` must be `number`, where one is given.
+    """Read an answer; its `id` must equal `number`, if given.
 
     Raises:
-        ProtocolError: when the line is no JSON object, or has another id.
-        SubjectError: when it says that there was an error, or lacks a result, or one has another shape, dtype or
-            number of values than it must have.
-        Unsupported: when it says so.
+        ProtocolError: if the line is not a JSON object, or has another id.
+        SubjectError: if the answer reports an error, lacks a result, or a result has a wrong shape, dtype or number of
+            values.
+        Unsupported: if the answer says so.
     """
     fields = _object(line)
     if number is not None and fields.get("id") != number:
@@ -74,10 +74,10 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
         name: _read(name, given[name], expected.values.shape, result_dtype(name, dtype))
         for name, expected in case.expected.items()
     }
-    told = fields.get("taps", {})
-    if not isinstance(told, dict):
-        raise SubjectError(f"its taps are {quoted(told)}, not an object")
-    taps = {name: _read(name, told[name], tap.values.shape, None) for name, tap in case.taps.items() if name in told}
+    found = fields.get("taps", {})
+    if not isinstance(found, dict):
+        raise SubjectError(f"its taps are {quoted(found)}, not an object")
+    taps = {name: _read(name, found[name], tap.values.shape, None) for name, tap in case.taps.items() if name in found}
     return Answer(results, taps, ())
 
 
@@ -130,7 +130,7 @@ def _number(name: str, place: int, value: Any) -> float:
 
 
 def quoted(item: Any) -> str:
-    """Write what came in a few words of a message."""
+    """Quote an item in a message, shortened."""
     text = repr(item.rstrip("\r\n")) if isinstance(item, str) else json.dumps(item)
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
 

@@ -1,10 +1,10 @@
-"""Subjects that have run elsewhere: a folder with the results of each case in a file.
+"""Subjects that ran elsewhere: a folder with a file of results for each case.
 
     DIR/attention/core/plain.float32.npz      DIR/<case id>.<dtype>.<npz, safetensors or json>
 
-A file holds an array for each result, by its name: `output` and, where the case asks for them, `weights` and
-`log_sum_exp`; for a case of gradients one for each input. Intermediates may stand beside them, as `tap.<name>`. A JSON
-file holds an answer, as `protocol` describes it, without an id.
+A file contains an array for each result by name: `output` and, if the case requests them, `weights` and `log_sum_exp`;
+for a gradient case one for each input. Intermediates may be added as `tap.<name>`. A JSON file contains an answer as
+described in `protocol`, without an id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 
 TAP = "tap."
-"""What the names of intermediates begin with."""
+"""The prefix of the names of intermediates."""
 
 _SAFETENSORS = {
     "F64": ("float64", "<f8"),
@@ -43,21 +43,21 @@ class ResultFolderSubject(BaseSubject):
     option: ClassVar[str] = "--outputs"
 
     def answer(self, case: Case, dtype: str) -> Answer:
-        """Read the file of a case; it is unsupported where there is none."""
+        """Read the file of a case; a case without a file is unsupported."""
         if (file := self.files.get(f"{case.id}.{dtype}")) is None:
             raise Unsupported(f"no file in {self.name}")
         return _answer(file, case, dtype)
 
 
 def folder(path: str | Path, operations: Iterable[str] | None = None) -> ResultFolderSubject:
-    """Return a folder of results as a subject. What has no file is unsupported.
+    """Return a folder of results as a subject. A case without a file is unsupported.
 
     Arguments:
-        path: of the folder.
-        operations: whose results are there; by default those that a file belongs to.
+        path: the path of the folder.
+        operations: the operations to check; by default those with files.
 
     Raises:
-        UsageError: when there is no such folder, and for a file in it that belongs to no case.
+        UsageError: if the folder does not exist, or a file in it belongs to no case.
     """
     files = _files(Path(path))
     chosen = list(operations or dict.fromkeys(name.partition("/")[0] for name in files))
@@ -65,17 +65,17 @@ def folder(path: str | Path, operations: Iterable[str] | None = None) -> ResultF
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Give every file by case id and dtype."""
+    """Return every file by case id and dtype."""
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}")
     files: dict[str, Path] = {}
     for file in sorted(file for file in path.rglob("*") if file.suffix in _READERS or file.suffix == ".json"):
         name = file.relative_to(path).with_suffix("").as_posix()
         if name in files:
-            raise UsageError(f"{file} and {files[name]} are results of one case")
+            raise UsageError(f"{file} and {files[name]} are results of the same case")
         files[name] = file
     if not files:
-        raise UsageError(f"{path} holds no results: no file {path}/<case id>.<dtype>.npz, .safetensors or .json")
+        raise UsageError(f"{path} contains no results: no file {path}/<case id>.<dtype>.npz, .safetensors or .json")
     known = {f"{case.id}.{dtype}" for case in all_cases() for dtype in case.dtypes}
     if unexpected := [name for name in files if name not in known]:
         try:
@@ -94,7 +94,7 @@ def _answer(file: Path, case: Case, dtype: str) -> Answer:
             return protocol.answer(json.dumps(json.loads(file.read_bytes())), case, dtype)
         arrays = _READERS[file.suffix](file)
     except protocol.ProtocolError:
-        raise SubjectError(f"{file} holds no answer") from None
+        raise SubjectError(f"{file} does not contain an answer") from None
     except (SubjectError, Unsupported):
         raise
     except Exception as error:
@@ -122,7 +122,7 @@ def _read(name: str, values: np.ndarray, found: str, shape: tuple[int, ...], dty
 
 
 def _npz(file: Path) -> dict[str, tuple[np.ndarray, str]]:
-    """Read NumPy's archive. It stores bfloat16, which NumPy does not know, as two bytes without a type."""
+    """Read an npz archive. NumPy stores bfloat16 as two bytes without a type."""
     with np.load(file, allow_pickle=False) as archive:
         return {name: _typed(archive[name]) for name in archive.files}
 
@@ -143,7 +143,7 @@ def _safetensors(file: Path) -> dict[str, tuple[np.ndarray, str]]:
 
 
 def _tensor(data: bytes, entry: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-    """Read a tensor; of one that is no result, such as integers, only shape and dtype matter."""
+    """Read a tensor; for dtypes that no result has, such as integers, only shape and dtype are read."""
     dtype, stored = _SAFETENSORS.get(entry["dtype"], (str(entry["dtype"]), ""))
     if not stored:
         return np.zeros(entry["shape"]), dtype
@@ -153,7 +153,7 @@ def _tensor(data: bytes, entry: Mapping[str, Any]) -> tuple[np.ndarray, str]:
 
 
 def _bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Widen the upper halves of float32 numbers."""
+    """Widen bfloat16 to float32, of which it is the upper half."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Subjects in this process: functions on one kind of array, and layers that a function builds."""
+"""Subjects in this process: functions of arrays, and builders of layers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Subject(BaseSubject):
     """An implementation that is called in this process.
 
     Arguments:
-        arrays: the kind of arrays that it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"`, or
+        arrays: its array type: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"`, or
             `"keras"` for the arrays of the engine that Keras runs on.
         operations: a function for each operation, `fn(query, key, value, *, mask=None, causal=False, ...)`, with the
             arguments and results of the function of that name in `attention_ref.spec`; for a layer a function
-            `build(config, parameters)` that returns what is called. An option that its signature lacks is unsupported,
-            and so is what it raises `Unsupported` for.
-        gradients: a function for operations whose gradients the arrays' framework cannot find, or finds otherwise:
+            `build(config, parameters)` that returns the layer. An option that the signature lacks is unsupported, and
+            so is a call for which it raises `Unsupported`.
+        gradients: functions for operations that the framework of the arrays cannot differentiate:
             `fn(query, key, value, *, cotangent, mask=None, ...)` returns the gradients of `sum(cotangent * output)` by
-            the names of the inputs. The kit differentiates the others through PyTorch, TensorFlow or JAX.
+            input name. Other operations are differentiated by PyTorch, TensorFlow or JAX.
         dialect: the calling convention that its attention was adapted from; its notes on a clause are shown where
             that clause fails.
     """
@@ -42,7 +42,7 @@ class Subject(BaseSubject):
     dialect: Dialect | None = field(default=None, kw_only=True)
 
     def answer(self, case: Case, dtype: str) -> Answer:
-        """Call the operation of a case within the time."""
+        """Call the operation of a case within the time limit."""
         function, gradient = self.operations[case.operation], self.gradients.get(case.operation)
         try:
             with limited(self.timeout):
@@ -52,13 +52,13 @@ class Subject(BaseSubject):
             raise HangError(f"it does not return within {self.timeout:g} s", where) from None
 
     def require_installed(self) -> None:
-        """Raise `UsageError` where its framework is not installed."""
+        """Raise `UsageError` if its framework is not installed."""
         framework(self.arrays)
 
     def remarks(self) -> Mapping[str, str]:
         """Return the notes of its dialect by clause."""
         notes = {} if self.dialect is None else {clause: self.dialect.note(clause) for clause in clauses()}
-        return {clause: f"its dialect says: {note}" for clause, note in notes.items() if note}
+        return {clause: f"noted in its dialect: {note}" for clause, note in notes.items() if note}
 
 
 def subject_of(
@@ -69,14 +69,14 @@ def subject_of(
     dialect: Dialect | str | None = None,
     **options: Any,
 ) -> Subject:
-    """Make a subject of one function, adapted from a dialect where one is named.
+    """Return a subject for one function, adapted from a dialect if one is given.
 
     Raises:
-        UsageError: for a dialect of something else than attention.
+        UsageError: for a dialect with an operation other than attention.
     """
     if dialect is None:
         return Subject(name, arrays or "numpy", {operation: function}, **options)
     if operation != "attention":
-        raise UsageError(f"a dialect is one of attention; {operation} has none")
+        raise UsageError(f"dialects exist for attention only, not for {operation}")
     found = resolve(dialect)
     return Subject(name, arrays or found.arrays, {operation: adapted(function, found)}, dialect=found, **options)

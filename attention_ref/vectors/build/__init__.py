@@ -1,1 +1,1 @@
-"""From recipes to vectors: inputs, the truth in 50 digits, sizes of rounding errors, and the JSON that holds them."""
+"""Generation of vectors from recipes: inputs, expected results in 50 digits, sizes of rounding errors, JSON."""

@@ -1,6 +1,6 @@
-"""What can be read off a case: the clauses that its outcome depends on, and the dtypes that hold it exactly.
+"""Derive from a case the clauses that its outcome depends on, and the dtypes in which it is exact.
 
-A clause is listed when breaking it could change the case's outcome. A recipe adds what its numbers do not show.
+A clause is listed if violating it could change the outcome. A recipe adds clauses that cannot be derived.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LARGE_BIAS = -64.0
 
 
 def clauses_of(recipe: Recipe, expected: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+    """Return the ids of the clauses that decide the outcome, in the order of `clauses.toml`."""
     found = {f"attention.{name}" for name in _attention_clauses(recipe, expected)}
     found |= {*_given_clauses(recipe.call), *recipe.clauses}
     if unknown := found - set(clauses()):
@@ -28,7 +28,7 @@ def clauses_of(recipe: Recipe, expected: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def dtypes_of(recipe: Recipe, expected: Iterable[np.ndarray]) -> list[str]:
-    """Return the dtypes in which every input is exact and every expected number finite, in the recipe's limits."""
+    """Return the dtypes, limited by the recipe, in which every input is exact and every expected value finite."""
     numbers = [number for array in expected for number in array.ravel().tolist()]
     return [
         name
@@ -69,7 +69,7 @@ def _attention_clauses(recipe: Recipe, expected: Mapping[str, np.ndarray]) -> It
 
 
 def _given_clauses(call: Call) -> Iterator[str]:
-    """Return the clauses of the arguments that a call is given, and of visibility where something can hide keys."""
+    """Return the clauses of the given arguments, and those of visibility if any rule can hide keys."""
     given = {name for name, value in call.given.items() if call.table.says(name, value)}
     yield from filter(None, (call.table[name].clause for name in given))
     if call.table.group != "attention" and given & set(call.table.hiding):
@@ -89,7 +89,7 @@ def _shape_clauses(inputs: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _hiding_rules(call: Call) -> Iterator[str]:
-    """Return the arguments that hide keys; numbers do so only where they are -inf."""
+    """Return the arguments that hide keys; a bias does so only where it is -inf."""
     given = call.given
     for name in call.table.hiding:
         if name in given and call.table.says(name, given[name]):
@@ -97,7 +97,7 @@ def _hiding_rules(call: Call) -> Iterator[str]:
 
 
 def _has_poisoned_slots(call: Call, visible: np.ndarray) -> bool:
-    """Return whether a key or value holds NaN or infinity and is hidden by a rule beside the lengths."""
+    """Return whether a NaN or infinite key or value is hidden by a rule other than `key_lengths`."""
     repeats = visible.shape[-3] // call.inputs["key"].shape[-3]
     is_finite = [np.isfinite(call.inputs[name]).all(axis=-1) for name in ("key", "value")]  # (b,g,k)
     is_poisoned = np.repeat(~(is_finite[0] & is_finite[1]), repeats, axis=-2)[..., None, :]  # (b,h,1,k)

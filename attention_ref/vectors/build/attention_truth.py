@@ -1,7 +1,7 @@
-"""The truth of a case: the specification in 50 digits, its gradients, and the size of rounding errors in both.
+"""The expected results of a case in 50 digits, its gradients, and the sizes of rounding errors in both.
 
-The specification runs once on `Traced(mpf)`, which gives values and the rounding of values, and once on
-`Traced(Traced(mpf))`: the gradients of the outer record are themselves recorded by the inner one, which gives the
+The specification runs once on `Traced(mpf)`, which yields values and their rounding, and once on
+`Traced(Traced(mpf))`: the gradients of the outer record are themselves recorded by the inner one, which yields the
 rounding of gradients. Results are rounded to float64, the sizes of rounding errors up to three digits.
 """
 
@@ -46,7 +46,7 @@ class Gradient(NamedTuple):
 
 
 def precise(value: float) -> Traced:
-    """Return an exact number of `DIGITS` digits that records what is computed of it."""
+    """Return an exact number of `DIGITS` digits that records the operations on it."""
     return Traced(_PRECISE.mpf(value))
 
 
@@ -63,7 +63,7 @@ def forward(recipe: Recipe) -> dict[str, Result]:
 
 
 def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
-    """Return the gradient of `sum(cotangent * output)` by every real input; the cotangent is hashed like an input."""
+    """Return the gradients of `sum(cotangent * output)` with respect to every real input; the cotangent is hashed."""
     cotangent = np.array(real_values(recipe.id, "cotangent", output.size)).reshape(output.shape)
     call = recipe.call.changed(return_weights=None, return_log_sum_exp=None)
     inputs = spec_arrays(call.inputs, lambda value: Traced(Traced(_PRECISE.mpf(value))))
@@ -85,21 +85,21 @@ def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
 
 
 def _result(array: Array) -> Result:
-    """Round to float64. What is exact has no rounding: zeros of an empty row, infinities, NaN."""
+    """Round to float64. Exact values, such as zeros of an empty row, infinities and NaN, have no rounding error."""
     places = inexact(array)
     sizes = zip(places, roundings([array.values[place] for place in places]), strict=True)
     return rounded(array, dict(sizes))
 
 
 def inexact(array: Array) -> list[int]:
-    """Return the places of the numbers that rounding may move."""
+    """Return the flat indices of the inexact elements."""
     return [
         place for place, value in enumerate(array.values) if isinstance(value, Traced) and math.isfinite(float(value))
     ]
 
 
 def rounded(array: Array, sizes: Mapping[int, Rounding]) -> Result:
-    """Round values to float64 and the sizes of their rounding errors, by place, to three digits."""
+    """Round values to float64, and the sizes of their rounding errors, given by flat index, to three digits."""
     cut = {place: Rounding(*map(three_digits, rounding)) for place, rounding in sizes.items()}
     return Result(from_spec(array), [cut.get(place, _EXACT) for place in range(len(array.values))])
 
@@ -109,7 +109,7 @@ def _has_infinities(call: Call) -> bool:
 
 
 def _part_from_infinities(outputs: Sequence[Any]) -> None:
-    """Let a finite number that was made of an infinite one, such as exp(-inf), not move with it: 0 * inf is no size."""
+    """Detach finite results of infinite inputs, such as exp(-inf), so that adjoints do not become 0 * inf."""
     for node in ancestors([value for value in outputs if isinstance(value, Traced)]):
         if any(not math.isfinite(parent.value) for parent, _ in node.parents):
             node.parents = ()
@@ -123,7 +123,7 @@ def three_digits(size: float) -> float:
 
 
 def _exempt_scores(recipe: Recipe, outputs: Sequence[Any]) -> None:
-    """Count no rounding for the operations of exact scores, after proving that float32 holds them in any order."""
+    """Count no rounding for exact scores, after checking that float32 represents their sums in any order."""
     query, key = recipe.call.inputs["query"], recipe.call.inputs["key"]
     grid = _grid(query.ravel().tolist()) * _grid(key.ravel().tolist())
     largest = float(np.abs(query).max()) * float(np.abs(key).max()) * query.shape[-1]
@@ -136,13 +136,13 @@ def _exempt_scores(recipe: Recipe, outputs: Sequence[Any]) -> None:
 
 
 def _grid(values: Sequence[float]) -> float:
-    """The largest power of two that divides every value."""
+    """Return the largest power of two that divides every value."""
     ratios = [value.as_integer_ratio() for value in values if value]
     return min((numerator & -numerator) / denominator for numerator, denominator in ratios)
 
 
 def _score_nodes(outputs: Sequence[Traced]) -> set[Traced]:
-    """Everything that an exponential was taken of. It is told by its derivative, which is itself."""
+    """Return the arguments of all exponentials. An exp node is recognised by derivative = value."""
     exponentials = (
         node
         for node in ancestors(outputs)

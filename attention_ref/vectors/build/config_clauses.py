@@ -1,6 +1,6 @@
-"""The clauses that the outcome of a configured operation depends on, read off its configuration and inputs.
+"""Derive the clauses that the outcome of a configured operation depends on from its configuration and inputs.
 
-A recipe adds what these do not show.
+A recipe adds clauses that cannot be derived.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Named = Iterator[str]
 
 
 def clauses_of(recipe: Recipe) -> list[str]:
-    """Return the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+    """Return the ids of the clauses that decide the outcome, in the order of `clauses.toml`."""
     found = {*recipe.clauses, *_of_call(recipe.call), *_of_records(recipe.call.config)}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
@@ -48,7 +48,7 @@ def _of_records(item: Any) -> Named:
 
 
 def _of_call(call: Call) -> Named:
-    """Return the clauses of an operation and of what it is given."""
+    """Return the clauses of an operation and of its arguments."""
     operation, options, table = call.operation, call.options, call.table
     said = (name for name, value in call.given.items() if table.says(name, value))
     yield from filter(None, (table[name].clause for name in said))
@@ -66,7 +66,7 @@ def _of_call(call: Call) -> Named:
 
 
 def _of_attention(call: Call) -> Named:
-    """Return the clauses of what the attention layers of a call are given together."""
+    """Return the clauses of combined arguments of the attention layers of a call."""
     blocks = list(_blocks(call.config))
     own = [call.config] if isinstance(call.config, AttentionConfig) else [block.attention for block in blocks]
     crosses = [block.cross_attention for block in blocks if block.cross_attention is not None]
@@ -87,7 +87,7 @@ def _blocks(config: Any) -> Iterator[BlockConfig]:
 
 
 def _reads_positions(config: AttentionConfig) -> bool:
-    """Return whether an attention layer computes other numbers where its queries stand elsewhere."""
+    """Return whether the result of an attention layer depends on the positions of its queries."""
     distance = config.alibi or config.relative_bias is not None
     return distance or config.rotary is not None or config.causal or config.window is not None
 

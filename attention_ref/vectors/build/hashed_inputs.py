@@ -1,8 +1,8 @@
-"""How a recipe says what an array holds.
+"""Fill arrays as a recipe describes them.
 
-What is not written out comes from a hash of the case's id, the array's name and the position: 64-bit FNV-1a of the
-text `id:name`, then the steps of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Integers only, so that it is the
-same on every machine and short to write in any language. A real number is `(hash mod 513 - 256) * amplitude / 256`:
+Values that are not written out are hashed from the case id, the array name and the position: 64-bit FNV-1a of the text
+`id:name`, then SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Integer arithmetic only, so that it is the same on
+every machine and easy to port to any language. A real number is `(hash mod 513 - 256) * amplitude / 256`:
 for the amplitude of 2 a multiple of 1/128 from -2 to 2, and exact in bfloat16 for any power of two.
 """
 
@@ -22,12 +22,12 @@ AMPLITUDE = 2
 
 
 def seeded(case_id: str, seed: int) -> str:
-    """Return the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
+    """Return the text that is hashed for a case: its id for seed 0, else its id with the seed."""
     return f"{case_id}#{seed}" if seed else case_id
 
 
 def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
-    """Return `count` integers of 64 bits."""
+    """Return `count` 64-bit integers."""
     seed = 0xCBF29CE484222325
     for byte in f"{case_id}:{name}".encode():
         seed = (seed ^ byte) * 0x100000001B3 & _BITS
@@ -44,21 +44,21 @@ def real_values(case_id: str, name: str, count: int, amplitude: float = AMPLITUD
 
 
 def bool_values(case_id: str, name: str, count: int, percent: int) -> list[bool]:
-    """Return hashed truth values, of which about `percent` in a hundred are True."""
+    """Return hashed booleans, about `percent` % of them True."""
     return [number % 100 < percent for number in hashed(case_id, name, count)]
 
 
 def filled(case_id: str, name: str, shape: Sequence[int], kind: str, table: Mapping[str, Any]) -> np.ndarray:
-    """Make an array as its table in the recipe says.
+    """Make an array from its table in the recipe.
 
     Arguments:
-        case_id, name: what the hash is of.
-        shape: the sizes.
+        case_id, name: the text to hash.
+        shape: the shape of the array.
         kind: `"real"`, `"bool"` or `"integer"`.
         table: `values` (flat, row-major), `rows` (of a boolean array, `1` for True), `fill` (one value everywhere),
             `amplitude` (of hashed real numbers), `around` (a number that is added to them, cut to multiples of 1/128),
-            `below` (a bound of hashed integers from 0 on) or `percent` (of True among hashed truth values); then `set`,
-            values by index in NumPy's notation, such as `{ "0, :, 3:" = "NaN" }`, where axes left out are taken whole.
+            `below` (a bound of hashed integers from 0 on) or `percent` (of True among hashed booleans); then `set`,
+            values by index in NumPy's notation, such as `{ "0, :, 3:" = "NaN" }`, where omitted axes are taken whole.
     """
     count = math.prod(shape)
     if "values" in table:
@@ -82,7 +82,7 @@ def filled(case_id: str, name: str, shape: Sequence[int], kind: str, table: Mapp
 
 
 def _number(value: Any, kind: str) -> Any:
-    """Read a value of a recipe, where NaN and infinities are strings."""
+    """Parse a value of a recipe; NaN and infinities are strings."""
     if kind != "real":
         return value
     return NON_FINITE[value] if isinstance(value, str) else float(value)

@@ -1,4 +1,4 @@
-"""Vectors as JSON text: one line for each list of numbers, so that a change reads well in a diff."""
+"""Format vectors as JSON with one line for each list of numbers, for readable diffs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from attention_ref.spec.trace import Rounding
 from attention_ref.vectors.array_forms import to_json
 
 if TYPE_CHECKING:
-    from attention_ref.vectors.build.attention_truth import Result  # it needs mpmath
+    from attention_ref.vectors.build.attention_truth import Result  # the module needs mpmath
 
 
 def result(found: Result) -> dict[str, Any]:
-    """Describe expected values with the sizes of their rounding errors; `double` where one is not 0."""
+    """Return expected values with the sizes of their rounding errors, as data; `double` only if not all 0."""
     columns = zip(*found.roundings, strict=True) if found.roundings else [()] * len(Rounding._fields)
     sizes = {name: list(column) for name, column in zip(Rounding._fields, columns, strict=True)}
     if not any(sizes["double"]):
@@ -22,7 +22,7 @@ def result(found: Result) -> dict[str, Any]:
 
 
 def write(document: Any) -> str:
-    """Write JSON: what holds no objects inside stands on one line."""
+    """Return JSON text: anything without nested objects on one line."""
     return _text(document, "") + "\n"
 
 

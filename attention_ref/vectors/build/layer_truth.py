@@ -1,7 +1,7 @@
-"""The truth of what is configured: positional codes, linear maps, normalisations, activations and layers.
+"""The expected results of configured operations: positional codes, linear maps, norms, activations and layers.
 
-The specification runs once on `Traced(mpf)`. A layer's taps are told on the way: every intermediate has its own
-expected values and rounding sizes. A layer that decodes in chunks is expected to give what one call gives.
+The specification runs once on `Traced(mpf)`. Every intermediate passed to the tap of a layer
+also has expected values and rounding sizes. A layer that decodes in chunks is expected to equal a single call.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from attention_ref.vectors.call import Call, spec_arrays
 
 
 class Solution(NamedTuple):
-    """What a call returns, and what its taps are told, each by name and in order."""
+    """The results of a call and its intermediates, by name, in order."""
 
     returned: dict[str, Result]
     taps: dict[str, Result]
 
 
 def solve(call: Call, *, with_taps: bool = True) -> Solution:
-    """Return the truth of a call, with its intermediates unless they are left out."""
+    """Return the expected results of a call, with intermediates unless `with_taps` is False."""
     taps: dict[str, Array] = {}
     returned = call.specified(precise, tap=taps.__setitem__)
     found = _results({"": returned, "tap": taps if with_taps and not call.chunks else {}})
@@ -37,7 +37,7 @@ def solve(call: Call, *, with_taps: bool = True) -> Solution:
 
 
 def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
-    """Return the gradient of `sum(cotangent * output)` of a layer by every real input and every parameter."""
+    """Return the gradients of `sum(cotangent * output)` of a layer with respect to every real input and parameter."""
     call = recipe.call
     cotangent = np.array(real_values(recipe.id, "cotangent", output.size)).reshape(output.shape)
     inputs, parameters = (spec_arrays(arrays, _differentiable) for arrays in (call.inputs, call.parameters))
@@ -52,12 +52,12 @@ def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
 
 
 def _differentiable(value: float) -> Traced:
-    """Return a number whose gradients are recorded too, so that the size of their rounding errors is known."""
+    """Return a number whose gradients are recorded too, which yields the sizes of their rounding errors."""
     return Traced(precise(value))
 
 
 def _results(groups: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Result]]:
-    """Round all arrays, with the sizes of all their errors found together."""
+    """Round all arrays; the sizes of their rounding errors are computed together."""
     places = {(kind, name): inexact(array) for kind, arrays in groups.items() for name, array in arrays.items()}
     numbers = [groups[kind][name].values[place] for (kind, name), own in places.items() for place in own]
     sizes = iter(rounding_sizes.roundings(numbers))

@@ -1,17 +1,17 @@
-"""Recipes: cases as people write them, and how they become the inputs of a call.
+"""Recipes: cases as written by hand, and their conversion to calls.
 
 A recipe is `recipes/<operation>/<profile>.toml`: `sizes` that its cases share, and a `[[case]]` each with
 
-    name, hunts, seen      the end of its id, the bug that it hunts, and where that bug was seen
-    sizes                  what differs from the shared sizes, by the letters of the shape legend
+    name, hunts, seen      the end of its id, the bug that it catches, and references to that bug
+    sizes                  changes of the shared sizes, by the letters of the shape legend
     options                the scalar options of the call
-    clauses, dtypes        what does not follow from the inputs (see attention_clauses.py), and a limit of what does
-    gradient               of attention: false where gradients are left out; of a layer: true where they are given
-    exact_scores           true where every score is exact in float32, so that only the softmax rounds
-    query, key, mask, ...  a table for every array that is optional or is not simply hashed (see hashed_inputs.py)
-    config, parameters     of a layer: what differs from the file's `config`, and tables of some parameters
-    chunks                 how many new positions every batch row takes in each call, where a layer decodes with a cache
-    taps                   false where the intermediates of a layer are left out
+    clauses, dtypes        clauses that cannot be derived (see attention_clauses.py), and a limit of the dtypes
+    gradient               for attention false to leave gradients out; for a layer true to include them
+    exact_scores           true if every score is exact in float32, so that only the softmax rounds
+    query, key, mask, ...  a table for every array that is optional or not simply hashed (see hashed_inputs.py)
+    config, parameters     of a layer: changes of the file's `config`, and tables of some parameters
+    chunks                 the number of new positions of each batch row in each call, for a layer with a cache
+    taps                   false to leave out the intermediates of a layer
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from attention_ref.vectors.call import Call
 
 @dataclass(frozen=True)
 class Recipe:
-    """One case before its truth is known."""
+    """One case without expected results."""
 
     id: str
     call: Call
@@ -55,13 +55,13 @@ def names() -> list[tuple[str, str]]:
 
 
 def load(operation: str, profile: str) -> dict[str, Any]:
-    """Read a recipe file as it is written."""
+    """Read a recipe file."""
     path = resources.files("attention_ref.vectors.build").joinpath("recipes", operation, f"{profile}.toml")
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def cases(operation: str, profile: str, seed: int = 0) -> Iterator[Recipe]:
-    """Return the cases of a recipe file with their inputs filled; the seed 0 is that of the vectors."""
+    """Return the cases of a recipe file with their inputs filled; seed 0 is the seed of the vectors."""
     document = load(operation, profile)
     for table in document["case"]:
         yield _recipe(operation, f"{operation}/{profile}/{table['name']}", document, table, seed)
@@ -95,5 +95,5 @@ def _recipe(operation: str, case_id: str, document: Mapping[str, Any], table: Ma
 
 
 def _option(value: Any) -> Any:
-    """TOML has no null: an open side of a window is written "open"."""
+    """Convert a TOML value: TOML has no null, so an unlimited side of a window is written "open"."""
     return tuple(None if side == "open" else side for side in value) if isinstance(value, list) else value

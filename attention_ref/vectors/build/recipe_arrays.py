@@ -1,7 +1,7 @@
-"""The arrays of a recipe: which there are, their shapes, and what they hold.
+"""The arrays of a recipe: which arrays a case has, their shapes and values.
 
 A `shape` is written with the letters of the legend, `"b1qk"`; `b` stands for all leading sizes and a digit for itself.
-What an array's table does not say follows from the table of operations and from the configuration.
+Defaults follow from the table of operations and the configuration.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from attention_ref.vectors.build.hashed_inputs import filled
 
 Table = Mapping[str, Any]
 _SAME_AS = {"g": "h", "v": "d", "e": "d", "a": "d"}
-"""The letter whose size is meant where a recipe has none for a letter."""
+"""The letter whose size is used if a recipe has no size for a letter."""
 _AMPLITUDES = {"kernel": 0.5, "bias": 1, "embedding": 1, "table": 2, "logit": 2}
 _WRITTEN = (
     *("mask", "memory_mask", "bias", "sinks", "key_lengths", "lengths", "target_lengths", "memory_lengths"),
     *("query_offset", "dropout_mask", "positions", "types", "score_kernel", "query_kernel", "key_kernel"),
 )
-"""The order in which files of format 1 list what is optional; what is not listed here follows in the table's order."""
+"""The order of optional arrays in files of format 1; others follow in the order of the table of operations."""
 
 
 def inputs(operation: str, hashed: str, config: Record | None, sizes: Table, table: Table) -> dict[str, np.ndarray]:
     """Make the arrays of a case.
 
     Arguments:
-        operation: what is called.
-        hashed: the text that numbers are hashed from, beside the array's name.
-        config: of the operation, or None.
-        sizes: by the letters of the legend.
-        table: of the case in the recipe.
+        operation: the operation.
+        hashed: the text that is hashed together with the array name.
+        config: the configuration of the operation, or None.
+        sizes: the sizes by letter of the shape legend.
+        table: the table of the case in the recipe.
     """
     found = {}
     for argument in _arrays(operation):
@@ -59,15 +59,15 @@ def parameters(hashed: str, config: Config, tables: Table) -> dict[str, np.ndarr
 
     Arguments:
         hashed: as in `inputs`.
-        config: of the layer.
-        tables: what the recipe says of some of them, by name.
+        config: the configuration of the layer.
+        tables: the tables of some parameters in the recipe, by name.
 
     Raises:
-        ValueError: for a name that the layer does not have.
+        ValueError: for an unknown parameter.
     """
     known = tree(config)
     if unknown := set(tables) - set(known):
-        raise ValueError(f"{hashed} has no parameters {', '.join(sorted(unknown))}")
+        raise ValueError(f"{hashed}: the layer has no parameters {', '.join(sorted(unknown))}")
     return {
         name: filled(hashed, name, parameter.shape, "real", {**_usual(parameter), **tables.get(name, {})})
         for name, parameter in known.items()
@@ -90,7 +90,7 @@ def sizes_of(config: Record | None) -> dict[str, int]:
 
 
 def _arrays(operation: str) -> list[Argument]:
-    """Return the arrays that an operation takes, in the order in which a file lists them."""
+    """Return the array arguments of an operation, in the order of a file."""
 
     def place(argument: Argument) -> int:
         if argument.is_required:
@@ -103,7 +103,7 @@ def _arrays(operation: str) -> list[Argument]:
 
 
 def _is_read(name: str, config: Record | None) -> bool:
-    """Return whether an optional array is needed because of the configuration."""
+    """Return whether the configuration requires an optional array."""
     is_pair = isinstance(config, ModelConfig) and config.kind == "encoder-decoder"
     crosses = isinstance(config, BlockConfig) and config.cross_attention is not None
     return (name == "memory" and crosses) or (name == "target" and is_pair)
@@ -138,7 +138,7 @@ def _source_shape(embedding: EmbeddingConfig, model: int, sizes: Table, letters:
 
 
 def _sized(letters: str, sizes: Table) -> list[int]:
-    """Return the shape that letters stand for."""
+    """Return the shape for a string of letters."""
     shape: list[int] = []
     for letter in letters:
         size = int(letter) if letter.isdigit() else sizes.get(letter, sizes.get(_SAME_AS.get(letter, letter)))
@@ -147,7 +147,7 @@ def _sized(letters: str, sizes: Table) -> list[int]:
 
 
 def _usual(parameter: Parameter) -> dict[str, Any]:
-    """Return how a parameter is filled; gains lie about where they start."""
+    """Return the default filling of a parameter; gains are around their initial value."""
     if parameter.kind == "gain":
         return {"around": parameter.start, "amplitude": 0.5}
     return {"amplitude": _AMPLITUDES[parameter.kind]}

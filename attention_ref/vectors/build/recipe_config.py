@@ -1,12 +1,12 @@
-"""How a recipe says what a layer is: a configuration in TOML, with what it repeats left out.
+"""Read the configuration of a layer from a recipe, where shared parts are written once.
 
-A configuration is written as `attention_ref.spec.records` reads it from JSON, apart from this:
+A configuration is written as `attention_ref.spec.records` reads it from JSON, with these additions:
 
-    the file's `config`    is what the `config` of a case changes: tables are merged, key by key, unless the case's
-                           table names another `type`
-    "none"                 stands for None, and "open" for an open side of a window
-    model                  may stand in a block, a stack or a model, for all its parts
-    block, layers, each    in a stack: a block, how many of it, and a list of what differs in each
+    the file's `config`    is the base of the `config` of every case: tables are merged key by key, unless that of the
+                           case has another `type`
+    "none"                 stands for None, and "open" for an unlimited side of a window
+    model                  may be given in a block, a stack or a model, and applies to all parts
+    block, layers, each    in a stack: a block, the number of copies, and a list of changes of each
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NONE = ("none", "open")
 
 
 def configured(operation: str, shared: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
-    """Make the configuration of a case of what its file shares and what the case changes; None where it has none."""
+    """Return the configuration of a case from that of its file and its changes; None if the operation has none."""
     record = OPERATIONS[operation].record
     if record is None:
         return None
@@ -36,7 +36,7 @@ def configured(operation: str, shared: Mapping[str, Any], changes: Mapping[str, 
 
 
 def merged(shared: Any, change: Any) -> Any:
-    """Change a table: keys of tables inside are merged, other values replaced, "none" and "open" made None."""
+    """Merge a change into a table: nested tables are merged, other values replaced; "none" and "open" become None."""
     if isinstance(change, str) and change in _NONE:
         return None
     if isinstance(change, list):

@@ -1,8 +1,7 @@
-"""The size of rounding errors in many numbers at once.
+"""The sizes of rounding errors of many numbers at once.
 
-The same sizes as those of `attention_ref.spec.trace.roundings`, for layers whose intermediates are thousands: the
-record is read backwards once, with the adjoints of all numbers side by side, where the specification reads it once for
-each number.
+The same result as `attention_ref.spec.trace.roundings`, for layers with thousands of intermediates: one backward pass
+over the record computes the adjoints of all outputs together, where the specification makes a pass per output.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
 
 
 def _passing(outputs: Sequence[Traced]) -> set[ReluZero]:
-    """Return the zeros of ReLU through which errors pass; whether one does depends on those before it."""
+    """Return the ReLU zeros through which errors pass, determined in order because each depends on earlier ones."""
     depths: dict[Traced, int] = {}
     zeros: dict[int, list[ReluZero]] = {}
     for node in sorted(ancestors(outputs), key=lambda traced: traced.order):

@@ -1,1 +1,1 @@
-"""Releasing the vectors: writing them to a folder, verifying such a folder, and what was corrected since a release."""
+"""Release of the vectors: export to a folder, verification of an export, and errata."""

@@ -1,6 +1,6 @@
-"""Errata: what was wrong in vectors that have been released, and the rule that none is corrected without one.
+"""Errata: corrections of released vectors. A released case must not change without an erratum.
 
-`errata.toml` lists the corrections. `released/<version>.json` holds a digest of every case as it was released with a
+`errata.toml` lists the corrections. `released/<version>.json` contains a digest of every case as released with a
 version of the specification; `python -m attention_ref.vectors.release.errata` writes it, once, when that version is
 released.
 """
@@ -28,10 +28,10 @@ class Erratum:
 
     Arguments:
         id: the version of the specification and a number.
-        date: when it was made, as `2027-01-31`.
-        cases: the ids of the cases that it changed or took away.
+        date: the date, such as `2027-01-31`.
+        cases: the ids of the changed or removed cases.
         was: what was wrong.
-        now: what the cases say instead, and what that changes for who was checked with them.
+        now: the correction, and its consequences for implementations checked before.
     """
 
     id: str
@@ -48,7 +48,7 @@ def errata() -> tuple[Erratum, ...]:
 
 
 def digest(case: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a case, whatever the layout of its file."""
+    """Return the SHA-256 of a case, independent of file layout."""
     text = json.dumps(case, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -60,13 +60,13 @@ def digests() -> dict[str, str]:
 
 
 def released(version: str = VERSION) -> dict[str, str]:
-    """Return the digests of the cases as they were released with a version; none when it is not released."""
+    """Return the digests of the cases as released with a version; empty if it is not released."""
     path = _HERE.joinpath("released", f"{version}.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def unexplained(before: Mapping[str, str], now: Mapping[str, str], corrections: Iterable[Erratum]) -> list[str]:
-    """Name the released cases that changed or went away without an erratum that names them. New cases are welcome."""
+    """Return the released cases that changed or disappeared without an erratum. New cases are allowed."""
     explained = {case for erratum in corrections for case in erratum.cases}
     return [case for case, value in before.items() if now.get(case) != value and case not in explained]
 
@@ -75,7 +75,7 @@ def main() -> None:
     """Write the digests of a release."""
     path = Path(__file__).parent / "released" / f"{VERSION}.json"
     if path.exists():
-        raise SystemExit(f"{path.name} is there: {VERSION} is released, and what changes now needs an erratum")
+        raise SystemExit(f"{path.name} exists: {VERSION} is released, so changes need an erratum")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Writing the vectors to a folder, and telling a folder that holds them."""
+"""Export the vectors to a folder, and recognise an earlier export."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from attention_ref.vectors.release.export_files import INDEX, MANIFEST, TITLE, E
 
 
 def export(folder: Path, operations: Sequence[str] | None = None, profiles: Sequence[str] | None = None) -> list[str]:
-    """Write vectors, with everything that is needed to understand them, to a folder.
+    """Write vectors, with schema, clauses and README, to a folder.
 
     Arguments:
-        folder: is made where it is not there. An earlier export in it is replaced.
-        operations: whose vectors; all when None.
-        profiles: which groups of cases of each operation that has them; all when None.
+        folder: the folder, created if missing. An earlier export in it is replaced.
+        operations: the operations to export; all if None.
+        profiles: the profiles to export of each operation that has them; all if None.
 
     Returns:
         The paths of the files, relative to the folder.
 
     Raises:
-        ExportError: for an operation or a profile that does not exist, a folder that holds anything else, links among
-            them, and what cannot be written.
+        ExportError: for an unknown operation or profile, a folder with other content or links, and if writing fails.
     """
     files = contents(choose(operations, profiles))
     try:
@@ -35,18 +34,20 @@ def export(folder: Path, operations: Sequence[str] | None = None, profiles: Sequ
 
 
 def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files in the place of an earlier export."""
+    """Replace an earlier export by files."""
     earlier = _earlier(folder)
     for path in sorted(earlier - set(files)):
         (folder / path).unlink()
         _remove_empty(folder, (folder / path).parent)
-    for path in sorted(files, key=lambda name: (name not in (INDEX, MANIFEST), name)):  # first what tells an export
+    for path in sorted(
+        files, key=lambda name: (name not in (INDEX, MANIFEST), name)
+    ):  # first the index, which identifies an export
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         _write(folder / path, files[path])
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a new file and give it its name: what had that name, a link too, is never written through."""
+    """Write a new file and rename it, so that a link of that name is replaced and never followed."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with new.open("xb") as file:
@@ -57,7 +58,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _earlier(folder: Path) -> set[str]:
-    """Return the files of an earlier export; there must be no others."""
+    """Return the files of an earlier export; raise if the folder has others."""
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is not a folder")
     there = {
@@ -66,16 +67,18 @@ def _earlier(folder: Path) -> set[str]:
     if not there:
         return there
     if odd := sorted(path for path in there if not stat.S_ISREG((folder / path).lstat().st_mode)):
-        raise ExportError(f"{folder} holds what is no file of an export, such as a link: {', '.join(odd[:5])}")
+        raise ExportError(
+            f"{folder} contains something other than files of an export, such as a link: {', '.join(odd[:5])}"
+        )
     if not _is_export(folder):
-        raise ExportError(f"{folder} is not empty and holds no earlier export")
+        raise ExportError(f"{folder} is not empty and is not an earlier export")
     if others := sorted(there - _listed(folder)):
-        raise ExportError(f"{folder} holds more than an earlier export: {', '.join(others[:5])}")
+        raise ExportError(f"{folder} contains files besides an earlier export: {', '.join(others[:5])}")
     return there
 
 
 def _is_export(folder: Path) -> bool:
-    """Return whether a folder holds an export, of this version or another."""
+    """Return whether a folder is an export, of any version."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -84,7 +87,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the paths that the manifest of an export lists, and its own."""
+    """Return the paths in the manifest of an export, and that of the manifest."""
     lines = (folder / MANIFEST).read_bytes().decode("utf-8", "replace").splitlines()
     paths = {line.partition("  ")[2] for line in lines} - {""}
     return {path for path in paths if not PurePosixPath(path).is_absolute() and ".." not in path} | {MANIFEST}

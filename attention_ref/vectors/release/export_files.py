@@ -1,13 +1,13 @@
-"""What an export of the vectors holds: a folder for other programs and languages.
+"""The files of an export of the vectors, for other programs and languages.
 
-    README.md                               what the files say, with a reader to copy
+    README.md                               description of the files, with a reader to copy
     index.json                              the files, their versions, and the numbers of the budget
-    clauses.json                            the decisions that the cases name
+    clauses.json                            the clauses that the cases refer to
     vectors.schema.json                     the JSON Schema of the vectors
     vectors/<operation>/<profile>.json      the vectors
     SHA256SUMS                              the digest of every other file, as `sha256sum --check` reads it
 
-The same package writes the same bytes everywhere.
+The export is the same to the byte on every machine.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ BUDGET = {
         for name, dtype in DTYPES.items()
     },
 }
-"""The numbers that make a budget of the sizes that the vectors carry."""
+"""The constants that turn the sizes of rounding errors in the vectors into budgets."""
 
 
 class ExportError(ValueError):
-    """A folder that cannot be written to or read, or a part of the vectors that does not exist."""
+    """A folder that cannot be written or read, or an unknown part of the vectors."""
 
 
 def contents(names: Sequence[Name]) -> dict[str, bytes]:
-    """Return the files of an export by their paths, the manifest last.
+    """Return the files of an export by path, the manifest last.
 
     Arguments:
-        names: of the files of vectors, each an operation and a profile.
+        names: the operation and profile of each file of vectors.
     """
     files = {vector_path(*name): vectors.read(*name) for name in names}
     cases = {name: len(json.loads(files[vector_path(*name)])["cases"]) for name in names}
@@ -73,23 +73,23 @@ def names() -> list[Name]:
 
 
 def choose(operations: Sequence[str] | None, profiles: Sequence[str] | None) -> list[Name]:
-    """Return the files of some operations and profiles; all when None.
+    """Return the selected operations and profiles; all if None.
 
     Raises:
-        ExportError: for an operation or a profile that does not exist, and when nothing is chosen.
+        ExportError: for an unknown operation or profile, and if nothing is selected.
     """
-    known = {"operation": {operation for operation, _ in names()}, "profile": {profile for _, profile in names()}}
+    available = {"operation": {operation for operation, _ in names()}, "profile": {profile for _, profile in names()}}
     for what, wanted in (("operation", operations), ("profile", profiles)):
         for name in wanted or ():
-            if name not in known[what]:
-                raise ExportError(f"there is no {what} {name!r}; there are {', '.join(sorted(known[what]))}")
+            if name not in available[what]:
+                raise ExportError(f"there is no {what} {name!r}; choose from: {', '.join(sorted(available[what]))}")
     chosen = [
         (operation, profile)
         for operation, profile in names()
         if (operations is None or operation in operations) and (profiles is None or profile in profiles)
     ]
     if not chosen:
-        raise ExportError("none of these operations has any of these profiles")
+        raise ExportError("no selected operation has a selected profile")
     return chosen
 
 
@@ -129,7 +129,7 @@ def _readme(cases: Mapping[Name, int]) -> str:
 
 
 def _power(number: float | str) -> str:
-    """Write a power of two as one."""
+    """Format a power of two."""
     if isinstance(number, str):
         return number
     numerator, denominator = number.as_integer_ratio()

@@ -1,7 +1,6 @@
-"""Verifying an export: against its own manifest, and against the vectors of this package.
+"""Verify an export against its manifest and against the vectors of this package.
 
-The manifest tells what happened to the files since they were written. The package tells whether they, and the manifest
-with them, are what was written.
+The manifest detects changes of files since the export. The package detects changes of files together with the manifest.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _CASES_NAMED = 5
 
 
 class Problem(NamedTuple):
-    """One difference.
+    """One difference found by a verification.
 
     Arguments:
         kind: `"version"`; of a file `"changed"`, `"missing"`, `"extra"`, `"differs"` (from the package, and agrees with
             the manifest); of the manifest `"manifest"`.
-        path: of the file.
-        text: what is wrong with it.
+        path: the path of the file.
+        text: a description.
     """
 
     kind: str
@@ -40,7 +39,7 @@ class Problem(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What an export says that it holds, and what is wrong with it."""
+    """The content of an export according to its index, and the problems found."""
 
     spec: str | None
     files: int
@@ -52,7 +51,7 @@ def verify(folder: Path) -> Verification:
     """Compare a folder with its manifest and with the package.
 
     Raises:
-        ExportError: when there is no such folder, or a file of it cannot be read.
+        ExportError: if the folder does not exist, or a file in it cannot be read.
     """
     if not folder.is_dir():
         raise ExportError(f"there is no folder {folder}")
@@ -68,13 +67,13 @@ def verify(folder: Path) -> Verification:
     for path in sorted({*there, *listed, *expected} - {MANIFEST}):
         problems += _problems(path, there.get(path), listed.get(path), expected.get(path), bool(expected))
     if not problems and there[MANIFEST] != expected[MANIFEST]:
-        problems.append(Problem("manifest", MANIFEST, "its lines are not as they were written"))
+        problems.append(Problem("manifest", MANIFEST, "its lines were changed"))
     counts = [entry["cases"] for entry in index.get("files", ())]
     return Verification(index.get("spec"), len(counts), sum(counts), tuple(problems))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Return the content of every file. A link is none: what it points to may change. Nor is a pipe: it has no end."""
+    """Return the content of every file; links and pipes are not followed or read, but described."""
     for path in sorted(folder.rglob("*")):
         mode, name = path.lstat().st_mode, path.relative_to(folder).as_posix()
         if stat.S_ISREG(mode):
@@ -86,7 +85,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _index(data: bytes) -> dict[str, Any]:
-    """Read an index as far as it can be read."""
+    """Parse an index, ignoring malformed parts."""
     try:
         index = json.loads(data)
         entries = [tuple(map(type, map(entry.get, ("operation", "profile", "cases")))) for entry in index["files"]]
@@ -98,20 +97,20 @@ def _index(data: bytes) -> dict[str, Any]:
 def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
     for name, ours in (("format", vectors.FORMAT), ("spec", VERSION)):
         if index and index.get(name) != ours:
-            text = f"{name} {index.get(name)}, where this package has {ours}: its vectors cannot be compared"
+            text = f"{name} {index.get(name)} differs from {ours} of this package, so the vectors cannot be compared"
             yield Problem("version", INDEX, text)
 
 
 def _names(index: Mapping[str, Any], paths: Collection[str]) -> list[Name]:
-    """Return the vectors of the package that an export is of: what its index says, or else its paths."""
+    """Return the exported operations and profiles, from the index or else from the paths."""
     said = {(entry["operation"], entry["profile"]) for entry in index.get("files", ())}
     return [name for name in names() if name in said or (not said and vector_path(*name) in paths)]
 
 
 def _manifest(data: bytes) -> tuple[dict[str, str], list[Problem]]:
-    """Read the digests by path, and what is wrong with the manifest itself."""
+    """Parse the manifest; return digests by path, and problems of the manifest itself."""
     if not data:
-        return {}, [Problem("missing", MANIFEST, "there is no manifest, or it is empty")]
+        return {}, [Problem("missing", MANIFEST, "the manifest is missing or empty")]
     digests: dict[str, str] = {}
     problems = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
@@ -128,39 +127,39 @@ def _manifest(data: bytes) -> tuple[dict[str, str], list[Problem]]:
 def _problems(
     path: str, data: bytes | None, listed: str | None, expected: bytes | None, is_comparable: bool
 ) -> Iterator[Problem]:
-    """Return what is wrong with one file: at most one problem, the one that explains the others."""
+    """Return at most one problem of a file, the most specific."""
     if data is None:
-        text = "it is listed and not there" if listed else "it is neither there nor listed, and the package has it"
+        text = "listed but missing" if listed else "neither present nor listed, but part of the package"
         yield Problem("missing", path, text)
     elif listed is None and data == expected:
-        yield Problem("manifest", path, "the file is as the package has it, but the manifest does not list it")
+        yield Problem("manifest", path, "equal to the file of the package, but not listed in the manifest")
     elif listed is None:
-        yield Problem("extra", path, "it is not listed")
+        yield Problem("extra", path, "not listed")
     elif listed != hashlib.sha256(data).hexdigest():
         if data == expected:
-            yield Problem("manifest", path, "the file is as the package has it, but the manifest lists another digest")
+            yield Problem("manifest", path, "equal to the file of the package, but the manifest lists another digest")
         else:
-            yield Problem("changed", path, f"its digest is not the one listed{_where(data, expected)}")
+            yield Problem("changed", path, f"its digest differs from the listed one{_where(data, expected)}")
     elif is_comparable and expected is None:
-        yield Problem("differs", path, "it is listed, and the package has no such file")
+        yield Problem("differs", path, "listed, but not part of the package")
     elif is_comparable and data != expected:
-        yield Problem("differs", path, f"it agrees with the manifest, but not with the package{_where(data, expected)}")
+        yield Problem("differs", path, f"agrees with the manifest, but not with the package{_where(data, expected)}")
 
 
 def _where(data: bytes, expected: bytes | None) -> str:
-    """Say in which line, and in which cases, a file differs from the package's."""
+    """Describe the first differing line and the differing cases of a file."""
     if expected is None:
         return ""
     pairs = enumerate(zip(data.splitlines(), expected.splitlines(), strict=False), 1)
     line = next((number for number, (ours, theirs) in pairs if ours != theirs), None)
-    text = f"; line {line} is the first that differs" if line else "; it is cut short or goes on"
+    text = f"; line {line} is the first that differs" if line else "; its length differs"
     cases = _changed_cases(data, expected)
     more = f" and {len(cases) - _CASES_NAMED} more" if len(cases) > _CASES_NAMED else ""
     return text + (f", in {', '.join(cases[:_CASES_NAMED])}{more}" if cases else "")
 
 
 def _changed_cases(data: bytes, expected: bytes) -> list[str]:
-    """Name the cases that differ, each with the erratum that corrected it where there is one."""
+    """Return the differing cases, each with the erratum that corrected it, if any."""
     try:
         before, now = ({case["id"]: digest(case) for case in json.loads(text)["cases"]} for text in (data, expected))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

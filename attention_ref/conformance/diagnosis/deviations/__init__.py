@@ -1,4 +1,4 @@
-"""The deviations that a diagnosis knows, those that happen most often first."""
+"""The deviations that a diagnosis tries, most frequent first."""
 
 from __future__ import annotations
 

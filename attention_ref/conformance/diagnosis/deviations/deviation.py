@@ -1,4 +1,4 @@
-"""What a deviation is: a step of the formula replaced, with the words that describe it."""
+"""A deviation: the formula with one step replaced, and its description."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Deviation(Formula):
     """The formula with one step replaced. The docstring of a deviation says what is computed instead.
 
     slug: its name, `group.what`; of two deviations that give the same numbers the earlier in `DEVIATIONS` is named.
-    clause: the id of the clause that it breaks.
-    correction: what to write instead.
+    clause: the id of the violated clause.
+    correction: how to correct it.
     """
 
     slug: str
@@ -21,6 +21,6 @@ class Deviation(Formula):
 
     @classmethod
     def sentence(cls) -> str:
-        """Return what is computed instead, as the part of a sentence."""
+        """Return the description as a phrase: lower case, without a full stop."""
         text = inspect.cleandoc(cls.__doc__ or "").rstrip(".")
         return text[:1].lower() + text[1:]

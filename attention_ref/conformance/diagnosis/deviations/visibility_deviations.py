@@ -15,7 +15,7 @@ _WINDOW = "let query i see key j where -left <= j - (i + query_offset) <= right,
 
 
 class _WithoutMask(Deviation):
-    """A mask that is not a rule of visibility but something else."""
+    """The mask does not decide visibility."""
 
     def visible(self, shape: Any, mask: Any, *rules: Any) -> Array:
         return super().visible(shape, None, *rules)
@@ -76,7 +76,7 @@ class MaskAfterSoftmax(_WithoutMask):
 
 
 class MaskFiniteFill(Deviation):
-    """Hidden keys get the score -10000, which is above that of a visible key with an even lower one."""
+    """Hidden keys get the score -10000, which is above that of a visible key with a lower score."""
 
     slug = "mask.finite-fill"
     clause = "attention.finite-bias"
@@ -88,7 +88,7 @@ class MaskFiniteFill(Deviation):
 
 
 class MaskAlignedLeft(Deviation):
-    """A mask with an axis less than the scores is given a head axis: (h,q,k) is read as (b,q,k)."""
+    """A mask with one axis less than the scores gets a new head axis: (h,q,k) is read as (b,q,k)."""
 
     slug = "mask.aligned-left"
     clause = "attention.mask"
@@ -315,7 +315,7 @@ class PaddingLeft(Deviation):
 
 
 class _EmptyRow(Deviation):
-    """A number instead of -inf as the score of every key of a row that sees none."""
+    """The scores of an empty row are set to a number instead of -inf."""
 
     clause = "attention.empty-row"
     correction = "return 0: where(any(visible), output, 0)"

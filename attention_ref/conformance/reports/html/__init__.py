@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: no network, no font, and no script to be read."""
+"""Reports as a self-contained HTML file: no network, no fonts, readable without scripts; light and dark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cases that were run: what each hunts, where that was seen, its arrays."""
+"""The section of cases: the bug that each catches, references, arrays."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KINDS = {"f": "", "b": " bool", "i": " integer"}
 
 
 def of(columns: Sequence[Column]) -> list[Case]:
-    """Give the cases of all reports, each once."""
+    """Return the cases of all reports without duplicates."""
     results = (result for each in columns if each.report for result in each.report.results)
     return list({result.case.id: result.case for result in results}.values())
 
 
 def section(columns: Sequence[Column]) -> Markup:
-    """Write every case, folded by operation and profile."""
+    """Write every case, collapsed by operation and profile."""
     groups: dict[str, list[Case]] = {}
     for case in of(columns):
         groups.setdefault(f"{case.operation}/{case.profile}", []).append(case)
@@ -52,9 +52,9 @@ def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
     results = [_shape(name, expected.values) for name, expected in case.expected.items()]
     options = [f"{name} = {json.dumps(value)}" for name, value in case.call.options.items()]
     links = [piece for each in failures.get(case.id, ()) for piece in (", ", each)][1:]
-    told = [
-        ("hunts", case.hunts),
-        ("seen", ", ".join(case.seen)),
+    items = [
+        ("catches", case.hunts),
+        ("references", ", ".join(case.seen)),
         ("clauses", subject_section.clause_links(case.clauses)),
         ("exact in", ", ".join(case.dtypes)),
         ("inputs", ", ".join(arrays)),
@@ -64,7 +64,7 @@ def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
         ("expected", ", ".join(results)),
         ("fails in", links),
     ]
-    return element("article", element("h4", code(case.id)), terms(told), class_="case", id=anchor("case", case.id))
+    return element("article", element("h4", code(case.id)), terms(items), class_="case", id=anchor("case", case.id))
 
 
 def _shape(name: str, array: np.ndarray[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The clauses that were checked: what each demands and why, who differs, who fails here."""
+"""The section of clauses: statement, reason, deviations of libraries, verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attention_ref.spec.clauses import Clause, clauses
 
 
 def section(columns: Sequence[Column]) -> Markup:
-    """Write every clause that a report judges."""
+    """Write every clause that a report has a verdict on."""
     found = (_clause(name, columns) for name in matrix.rows(columns))
     return element("section", element("h2", "Clauses"), found, id="clauses")
 
@@ -35,7 +35,7 @@ def _clause(name: str, columns: Sequence[Column]) -> Markup:
 
 
 def _verdicts(name: str, columns: Sequence[Column]) -> list[tuple[Content, Content]]:
-    """Give the subjects by what they make of a clause."""
+    """Return the subjects grouped by their verdict on a clause."""
     by_kind: dict[str, list[Markup]] = {kind: [] for kind in matrix.SYMBOLS}
     for each in columns:
         if verdict := each.verdict(name):
@@ -44,9 +44,9 @@ def _verdicts(name: str, columns: Sequence[Column]) -> list[tuple[Content, Conte
 
 
 def _more(clause: Clause) -> Markup:
-    told = [("why", clause.reason), ("how others differ", clause.differ)]
+    items = [("why", clause.reason), ("how others differ", clause.differ)]
     sources = element("ul", (element("li", source) for source in clause.sources)) if clause.sources else None
-    return folded("Why, how others differ, sources", terms([*told, ("sources", sources)]))
+    return folded("Why, how others differ, sources", terms([*items, ("sources", sources)]))
 
 
 def _cases(name: str, columns: Sequence[Column]) -> Markup | None:

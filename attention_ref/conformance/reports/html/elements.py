@@ -1,4 +1,4 @@
-"""Elements of HTML. Whatever is not an element is text and is escaped, so that nothing is escaped by hand."""
+"""HTML elements. Content that is not an element is text and is escaped automatically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -24,9 +24,9 @@ def element(name: str, /, *content: Content, **attributes: str | None) -> Markup
     """Make an element.
 
     Arguments:
-        name: of the element.
-        content: elements, texts, or iterables of them; None is nothing.
-        attributes: by name, with an underscore at the end where Python has the word; None is left out.
+        name: the tag.
+        content: elements, texts, or iterables of them; None is omitted.
+        attributes: attributes by name, with a trailing underscore for Python keywords; None is omitted.
     """
     given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
     start = "".join(f' {key}="{_escaped(value)}"' for key, value in given.items())
@@ -35,7 +35,7 @@ def element(name: str, /, *content: Content, **attributes: str | None) -> Markup
 
 
 def join(*content: Content) -> Markup:
-    """Put contents beside each other."""
+    """Concatenate contents."""
     return Markup("".join(_piece(item) for item in content))
 
 
@@ -45,35 +45,35 @@ def link(target: str, *content: Content, **attributes: str | None) -> Markup:
 
 
 def code(text: str) -> Markup:
-    """Make a piece of code whose long words may break at dots, slashes and underscores."""
+    """Make inline code that may break at dots, slashes and underscores."""
     breakable = re.sub("([._/:])", r"\1<wbr>", _escaped(text))
     return Markup(f"<code>{breakable}</code>")
 
 
 def folded(summary: Content, *content: Content, is_open: bool = False) -> Markup:
-    """Fold contents under a summary."""
+    """Collapse contents under a summary."""
     return element("details", element("summary", summary), *content, open="" if is_open else None)
 
 
 def terms(pairs: Iterable[tuple[Content, Content]], **attributes: str | None) -> Markup:
-    """Make a list of terms with what is said of them, without those of which nothing is."""
+    """Make a definition list, without terms that have no description."""
     rows = (element("div", element("dt", term), element("dd", text)) for term, text in pairs if text)
     return element("dl", rows, **attributes)
 
 
 def table(label: str, head: Iterable[Content], rows: Iterable[Content], **attributes: str | None) -> Markup:
-    """Make a table that scrolls in a box of its own; `rows` are elements `tr`."""
+    """Make a table in a scrolling box; `rows` are `tr` elements."""
     top = element("thead", element("tr", (element("th", cell, scope="col") for cell in head)))
     return boxed(element("table", top, element("tbody", rows), **attributes), label)
 
 
 def boxed(content: Content, label: str) -> Markup:
-    """Put a wide thing in a box that scrolls, which the keyboard reaches and readers of the screen announce."""
+    """Put wide content in a scrolling box with keyboard focus and a label for screen readers."""
     return element("div", content, class_="box", tabindex="0", role="region", aria_label=label)
 
 
 def anchor(*words: str) -> str:
-    """Make an id of words."""
+    """Make an id from words."""
     return "-".join(re.sub(r"[^A-Za-z0-9._/-]+", "-", word).strip("-") for word in words)
 
 

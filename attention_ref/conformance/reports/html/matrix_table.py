@@ -22,11 +22,11 @@ from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
 _FEW = 6
-"""Up to so many columns there is room for names that lie and for the clauses' titles."""
+"""The number of columns up to which column names are horizontal and titles of clauses are shown."""
 
 
 def section(columns: Sequence[Column]) -> Markup:
-    """Write the matrix of those that have a report, its legend, and why the others have none."""
+    """Write the matrix of the subjects with a report, its legend, and the reasons for missing reports."""
     shown = with_report(columns)
     left = [each for each in columns if not each.report]
     return element(
@@ -81,7 +81,7 @@ def _right(each: Column) -> Markup:
 
 
 def _shared(names: Sequence[str]) -> str:
-    """Give what all names begin with, such as `attention.`."""
+    """Return the common prefix of all names, such as `attention.`."""
     groups = {name.partition(".")[0] for name in names}
     return f"{groups.pop()}." if len(groups) == 1 else ""
 
@@ -101,8 +101,8 @@ def _cell(each: Column, clause: str) -> Markup:
     kind = matrix.kind(verdict)
     number = element("small", matrix.number(verdict)) if matrix.number(verdict) else None
     also = f" ({formatting.listed(verdict.only_with, 'or')})" if kind == matrix.BESIDE else ""
-    told = f"{each.name}, {clause}: {kind}{also}; {verdict.ran} of {verdict.cases} cases ran, {verdict.failed} failed"
-    text = link(subject_section.place(each, clause), matrix.SYMBOLS[kind], _aside(kind), number, title=told)
+    title = f"{each.name}, {clause}: {kind}{also}; {verdict.ran} of {verdict.cases} cases ran, {verdict.failed} failed"
+    text = link(subject_section.place(each, clause), matrix.SYMBOLS[kind], _aside(kind), number, title=title)
     return element("td", text, class_=CLASSES[kind])
 
 
@@ -113,21 +113,21 @@ CLASSES = {
     matrix.BESIDE: "beside",
     matrix.NONE: "none",
 }
-"""The look of a kind of cell."""
+"""The CSS classes of the kinds of cells."""
 
 
 def _aside(text: str) -> Markup:
-    """Give words for those who cannot see a symbol."""
+    """Make text for screen readers only."""
     return element("span", f" {text} ", class_="aside")
 
 
 def _legend() -> Markup:
-    """Write what the signs mean: their names in a line, and more under it."""
+    """Write the legend: the names of the symbols in a line, collapsed details below."""
     signs = {kind: element("span", sign, class_=CLASSES[kind]) for kind, sign in matrix.SYMBOLS.items()}
     names = element("ul", (element("li", sign, " ", kind) for kind, sign in signs.items()), class_="signs")
     meanings = terms((f"{matrix.SYMBOLS[kind]} {kind}", matrix.MEANINGS[kind]) for kind in signs)
-    number = "The number is the worst error as a share of its budget: 1 is the limit, ∞ is what an exact number missed."
-    return join(names, folded("What the signs and the numbers mean", meanings, element("p", number)))
+    number = "The number is the largest error / budget: 1 is the limit; ∞ means that an exact value differs."
+    return join(names, folded("Meaning of symbols and numbers", meanings, element("p", number)))
 
 
 def _left(columns: Sequence[Column]) -> Markup:

@@ -1,4 +1,4 @@
-"""The page: head, summary, and the order of its parts."""
+"""The page: head, summary, and sections."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def write(report: CheckResults, facts: Mapping[str, str] = _NO_FACTS) -> str:
 
 
 def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: str = matrix.TITLE) -> str:
-    """Write reports as a page: the matrix, what each computes, every subject, clause and case.
+    """Write reports as a page: the matrix, conventions, subjects, clauses and cases.
 
     Arguments:
         columns: the subjects.
-        facts: what else is to be said at the top, such as versions and a date, by name.
-        title: of the page.
+        facts: further facts for the header by name, such as versions and a date.
+        title: the title of the page.
     """
     columns = _unique(columns)
     shown = matrix_table.with_report(columns)
@@ -43,7 +43,7 @@ def write_matrix(columns: Sequence[Column], facts: Mapping[str, str], *, title: 
 
 
 def _unique(columns: Sequence[Column]) -> list[Column]:
-    """Give columns of the same name numbers, so that every link has one target."""
+    """Number columns of the same name, so that link targets are unique."""
     seen: dict[str, int] = {}
     found = []
     for each in columns:
@@ -70,7 +70,7 @@ def _header(columns: Sequence[Column], facts: Mapping[str, str], title: str) -> 
         element("h1", title),
         element("p", _HOW_TO_READ) if any(each.answers for each in columns) else None,
         _contents(columns),
-        terms(matrix.told(columns, facts), class_="facts"),
+        terms(matrix.header(columns, facts), class_="facts"),
     )
 
 

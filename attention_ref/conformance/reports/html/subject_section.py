@@ -1,4 +1,4 @@
-"""What is said of every subject: verdict, failures, clauses, what is unsupported."""
+"""The section of subjects: verdict, failures, clauses, unsupported cases."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 def place(each: Column, clause: str = "") -> str:
-    """Give the id of a subject, or of a clause's row in it."""
+    """Return the HTML id of a subject, or of its row for a clause."""
     return anchor("subject", each.name, *([clause] if clause else []))
 
 
 def failure_place(each: Column, result: Result) -> str:
-    """Give the id of a failure."""
+    """Return the HTML id of a failure."""
     return anchor("failure", each.name, result.case.id, result.dtype)
 
 
 def section(columns: Sequence[Column]) -> Markup:
-    """Write a section for every subject that has a report."""
+    """Write a section for every subject with a report."""
     shown = [each for each in columns if each.report]
     parts = (_subject(each, each.report, is_only=len(shown) == 1) for each in shown if each.report)
     return element("section", element("h2", "Subjects"), parts, id="subjects")
@@ -86,9 +86,9 @@ def _failures(each: Column, report: CheckResults) -> Markup | None:
 def _failure(each: Column, report: CheckResults, result: Result) -> Markup:
     case = result.case
     apart = "" if report.decides(result) else ", optional"
-    told = [
-        ("hunts", case.hunts),
-        ("seen", ", ".join(case.seen)),
+    items = [
+        ("catches", case.hunts),
+        ("references", ", ".join(case.seen)),
         ("clauses", clause_links(case.clauses)),
         *_numbers(result),
         ("it warned", "; ".join(result.warnings)),
@@ -96,7 +96,7 @@ def _failure(each: Column, report: CheckResults, result: Result) -> Markup:
     return element(
         "article",
         element("h5", link(anchor("case", case.id), code(case.id)), f" in {result.dtype}{apart}"),
-        terms(told),
+        terms(items),
         element("pre", element("code", report.reproduce(case.id, result.dtype)), tabindex="0"),
         class_="failure",
         id=failure_place(each, result),
@@ -126,10 +126,10 @@ def _line(each: Column, report: CheckResults, result: Result) -> Markup:
     case, found, digits = result.case, result.mismatch, DTYPES[result.dtype].digits
     share = "" if result.share is None else formatting.share(result.share).replace("inf", "∞")
     numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", share) if found else ()
-    told = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
+    cells = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
     line = element("td", element("code", report.reproduce(case.id, result.dtype)))
     name = element("th", link(anchor("case", case.id), case.id), scope="row")
-    return element("tr", name, element("td", result.dtype), told, line, id=failure_place(each, result))
+    return element("tr", name, element("td", result.dtype), cells, line, id=failure_place(each, result))
 
 
 def _clauses(each: Column, report: CheckResults) -> Markup:

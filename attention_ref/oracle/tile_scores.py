@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_ref.oracle.call import Call, Tile
 from attention_ref.oracle.partial_sums import parts, products
 from attention_ref.oracle.result import Array
+from attention_ref.oracle.tiled_call import Call, Tile
 from attention_ref.spec.trace import ELEMENTARY_UNITS
 
 ELEMENTARY = float(ELEMENTARY_UNITS**2)
