@@ -42,6 +42,7 @@ LAWS = {
     "torch": room("torch"),
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
+    "oracle": Law({"numpy", "attention_ref.spec"}),
     "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | PEERS | {"hypothesis"}),
 }
 
@@ -111,6 +112,8 @@ def test_a_file_imports_what_its_folder_may(path: Path) -> None:
         ("keras", "from importlib import import_module\nimport_module('tensorflow')"),
         ("vectors", "import tensorflow as tf"),
         ("vectors", "def f():\n    import attention_ref.numpy"),
+        ("oracle", "from attention_ref.conformance import budget"),
+        ("oracle", "def f():\n    import attention_ref.numpy"),
         ("conformance", "if True:\n    import torch.nn"),
         ("conformance", "def f():\n    import attention_ref.torch"),
         ("conformance", "import attention_ref"),
