@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from attention_ref import __version__
-from attention_ref.commands import check, doctor, explain, laws, listing, peers, vectors
+from attention_ref.commands import check, doctor, explain, judge, laws, listing, peers, vectors
 from attention_ref.commands.command import INTERRUPTED, PROGRAM, USAGE
 
 EXAMPLES = """\
@@ -48,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, laws, listing, explain, peers, vectors, doctor):
+    for each in (check, judge, laws, listing, explain, peers, vectors, doctor):
         each.add(commands)
     return parser

@@ -16,6 +16,7 @@ from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.errors import ConformanceError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import KINDS
+from attention_ref.conformance.judge import Judgement, judge
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.conformance.report import Report
@@ -33,6 +34,7 @@ __all__ = [
     "ConformanceError",
     "Dialect",
     "Exclusion",
+    "Judgement",
     "Law",
     "LawReport",
     "LawResult",
@@ -47,6 +49,7 @@ __all__ = [
     "check",
     "check_laws",
     "check_subject",
+    "judge",
     "replay_law",
     "room",
 ]
