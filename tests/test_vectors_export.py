@@ -290,12 +290,17 @@ def break_line(folder: Path) -> None:
 
 
 CHANGES = {
-    "changed-digit": (flip_digit, "changed", CORE, r"line \d+ .* in attention/core/plain$"),
+    "changed-digit": (
+        flip_digit,
+        "changed",
+        CORE,
+        r"line \d+ .* in attention/core/plain .corrected by erratum 2026.11-1.$",
+    ),
     "changed-and-listed": (
         then_list(flip_digit),
         "differs",
         CORE,
-        r"agrees with the manifest.* in attention/core/plain$",
+        r"agrees with the manifest.* in attention/core/plain .corrected by erratum 2026.11-1.$",
     ),
     "longer": (append, "changed", CORE, "cut short or goes on"),
     "missing": (remove, "missing", CORE, "listed and not there"),

@@ -133,7 +133,10 @@ class BiasGradient:
         found = self.found.result()
         if np.array_equal(heads, np.arange(self.head_count)):
             return {"bias": _map(found, lambda array: array.reshape(self.given))}
-        return {} if self.shape[-3] == 1 else {"bias": _map(found, lambda array: array[..., heads, :, :])}
+        if self.shape[-3] == 1:
+            return {}
+        shape = (*self.given[:-3], len(heads), *self.given[-2:])
+        return {"bias": _map(found, lambda array: array[..., heads, :, :].reshape(shape))}
 
 
 class SinkGradient:

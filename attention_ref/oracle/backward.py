@@ -16,6 +16,9 @@ from attention_ref.oracle.weights import weights
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window
 
+FEW = 32
+"""As many queries as matrix products need to be fast."""
+
 
 def gradients(
     query: Any,
@@ -87,13 +90,13 @@ def gradients(
             key_sums = KeyGradient(call, fused=fused)
             for place in reversed(range(group * call.repeats, (group + 1) * call.repeats)):
                 source = Head(call, batch, heads[place])
-                for block in reversed(call.blocks(sizes.query_length, at_most=part_length(sizes.query_length))):
+                for block in reversed(call.blocks(sizes.query_length, at_most=_tile_length(sizes.query_length))):
                     tile = source.tile(np.arange(block.start, block.stop))
                     scored = score_gradient(
                         call,
                         tile,
                         weights(call, tile, heads[place]),
-                        cotangent[(*batch, heads[place], block)],
+                        cotangent[(*batch, heads[place], block)].astype(np.float64),
                         fused=fused,
                     )
                     write(results["query"], (*batch, place, block), query_gradient(tile, scored, fused=fused))
@@ -110,8 +113,13 @@ def gradients(
     return results
 
 
+def _tile_length(length: int) -> int:
+    """Return how many queries make a part of the sums over them: not few where many are left, for that is slow."""
+    return part_length(length) if length <= FEW else max(part_length(length), FEW)
+
+
 def _checked(call: Call, cotangent: Any) -> Array:
-    cotangent = np.asarray(cotangent, np.float64)
+    cotangent = np.asarray(cotangent)
     expected = (*call.sizes.scores[:-1], call.sizes.value_size)
     if cotangent.shape != expected:
         rule = f"cotangent must have the shape of the output, here {shape_text(expected)}"

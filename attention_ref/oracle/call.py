@@ -1,4 +1,4 @@
-"""A call of attention: what it is given, checked, in float64, and cut into tiles of queries."""
+"""A call of attention: what it is given, checked, and cut into tiles of queries in float64."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ class Call:
         arrays: dict[str, Any] = {name: None if array is None else np.asarray(array) for name, array in given.items()}
         self.operation = operation
         self.sizes = _checked(operation, arrays, options)
-        self.query, self.key, self.value = (arrays[name].astype(np.float64) for name in ("query", "key", "value"))
-        self.bias, self.sinks = (
-            None if arrays[name] is None else arrays[name].astype(np.float64) for name in ("bias", "sinks")
-        )
+        self.query, self.key, self.value = arrays["query"], arrays["key"], arrays["value"]
+        self.bias, self.sinks = arrays["bias"], arrays["sinks"]
         self.scale, self.softcap = options["scale"], options["softcap"]
         self.causal, self.window = options["causal"], options["window"]
         self.rate = float(options["dropout"])
@@ -102,7 +100,7 @@ class Call:
 
     def bias_of(self, batch: tuple[int, ...], head: int, rows: Array) -> Array | None:
         """Return the bias of the queries, `(t,k)`."""
-        return None if self._bias is None else self._bias[batch][head][rows]
+        return None if self._bias is None else self._bias[batch][head][rows].astype(np.float64)
 
     def is_kept(self, batch: tuple[int, ...], head: int, rows: Array) -> Array | None:
         """Return which weights dropout keeps, boolean `(t,k)`."""
@@ -150,7 +148,8 @@ class Head:
 
 
 def _finite(array: Array) -> tuple[Array, Array]:
-    """Return the rows `(n,d)` with 0 for what is not finite, and which rows are finite, boolean `(n,)`."""
+    """Return the rows `(n,d)` in float64 with 0 for what is not finite, and which are finite, boolean `(n,)`."""
+    array = array.astype(np.float64)
     is_finite = np.isfinite(array)
     return np.where(is_finite, array, 0), is_finite.all(axis=-1)
 

@@ -9,10 +9,10 @@ import numpy as np
 
 Array = np.ndarray
 
-LIFT = 2.0**400
+LIFT = 2.0**300
 """What numbers are multiplied by before they are squared: float64 holds a weight of 1e-160, but not its square."""
 
-SMALLEST = 2.0**-880
+SMALLEST = 2.0**-790
 """The smallest size that is told from 0: even lifted, the squares of smaller numbers may be 0."""
 
 
@@ -68,5 +68,7 @@ def write(result: Result, index: tuple[Any, ...], fields: Sequence[Array]) -> No
 def lowered(values: Array, arithmetic: Array, storage: Array, underflow: Array, stored: Array) -> list[Array]:
     """Return values that were multiplied by `LIFT`, and the squares of their sizes, as they are."""
     size = np.sqrt(np.maximum(arithmetic, 0)) / LIFT
+    if not np.all(np.isfinite(size)):
+        raise ValueError("the size of a rounding error must be finite; the numbers are too large for their squares")
     size = np.maximum(size, SMALLEST * (underflow > 0))
     return [values / LIFT, size, np.sqrt(np.maximum(storage, 0)) / LIFT, underflow, stored]

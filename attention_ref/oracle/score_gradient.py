@@ -38,7 +38,7 @@ class Stored(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """What is known of `D`, or of its errors in a fused backward pass, where it is `g . output`; each `(t,1)`."""
+    """The squared sizes of the errors of `g . output`, which is `D` in a fused backward pass, and `moves`; `(t,1)`."""
 
     arithmetic: Array
     storage: Array

@@ -56,6 +56,15 @@ def stored(number: Number) -> Number:
     return number.stored() if hasattr(number, "stored") else number
 
 
+def restored(denominator: Number, shift: Number) -> Number:
+    """Mark a softmax's denominator that gradients may restore from its stored logarithm, `shift + log(denominator)`.
+
+    What rounds the logarithm by `u |log|` moves the denominator by as much, relative to it. Values are computed from
+    the denominator itself: in the record of a value nothing rounds, in that of a gradient this does.
+    """
+    return denominator.restored(shift) if hasattr(denominator, "restored") else denominator
+
+
 def detached(number: Number) -> Number:
     """Take a number out of the record of derivatives, where the result does not depend on it."""
     return number.detached() if hasattr(number, "detached") else number

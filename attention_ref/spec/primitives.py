@@ -19,6 +19,7 @@ from attention_ref.spec.numbers import (
     log,
     maximum,
     pi,
+    restored,
     sqrt,
     stored,
     tanh,
@@ -46,7 +47,8 @@ def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number
     """
     if not scores:
         return []
-    exponentials, denominator, _ = _shifted(scores, sink)
+    exponentials, denominator, shift = _shifted(scores, sink)
+    denominator = restored(denominator, shift)
     return [numerator / denominator for numerator in exponentials]
 
 

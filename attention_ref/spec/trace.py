@@ -64,7 +64,7 @@ class Traced:
         self,
         value: Number,
         parents: Sequence[tuple[Traced, Number]] = (),
-        units: int = 0,
+        units: float = 0,
         precision: Precision = "arithmetic",
     ) -> None:
         self.value = value
@@ -133,6 +133,12 @@ class Traced:
 
     def stored(self) -> Traced:
         return Traced(numbers.stored(self.value), ((self, 1),), 1, "storage")
+
+    def restored(self, shift: Traced) -> Traced:
+        if not isinstance(self.value, Traced):
+            return self
+        logarithm = abs(float(shift) + math.log(float(self)))
+        return Traced(Traced(self.value.value, ((self.value, 1),), logarithm), ((self, 1),), 0)
 
     def detached(self) -> Traced:
         return Traced(numbers.detached(self.value))
