@@ -9,10 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from attention_ref.backends import ROOMS
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.frameworks.interface import Framework
-
-ROOMS = ("numpy", "torch", "keras")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -131,6 +131,16 @@ def test_a_reader_that_has_seen_enough_changes_nothing(mine: Path, arguments: st
         ("check --exec ./program --operation convolution", "there is no operation 'convolution'"),
         ("check --outputs no/such/folder", "there is no folder no/such/folder"),
         ("check numpy --timeout -1", "--timeout must be a number of seconds, or 0, not -1"),
+        ("check numpy --timeout nan", "--timeout must be a number of seconds, or 0, not nan"),
+        ("check numpy --timeout inf", "--timeout must be a number of seconds, or 0, not inf"),
+        ("check numpy --timeout 1e300", "--timeout must be a number of seconds, or 0, not 1e+300"),
+        ("check --exec ./program --timeout nan", "--timeout must be a number of seconds, or 0, not nan"),
+        (f"check mine:right --case {CASE} --output no/where", "no/where cannot be written: No such file"),
+        ("check numpy --answers no/where", "no/where cannot be written: No such file or directory"),
+        ("check mine:right --dialect latin.toml", "latin.toml is not TOML: 'utf-8' codec can't decode"),
+        ("check mine:right --dialect deep.toml", "deep.toml is nested too deeply"),
+        ("check numpy --known-failures latin.toml", "latin.toml cannot be read: 'utf-8' codec can't decode"),
+        ("check numpy --known-failures deep.toml", "deep.toml cannot be read: they are nested too deeply"),
         ("check numpy --claim cor", "there is no profile to claim 'cor'; did you mean core"),
         ("check --outputs . --seed 3", "--seed is for what can be asked"),
         ("check numpy --known-failures no-such.toml", "no-such.toml cannot be read"),
@@ -153,7 +163,10 @@ def test_a_command_that_makes_no_sense_says_what_would(
     arguments: str, words: str, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (mine / "broken.py").write_text("1 / 0")
+    (mine / "latin.toml").write_bytes('layout = "é"'.encode("latin-1"))
+    (mine / "deep.toml").write_text(f"layout = {'[' * 5000}")
     monkeypatch.syspath_prepend(mine)
+    monkeypatch.chdir(mine)
     assert cli.main(arguments.split()) == command.USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -196,6 +209,23 @@ def test_a_command_prints_what_it_is_asked_for(
 def test_every_command_writes_json(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*arguments.split(), "--json"]) == command.CONFORMS
     assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no file that is always full")
+@pytest.mark.parametrize("arguments", ["list", "explain causal", f"check numpy --case {CASE}"])
+def test_a_full_disk_is_named(arguments: str) -> None:
+    code = "import subprocess, sys\n"
+    code += f"words = [sys.executable, '-m', 'attention_ref', *{arguments.split()}]\n"
+    done = run(code=code + "print(subprocess.run(words, stdout=open('/dev/full', 'w')).returncode)")
+    assert done.stdout == f"{command.USAGE}\n"
+    assert done.stderr == "attention-ref: <stdout> cannot be written: No space left on device\n"
+
+
+def test_what_an_encoding_lacks_is_escaped(mine: Path) -> None:
+    (mine / "odd.py").write_text("def f(query, key, value): raise ValueError(chr(0xD800) + chr(0xE9))")
+    done = run("check", "odd:f", "--case", CASE, cwd=mine)
+    assert done.returncode == 1
+    assert "it raises ValueError: \\ud800" in done.stdout
 
 
 def test_colour_is_only_used_where_it_is_wanted() -> None:

@@ -16,6 +16,7 @@ import pytest
 from attention_ref import conformance, spec, vectors
 from attention_ref.conformance import Subject, Unsupported, UsageError, check, check_subject
 from attention_ref.conformance.signatures import options_of
+from attention_ref.vectors.array_forms import to_spec
 
 PLAIN = "attention/core/plain"
 LOW = {"float16", "bfloat16"}
@@ -23,18 +24,13 @@ LOW = {"float16", "bfloat16"}
 
 def right(query: np.ndarray, key: np.ndarray, value: np.ndarray, **options: Any) -> Any:
     """The specification itself on float64, rounded once to the dtype of the inputs."""
-    given = {name: _array(item) if isinstance(item, np.ndarray) else item for name, item in options.items()}
-    results = spec.attention(*(_array(array) for array in (query, key, value)), **given)
+    given = {name: to_spec(item) if isinstance(item, np.ndarray) else item for name, item in options.items()}
+    results = spec.attention(*(to_spec(array) for array in (query, key, value)), **given)
     rounded = [
         np.array(result.values, np.float64).reshape(result.shape).astype(_dtype(query, len(result.shape)))
         for result in (results if isinstance(results, tuple) else (results,))
     ]
     return tuple(rounded) if isinstance(results, tuple) else rounded[0]
-
-
-def _array(array: np.ndarray) -> spec.Array:
-    values = array.astype(np.float64) if array.dtype.kind not in "bi" else array
-    return spec.Array(array.shape, values.ravel().tolist(), {"b": "bool", "i": "integer"}.get(array.dtype.kind, "real"))
 
 
 def _dtype(query: np.ndarray, rank: int) -> Any:

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from attention_ref.backends import ROOMS
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.records import from_json, to_json
 from tests.families import FAMILIES
@@ -34,7 +35,6 @@ DECODERS = [
 ]
 
 
-ROOMS = ("numpy", "torch", "keras")
 BUILDERS = [
     "spec",
     "numpy",

@@ -16,6 +16,7 @@ from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.numpy.gradients import attention_gradients
 from attention_ref.spec.trace import Traced, gradients
+from attention_ref.vectors.array_forms import to_spec
 
 B, H, G, Q, K, D, V = 2, 4, 2, 3, 5, 4, 3
 ROUNDINGS = 32
@@ -81,20 +82,13 @@ def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
     return inputs, {name: x for name, x in case.items() if name not in inputs}
 
 
-def as_spec(item: Any) -> Any:
-    """Make the specification's array of an array; anything else stays as it is."""
-    if not isinstance(item, np.ndarray):
-        return item
-    return spec.Array(item.shape, item.ravel().tolist(), {"f": "real", "b": "bool", "i": "integer"}[item.dtype.kind])
-
-
 def truth(
     case: Mapping[str, Any], results: int, operation: str = "attention"
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Give the specification's gradients of the first results, and the cotangents that they are for."""
     inputs, options = split(case)
-    traced = {name: as_spec(x).map(Traced) for name, x in inputs.items()}
-    options = {name: as_spec(x) for name, x in options.items()}
+    traced = {name: to_spec(x).map(Traced) for name, x in inputs.items()}
+    options = {name: to_spec(x) for name, x in options.items()}
     outputs = getattr(spec, operation)(**traced, **options, return_weights=True, return_log_sum_exp=True)[:results]
     generator = np.random.default_rng(7)
     cotangents = [generator.integers(-64, 65, size=output.shape) / 32 for output in outputs]
@@ -138,7 +132,7 @@ def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
     inputs, options = split(case)
     names = ("mask", "causal", "query_offset", "window", "key_lengths")
     rules = {name: options[name] for name in names if name in options} | {"bias": inputs.get("bias")}
-    rules = {name: as_spec(rule) for name, rule in rules.items()}
+    rules = {name: to_spec(rule) for name, rule in rules.items()}
     found = spec.visible_keys((B, H, Q, inputs["key"].shape[-2]), **rules)
     visible = np.reshape(np.array(found.values, bool), found.shape)
     groups = inputs["key"].shape[-3]

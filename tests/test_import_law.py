@@ -35,7 +35,7 @@ LAWS = {
     "commands": Law(DOOR, OURS),
     "spec": Law(),
     "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
-    "generation.py": Law({"numpy", "attention_ref.spec"}),
+    "generation": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"safetensors"}),
     "numpy": room("numpy", "ml_dtypes"),

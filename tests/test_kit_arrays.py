@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from attention_ref import vectors
+from attention_ref import backends, vectors
 from attention_ref.conformance import KINDS, Unsupported, cases
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.frameworks.interface import Framework
@@ -89,3 +89,7 @@ def test_jax_without_64_bits_has_no_float64() -> None:
         assert framework("jax").dtype(framework("jax").make(np.ones(1, np.int64), "int64")) == "int32"
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+def test_the_command_line_offers_every_dtype() -> None:
+    assert tuple(DTYPES) == backends.DTYPES

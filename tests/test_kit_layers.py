@@ -17,6 +17,7 @@ from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.spec.records import to_json
 from attention_ref.spec.trace import Rounding, Traced, gradients, roundings
+from attention_ref.vectors.array_forms import from_spec, to_spec
 from attention_ref.vectors.build import recipe, rounding_sizes
 from attention_ref.vectors.build.recipe_config import merged
 
@@ -40,14 +41,13 @@ class Specified:
 
 def _to_spec(item: Any) -> Any:
     if isinstance(item, np.ndarray):
-        kinds = {"b": "bool", "i": "integer", "f": "real"}
-        return Array(item.shape, item.ravel().tolist(), kinds[item.dtype.kind])
+        return to_spec(item)
     return _inside(item, _to_spec)
 
 
 def _to_numpy(item: Any) -> Any:
     if isinstance(item, Array):
-        return np.array(item.values, {"real": np.float64}.get(item.dtype)).reshape(item.shape)
+        return from_spec(item)
     return _inside(item, _to_numpy)
 
 

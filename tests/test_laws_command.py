@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,7 @@ CHOICE = "--law key-permutation --dtype float32 --examples 20"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ours.py").write_text(MINE)
     (tmp_path / "mine.toml").write_text(DIALECT)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -77,9 +80,62 @@ def test_laws_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [law["statement"] for law in json.loads(capsys.readouterr().out)] == [law.statement for law in LAWS]
 
 
+def altered(change: Callable[[dict[str, Any]], object]) -> str:
+    """Find a counterexample, change it, and return the name of its file."""
+    assert laws(f"ours:later_values_weigh_more {CHOICE} --save broken") == DIFFERS
+    (path,) = Path("broken").iterdir()
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def first_term(data: dict[str, Any]) -> dict[str, Any]:
+    return data["demands"][0]["left"][0]
+
+
+ALTERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "unknown relation": (lambda data: data["demands"][0].update(relation="~"), "a relation is = or <=, not '~'"),
+    "another relation": (lambda data: data["demands"][0].update(relation=["="]), "a relation is = or <=, not ['=']"),
+    "no relation": (lambda data: data["demands"][0].pop("relation"), "KeyError: 'relation'"),
+    "nothing demanded": (lambda data: data.update(demands=[]), "it demands nothing"),
+    "a demand of nothing": (lambda data: data["demands"][0].update(left=[], right=[]), "a demand has a term"),
+    "text as demands": (lambda data: data.update(demands="all"), "TypeError"),
+    "no calls": (lambda data: data.update(calls=[]), "no call 0 returns 'output'"),
+    "a call below 0": (lambda data: first_term(data).update(call=-1), "no call -1 returns 'output'"),
+    "another result": (lambda data: first_term(data).update(result="weights"), "no call 0 returns 'weights'"),
+    "a place too far": (lambda data: first_term(data).update(places=[0, 99]), "a place of output lies between 0 and 1"),
+    "a place below 0": (lambda data: first_term(data).update(places=[0, -1]), "a place of output lies between 0 and 1"),
+    "more places": (lambda data: first_term(data).update(places=[0, 0, 0]), "are lists of one length"),
+    "a budget of NaN": (lambda data: data["demands"][0].update(budgets=["NaN"]), "no budget is below 0"),
+    "a budget below 0": (lambda data: data["demands"][0].update(budgets=[-1]), "no budget is below 0"),
+    "no query": (lambda data: data["calls"][0]["inputs"].pop("query"), "KeyError: 'query'"),
+    "a query of another shape": (lambda data: data["calls"][0]["inputs"]["query"].update(shape=[7]), "ValueError"),
+    "inputs of a number": (lambda data: data["calls"][0].update(inputs=3), "AttributeError"),
+    "a law of a number": (lambda data: data.update(law=3), "its names are not texts"),
+    "an operation of a list": (lambda data: data.update(operation=[]), "its names are not texts"),
+    "clauses of a number": (lambda data: data.update(clauses=3), "its names are not texts"),
+    "another dtype": (lambda data: data.update(dtype="int8"), "of another format or version"),
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_an_altered_counterexample_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change, words = ALTERED[name]
+    path = altered(change)
+    capsys.readouterr()
+    assert laws(f"ours:right --replay {path}") == USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert captured.err.startswith(f"attention-ref: {path} is ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("ours:right --replay deep.json", "deep.json cannot be read: it is nested too deeply"),
+        (f"ours:later_values_weigh_more {CHOICE} --save ours.py", "ours.py cannot be written: File exists"),
         ("", "laws of what? give a SUBJECT, or --list"),
         ("ours:right --law key-permutatoin", "did you mean key-permutation"),
         ("ours:rihgt", "did you mean right"),

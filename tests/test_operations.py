@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from typing import Any, get_args
 
 import pytest
@@ -108,3 +110,109 @@ def test_a_range_is_an_interval(range_: str, inside: tuple[float, ...], outside:
 def test_an_unknown_argument_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"rms_norm has no argument 'bias'; it has array, gain, eps, gain_offset"):
         OPERATIONS["rms_norm"]["bias"]
+
+
+# A made-up option, `value_scale (h)`, and a table without `softcap`, each in a process of its own: what is derived from
+# the table is derived when it is imported.
+
+CHANGED_TABLE = """
+from dataclasses import replace
+from attention_ref.spec import operations
+from attention_ref.spec.arguments import Argument
+
+row = Argument(
+    "value_scale", "real", "h", None, "weights", clause="attention.formula", profile="value-scale"
+)
+named = [each for each in operations.ATTENTION.named if each.name != without]
+operations.ATTENTION = replace(operations.ATTENTION, named=(*named[:-3], row, *named[-3:]))
+operations.OPERATIONS = {**operations.OPERATIONS, "attention": operations.ATTENTION}
+
+import numpy as np
+from attention_ref.vectors.call import Call
+
+def refuses(error, words, action):
+    try:
+        action()
+    except error as raised:
+        assert words in str(raised), raised
+    else:
+        raise AssertionError("nothing was raised")
+
+query = np.ones((1, 2, 3, 4))
+call = Call("attention", {"query": query, "key": query, "value": query})
+"""
+
+ADDED = {
+    "laws draw it": """
+from attention_ref.conformance.laws.strategies import EVERYTHING, Draw
+assert "value_scale" in EVERYTHING
+drawn = Draw(lambda items: items[0], "attention", {"value_scale"}).option("value_scale", call)
+assert drawn["value_scale"].shape == (2,)
+assert call.changed(**drawn).taken("h", [1]).inputs["value_scale"].shape == (1,)
+""",
+    "laws about it are tried before the others": """
+from attention_ref.conformance.laws.scheduling import _subjects
+assert "value_scale" in _subjects()
+""",
+    "dialects have a word for it": """
+from attention_ref.conformance import Dialect, adapted
+def function(query, key, value, factors=None):
+    return query * factors[:, None, None]
+adapter = adapted(function, Dialect(arguments={"value_scale": "factors"}))
+scaled = adapter(query, query, query, value_scale=np.array([2.0, 3.0]))
+assert scaled[0, :, 0, 0].tolist() == [2.0, 3.0]
+""",
+    "recipes make it, and cases list its clause": """
+from attention_ref.vectors.build import attention_clauses, recipe_arrays
+sizes = {"b": 1, "h": 2, "q": 3, "k": 3, "d": 4}
+inputs = recipe_arrays.inputs("attention", "id", None, sizes, {"value_scale": {}})
+assert list(inputs) == ["query", "key", "value", "value_scale"]
+assert inputs["value_scale"].shape == (2,)
+assert "attention.formula" in list(attention_clauses._given_clauses(Call("attention", inputs)))
+""",
+    "schemas allow it": """
+from attention_ref import vectors
+inputs = vectors.schema("vectors")["$defs"]["case"]["properties"]["inputs"]["properties"]
+assert inputs["value_scale"] == {"$ref": "#/$defs/real"}
+assert "value_scale" in vectors.schema("recipe")["properties"]["case"]["items"]["properties"]
+""",
+    "a level must be found for its profile": """
+from dataclasses import replace
+from attention_ref.conformance import profiles
+from attention_ref.conformance.case import cases
+case = replace(cases("attention", "core")[0], call=call.changed(value_scale=np.ones(2)))
+refuses(ValueError, "LEVELS must name its profiles value-scale", lambda: profiles._level(case))
+""",
+    "the specification must take it": """
+refuses(TypeError, "value_scale", lambda: call.changed(value_scale=np.ones(2)).specified())
+""",
+}
+
+REMOVED = {
+    "calls, and so vectors": """
+from attention_ref import vectors
+case = vectors.load("attention", "softcap")["cases"][0]
+refuses(KeyError, "attention has no argument 'softcap'", lambda: Call.from_json("attention", case))
+""",
+    "recipes": """
+from attention_ref.vectors.build import recipe
+refuses(KeyError, "attention has no argument 'softcap'", lambda: list(recipe.cases("attention", "softcap")))
+""",
+    "laws, and so the kit": """
+refuses(ValueError, "the law softcap-bound names options that no operation has", lambda: __import__(
+    "attention_ref.conformance.laws.scores"))
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "check"),
+    [
+        *(pytest.param("", check, id=f"added: {name}") for name, check in ADDED.items()),
+        *(pytest.param("softcap", check, id=f"removed: {name}") for name, check in REMOVED.items()),
+    ],
+)
+def test_everything_follows_the_table_and_refuses_what_it_lacks(without: str, check: str) -> None:
+    script = f"without = {without!r}\n{CHANGED_TABLE}\n{check}"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr

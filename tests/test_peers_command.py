@@ -192,6 +192,10 @@ def test_a_question_that_ends_the_process_costs_the_answers_after_it(folder: Pat
     ("arguments", "words"),
     [
         ("numpi", "did you mean numpy"),
+        ("numpy --operation x", "there is no operation 'x'"),
+        ("numpy --operation layer_norm --profile x", "there is no profile 'x'"),
+        ("numpy --profile cor", "did you mean core"),
+        ("numpy --dtype int8", "there is no dtype 'int8'"),
         ("numpy --html no/where", "no/where cannot be written"),
     ],
 )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import attention_ref
+from attention_ref.backends import ROOMS
 
 PACKAGE = Path(attention_ref.__file__).parent
-ROOMS = ("numpy", "torch", "keras")
 ONLY_IN_NUMPY = {"gradients.py"}
 CALLS = {"__call__": "call", "forward": "call"}  # what a layer's call is named in a framework
 OF_A_FRAMEWORK = {"draw_dropout_mask", "parts", "table"}  # randomness, and how a layer tells its parts

@@ -15,6 +15,7 @@ import pytest
 
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.vectors.array_forms import from_spec, to_spec
 
 B, H, G, Q, K, D, V, A = 2, 4, 2, 3, 5, 4, 3, 6
 ROUNDINGS = 16
@@ -100,11 +101,10 @@ def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
 
 def truth(operation: str, case: Mapping[str, Any]) -> list[np.ndarray]:
     arrays, options = split(case)
-    kinds = {"f": "real", "b": "bool", "i": "integer"}
-    given = {name: spec.Array(x.shape, x.ravel().tolist(), kinds[x.dtype.kind]) for name, x in arrays.items()}
+    given = {name: to_spec(array) for name, array in arrays.items()}
     results = getattr(spec, operation)(**given, **options)
     results = results if isinstance(results, tuple) else (results,)
-    return [np.reshape(np.array(result.values, np.float64), result.shape) for result in results]
+    return [from_spec(result) for result in results]
 
 
 def engine(room: ModuleType) -> str:

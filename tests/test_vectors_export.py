@@ -328,10 +328,62 @@ def test_a_change_is_found_and_nothing_else(name: str, folder: Path) -> None:
     assert re.search(text, problem.text)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": [3]}'])
+BROKEN = [
+    *(b"", b"{", b"[]", b'{"files": [3]}', b"[" * 100_000, b'{"files": "abc"}', b'{"files": 3}', b"\xff"),
+    *(b'{"files": [{"operation": [], "profile": "core", "cases": 3}]}',),
+    *(b'{"files": [{"operation": "linear", "profile": "core", "cases": "3"}]}',),
+    b'{"files": [{"operation": "linear", "profile": "core", "cases": ' + b"9" * 5000 + b"}]}",
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_index_is_found(content: bytes, folder: Path) -> None:
     (folder / INDEX).write_bytes(content)
     assert [(problem.kind, problem.path) for problem in verification.verify(folder).problems] == [("changed", INDEX)]
+
+
+NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+
+
+@NEEDS_PIPES
+@pytest.mark.parametrize("path", [INDEX, MANIFEST, CORE, "more"])
+def test_a_pipe_is_found_without_waiting_for_its_writer(path: str, folder: Path) -> None:
+    (folder / path).unlink(missing_ok=True)
+    os.mkfifo(folder / path)
+    assert path in {problem.path for problem in verification.verify(folder).problems}
+    with pytest.raises(ExportError, match=f"holds what is no file of an export, such as a link: {path}"):
+        export(folder)
+
+
+def test_vectors_that_are_nested_deeply_are_found(folder: Path) -> None:
+    (folder / CORE).write_bytes(b"[" * 100_000)
+    assert [(problem.kind, problem.path) for problem in verification.verify(folder).problems] == [("changed", CORE)]
+
+
+@pytest.mark.parametrize("path", [INDEX, MANIFEST, "README.md", "clauses.json", CORE, "vectors/attention"])
+def test_what_a_link_points_to_is_never_written(path: str, folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (folder / path).rename(outside)
+    before = outside.read_bytes() if outside.is_file() else files(outside)
+    (folder / path).symlink_to(outside)
+    with pytest.raises(ExportError, match=f"{folder} holds .*: {path}"):
+        export(folder)
+    assert (outside.read_bytes() if outside.is_file() else files(outside)) == before
+
+
+def test_a_second_name_of_a_file_keeps_what_it_had(folder: Path, tmp_path: Path) -> None:
+    text = b"mine"
+    (folder / "README.md").write_bytes(text)
+    (tmp_path / "mine").hardlink_to(folder / "README.md")
+    export(folder, ["linear"])
+    assert (tmp_path / "mine").read_bytes() == text
+    assert verification.verify(folder).problems == ()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="file/folder cannot be written: Not a directory"):
+        export(tmp_path / "file" / "folder")
 
 
 def test_a_folder_without_a_manifest_says_so(folder: Path) -> None:

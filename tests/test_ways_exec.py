@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.errors import SubjectError
 from attention_ref.conformance.run import select
 from attention_ref.conformance.subjects import protocol
+from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.subjects.program import Program, program
 from attention_ref.vectors.array_forms import to_json
 
@@ -108,6 +108,8 @@ BAD = {
         "say(json.dumps(zeros(number)).replace('0.0]', 'nan]'))",
         " 0.0, nan]}}}'",
     ),
+    "taps that are a number": ("a = zeros(number); a['taps'] = 3; say(a)", "its taps are 3, not an object"),
+    "a lone surrogate": ("say({'id': number, 'error': chr(0xD800)})", "it answers with an error: "),
     "a list": ("say('[1]')", "it writes a line that is not a JSON object: '[1]'"),
     "deep": ("say('[' * 100000)", "it writes JSON that is nested too deeply"),
     "bytes": ("os.write(1, b'\\xff\\n')", r"a line that is not JSON: '\\xff'"),
@@ -135,12 +137,31 @@ def test_the_end_of_stderr_is_shown_line_by_line(run) -> None:
     assert lines[lines.index("its stderr ends:") :][:3] == ["its stderr ends:", "bad", "luck"]
 
 
-@pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass", "signal.pause()"])
+def test_a_program_that_floods_its_stderr_fills_no_disk(run) -> None:
+    body = """import stat
+if not stat.S_ISFIFO(os.fstat(2).st_mode): sys.exit(4)
+for _ in range(512): os.write(2, b"noise " * 10_000 + b"\\n")
+print('the last line', file=sys.stderr); sys.exit(3)"""
+    text = str(run(body))
+    assert "it exits with code 3 before it answers" in text
+    assert "the last line" in text
+    assert len(text) < 100_000
+
+
+def test_the_end_of_what_a_process_writes_is_kept_alone() -> None:
+    command = [sys.executable, "-c", "for i in range(100_000): print(i)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        found = LastLines(process.stdout)
+        lines = found.lines(timeout=60)
+    assert lines[-3:] == ["99997", "99998", "99999"]
+    assert len(found._end) == 1 << 13
+
+
+@pytest.mark.parametrize("body", ["time.sleep(600)", "while True: pass", "signal.pause()"])
 def test_a_program_that_hangs_is_ended(body: str, run) -> None:
-    start = time.monotonic()
     report = run(body, timeout=1)
     assert report.results[0].reason == "it does not answer within 1 s"
-    assert time.monotonic() - start < 10
 
 
 def test_a_program_that_does_not_read_is_ended() -> None:
@@ -156,10 +177,10 @@ def test_a_program_that_hangs_again_and_again_is_left_alone(run) -> None:
     assert "not asked, because it hung before" in str(report)
 
 
-@pytest.mark.parametrize("fault", ["sys.exit(1)", "time.sleep(60)", "print('noise')", "say(zeros(number + 1))"])
+@pytest.mark.parametrize("fault", ["sys.exit(1)", "time.sleep(600)", "print('noise')", "say(zeros(number + 1))"])
 def test_a_program_is_started_again_after_it_failed(fault: str, run) -> None:
     body = f"if request['case'] == '{CASE}': {fault}\nsay(answered(request))"
-    report = run(body, "attention/core/[ps]*", before=RIGHT, timeout=2)
+    report = run(body, "attention/core/[ps]*", before=RIGHT, timeout=10)
     verdicts = {result.case.id: result.verdict for result in report.results}
     assert verdicts.pop(CASE) == "failed"
     assert len(verdicts) > 1

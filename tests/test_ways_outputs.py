@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,25 @@ def test_a_file_that_cannot_be_read_fails(name: str, content: bytes, tmp_path: P
     (result,) = check_subject(folder(tmp_path), cases=CASE, dtypes=("float64",)).results
     assert result.verdict == "failed"
     assert f"plain.float64.{name}" in result.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["npz", "safetensors", "json"])
+def test_a_pipe_fails_without_waiting_for_its_writer(name: str, tmp_path: Path) -> None:
+    os.mkfifo(place(tmp_path, CASE, f"float64.{name}"))
+    (result,) = check_subject(folder(tmp_path), cases=CASE, dtypes=("float64",)).results
+    assert result.verdict == "failed"
+    assert result.reason.endswith(f"plain.float64.{name} is not a file")
+
+
+def test_taps_that_are_a_number_fail(tmp_path: Path) -> None:
+    case = cases("FeedForward", "core")[0]
+    results = {
+        name: {**array_forms.to_json(expected.values), "dtype": "float64"} for name, expected in case.expected.items()
+    }
+    place(tmp_path, case.id, "float64.json").write_text(json.dumps({"results": results, "taps": 3}))
+    (result,) = check_subject(folder(tmp_path), cases=case.id, dtypes=("float64",)).results
+    assert (result.verdict, result.reason) == ("failed", "its taps are 3, not an object")
 
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from attention_ref import spec, weights
 from attention_ref.spec.parameters import parameters
 from attention_ref.spec.records import from_json, json_schema, to_json
+from attention_ref.weights import files
 
 CONFIG = spec.ModelConfig.encoder_decoder(vocab=50, model=16, heads=4, layers=2, feedforward=32)
 PRESETS = {"base": (spec.vaswani2017_base(), 63e6), "big": (spec.vaswani2017_big(), 213e6)}
@@ -65,11 +70,134 @@ def test_a_file_gives_back_every_bit(dtype: str, tmp_path) -> None:
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_foreign_file_is_refused(tmp_path) -> None:
+def header_and_data(file: bytes) -> tuple[dict[str, Any], bytes]:
+    end = 8 + int.from_bytes(file[:8], "little")
+    return json.loads(file[8:end]), file[end:]
+
+
+def whole(header: Any, data: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def with_config(change: Callable[[str], str]) -> Callable[[bytes], bytes]:
+    """Damage the configuration of a file."""
+
+    def damage(file: bytes) -> bytes:
+        header, data = header_and_data(file)
+        metadata = header["__metadata__"]
+        metadata["attention_ref.config"] = change(metadata["attention_ref.config"])
+        return whole(header, data)
+
+    return damage
+
+
+def with_header(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """Damage the header of a file."""
+
+    def damage(file: bytes) -> bytes:
+        header, data = header_and_data(file)
+        change(header)
+        return whole(header, data)
+
+    return damage
+
+
+def overlap(header: dict[str, Any]) -> None:
+    first, second = (header[name] for name in ("encoder.norm.bias", "encoder.norm.gain"))
+    first["data_offsets"] = second["data_offsets"]
+
+
+NAME = "encoder.norm.bias"
+DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"", "the file must be whole and of the format safetensors"),
+    "text": (lambda _: b"Call me Ishmael. Some years ago", "the file must be whole and of the format safetensors"),
+    "cut in its header": (lambda file: file[:100], "the file must be whole and of the format safetensors"),
+    "cut in its tensors": (lambda file: file[:-1], "the file must be whole and of the format safetensors"),
+    "too long": (lambda file: file + b"1", "the file must be whole and of the format safetensors"),
+    "a header of no JSON": (lambda file: file[:8] + b"[" + file[9:], "the file must be whole and of the format"),
+    "a header of no text": (lambda file: file[:9] + b"\xff" + file[10:], "the file must be whole and of the format"),
+    "a nested header": (lambda _: whole(b"[" * 100_000, b""), "the file must be whole and of the format safetensors"),
+    "overlapping tensors": (with_header(overlap), "the file must be whole and of the format safetensors"),
+    "no metadata": (with_header(lambda header: header.pop("__metadata__")), "the file's metadata must have attention_"),
+    "no version": (with_header(lambda header: header["__metadata__"].pop("attention_ref.spec")), "of version"),
+    "a tensor of another shape": (
+        with_header(lambda header: header[NAME].update(shape=[4, 4])),
+        "misshapen encoder.norm.bias (4, 4), must be (16,)",
+    ),
+    "a tensor of another name": (
+        with_header(lambda header: header.update({"norm": header.pop(NAME)})),
+        "missing encoder.norm.bias (16,)",
+    ),
+    "a tensor of integers": (with_header(lambda header: header[NAME].update(dtype="I32")), "received I32 and float32"),
+    "tensors of two dtypes": (
+        with_header(lambda header: header[NAME].update(dtype="F16", shape=[32])),
+        "misshapen encoder.norm.bias (32,), must be (16,)",
+    ),
+    "no JSON": (with_config(lambda text: text[:-1]), "the configuration must be JSON with numbers within float64"),
+    "text instead of an object": (with_config(lambda _: '"model"'), "a ModelConfig must be a JSON object"),
+    "nested 100,000 deep": (with_config(lambda _: "[" * 100_000), "the configuration must be nested less deeply"),
+    "nested as deep as Python reads": (with_config(lambda _: "[" * 900 + "]" * 900), "a ModelConfig must be a JSON"),
+    "an integer of 5,000 digits": (
+        with_config(lambda text: text.replace('"vocab": 50', f'"vocab": {"9" * 5000}')),
+        "the configuration must be JSON with numbers within float64",
+    ),
+    "an integer of 4,000 digits": (
+        with_config(lambda text: text.replace('"vocab": 50', f'"vocab": {"9" * 4000}')),
+        "a tied head has the size of the vocabulary",
+    ),
+    "NaN": (with_config(lambda text: text.replace('"eps": 1e-05', '"eps": NaN')), "eps: it must be a finite number"),
+    "an unknown key": (with_config(lambda text: text.replace('"heads"', '"haeds"')), "received haeds"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="models are saved by safetensors")
+    damage, words = DAMAGED[name]
+    path = tmp_path / "model.safetensors"
+    weights.save(path, CONFIG, weights.init(CONFIG))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(spec.FileError) as error:
+        weights.load(path)
+    text = str(error.value)
+    assert words in text
+    assert text.endswith(f"\n  file {path}")
+    assert len(text) < 20_000
+
+
+def test_tensors_of_several_dtypes_are_refused_on_both_ways(tmp_path: Path) -> None:
     numpy = pytest.importorskip("safetensors.numpy", reason="models are saved by safetensors")
-    numpy.save_file({"x": np.zeros(2)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(spec.SpecificationError, match=r"metadata must hold attention_ref\.config"):
-        weights.load(tmp_path / "foreign.safetensors")
+    path = tmp_path / "model.safetensors"
+    weights.save(path, CONFIG, weights.init(CONFIG))
+    metadata = header_and_data(path.read_bytes())[0]["__metadata__"]
+    mixed = dict(weights.init(CONFIG)) | {NAME: np.zeros(16, np.float16)}
+    words = r": all tensors must have one dtype: .*\n  received float16 and float32"
+    with pytest.raises(spec.FileError, match=rf"weights\.save{words}"):
+        weights.save(path, CONFIG, mixed)
+    numpy.save_file(mixed, path, metadata)
+    with pytest.raises(spec.FileError, match=rf"weights\.load{words}"):
+        weights.load(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="models are saved by safetensors")
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path, "a folder"), (tmp_path / "none", "no file"), (tmp_path / "pipe", "something else")):
+        with pytest.raises(spec.FileError) as error:
+            weights.load(path)
+        assert str(error.value).splitlines()[1:] == [f"  received {found}", f"  file {path}"]
+    with pytest.raises(spec.FileError, match="the file must be one that can be written"):
+        weights.save(tmp_path / "no" / "where", CONFIG, weights.init(CONFIG))
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    path.touch()
+    monkeypatch.setattr(files, "find_spec", lambda _: None)
+    for act in (lambda: weights.load(path), lambda: weights.save(path, CONFIG, weights.init(CONFIG))):
+        with pytest.raises(spec.FileError, match="the file needs safetensors: python -m pip install safetensors"):
+            act()
 
 
 @pytest.mark.parametrize("name", PRESETS)

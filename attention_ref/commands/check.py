@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,14 @@ from attention_ref.backends import DTYPES
 from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, save, takes_json
 from attention_ref.commands.named_subjects import Choice
+from attention_ref.commands.report_output import written
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
-    from attention_ref.conformance import Report
+    from attention_ref.conformance import Report, Result
     from attention_ref.conformance.subjects.base_subject import BaseSubject
+
+    Watch = Callable[[Report], contextlib.AbstractContextManager[Callable[[Result | None], object]]]
 
 FORMATS = ("text", "json", "junit", "markdown", "html")
 
@@ -58,14 +60,7 @@ def run(options: argparse.Namespace) -> int:
     colour, subject = colours(), named_subjects.chosen(choice)
     answers = _answers(subject, options.answers) if options.answers else None
     format = "json" if options.json else options.format
-    with contextlib.ExitStack() as stack:
-        write = stack.enter_context(stdout_for_reports())
-
-        def abandon(report: Report) -> None:
-            write(_written(report, format, options.output, colour))
-            stack.close()
-            os._exit(DIFFERS)  # a call that does not return would keep the process
-
+    with _watcher(subject, format, options.output, colour) as watch, stdout_for_reports() as show_later:
         report = _checked(
             subject,
             operations=[options.operation] if options.operation else None,
@@ -76,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
             gradients=not options.no_gradients,
             reproduce=named_subjects.reproduce(subject, choice, options.seed),
             known=options.known_failures,
-            abandon=abandon,
+            watch=watch,
         )
-        write(_written(report, format, options.output, colour))
+        show_later(written(report, format, options.output, colour=colour))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
@@ -102,15 +97,20 @@ def _choice(options: argparse.Namespace) -> Choice:
     )
 
 
-def _written(report: Report, format: str, output: str | None, colour: bool) -> str:
-    """Write the report as it was asked for; one that goes to a file is text on stdout."""
-    from attention_ref.conformance import reports
-    from attention_ref.conformance.reports import text
+@contextlib.contextmanager
+def _watcher(subject: BaseSubject, format: str, output: str | None, colour: bool) -> Iterator[Watch | None]:
+    """Start what watches over the calls of a subject that has a time limit."""
+    from attention_ref.commands.watcher import Watcher
+    from attention_ref.conformance import timeouts
 
-    if output:
-        save(output, reports.write(report, format))
-        format = "text"
-    return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
+    if subject.timeout is None:
+        yield None
+        return
+    watcher = Watcher(subject.timeout + timeouts.GRACE, format=format, output=output, colour=colour)
+    try:
+        yield watcher.over
+    finally:
+        watcher.close()
 
 
 def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:

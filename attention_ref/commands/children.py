@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 _PAUSE = 0.05
 _LINES, _WIDTH = 12, 200
+_TO_END = 1.0
 _USAGE = 2
 
 
@@ -69,23 +70,26 @@ def check_all(
 
 
 class _Child:
-    """A process that checks; what it prints is kept in a file, which never makes it wait."""
+    """A process that checks; the end of what it prints is kept, and nothing makes it wait."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path, asks: bool) -> None:
+        from attention_ref.conformance.subjects.last_lines import LastLines
+
         self._report, self._answers = (output.with_suffix(suffix) for suffix in (".json", ".jsonl"))
         command = [sys.executable, "-m", "attention_ref", "check", *arguments]
         command += ["--format", "json", "--output", str(self._report)]
         command += ["--answers", str(self._answers)] if asks else []
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._started = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - it is this program
             command,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=self._log,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        assert self._process.stderr is not None  # noqa: S101 - it is a pipe
+        self._log = LastLines(self._process.stderr)
 
     @property
     def seconds(self) -> float:
@@ -118,12 +122,9 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._log.close()
 
     def _last_lines(self) -> tuple[str, ...]:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").splitlines()
-        return tuple(line.rstrip()[:_WIDTH] for line in lines if line.strip())[-_LINES:]
+        return tuple(line[:_WIDTH] for line in self._log.lines(_TO_END)[-_LINES:])
 
 
 def _cause(code: int) -> str:

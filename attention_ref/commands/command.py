@@ -33,7 +33,9 @@ def takes_json(parser: argparse.ArgumentParser) -> None:
 
 def dtypes(given: Sequence[str] | None) -> tuple[str, ...]:
     """Give the dtypes that `--dtype` names, `all` among them; float64 and float32 when none."""
-    named = given or ("float64", "float32")
+    from attention_ref.spec.dtypes import COMPUTED
+
+    named = given or COMPUTED
     return DTYPES if "all" in named else tuple(dict.fromkeys(named))
 
 
@@ -41,9 +43,14 @@ def show(text: str, file: TextIO | None = None) -> None:
     """Print at once, to stdout by default, and no more once the reader, such as `head`, has seen enough."""
     file = file or sys.stdout
     try:
-        print(text, file=file, flush=True)
+        print(_printable(text, file), file=file, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+    except OSError as error:
+        from attention_ref.conformance import UsageError
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        raise UsageError(f"{file.name} cannot be written: {error.strerror}") from error
 
 
 def save(path: str, text: str) -> None:
@@ -58,3 +65,9 @@ def save(path: str, text: str) -> None:
         Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _printable(text: str, file: TextIO) -> str:
+    """Escape what the encoding of a file lacks, lone surrogates in the words of a subject among it."""
+    encoding = file.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -82,9 +82,20 @@ def _report(options: argparse.Namespace) -> LawReport:
         **({"examples": options.examples} if options.examples else {}),
     )
     report = replace(report, command=command)
-    for path in report.save(options.save) if options.save else ():
-        print(f"saved {path}", file=sys.stderr)
+    if options.save:
+        _save(report, options.save)
     return report
+
+
+def _save(report: LawReport, folder: str) -> None:
+    from attention_ref.conformance import UsageError
+
+    try:
+        paths = report.save(folder)
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    for path in paths:
+        print(f"saved {path}", file=sys.stderr)
 
 
 def _subject(options: argparse.Namespace) -> tuple[Subject, str]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from attention_ref.conformance.peers.peer import Peer
     from attention_ref.conformance.subjects.base_subject import BaseSubject
 
+_LONGEST = 1e9
+"""How many seconds a call may take at most where there is a limit; what waits for it takes no more than 9e9."""
+
 
 def names() -> Mapping[str, str]:
     """Give every named subject and what it is."""
@@ -143,7 +146,7 @@ def chosen(choice: Choice) -> BaseSubject:
     ways = [name for name, value in given.items() if value]
     if len(ways) != 1:
         raise UsageError(f"give one of SUBJECT, --exec and --outputs{', not ' if ways else ''}{' and '.join(ways)}")
-    if choice.timeout < 0:
+    if not 0 <= choice.timeout <= _LONGEST:
         raise UsageError(f"--timeout must be a number of seconds, or 0, not {choice.timeout:g}")
     if not choice.subject:
         return replace(_elsewhere(choice), claims=choice.claims)

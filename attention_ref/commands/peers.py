@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends
 from attention_ref.commands import named_subjects
-from attention_ref.commands.command import CONFORMS, command, save, show
+from attention_ref.commands.command import CONFORMS, command, dtypes, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
@@ -35,6 +35,34 @@ class Run(NamedTuple):
     def name(self) -> str:
         """What the matrix calls it."""
         return f"{self.subject} on {self.engine}" if self.engine else self.subject
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of `attention-ref check` that choose it."""
+        return [self.subject, *(["--engine", self.engine] if self.engine else [])]
+
+
+class Scope(NamedTuple):
+    """What is checked of every subject."""
+
+    operation: str
+    profiles: tuple[str, ...]
+    gradients: bool
+    dtypes: tuple[str, ...]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of `attention-ref check` that say it."""
+        words = ["--operation", self.operation]
+        words += [word for profile in self.profiles for word in ("--profile", profile)]
+        words += [] if self.profiles or self.gradients else ["--no-gradients"]
+        return words + [word for dtype in self.dtypes for word in ("--dtype", dtype)]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the matrix says of it."""
+        every = "all" if self.gradients else "all but grad"
+        return {"operation": self.operation, "profiles": ", ".join(self.profiles or [every])}
 
 
 def add(commands: Any) -> None:
@@ -70,12 +98,19 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 def run(options: argparse.Namespace) -> int:
     """Check the peers and write what was asked for."""
     from attention_ref.conformance.reports import text
+    from attention_ref.conformance.run import select
 
+    select([options.operation], options.profile, dtypes(options.dtype))  # which rejects a name that does not exist
     files = [path for path in (options.html, options.markdown, options.json) if path]
     for path in files:
         save(path, "")
-    columns = _columns(_plan(options.names, options.operation), options)
-    _write(columns, _facts(options), options)
+    scope = Scope(options.operation, tuple(options.profile or ()), options.gradients, tuple(options.dtype or ()))
+    asks = options.operation == "attention" and not options.no_questions
+    plan = _plan(options.names, options.operation)
+    columns = _columns(plan, scope, asks=asks, jobs=options.jobs, time_limit=options.time_limit)
+    facts = {"attention_ref": __version__, "Python": platform.python_version(), **scope.facts}
+    facts |= {"date": options.date} if options.date else {}
+    _write(columns, facts, html_path=options.html, markdown_path=options.markdown, json_path=options.json)
     show(text.matrix(columns))
     return CONFORMS
 
@@ -106,7 +141,7 @@ def _runs(name: str, operation: str) -> list[Run]:
     return [Run(name, engine) for engine in engines] or [Run(name)]
 
 
-def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
+def _columns(plan: Sequence[Run], scope: Scope, *, asks: bool, jobs: int, time_limit: float) -> list[Column]:
     from attention_ref.commands.children import check_all
 
     ready = sorted((run for run in plan if not run.lacks), key=_starts_late)
@@ -119,9 +154,8 @@ def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
         print(text, file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as cache:
-        checks = [(_arguments(run, options), _environment(run, options.jobs, cache)) for run in ready]
-        asks = options.operation == "attention" and not options.no_questions
-        endings = check_all(checks, asks=asks, jobs=options.jobs, time_limit=options.time_limit, tell=tell)
+        checks = [([*run.arguments, *scope.arguments], _environment(run, jobs, cache)) for run in ready]
+        endings = check_all(checks, asks=asks, jobs=jobs, time_limit=time_limit, tell=tell)
     by_run = dict(zip(ready, endings, strict=True))
     return [_column(run, by_run.get(run)) for run in plan]
 
@@ -129,14 +163,6 @@ def _columns(plan: Sequence[Run], options: argparse.Namespace) -> list[Column]:
 def _starts_late(run: Run) -> bool:
     """JAX and flex_attention, which compile or trace every shape anew, take longest and start first."""
     return "jax" not in (run.engine, named_subjects.kind(run.subject)) and run.subject != "torch.flex"
-
-
-def _arguments(run: Run, options: argparse.Namespace) -> list[str]:
-    words = [run.subject, "--operation", options.operation]
-    words += ["--engine", run.engine] if run.engine else []
-    words += [word for profile in options.profile or () for word in ("--profile", profile)]
-    words += [] if options.profile or options.gradients else ["--no-gradients"]
-    return words + [word for dtype in options.dtype or () for word in ("--dtype", dtype)]
 
 
 def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
@@ -160,19 +186,19 @@ def _column(run: Run, ending: Ending | None) -> Column:
     return Column(run.name, report, named_subjects.names().get(run.subject, ""), trouble, lines, answers)
 
 
-def _facts(options: argparse.Namespace) -> dict[str, str]:
-    found = {"attention_ref": __version__, "Python": platform.python_version(), "operation": options.operation}
-    every = "all" if options.gradients else "all but grad"
-    found |= {"profiles": ", ".join(options.profile or [every])}
-    return found | ({"date": options.date} if options.date else {})
-
-
-def _write(columns: Sequence[Column], facts: Mapping[str, str], options: argparse.Namespace) -> None:
+def _write(
+    columns: Sequence[Column],
+    facts: Mapping[str, str],
+    *,
+    html_path: str | None,
+    markdown_path: str | None,
+    json_path: str | None,
+) -> None:
     from attention_ref.conformance.reports import html, markdown, matrix
 
-    if options.json:
-        save(options.json, json.dumps(matrix.data(columns, facts), indent=1, allow_nan=False))
-    if options.markdown:
-        save(options.markdown, markdown.write_matrix(columns, facts))
-    if options.html:
-        save(options.html, html.write_matrix(columns, facts))
+    if json_path:
+        save(json_path, json.dumps(matrix.data(columns, facts), indent=1, allow_nan=False))
+    if markdown_path:
+        save(markdown_path, markdown.write_matrix(columns, facts))
+    if html_path:
+        save(html_path, html.write_matrix(columns, facts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from attention_ref.conformance.case import profiles as profiles_of
@@ -13,7 +14,7 @@ from attention_ref.conformance.expected_failures import KnownFailures
 from attention_ref.conformance.outcome import Progress, Result
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
-from attention_ref.conformance.run import run, select
+from attention_ref.conformance.run import hanging, run, select
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.subject import subject_of
@@ -121,13 +122,13 @@ def check_subject(
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
-    abandon: Callable[[Report], object] | None = None,
+    watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
 
-    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `abandon`
-    is told the report, in a thread of its own, when a call does not return
-    although its time is over.
+    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
+    is given the report of a subject that hangs in every call, and gives what is to be called with None before each
+    call, and with its result.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -148,7 +149,10 @@ def check_subject(
         command = reproduce or _command(subject, seed)
         return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=subject.remarks())
 
-    return report(run(subject, checks, progress, abandon and (lambda results: abandon(report(results)))))
+    if watch is None or subject.timeout is None:
+        return report(run(subject, checks, progress))
+    with watch(report(hanging(subject, checks))) as told:
+        return report(run(subject, checks, progress, lambda result: told(result and report([result]).results[0])))
 
 
 def require_claims(subject: BaseSubject) -> None:

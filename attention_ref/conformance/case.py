@@ -74,13 +74,13 @@ class Case:
 
 
 def profiles(operation: str) -> list[str]:
-    """Give the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
+    """Return the names of an operation's groups of cases: those of the vectors and, for attention, `grad`."""
     return vectors.profiles(operation) + [GRADIENTS] * (operation in ATTENTIONS)
 
 
 @cache
 def cases(operation: str, profile: str) -> tuple[Case, ...]:
-    """Give the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
+    """Return the cases of a profile. Those of `grad` ask for the gradients of the cases of all the others."""
     if profile == GRADIENTS and operation in ATTENTIONS:
         every = (case for name in vectors.profiles(operation) for case in cases(operation, name))
         return tuple(_differentiated(case) for case in every if case.gradient is not None)
@@ -96,7 +96,7 @@ def all_cases() -> Iterator[Case]:
 
 
 def foundations(operation: str) -> list[Clause]:
-    """Give the clauses that every case of an operation depends on."""
+    """Return the clauses that every case of an operation depends on."""
     prefix = f"{OPERATIONS[operation].group}."
     return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
@@ -118,7 +118,7 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
 
 
 def _differentiated(case: Case) -> Case:
-    """Give the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
+    """Return the case that asks for the gradients of a case's output, in the dtypes that are computed in."""
     gradient = dict(case.gradient or {})
     return replace(
         case,

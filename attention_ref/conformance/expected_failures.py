@@ -79,6 +79,8 @@ def read(path: str | Path) -> KnownFailures:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the known failures {path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"the known failures {path} cannot be read: they are nested too deeply") from error
     return KnownFailures(str(path), tuple(_entry(str(path), pattern, value) for pattern, value in table.items()))
 
 

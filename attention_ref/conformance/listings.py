@@ -20,17 +20,17 @@ _WIDTH = 100
 
 
 def listed_cases() -> dict[str, str]:
-    """Give what every case hunts, by its id."""
+    """Return what every case hunts, by its id."""
     return {case.id: case.hunts for case in all_cases()}
 
 
 def listed_clauses() -> dict[str, str]:
-    """Give the title of every clause, by its id."""
+    """Return the title of every clause, by its id."""
     return {clause.id: clause.title + (" (optional)" if clause.optional else "") for clause in clauses().values()}
 
 
 def listed_profiles() -> dict[str, str]:
-    """Give the number of cases of every profile, by operation and name."""
+    """Return the number of cases of every profile, by operation and name."""
     pairs = [(operation, profile) for operation in vectors.operations() for profile in profiles(operation)]
     return {f"{operation}/{profile}": f"{len(cases(operation, profile))} cases" for operation, profile in pairs}
 
@@ -42,7 +42,7 @@ def explain(name: str) -> str:
 
 
 def data(name: str) -> Mapping[str, Any]:
-    """Give a clause with its cases as data, or a case as the vectors hold it."""
+    """Return a clause with its cases as data, or a case as the vectors hold it."""
     found = _find(name)
     if isinstance(found, Clause):
         return {**asdict(found), "cases": [case.id for case in cases_of(found)]}
@@ -52,7 +52,7 @@ def data(name: str) -> Mapping[str, Any]:
 
 
 def cases_of(clause: Clause) -> list[Case]:
-    """Give the cases that depend on a clause; all of the operation's for a foundation."""
+    """Return the cases that depend on a clause; all of the operation's for a foundation."""
     return [case for case in all_cases() if clause.id in case.clauses or clause in foundations(case.operation)]
 
 

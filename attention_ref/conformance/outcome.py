@@ -9,9 +9,15 @@ import numpy as np
 
 from attention_ref.conformance.case import Case
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
 
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
+
+NOT_ASKED = "not asked, because it hung before"
+"""Why a case is unsupported that comes after one that hung."""
+
+_IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
 @dataclass(frozen=True)
@@ -81,5 +87,5 @@ Progress = Callable[[int, int, Result], None]
 
 
 def result_dtype(name: str, dtype: str) -> str:
-    """Return the dtype of a result: that of the inputs; log-sum-exp stays in the dtype that was computed in."""
-    return DTYPES[dtype].arithmetic if name == "log_sum_exp" else dtype
+    """Return the dtype of a result: that of the inputs, or for log-sum-exp the dtype that was computed in."""
+    return DTYPES[dtype].arithmetic if name in _IN_ARITHMETIC else dtype

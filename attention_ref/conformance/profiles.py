@@ -54,24 +54,24 @@ class Reached:
 
 
 def known_profiles(operations: Iterable[str], groups: Iterable[str]) -> list[str]:
-    """Give every profile that a check of operations with these groups of cases can choose."""
+    """Return every profile that a check of operations with these groups of cases can choose."""
     has_layer = any(OPERATIONS[operation].is_layer for operation in operations)
     return sorted({*groups, *([MODEL] if has_layer else [])}) + list(DTYPES)
 
 
 def belongs(case: Case, names: Iterable[str]) -> bool:
-    """Say whether a case is in one of the profiles."""
+    """Return whether a case is in one of the profiles."""
     names = set(names)
     return case.profile in names or (MODEL in names and OPERATIONS[case.operation].is_layer)
 
 
 def claimed(case: Case, dtype: str, claims: Sequence[str]) -> str:
-    """Give the claimed profile that a case in a dtype is in, or nothing."""
+    """Return the claimed profile that a case in a dtype is in, or nothing."""
     return next((claim for claim in claims if claim == dtype or belongs(case, [claim])), "")
 
 
 def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
-    """Give the level that an attention reaches, or None where not all of its first level was run.
+    """Return the level that an attention reaches, or None where not all of its first level was run.
 
     Arguments:
         verdicts: by the id of the case.
@@ -92,13 +92,13 @@ def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
 
 
 def _needed() -> list[list[Case]]:
-    """Give the cases that every level adds."""
+    """Return the cases that every level adds."""
     every = [case for profile in profiles("attention") for case in cases("attention", profile) if not case.is_optional]
     return [[case for case in every if _level(case) == number] for number in range(len(LEVELS))]
 
 
 def _level(case: Case) -> int:
-    """Give the index of the level that a case belongs to: the last of those that know its profile and its options."""
+    """Return the index of a case's level: the highest of the levels of its profile and of its options."""
     names = {ATTENTION[name].profile for name in case.call.named}
     names |= set(case.id.split("/")[1:3]) if case.profile == GRADIENTS else {case.profile}
     if case.call.inputs["query"].shape[-3] != case.call.inputs["key"].shape[-3]:

@@ -12,11 +12,10 @@ from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
-from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
+from attention_ref.conformance.outcome import FAILED, NOT_ASKED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
 from attention_ref.conformance.subjects.base_subject import BaseSubject
-from attention_ref.conformance.timeouts import watched
 from attention_ref.spec.dtypes import COMPUTED, DTYPES
 
 MOST_HANGS = 3
@@ -26,25 +25,20 @@ def run(
     subject: BaseSubject,
     checks: Sequence[tuple[Case, str]],
     progress: Progress | None = None,
-    abandon: Callable[[list[Result]], object] | None = None,
+    watch: Callable[[Result | None], object] | None = None,
 ) -> list[Result]:
     """Run every case in its dtype; `progress` is told how many are done, of how many, and the last result.
 
-    A subject that hangs again and again is not asked any more. `abandon` is told all results, in a thread of its own,
-    when a call does not return although its time is over.
+    A subject that hangs again and again is not asked any more. `watch` is called with None before each call, and with
+    its result.
     """
     results: list[Result] = []
-
-    def give_up() -> None:
-        case, dtype = checks[len(results)]
-        reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
-        stuck = Result(case, dtype, FAILED, reason, hangs=True)
-        if abandon is not None:
-            abandon([*results, stuck, *_left(checks[len(results) + 1 :])])
-
     for case, dtype in checks:
-        with watched(subject.timeout, give_up if abandon else None):
-            results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(None)
+        results.append(_result(subject, case, dtype))
+        if watch is not None:
+            watch(results[-1])
         if progress is not None:
             progress(len(results), len(checks), results[-1])
         if sum(result.hangs for result in results) == MOST_HANGS:
@@ -52,8 +46,14 @@ def run(
     return results
 
 
+def hanging(subject: BaseSubject, checks: Sequence[tuple[Case, str]]) -> list[Result]:
+    """Return the results of a subject that hangs in every call and cannot be interrupted."""
+    reason = f"it does not return within {subject.timeout:g} s, nor does it let itself be interrupted"
+    return [Result(case, dtype, FAILED, reason, hangs=True) for case, dtype in checks]
+
+
 def _left(checks: Sequence[tuple[Case, str]]) -> list[Result]:
-    return [Result(case, dtype, UNSUPPORTED, "not asked, because it hung before") for case, dtype in checks]
+    return [Result(case, dtype, UNSUPPORTED, NOT_ASKED) for case, dtype in checks]
 
 
 def _result(subject: BaseSubject, case: Case, dtype: str) -> Result:

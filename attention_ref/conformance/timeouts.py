@@ -1,21 +1,19 @@
-"""Time limits: a call that does not return is ended where it can be, and told of where it cannot."""
+"""Time limits: a call that does not return is interrupted where that is possible."""
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import signal
-import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 TIMEOUT = 60.0
 """How many seconds a call may take unless it is told otherwise."""
 
 GRACE = 5.0
-"""How many seconds more a call has to end after it was told to."""
+"""How many seconds more a call has to end after it was interrupted."""
 
 _AGAIN = 1.0
 
@@ -46,31 +44,12 @@ def limited(seconds: float | None) -> Iterator[None]:
         raise Late(stack[-1] if stack else None)
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@contextlib.contextmanager
-def watched(seconds: float | None, tell: Callable[[], object] | None) -> Iterator[None]:
-    """Call `tell` in a thread of its own when the block has not ended `GRACE` seconds after its time.
-
-    Native code that keeps every Python thread from running is reported with its traceback, twice as late, and ends the
-    process with exit code 1.
-    """
-    if seconds is None or tell is None:
-        yield
-        return
-    timer = threading.Timer(seconds + GRACE, tell)
-    timer.daemon = True
-    timer.start()
-    if sys.__stderr__ is not None:
-        faulthandler.dump_traceback_later(seconds + 2 * GRACE, exit=True, file=sys.__stderr__)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        faulthandler.cancel_dump_traceback_later()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:  # it may have rung in the line above
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

@@ -25,7 +25,7 @@ from attention_ref.spec.config import (
     RotaryScaling,
     Sinusoid,
 )
-from attention_ref.spec.errors import SpecificationError
+from attention_ref.spec.errors import FileError, SpecificationError
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.spec.model import Transformer
@@ -47,6 +47,7 @@ __all__ = [
     "EmbeddingConfig",
     "FeedForward",
     "FeedForwardConfig",
+    "FileError",
     "HeadConfig",
     "Learned",
     "ModelConfig",

@@ -11,10 +11,10 @@ from attention_ref.spec.records import Record, from_json
 
 ArrayKind = Literal["real", "bool", "integer"]
 """What an array holds, as `attention_ref.spec.Array.dtype` names it."""
-Kind = ArrayKind | Literal["number", "count", "flag", "choice", "pair", "record", "like", "cache", "tap"]
-"""Beside arrays: a real number; an integer; True or False; a name from a list; a pair of counts, None where open; a
-configuration; an array or number whose dtype is computed in; what an earlier call returned; a function that is called
-with every intermediate."""
+Kind = ArrayKind | Literal["number", "count", "flag", "choice", "pair", "record", "embedded", "like", "cache", "tap"]
+"""Arrays, and: a real number; an integer; True or False; a name from a list; a pair of counts, None where open; a
+configuration; what an embedding takes, integers or real numbers as it is configured; an array or a number of the dtype
+to compute in; what an earlier call returned; a function that is called with every intermediate."""
 Stage = Literal["score", "visibility", "weights", "result"]
 """Where attention uses an argument: it changes scores, hides keys, changes weights, or asks for a result."""
 
@@ -67,7 +67,7 @@ class Argument:
     @property
     def is_array(self) -> bool:
         """Whether it is an array."""
-        return self.kind in ("real", "bool", "integer")
+        return self.kind in ("real", "bool", "integer", "embedded")
 
     @property
     def is_data(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -15,6 +16,26 @@ class SpecificationError(ValueError):
           received 8 and 4
           query (2, 4, 3, 8), key (2, 4, 5, 4), value (2, 4, 5, 8)
     """
+
+
+class FileError(SpecificationError):
+    """A file that does not hold what it must.
+
+    The message ends with its path:
+
+        weights.load: the file's metadata must have attention_ref.config.
+          received no metadata
+          file model.safetensors
+    """
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Raise every `SpecificationError` of the block as a `FileError` about the file at `path`."""
+    try:
+        yield
+    except SpecificationError as error:
+        raise FileError(f"{error}\n  file {path}") from error
 
 
 def reject(

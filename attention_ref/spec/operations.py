@@ -253,7 +253,7 @@ _TRANSFORMER = Operation(
     "Transformer",
     module="model",
     group="model",
-    positional=(Argument("source", "integer", "bq"), Argument("target", "integer", "bt", None)),
+    positional=(Argument("source", "embedded", "bq"), Argument("target", "embedded", "bt", None)),
     named=(
         replace(_KEY_LENGTHS, name="lengths"),
         replace(_KEY_LENGTHS, name="target_lengths"),

@@ -35,7 +35,7 @@ Config = AttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | Model
 
 
 def parameters(config: Config) -> Tree:
-    """Give every parameter of a layer, block, stack or model, in order.
+    """Return every parameter of a layer, block, stack or model, in order.
 
     For a model of the paper's size the first are
 
@@ -67,7 +67,7 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
 
 
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:
-    """Give the parameters of a part, named as the part names them."""
+    """Return the parameters of a part, named as the part names them."""
     return {name[len(scope) + 1 :]: array for name, array in parameters.items() if name.startswith(f"{scope}.")}
 
 

@@ -11,6 +11,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from attention_ref.vectors.schemas import schema
+
 FORMAT = 1
 """The version of the file format, and the number in the folder's name."""
 
@@ -18,12 +20,12 @@ __all__ = ["FORMAT", "load", "operations", "profiles", "read", "schema"]
 
 
 def operations() -> list[str]:
-    """Give the names of the operations that have vectors."""
+    """Return the names of the operations that have vectors."""
     return sorted(entry.name for entry in _folder().iterdir() if entry.is_dir())
 
 
 def profiles(operation: str) -> list[str]:
-    """Give the names of an operation's profiles: groups of cases that use the same options.
+    """Return the names of an operation's profiles: groups of cases that use the same options.
 
     Raises:
         KeyError: for an operation without vectors.
@@ -35,7 +37,7 @@ def profiles(operation: str) -> list[str]:
 
 
 def load(operation: str, profile: str) -> dict[str, Any]:
-    """Give one file of vectors, as `schema("vectors")` describes it. NaN and infinities stay strings.
+    """Return one file of vectors, as `schema("vectors")` describes it. NaN and infinities stay strings.
 
     Raises:
         KeyError: for an operation or a profile that does not exist.
@@ -44,16 +46,10 @@ def load(operation: str, profile: str) -> dict[str, Any]:
 
 
 def read(operation: str, profile: str) -> bytes:
-    """Give one file of vectors as its bytes; errors are those of `load`."""
+    """Return one file of vectors as its bytes; errors are those of `load`."""
     if profile not in profiles(operation):
         raise KeyError(f"{operation} has no profile {profile!r}; there are {', '.join(profiles(operation))}")
     return _folder().joinpath(operation, f"{profile}.json").read_bytes()
-
-
-def schema(name: str) -> dict[str, Any]:
-    """Read a JSON Schema: `"vectors"` for the generated files, `"recipe"` for what they are generated from."""
-    path = resources.files("attention_ref.vectors").joinpath("schema", f"{name}.json")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _folder() -> Traversable:

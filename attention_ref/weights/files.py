@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from importlib.util import find_spec
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attention_ref import spec
 from attention_ref.spec.architecture import ModelConfig
-from attention_ref.spec.errors import reject
+from attention_ref.spec.errors import naming, reject
 from attention_ref.spec.records import from_json, to_json
 from attention_ref.weights.tree import check
 
 Array = np.ndarray[Any, Any]
+
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The dtypes of parameters, by the names that safetensors has for them."""
 
 
 def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Array]) -> None:
@@ -24,16 +30,25 @@ def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Ar
     Arguments:
         path: the file to write.
         config: the model.
-        params: its parameters, NumPy arrays.
+        params: its parameters, NumPy arrays of one dtype: float64, float32, float16 or bfloat16.
 
     Raises:
-        SpecificationError: for parameters that are not those of the configuration.
+        FileError: for parameters that are not those of the configuration, or of several or other dtypes, for a file
+            that cannot be written, and without safetensors.
     """
-    from safetensors.numpy import save_file
+    with naming(os.fsdecode(path)):
+        _require("weights.save", "safetensors")
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
 
-    check(config, params)
-    metadata = {"attention_ref.spec": spec.VERSION, "attention_ref.config": json.dumps(to_json(config))}
-    save_file({name: np.ascontiguousarray(array) for name, array in params.items()}, path, metadata=metadata)
+        check(config, params)
+        _check_dtypes("weights.save", {array.dtype.name for array in params.values()})
+        metadata = {"attention_ref.spec": spec.VERSION, "attention_ref.config": json.dumps(to_json(config))}
+        arrays = {name: np.ascontiguousarray(array) for name, array in params.items()}
+        try:
+            save_file(arrays, path, metadata=metadata)
+        except (OSError, SafetensorError) as error:
+            reject("weights.save", "the file must be one that can be written", error)
 
 
 def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
@@ -46,22 +61,24 @@ def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
         The configuration and the parameters. A tensor is read from the file when it is first asked for.
 
     Raises:
-        SpecificationError: for a file without a configuration, of another version of the specification, or whose
-            tensors are not those of its configuration.
+        FileError: for what is no whole safetensors file, without a configuration or with a damaged one, of another
+            version of the specification, or whose tensors are not those of its configuration or of one dtype; and
+            without safetensors. The message names the file and what is wrong with it.
     """
-    from safetensors import safe_open
-
-    file: Any = safe_open(path, framework="numpy")
-    metadata = file.metadata() or {}
-    if "attention_ref.config" not in metadata:
-        reject("weights.load", "the file's metadata must hold attention_ref.config", sorted(metadata))
-    if metadata.get("attention_ref.spec") != spec.VERSION:
-        rule = f"the file must be of version {spec.VERSION} of the specification"
-        reject("weights.load", rule, metadata.get("attention_ref.spec"))
-    config = from_json(ModelConfig, json.loads(metadata["attention_ref.config"]))
-    params = LazyParameters(file)
-    spec.parameters.check_parameters("weights.load", config, params.shapes)
-    return config, params
+    with naming(os.fsdecode(path)):
+        file = _opened(os.fsdecode(path))
+        params = LazyParameters(file)
+        try:
+            config = _configuration(file.metadata() or {})
+            spec.parameters.check_parameters("weights.load", config, params.shapes)
+        except (OverflowError, ValueError) as error:
+            if isinstance(error, spec.SpecificationError):
+                raise
+            reject("weights.load", "the configuration must be JSON with numbers within float64", error)
+        except RecursionError:
+            reject("weights.load", "the configuration must be nested less deeply", "more levels than Python reads")
+        _check_dtypes("weights.load", params.dtypes)
+        return config, params
 
 
 class LazyParameters(Mapping[str, Array]):
@@ -72,8 +89,10 @@ class LazyParameters(Mapping[str, Array]):
     """
 
     def __init__(self, file: Any) -> None:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         self.file = file
-        self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        self.shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+        self.dtypes = {DTYPES.get(each.get_dtype(), each.get_dtype()) for each in slices.values()}
         self._read: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
@@ -88,3 +107,42 @@ class LazyParameters(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+def _opened(path: str) -> Any:
+    """Open a safetensors file, which checks that its header fits its tensors and they the file."""
+    place = Path(path)
+    if not place.is_file():
+        found = "a folder" if place.is_dir() else "no file" if not os.path.lexists(place) else "something else"
+        reject("weights.load", "the path must be that of a file", found)
+    _require("weights.load", "safetensors")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="numpy")
+    except (OSError, SafetensorError) as error:
+        reject("weights.load", "the file must be whole and of the format safetensors", error)
+
+
+def _configuration(metadata: Mapping[str, str]) -> ModelConfig:
+    """Read the configuration of a file's metadata."""
+    if "attention_ref.config" not in metadata:
+        received = f"the metadata {', '.join(sorted(metadata))}" if metadata else "no metadata"
+        reject("weights.load", "the file's metadata must have attention_ref.config", received)
+    if metadata.get("attention_ref.spec") != spec.VERSION:
+        rule = f"the file must be of version {spec.VERSION} of the specification"
+        reject("weights.load", rule, metadata.get("attention_ref.spec"))
+    return from_json(ModelConfig, json.loads(metadata["attention_ref.config"]))
+
+
+def _check_dtypes(operation: str, dtypes: Collection[str]) -> None:
+    rule = f"all tensors must have one dtype: {', '.join(DTYPES.values())}"
+    if len(dtypes) != 1 or not set(dtypes) <= set(DTYPES.values()):
+        reject(operation, rule, " and ".join(sorted(dtypes)))
+    if "bfloat16" in dtypes:
+        _require(operation, "ml_dtypes")
+
+
+def _require(operation: str, package: str) -> None:
+    if find_spec(package) is None:
+        reject(operation, f"the file needs {package}: python -m pip install {package}", "none installed")

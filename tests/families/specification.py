@@ -14,6 +14,7 @@ from attention_ref.spec.config import AttentionConfig, BlockConfig
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
 from attention_ref.spec.parameters import check_parameters
+from attention_ref.vectors import array_forms
 
 LAYERS = {AttentionConfig: MultiHeadAttention, BlockConfig: Block, ModelConfig: Transformer}
 
@@ -36,15 +37,14 @@ class Specification:
 def to_spec(value: Any) -> Any:
     """Make the specification's arrays of NumPy's, inside tuples and dictionaries too."""
     if isinstance(value, np.ndarray):
-        kinds = {"b": "bool", "i": "integer", "f": "real"}
-        return Array(value.shape, value.ravel().tolist(), kinds[value.dtype.kind])
+        return array_forms.to_spec(value)
     return _inside(value, to_spec)
 
 
 def to_numpy(value: Any) -> Any:
     """Make NumPy's arrays of the specification's, inside tuples too."""
     if isinstance(value, Array):
-        return np.array(value.values, {"real": np.float64}.get(value.dtype)).reshape(value.shape)
+        return array_forms.from_spec(value)
     return _inside(value, to_numpy)
 
 

@@ -57,8 +57,10 @@ def read(path: Path) -> Dialect:
         return _dialect(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply") from error
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.frameworks import KINDS
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
@@ -32,7 +33,7 @@ latter for several of the former; a head of the values of another size; an axis 
 or infinity that nothing hides."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
-    "arrays": ("numpy", "torch", "tensorflow", "jax", "keras"),
+    "arrays": KINDS,
     "mask_true": ("attends", "hides"),
     "mask_kind": ("boolean", "added", "boolean or added", "numbers"),
     "hidden_score": ("-inf", "lowest"),
@@ -141,7 +142,7 @@ class Dialect:
         _among("dtype", self.dtypes, DTYPES)
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
-            engines = [f"engine {name}" for name in ("tensorflow", "jax", "torch")]
+            engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]
             _among("condition", exclusion.when, (*OPTIONS, *DTYPES, *CONDITIONS, *engines))
         for name, wanted in _PHRASES.items():
             _check_phrase(name, getattr(self, name), wanted)
@@ -149,7 +150,7 @@ class Dialect:
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def note(self, clause: str) -> str:
-        """Give what the dialect says of a clause, or nothing; a report shows it beside a failure."""
+        """Return what the dialect says of a clause, or nothing; a report shows it beside a failure."""
         says = _EMPTY_ROWS.get(self.empty_row, "") if clause == "attention.empty-row" else ""
         return "; ".join(filter(None, (says, self.notes.get(clause, ""))))
 

@@ -36,18 +36,18 @@ class Sizes:
         return cls(tuple(batch), heads, int(key.shape[-3]), queries, int(key.shape[-2]), size, int(value.shape[-1]))
 
     def behind(self, names: Sequence[str]) -> dict[str, list[int]]:
-        """Give the sizes behind the names of the axes of a result."""
+        """Return the sizes behind the names of the axes of a result."""
         numbers = {"heads": self.heads, "length": self.queries, "queries": self.queries, "keys": self.keys}
         numbers["size"] = self.value_size
         return {"batch": list(self.batch), **{name: [numbers[name]] for name in names[1:]}}
 
     def tiled(self) -> list[int]:
-        """Give the order of query heads in which head `i` reads key/value head `i % g`."""
+        """Return the order of query heads in which head `i` reads key/value head `i % g`."""
         each = self.heads // self.groups
         return [(place % self.groups) * each + place // self.groups for place in range(self.heads)]
 
     def conditions(self) -> Iterator[str]:
-        """Give those of `dialect.CONDITIONS` that hold."""
+        """Return those of `dialect.CONDITIONS` that hold."""
         pairs = {
             "grouped": self.heads != self.groups,
             "multi-query": self.groups == 1 < self.heads,
@@ -67,7 +67,7 @@ def said(
     query: Any,
     order: Sequence[int] | None,
 ) -> dict[str, Any]:
-    """Give what a call says beside its tensors, by the specification's names.
+    """Return what a call says beside its tensors, by the specification's names.
 
     Arguments:
         dialect, words: in which conventions, and what has a name there.
@@ -100,7 +100,7 @@ def _untranslated(name: str, option: Any, dialect: Dialect, sizes: Sizes, order:
 
 
 def is_non_finite(query: Any, key: Any, value: Any, options: Mapping[str, Any]) -> bool:
-    """Say whether there is a NaN or an infinity that nothing hides."""
+    """Return whether there is a NaN or an infinity that nothing hides."""
     has_rules = any(ATTENTION[name].hides and ATTENTION[name].stage == "visibility" for name in options)
     arrays = [query] if has_rules else [query, key, value]
     numbers = [values_of(array) for array in arrays if not framework_of(array).is_traced(array)]
@@ -126,7 +126,7 @@ def _scale_and_sizes(
 
 
 def _positions(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """Give causality and the window, and check that the diagonal is where they have it."""
+    """Return causality and the window, and check that the diagonal is where they have it."""
     own = [name for name in ("causal", "window") if name in options and name not in dialect.by_mask]
     if not own:
         return {}
@@ -165,13 +165,13 @@ def _lengths(dialect: Dialect, lengths: Any, sizes: Sizes, query: Any) -> Any:
 
 
 def _real(lengths: Any, sizes: Sizes) -> np.ndarray:
-    """Say which keys are real, `(b,k)`."""
+    """Return which keys are real, `(b,k)`."""
     rows = np.broadcast_to(values_of(lengths), sizes.batch)
     return np.arange(sizes.keys) < rows[..., None]
 
 
 def _visible(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes, query: Any) -> Any:
-    """Give the mask: what was given, and the rules that are said by it."""
+    """Return the mask: what was given, and the rules that are said by it."""
     mask = options.get("mask")
     for rule in _rules(dialect, options, sizes):
         framework = framework_of(query)
@@ -195,7 +195,7 @@ def _rules(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> Iterat
 
 
 def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, query: Any) -> dict[str, Any]:
-    """Give the arguments mask and bias, as the dialect tells masks from numbers."""
+    """Return the arguments mask and bias, as the dialect tells masks from numbers."""
     found, framework = {}, framework_of(query)
     if bias is not None and "bias" in words:
         found, bias = {"bias": bias}, None
@@ -210,7 +210,7 @@ def _masks(dialect: Dialect, words: Mapping[str, str], mask: Any, bias: Any, que
 
 
 def _shaped(dialect: Dialect, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-    """Give a mask the axes that the dialect wants, and its heads the order."""
+    """Return a mask with the axes that the dialect wants and its heads in order."""
     framework, shape = framework_of(array), tuple(map(int, array.shape))
     if order is not None and len(shape) > 2 and shape[-3] > 1:
         array = framework.take(array, order, len(shape) - 3)

@@ -109,7 +109,7 @@ def replay_law(
     if dtype not in DTYPES:
         reject("dtype", dtype, DTYPES)
     subject = _subject(subject, operation, arrays)
-    trial, budgets = counterexample.trial_of(data)
+    trial, budgets = counterexample.trial_of(data, path)
     law = Law(data["law"], data["statement"], lambda _: trial, tuple(data.get("clauses", ())), (operation,))
     try:
         outcome = tried(subject, trial, dtype, budgets if dtype == data["dtype"] else None)

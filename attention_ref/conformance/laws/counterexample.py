@@ -16,15 +16,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
-from attention_ref.conformance.laws.law import Demand, Term, Trial
+from attention_ref.conformance.laws.law import Demand, Relation, Term, Trial
 from attention_ref.spec import VERSION
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
@@ -36,7 +37,7 @@ _FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands
 
 
 def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a broken trial as data for JSON.
+    """Return a broken trial as data for JSON.
 
     Arguments:
         outcome: of the trial.
@@ -76,16 +77,60 @@ def read(path: str | Path) -> dict[str, Any]:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} cannot be read: it is nested too deeply") from error
     if not isinstance(data, dict) or (missing := [name for name in _FIELDS if name not in data]):
         lacking = "" if not isinstance(data, dict) else f": it lacks {', '.join(missing)}"
         raise UsageError(f"{path} is no counterexample of a law{lacking}")
+    clauses = data.get("clauses", [])
+    texts = [data[name] for name in ("law", "statement", "operation", "dtype")]
+    texts += clauses if isinstance(clauses, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{path} is no counterexample of a law: its names are not texts")
     if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
         raise UsageError(f"{path} is a counterexample of another format or version")
     return data
 
 
-def trial_of(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
-    """Give the calls and demands of a counterexample, and the budgets of each demand."""
+def trial_of(data: Mapping[str, Any], path: str | Path) -> tuple[Trial, list[np.ndarray]]:
+    """Return the calls and demands of a counterexample that was read, and the budgets of each demand.
+
+    Raises:
+        UsageError: where they are no calls and demands, or do not fit each other.
+    """
+    try:
+        trial, budgets = _trial(data)
+        for demand, budget in zip(trial.demands, budgets, strict=True):
+            _check(demand, budget, trial.calls)
+        if not budgets:
+            raise ValueError("it demands nothing")
+    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is no counterexample of a law: {type(error).__name__}: {error}") from error
+    return trial, budgets
+
+
+def _check(demand: Demand, budgets: np.ndarray, calls: Sequence[Call]) -> None:
+    """Check that a demand speaks of numbers that its calls return.
+
+    Raises:
+        ValueError: where it does not.
+    """
+    if demand.relation not in get_args(Relation):
+        raise ValueError(f"a relation is {' or '.join(get_args(Relation))}, not {demand.relation!r}")
+    if not demand.terms:
+        raise ValueError("a demand has a term")
+    shapes = {term.places.shape for term in demand.terms} | {budgets.shape, np.shape(demand.constant)}
+    if len(shapes) != 1 or budgets.ndim != 1 or not (budgets >= 0).all():
+        raise ValueError("places, factors, constants and budgets are lists of one length, and no budget is below 0")
+    for term in demand.terms:
+        if not 0 <= term.call < len(calls) or term.result not in calls[term.call].results:
+            raise ValueError(f"no call {term.call} returns {term.result!r}")
+        size = math.prod(calls[term.call].shape(term.result))
+        if np.shape(term.factor) != term.places.shape or not ((term.places >= 0) & (term.places < size)).all():
+            raise ValueError(f"a place of {term.result} lies between 0 and {size - 1} and has a factor")
+
+
+def _trial(data: Mapping[str, Any]) -> tuple[Trial, list[np.ndarray]]:
     operation = data["operation"]
     calls = tuple(Call.from_json(operation, each) for each in data["calls"])
     demands = tuple(

@@ -79,7 +79,7 @@ class Tape:
         self.call = call
 
     def budget(self, result: str, places: np.ndarray, dtype: str) -> np.ndarray:
-        """Give what rounding may move numbers of a result by."""
+        """Return what rounding may move numbers of a result by."""
         values = self.results[result].values
         wanted = [place for place in np.unique(places) if isinstance(values[place], Traced)]
         sizes = dict(zip(wanted, roundings([values[place] for place in wanted]), strict=True))
@@ -119,7 +119,7 @@ def tried(subject: Subject, trial: Trial, dtype: str, budgets: Sequence[np.ndarr
 
 
 def allowed(trial: Trial, demand: Demand, dtype: str) -> np.ndarray:
-    """Give what may differ in a demand."""
+    """Return what may differ in a demand."""
     return _allowed(demand, [Tape(call) for call in trial.calls], dtype)
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import GROUPS, Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.strategies import COARSE, EVERYTHING, ORDERLESS, Draw
+from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
+from attention_ref.conformance.laws.strategies import COARSE, EVERYTHING, GROUPS, ORDERLESS, Draw
 
 
 def _key_permutation(draw: Draw) -> Trial:

@@ -11,19 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, GROUPS, Draw
 from attention_ref.spec.operations import ATTENTIONS, OPERATIONS
 from attention_ref.vectors.call import Call
 
-if TYPE_CHECKING:
-    from attention_ref.conformance.laws.strategies import Draw
-
 Relation = Literal["=", "<="]
-GROUPS, EMPTY_ROWS = "groups", "empty rows"
-"""What calls may have beside options: heads that share keys and values, and queries that see nothing."""
 View = Callable[[str, np.ndarray], np.ndarray]
 
 
@@ -107,7 +103,7 @@ class Law:
 
 
 def places(call: Call, result: str) -> np.ndarray:
-    """Give the place of every number of a result, in its shape: what is done to them is done to the numbers."""
+    """Return the place of every number of a result, in its shape: what is done to them is done to the numbers."""
     shape = call.shape(result)
     return np.arange(int(np.prod(shape))).reshape(shape)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attention_ref.conformance.errors import ConformanceError
 from attention_ref.conformance.laws import counterexample, law_text
-from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, LawResult
-from attention_ref.conformance.subjects.subject import Subject
+from attention_ref.conformance.laws.law_results import LawResults
+from attention_ref.conformance.laws.search_loop import LawResult
 from attention_ref.spec import VERSION
 from attention_ref.vectors.build.json_text import write
 
@@ -19,37 +18,8 @@ Reproduce = Callable[[LawResult], str]
 
 
 @dataclass(frozen=True, eq=False)
-class LawReport:
-    """The outcome of trying laws on a subject.
-
-    Arguments:
-        subject: what was tried.
-        dtypes: in which.
-        results: one for each law, operation and dtype.
-        seed: what the calls were drawn with.
-        replayed: the file of the counterexample that was tried again, or nothing.
-        command: how the subject is named on the command line.
-        examples: how many calls each law was tried on, where that is not the usual number.
-    """
-
-    subject: Subject
-    dtypes: Sequence[str]
-    results: Sequence[LawResult]
-    seed: int = 0
-    replayed: str = ""
-    command: str = ""
-    examples: int = 0
-
-    @property
-    def passed(self) -> bool:
-        """Whether no law is broken, and some law was tried."""
-        verdicts = {result.verdict for result in self.results}
-        return HOLDS in verdicts and FAILS not in verdicts
-
-    @property
-    def failures(self) -> list[LawResult]:
-        """The laws that are broken."""
-        return [result for result in self.results if result.verdict == FAILS]
+class LawReport(LawResults):
+    """The results of trying laws on a subject with the ways to write them."""
 
     def raise_for_failures(self) -> None:
         """Raise `ConformanceError` with the report as its message, unless the laws hold."""
@@ -60,7 +30,7 @@ class LawReport:
         return law_text.write(self)
 
     def counterexample(self, result: LawResult) -> dict[str, Any]:
-        """Give the counterexample of a broken law as data for JSON."""
+        """Return the counterexample of a broken law as data for JSON."""
         if result.outcome is None:
             raise ValueError(f"{result.law.id} is not broken")
         about = {
@@ -83,17 +53,8 @@ class LawReport:
             paths.append(path)
         return paths
 
-    def reproduce(self, result: LawResult) -> str:
-        """Give the command that tries a law again."""
-        words = f"attention-ref laws {self.command or shlex.quote(self.subject.name)}"
-        if self.replayed:
-            return f"{words} --replay {shlex.quote(self.replayed)}"
-        words += f" --operation {result.operation} --law {result.law.id} --dtype {result.dtype}"
-        words += f" --examples {self.examples}" if self.examples else ""
-        return words + (f" --seed {self.seed}" if self.seed else "") + " --save ."
-
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as data for JSON."""
+        """Return the report as data for JSON."""
         return {
             "subject": self.subject.name,
             "version": self.subject.version,
@@ -123,5 +84,5 @@ class LawReport:
 
 
 def name_of(result: LawResult) -> str:
-    """Give the name of a counterexample's file, without its ending."""
+    """Return the name of a counterexample's file, without its ending."""
     return f"{result.law.id}.{result.operation}.{result.dtype}"

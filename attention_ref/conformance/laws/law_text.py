@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.laws.evaluate import Outcome
 from attention_ref.conformance.laws.law import Term
+from attention_ref.conformance.laws.law_results import LawResults
 from attention_ref.conformance.laws.search_loop import FAILS, HOLDS, UNSUPPORTED, LawResult
 from attention_ref.spec.records import to_json
 from attention_ref.vectors.call import Call
-
-if TYPE_CHECKING:
-    from attention_ref.conformance.laws.law_report import LawReport
 
 _COLOURS = {HOLDS: "32", FAILS: "31", UNSUPPORTED: "33"}
 _WORDS = {HOLDS: "hold", FAILS: "broken", UNSUPPORTED: "unsupported"}
 _LONGEST = 400
 
 
-def write(report: LawReport, *, colour: bool = False) -> str:
+def write(report: LawResults, *, colour: bool = False) -> str:
     """Write a report: summary, laws, counterexamples."""
     parts = [_summary(report, colour), _table(report, colour), *(_broken(report, each) for each in report.failures)]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -33,7 +31,7 @@ def _painted(word: str, verdict: str, colour: bool) -> str:
     return f"\033[{_COLOURS[verdict]}m{word}\033[0m" if colour else word
 
 
-def _summary(report: LawReport, colour: bool) -> list[str]:
+def _summary(report: LawResults, colour: bool) -> list[str]:
     verdicts = [result.verdict for result in report.results]
     name = " ".join(filter(None, (report.subject.name, report.subject.version)))
     word = _painted("obeys", HOLDS, colour) if report.passed else _painted("breaks", FAILS, colour)
@@ -45,7 +43,7 @@ def _summary(report: LawReport, colour: bool) -> list[str]:
     return [f"{name} {word} {laws}", f"  {counts}, in {' and '.join(report.dtypes)}; {how}"]
 
 
-def _table(report: LawReport, colour: bool) -> list[str]:
+def _table(report: LawResults, colour: bool) -> list[str]:
     """One line for every law, or more where its verdicts differ between dtypes."""
     rows: dict[tuple[str, str], list[LawResult]] = {}
     for result in report.results:
@@ -67,7 +65,7 @@ def _name(result: LawResult) -> str:
     return f"{result.operation}: {result.law.id}"
 
 
-def _broken(report: LawReport, result: LawResult) -> list[str]:
+def _broken(report: LawResults, result: LawResult) -> list[str]:
     """Show a counterexample: the law, the calls, what came and what the law demands."""
     if result.outcome is None:
         return []
@@ -94,7 +92,7 @@ def _calls(outcome: Outcome) -> Iterator[str]:
 
 
 def arguments(call: Call) -> Mapping[str, str]:
-    """Give every argument of a call as text."""
+    """Return every argument of a call as text."""
     parameters = {f"parameter {name}": _array(array) for name, array in call.parameters.items()}
     options = {name: json.dumps(value) for name, value in call.options.items()}
     config = {"config": json.dumps(to_json(call.config))} if call.config is not None else {}

@@ -1,11 +1,12 @@
-"""The order of laws: what other laws build on is tried first, and left out of them where it is broken."""
+"""The order of laws: laws about an option come first, and the option is left out of the others where they break."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law
+from attention_ref.conformance.laws.law import Law
 from attention_ref.conformance.laws.search_loop import FAILS, LawResult, offers, run_law
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, GROUPS
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import ATTENTION
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.strategies import COARSE, ORDERLESS, REALS, RULES, Draw
+from attention_ref.conformance.laws.strategies import COARSE, ORDERLESS, REALS, REQUESTS, RULES, Draw
 from attention_ref.vectors.call import Call
 
 _SHIFTS = (1.0, -1.0, 0.0, 16.0, 1024.0, -1024.0, -16384.0)
@@ -67,7 +67,7 @@ def _weights_as_output(draw: Draw, call: Call) -> Call:
     """Let every key's value be its own unit vector, so that the output is the weights; and let scores be large."""
     length = call.size("k")
     unit = np.broadcast_to(np.eye(length), (*call.inputs["value"].shape[:2], length, length)).copy()
-    wanted = dict.fromkeys(("return_weights", "return_log_sum_exp"))
+    wanted = dict.fromkeys(REQUESTS)
     return call.changed(value=unit, query=call.inputs["query"] * draw.pick((8.0, 1.0)), **wanted)
 
 

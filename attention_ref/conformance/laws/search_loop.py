@@ -9,9 +9,9 @@ from functools import partial
 from unittest import SkipTest
 
 from attention_ref.conformance.laws.evaluate import Outcome, tried
-from attention_ref.conformance.laws.law import EMPTY_ROWS, GROUPS, Law, Trial
+from attention_ref.conformance.laws.law import Law, Trial
 from attention_ref.conformance.laws.search import Broken, search
-from attention_ref.conformance.laws.strategies import FEW, MANY, Draw, Pick, Rejected
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, FEW, GROUPS, MANY, Draw, Pick, Rejected
 from attention_ref.conformance.signatures import options_of, signed
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import OPERATIONS
@@ -116,7 +116,7 @@ def run_law(
 
 
 def _attempt(subject: Subject, law: Law, dtype: str, draws: Callable[[Pick], Draw], record: _Record) -> Attempt:
-    """Give what tries a law once, notes the outcome, and raises where the law is broken."""
+    """Return what tries a law once, notes the outcome, and raises where the law is broken."""
 
     def attempt(pick: Pick) -> None:
         trial = _trial(law, draws(pick))
@@ -140,7 +140,7 @@ def _trial(law: Law, draw: Draw) -> Trial:
 
 
 def offers(subject: Subject, operation: str) -> frozenset[str]:
-    """Give the options that the specification knows and the subject has.
+    """Return the options that the specification knows and the subject has.
 
     A layer has its options when it is built; what it lacks shows when it is called.
     """

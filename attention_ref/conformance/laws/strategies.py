@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import GROUPS
 from attention_ref.spec.arguments import Argument
 from attention_ref.spec.operations import ATTENTION
 from attention_ref.vectors.call import Call
 
 Pick = Callable[[Sequence[Any]], Any]
 
+GROUPS, EMPTY_ROWS = "groups", "empty rows"
+"""What calls may have beside options: heads that share keys and values, and queries that see nothing."""
+
 
 def numbers(largest: int, denominator: int) -> tuple[float, ...]:
-    """Give the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
+    """Return the multiples of `1/denominator` from `-largest` to `largest`, those with short fractions first."""
     found = {Fraction(number, denominator) for number in range(-largest * denominator, largest * denominator + 1)}
     return tuple(float(each) for each in sorted(found, key=lambda x: (x.denominator, abs(x), x < 0)))
 
@@ -39,12 +41,14 @@ MANY = {"h": 4, "b": 2, "q": 3, "k": 4, "d": 3, "v": 2, "a": 2}
 _SHAPES = ("qk", "bhqk", "b1qk", "hqk", "b11k")
 RULES = ATTENTION.hiding
 EVERYTHING = ATTENTION.independent_options
+REQUESTS = tuple(result.asked_by for result in ATTENTION.results if result.asked_by)
+"""The options that ask for results beside the output."""
 ORDERLESS = tuple(name for name in EVERYTHING if not ATTENTION[name].counts_positions)
 """The options that do not know the position of a key."""
 
 
 class Rejected(Exception):  # noqa: N818 - the draw is useless, nothing is wrong
-    """Raised where what was drawn says nothing."""
+    """Raised to discard what was drawn, as `hypothesis.reject` does."""
 
 
 class Draw:
@@ -112,7 +116,7 @@ class Draw:
         for name in extras:
             if self.maybe(name):
                 call = call.changed(**self.option(name, call))
-        wanted = {name: True for name in ("return_weights", "return_log_sum_exp") if self.maybe(name)}
+        wanted = {name: True for name in REQUESTS if self.maybe(name)}
         return call.changed(**wanted)
 
     def _sizes(self, given: dict[str, Any]) -> dict[str, int]:
@@ -173,5 +177,5 @@ class Draw:
 
 
 def sized(letters: str, sizes: dict[str, int]) -> list[int]:
-    """Give the shape that letters stand for; a digit stands for itself."""
+    """Return the shape that letters stand for; a digit stands for itself."""
     return [int(letter) if letter.isdigit() else sizes[letter] for letter in letters]

@@ -75,7 +75,7 @@ def _dropout_complement(draw: Draw) -> Trial:
 
 
 def _value_of_heads(call: Call) -> np.ndarray:
-    """Give every query head its values: `(b,h,k,v)`."""
+    """Return the values that every query head reads, `(b,h,k,v)`."""
     return np.repeat(call.inputs["value"], call.size("h") // call.size("g"), axis=1)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attention_ref.conformance.laws.law import EMPTY_ROWS, Demand, Law, Term, Trial, agreement, places
-from attention_ref.conformance.laws.strategies import EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
+from attention_ref.conformance.laws.law import Demand, Law, Term, Trial, agreement, places
+from attention_ref.conformance.laws.strategies import EMPTY_ROWS, EVERYTHING, GARBAGE, ORDERLESS, Draw, Rejected
+from attention_ref.spec.operations import ATTENTION
 from attention_ref.vectors.call import Call
 
 _POISON = (1.0, -1.0, 128.0, np.nan, np.inf, -np.inf)
@@ -37,7 +38,7 @@ def _hidden_by(*rules: str) -> Callable[[Draw], Trial]:
 
 
 def _refilled(draw: Draw, call: Call, at: np.ndarray, among: tuple[float, ...] = GARBAGE) -> Call:
-    """Give keys and values at some places other numbers."""
+    """Replace keys and values at some positions by other numbers."""
     changed = {name: call.inputs[name].copy() for name in ("key", "value")}
     for array in changed.values():
         array[:, :, at] = draw.reals(*array[:, :, at].shape, among=among)
@@ -77,10 +78,10 @@ def _is_a_mask(*rules: str, others: tuple[str, ...] = ()) -> Callable[[Draw], Tr
     """Rules of visibility together hide what a mask of them hides."""
 
     def trial(draw: Draw) -> Trial:
-        call = draw.call("bias", "scale", "softcap", "sinks", "dropout")
+        call = draw.call(*(name for name in EVERYTHING if ATTENTION[name].stage != "visibility"))
         for name in (*rules, *(name for name in others if draw.maybe(name))):
             call = call.changed(**draw.option(name, call))
-        rest = ("mask", "causal", "query_offset", "window", "key_lengths")
+        rest = [name for name in ATTENTION.visibility if ATTENTION[name].stage == "visibility"]
         bare = call.changed(**dict.fromkeys(rest))
         calls = (call, bare.changed(mask=call.changed(bias=None).visible()))
         return Trial(calls, agreement(calls))

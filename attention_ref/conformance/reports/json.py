@@ -13,7 +13,7 @@ from typing import Any
 
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.check_results import CheckResults
-from attention_ref.conformance.outcome import FAILED, Mismatch, Result
+from attention_ref.conformance.outcome import FAILED, NOT_ASKED, UNSUPPORTED, Mismatch, Result
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
@@ -46,7 +46,7 @@ def data(report: CheckResults) -> dict[str, Any]:
         "binds_optional": report.binds_optional,
         "remarks": dict(report.remarks),
         "clauses": [asdict(verdict) for verdict in report.clauses],
-        "results": [_result(report, result) for result in report.results],
+        "results": [item(report, result) for result in report.results],
     }
     return dict(encoded(found))
 
@@ -69,9 +69,10 @@ def read(found: Mapping[str, Any]) -> CheckResults:
     )
 
 
-def _result(report: CheckResults, result: Result) -> dict[str, Any]:
+def item(report: CheckResults, result: Result) -> dict[str, Any]:
+    """Return one result of a report as data."""
     case = result.case
-    return {
+    found = {
         "case": case.id,
         **{name: getattr(case, name) for name in _OF_THE_CASE},
         "decides": report.decides(result),
@@ -79,6 +80,13 @@ def _result(report: CheckResults, result: Result) -> dict[str, Any]:
         "mismatch": asdict(result.mismatch) if result.mismatch else None,
         "reproduce": report.reproduce(case.id, result.dtype) if result.verdict == FAILED else None,
     }
+    return dict(encoded(found))
+
+
+def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a result for the case that it was not asked for, because of an earlier one."""
+    nothing = {"verdict": UNSUPPORTED, "reason": NOT_ASKED, "hangs": False, "known": "", "reproduce": None}
+    return {**item, **nothing}
 
 
 def _read_result(item: Mapping[str, Any]) -> Result:

@@ -8,18 +8,18 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, ClassVar
+from typing import ClassVar
 
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.errors import HangError, SubjectError, UsageError
 from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.timeouts import TIMEOUT
 
 _LONGEST_LINE = 1 << 28
@@ -37,7 +37,7 @@ class Program:
         self.timeout = timeout
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] | None = None
+        self._errors: LastLines | None = None
         self._end: weakref.finalize[..., Program] | None = None
 
     def answer(self, case: Case, dtype: str) -> Answer:
@@ -69,20 +69,20 @@ class Program:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the program
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
                     self.words,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=self._errors,
+                    stderr=subprocess.PIPE,
                     start_new_session=True,  # so that its children end with it
                 )
             except (OSError, ValueError) as error:
-                self._errors.close()
                 reason = getattr(error, "strerror", None) or error
                 raise UsageError(f"{self.words[0]} cannot be started: {reason}") from error
-            self._end = weakref.finalize(self, _end, self._process, self._errors)
+            assert self._process.stderr is not None  # noqa: S101 - it is a pipe
+            self._errors = LastLines(self._process.stderr)
+            self._end = weakref.finalize(self, _end, self._process)
         return self._process
 
     def _exchanged(self, process: subprocess.Popen[bytes], request: str) -> tuple[str, bool]:
@@ -112,10 +112,8 @@ class Program:
         assert self._errors is not None  # noqa: S101 - it is running
         if self._process is not None:
             _kill(self._process)
-        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - (1 << 13)))
-        lines = self._errors.read().decode("utf-8", "backslashreplace").splitlines()
+        kept = self._errors.lines(_TO_END)[-_LAST_LINES:]
         self.close()
-        kept = [line.rstrip() for line in lines if line.strip()][-_LAST_LINES:]
         return "\n".join(["its stderr ends:", *kept]) if kept else ""
 
 
@@ -186,7 +184,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End its input, wait a little, and kill it."""
     assert process.stdin is not None  # noqa: S101 - both are pipes
     assert process.stdout is not None  # noqa: S101
@@ -197,4 +195,3 @@ def _end(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     _kill(process)
     process.wait()
     process.stdout.close()
-    errors.close()

@@ -75,6 +75,8 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
         for name, expected in case.expected.items()
     }
     told = fields.get("taps", {})
+    if not isinstance(told, dict):
+        raise SubjectError(f"its taps are {quoted(told)}, not an object")
     taps = {name: _read(name, told[name], tap.values.shape, None) for name, tap in case.taps.items() if name in told}
     return Answer(results, taps, ())
 

@@ -87,6 +87,8 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _answer(file: Path, case: Case, dtype: str) -> Answer:
+    if not file.is_file():
+        raise SubjectError(f"{file} is not a file")  # reading a pipe would wait for its writer
     try:
         if file.suffix == ".json":
             return protocol.answer(json.dumps(json.loads(file.read_bytes())), case, dtype)

@@ -46,7 +46,7 @@ class Gradient(NamedTuple):
 
 
 def precise(value: float) -> Traced:
-    """Give an exact number of `DIGITS` digits that records what is computed of it."""
+    """Return an exact number of `DIGITS` digits that records what is computed of it."""
     return Traced(_PRECISE.mpf(value))
 
 
@@ -92,7 +92,7 @@ def _result(array: Array) -> Result:
 
 
 def inexact(array: Array) -> list[int]:
-    """Give the places of the numbers that rounding may move."""
+    """Return the places of the numbers that rounding may move."""
     return [
         place for place, value in enumerate(array.values) if isinstance(value, Traced) and math.isfinite(float(value))
     ]

@@ -29,7 +29,7 @@ Named = Iterator[str]
 
 
 def clauses_of(recipe: Recipe) -> list[str]:
-    """Give the ids of the clauses that decide the case, in the order of `clauses.toml`."""
+    """Return the ids of the clauses that decide the case, in the order of `clauses.toml`."""
     found = {*recipe.clauses, *_of_call(recipe.call), *_of_records(recipe.call.config)}
     if unknown := found - set(clauses()):
         raise ValueError(f"{recipe.id} names clauses that do not exist: {', '.join(sorted(unknown))}")
@@ -37,7 +37,7 @@ def clauses_of(recipe: Recipe) -> list[str]:
 
 
 def _of_records(item: Any) -> Named:
-    """Give the clauses of a record and of all records inside it."""
+    """Return the clauses of a record and of all records inside it."""
     if isinstance(item, tuple):
         for inner in item:
             yield from _of_records(inner)
@@ -48,7 +48,7 @@ def _of_records(item: Any) -> Named:
 
 
 def _of_call(call: Call) -> Named:
-    """Give the clauses of an operation and of what it is given."""
+    """Return the clauses of an operation and of what it is given."""
     operation, options, table = call.operation, call.options, call.table
     said = (name for name, value in call.given.items() if table.says(name, value))
     yield from filter(None, (table[name].clause for name in said))

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def generate(files: Sequence[tuple[str, str]], processes: int | None = None) -> dict[Path, str]:
-    """Give the content of every file, `(operation, profile)`, by its path."""
+    """Return the content of every file, `(operation, profile)`, by its path."""
     recipes = [(name, case) for name in files for case in recipe.cases(*name)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         cases = pool.map(solved, [case for _, case in recipes], chunksize=1)
@@ -105,7 +105,7 @@ def _gradient(gradient: attention_truth.Gradient) -> Mapping[str, Any]:
 
 
 def _settle(path: Path, content: str, options: argparse.Namespace) -> bool:
-    """Say whether a file differs from its content; write it unless only checking."""
+    """Return whether a file differs from its content; write it unless only checking."""
     data = content.encode()
     if path.exists() and path.read_bytes() == data:
         return False

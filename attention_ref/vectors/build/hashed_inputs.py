@@ -22,12 +22,12 @@ AMPLITUDE = 2
 
 
 def seeded(case_id: str, seed: int) -> str:
-    """Give the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
+    """Return the text that is hashed for a case: its id for the seed 0, and with any other seed other numbers."""
     return f"{case_id}#{seed}" if seed else case_id
 
 
 def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
-    """Give `count` integers of 64 bits."""
+    """Return `count` integers of 64 bits."""
     seed = 0xCBF29CE484222325
     for byte in f"{case_id}:{name}".encode():
         seed = (seed ^ byte) * 0x100000001B3 & _BITS
@@ -39,12 +39,12 @@ def hashed(case_id: str, name: str, count: int) -> Iterator[int]:
 
 
 def real_values(case_id: str, name: str, count: int, amplitude: float = AMPLITUDE) -> list[float]:
-    """Give hashed multiples of `amplitude / 256` from `-amplitude` to `amplitude`."""
+    """Return hashed multiples of `amplitude / 256` from `-amplitude` to `amplitude`."""
     return [(number % 513 - 256) * amplitude / 256 for number in hashed(case_id, name, count)]
 
 
 def bool_values(case_id: str, name: str, count: int, percent: int) -> list[bool]:
-    """Give hashed truth values, of which about `percent` in a hundred are True."""
+    """Return hashed truth values, of which about `percent` in a hundred are True."""
     return [number % 100 < percent for number in hashed(case_id, name, count)]
 
 
@@ -89,7 +89,7 @@ def _number(value: Any, kind: str) -> Any:
 
 
 def positions(where: str, shape: Sequence[int]) -> Iterator[int]:
-    """Give the row-major positions of an index in NumPy's notation."""
+    """Return the row-major positions of an index in NumPy's notation."""
     parts = [part.strip() for part in where.split(",")] if where else []
     parts += [":"] * (len(shape) - len(parts))
     chosen = [_along(part, size) for part, size in zip(parts, shape, strict=True)]

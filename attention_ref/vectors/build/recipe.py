@@ -43,7 +43,7 @@ class Recipe:
 
 
 def names() -> list[tuple[str, str]]:
-    """Give the operation and the profile of every recipe file."""
+    """Return the operation and the profile of every recipe file."""
     found = []
     for folder in resources.files("attention_ref.vectors.build").joinpath("recipes").iterdir():
         if folder.is_dir():

@@ -15,12 +15,12 @@ from attention_ref.spec.trace import Cut, Rounding, Traced, ancestors, has_certa
 
 
 def roundings(outputs: Sequence[Traced]) -> list[Rounding]:
-    """Give the size of the rounding errors of every output."""
+    """Return the size of the rounding errors of every output."""
     return _roundings(outputs, _passing(outputs))
 
 
 def _passing(outputs: Sequence[Traced]) -> set[Cut]:
-    """Give the cuts through which errors pass; whether one does depends on those before it."""
+    """Return the cuts through which errors pass; whether one does depends on those before it."""
     depths: dict[Traced, int] = {}
     cuts: dict[int, list[Cut]] = {}
     for node in sorted(ancestors(outputs), key=lambda traced: traced.order):

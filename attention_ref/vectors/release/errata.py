@@ -42,25 +42,25 @@ class Erratum:
 
 
 def errata() -> tuple[Erratum, ...]:
-    """Give every correction of a released vector, the oldest first."""
+    """Return every correction of a released vector, the oldest first."""
     tables = tomllib.loads(_HERE.joinpath("errata.toml").read_text(encoding="utf-8")).get("erratum", [])
     return tuple(Erratum(**{**table, "cases": tuple(table["cases"])}) for table in tables)
 
 
 def digest(case: Mapping[str, Any]) -> str:
-    """Give the SHA-256 of a case, whatever the layout of its file."""
+    """Return the SHA-256 of a case, whatever the layout of its file."""
     text = json.dumps(case, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digests() -> dict[str, str]:
-    """Give the digest of every case by its id."""
+    """Return the digest of every case by its id."""
     files = [vectors.load(name, profile) for name in vectors.operations() for profile in vectors.profiles(name)]
     return {case["id"]: digest(case) for file in files for case in file["cases"]}
 
 
 def released(version: str = VERSION) -> dict[str, str]:
-    """Give the digests of the cases as they were released with a version; none when it is not released."""
+    """Return the digests of the cases as they were released with a version; none when it is not released."""
     path = _HERE.joinpath("released", f"{version}.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

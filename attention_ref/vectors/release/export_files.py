@@ -50,7 +50,7 @@ class ExportError(ValueError):
 
 
 def contents(names: Sequence[Name]) -> dict[str, bytes]:
-    """Give the files of an export by their paths, the manifest last.
+    """Return the files of an export by their paths, the manifest last.
 
     Arguments:
         names: of the files of vectors, each an operation and a profile.
@@ -68,12 +68,12 @@ def contents(names: Sequence[Name]) -> dict[str, bytes]:
 
 
 def names() -> list[Name]:
-    """Give the operation and the profile of every file of vectors."""
+    """Return the operation and the profile of every file of vectors."""
     return [(operation, profile) for operation in vectors.operations() for profile in vectors.profiles(operation)]
 
 
 def choose(operations: Sequence[str] | None, profiles: Sequence[str] | None) -> list[Name]:
-    """Give the files of some operations and profiles; all when None.
+    """Return the files of some operations and profiles; all when None.
 
     Raises:
         ExportError: for an operation or a profile that does not exist, and when nothing is chosen.
@@ -94,12 +94,12 @@ def choose(operations: Sequence[str] | None, profiles: Sequence[str] | None) -> 
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
-    """Give the digest of every file, sorted by path."""
+    """Return the digest of every file, sorted by path."""
     return "".join(f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files)).encode()
 
 
 def vector_path(operation: str, profile: str) -> str:
-    """Give the path of a file of vectors in an export."""
+    """Return the path of a file of vectors in an export."""
     return f"vectors/{operation}/{profile}.json"
 
 

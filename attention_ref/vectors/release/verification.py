@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,11 +52,14 @@ def verify(folder: Path) -> Verification:
     """Compare a folder with its manifest and with the package.
 
     Raises:
-        ExportError: when there is no such folder.
+        ExportError: when there is no such folder, or a file of it cannot be read.
     """
     if not folder.is_dir():
         raise ExportError(f"there is no folder {folder}")
-    there = dict(_files(folder))
+    try:
+        there = dict(_files(folder))
+    except OSError as error:
+        raise ExportError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
     index = _index(there.get(INDEX, b""))
     problems = list(_versions(index))
     listed, broken = _manifest(there.get(MANIFEST, b""))
@@ -69,22 +74,25 @@ def verify(folder: Path) -> Verification:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the content of every file. A link is none: what it points to may change."""
+    """Return the content of every file. A link is none: what it points to may change. Nor is a pipe: it has no end."""
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            yield path.relative_to(folder).as_posix(), f"a link to {path.readlink()}".encode()
-        elif not path.is_dir():
-            yield path.relative_to(folder).as_posix(), path.read_bytes()
+        mode, name = path.lstat().st_mode, path.relative_to(folder).as_posix()
+        if stat.S_ISREG(mode):
+            yield name, path.read_bytes()
+        elif stat.S_ISLNK(mode):
+            yield name, os.fsencode(f"a link to {path.readlink()}")
+        elif not stat.S_ISDIR(mode):
+            yield name, b"neither a file nor a folder"
 
 
 def _index(data: bytes) -> dict[str, Any]:
     """Read an index as far as it can be read."""
     try:
         index = json.loads(data)
-        entries = [(entry["operation"], entry["profile"], int(entry["cases"])) for entry in index["files"]]
-    except (ValueError, TypeError, KeyError):
+        entries = [tuple(map(type, map(entry.get, ("operation", "profile", "cases")))) for entry in index["files"]]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
-    return index if entries else {}
+    return index if set(entries) == {(str, str, int)} else {}
 
 
 def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
@@ -95,7 +103,7 @@ def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _names(index: Mapping[str, Any], paths: Collection[str]) -> list[Name]:
-    """Give the vectors of the package that an export is of: what its index says, or else its paths."""
+    """Return the vectors of the package that an export is of: what its index says, or else its paths."""
     said = {(entry["operation"], entry["profile"]) for entry in index.get("files", ())}
     return [name for name in names() if name in said or (not said and vector_path(*name) in paths)]
 
@@ -120,7 +128,7 @@ def _manifest(data: bytes) -> tuple[dict[str, str], list[Problem]]:
 def _problems(
     path: str, data: bytes | None, listed: str | None, expected: bytes | None, is_comparable: bool
 ) -> Iterator[Problem]:
-    """Give what is wrong with one file: at most one problem, the one that explains the others."""
+    """Return what is wrong with one file: at most one problem, the one that explains the others."""
     if data is None:
         text = "it is listed and not there" if listed else "it is neither there nor listed, and the package has it"
         yield Problem("missing", path, text)
@@ -155,7 +163,7 @@ def _changed_cases(data: bytes, expected: bytes) -> list[str]:
     """Name the cases that differ, each with the erratum that corrected it where there is one."""
     try:
         before, now = ({case["id"]: digest(case) for case in json.loads(text)["cases"]} for text in (data, expected))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
     corrected = {case: f" (corrected by erratum {erratum.id})" for erratum in errata() for case in erratum.cases}
     changed = [case for case in {**now, **before} if before.get(case) != now.get(case)]
