@@ -153,14 +153,14 @@ def _asked(
 
 def _both(first: Outcome, second: Outcome) -> Outcome:
     """Return the outcome of a call that was asked twice."""
-    seconds = {
-        "subject_seconds": first.subject_seconds + second.subject_seconds,
-        "oracle_seconds": first.oracle_seconds + second.oracle_seconds,
-    }
+    found = replace(
+        second,
+        subject_seconds=first.subject_seconds + second.subject_seconds,
+        oracle_seconds=first.oracle_seconds + second.oracle_seconds,
+    )
     if {first.verdict, second.verdict} == {PASSED, UNSUPPORTED}:
-        reason = "it refuses a call the one time and answers it the other time"
-        return replace(second, verdict=FAILED, reason=reason, **seconds)
-    return replace(second, **seconds)
+        return replace(found, verdict=FAILED, reason="it refuses a call the one time and answers it the other time")
+    return found
 
 
 def _smallest(trial: Trial, outcomes: Sequence[Outcome]) -> Outcome | None:

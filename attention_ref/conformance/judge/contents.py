@@ -112,8 +112,9 @@ def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray,
     query += direction
     first, last = scenario.seen()
     for group in range(scenario.groups):
-        among = [0, scenario.keys - 1, generator.integers(scenario.keys), int(first.max()), int(last.min())]
-        key[:, group, generator.choice(among)] += direction
+        among = [0, scenario.keys - 1, int(generator.integers(scenario.keys)), int(first.max()), int(last.min())]
+        place = int(generator.choice(among))
+        key[:, group, place] += direction
 
 
 def _places(scenario: Scenario) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ def load(name: str) -> Callable[..., Any]:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{name} is not callable, it is {type(found).__name__}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _file(path: Path) -> Any:

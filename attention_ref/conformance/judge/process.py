@@ -60,10 +60,12 @@ class Process:
         errors, error = os.pipe()
         self._number = 0
         self._status: int | None = None
-        start = _spawned if isinstance(source.subject, str) else _forked
-        ours = (self._requests, self._replies, errors)
+        theirs = (request, reply, error, storage.descriptor)
         try:
-            self._pid = start(source, request, reply, error, storage.descriptor, ours)
+            if isinstance(source.subject, str):
+                self._pid = _spawned(source, *theirs)
+            else:
+                self._pid = _forked(source, *theirs, ours=(self._requests, self._replies, errors))
         finally:
             for descriptor in (request, reply, error):
                 os.close(descriptor)
@@ -165,7 +167,7 @@ class Process:
             self._broken("it writes to the descriptor that is for answers")
         elif header.get("id") != self._number:
             self._broken("it answers twice, as two processes do after a fork")
-        return header  # type: ignore[return-value]
+        return header
 
     def _results(
         self, header: Mapping[str, Any], expected: Mapping[str, tuple[tuple[int, ...], str]], deadline: float
@@ -175,7 +177,7 @@ class Process:
         if not isinstance(described, list) or len(described) != len(expected):
             self._broken("its answer has no results")
         found, reason = {}, ""
-        for item, (name, (shape, dtype)) in zip(described, expected.items(), strict=True):  # type: ignore[arg-type]
+        for item, (name, (shape, dtype)) in zip(described, expected.items(), strict=True):
             if item.get("shape") != list(shape):
                 given = tuple(map(int, item.get("shape", ())))
                 reason = reason or f"{name} has the shape {given} instead of {shape}"
@@ -226,10 +228,10 @@ class Process:
         return f"it is killed by signal {-status} before it answers"
 
 
-def _spawned(source: Source, request: int, reply: int, error: int, memory: int, ours: Sequence[int]) -> int:
+def _spawned(source: Source, request: int, reply: int, error: int, memory: int) -> int:
     """Start a new Python that imports the subject."""
     dialect = None if source.dialect is None else str(source.dialect)
-    told = {"subject": source.subject, "arrays": source.arrays, "dialect": dialect}
+    told: dict[str, Any] = {"subject": source.subject, "arrays": source.arrays, "dialect": dialect}
     told |= {"requests": request, "replies": reply, "memory": memory}
     path = os.pathsep.join(["", *filter(None, sys.path)])
     process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
@@ -245,8 +247,8 @@ def _spawned(source: Source, request: int, reply: int, error: int, memory: int, 
     return process.pid
 
 
-def _forked(source: Source, request: int, reply: int, error: int, memory: int, ours: Sequence[int]) -> int:
-    """Start a copy of this process, which has the callable already."""
+def _forked(source: Source, request: int, reply: int, error: int, memory: int, *, ours: Sequence[int]) -> int:
+    """Start a copy of this process, which has the callable already, and close `ours` in it."""
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
@@ -274,4 +276,4 @@ def _redirect(error: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for kept, descriptor in ((nothing, 0), (error, 1), (error, 2)):
         os.dup2(kept, descriptor)
-    sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115, PTH123
+    sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115

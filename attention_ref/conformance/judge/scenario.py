@@ -1,4 +1,4 @@
-"""A call of attention at a real size, written in one line: its dtype, sizes, options and the distribution of its numbers.
+"""A call of attention at a real size, in one line: its dtype, sizes, options and the distribution of its numbers.
 
     float32/b2.h8.g2.q65.k129.d64.v80/causal,offset=64,window=63+open,mask=random.b1qk/normal
 
@@ -17,8 +17,8 @@ from attention_ref.conformance.errors import UsageError
 from attention_ref.spec.dtypes import DTYPES
 
 DISTRIBUTIONS = ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant", "padding")
-"""Unit normal; a few large channels; keys that are nearly equal; scores of hundreds; magnitudes of 1e-4; equal keys; one
-key with nearly all weight; NaN and infinity in the padding."""
+"""Unit normal; a few large channels; keys that are nearly equal; scores of hundreds; magnitudes of 1e-4; equal keys;
+one key with nearly all weight; NaN and infinity in the padding."""
 
 _SIZES = {
     "b": "batch",
@@ -123,7 +123,7 @@ class Scenario:
         return bool(np.all(first <= last))
 
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first and the last key, `(b,q)`, that queries see by their place, whatever a mask or bias hides."""
+        """Return the first and the last key, `(b,q)`, that queries see by their place, without a mask or bias."""
         offsets = np.broadcast_to(np.array(self.offsets or (0,)), (self.batch,))
         lengths = np.broadcast_to(np.array(self.lengths or (self.keys,)), (self.batch,))
         places = offsets[:, None] + np.arange(self.queries)

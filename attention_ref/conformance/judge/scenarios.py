@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -18,17 +17,22 @@ from attention_ref.conformance.judge.scenario import DISTRIBUTIONS, RETURNS, Sce
 Size = Literal["small", "full", "large"]
 """How long the lengths are: up to 257, up to 2048, up to 8192."""
 
-_EDGES = {"small": (1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257)}
+_EDGES: dict[str, tuple[int, ...]] = {"small": (1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257)}
 _EDGES["full"] = (*_EDGES["small"], 1000, 1024, 2048)
 _EDGES["large"] = (*_EDGES["full"], 4095, 4096, 4097, 8192)
 _SHORT, _LONG = (63, 64, 65, 127, 128, 129), (255, 256, 257, 300, 320, 385, 449)
 _CACHES = {"small": (257, 300, 385), "full": (1000, 1024, 1025, 2048), "large": (4096, 4097, 8192)}
-_HEAD_SIZES = {"small": (16, 32, 40, 64, 72, 80), "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256)}
+_HEAD_SIZES: dict[str, tuple[int, ...]] = {
+    "small": (16, 32, 40, 64, 72, 80),
+    "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
+}
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
 """How many scores a call may have."""
+_REPEATS = {"small": 1, "full": 2, "large": 2}
+"""How many calls are drawn for each situation."""
 _TRIES = 1000
 
 Fields = dict[str, Any]
@@ -54,33 +58,41 @@ class Draw:
         """Return one of several things."""
         return names[int(self.generator.integers(len(names)))]
 
-    def offers(self, scenario: Scenario) -> bool:
-        """Whether the subject takes the options of a call."""
-        return self.options is None or scenario.options <= self.options
-
-    def call(self, fields: Callable[[Draw], Fields]) -> Scenario | None:
-        """Draw until everything fits; None for a call whose options the subject lacks."""
+    def all(self, situations: Situations) -> Iterator[Scenario]:
+        """Return a call for each situation, again and again until it fits; none where the subject lacks an option."""
+        left: set[int] | None = None
         for _ in range(_TRIES):
-            drawn = {**self._sizes(), **fields(self)}
-            heads, groups = self._heads(drawn)
-            found = Scenario(self.dtype, **{**drawn, "heads": heads, "groups": groups})
-            if not self.offers(found):
-                return None
-            if found.is_valid and (found.scores <= _SCORES[self.size] or found.heads == 1):
-                return found
-        raise AssertionError(f"no call fits {fields(self)}")
+            drawn = {place: self._scenario(fields) for place, fields in enumerate(situations(self))}
+            left = set(drawn) if left is None else left
+            for place in sorted(left):
+                if not self._offers(drawn[place]):
+                    left.remove(place)
+                elif self._fits(drawn[place]):
+                    left.remove(place)
+                    yield drawn[place]
+            if not left:
+                return
+        raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
-    def _sizes(self) -> Fields:
+    def _scenario(self, fields: Fields) -> Scenario:
         head_size = self.one(*_HEAD_SIZES[self.size])
         value_size = self.one(head_size, head_size, self.one(*_HEAD_SIZES[self.size]))
-        return {"batch": 1, "head_size": head_size, "value_size": value_size}
+        drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        if "heads" not in drawn:
+            each = drawn["batch"] * drawn["queries"] * drawn["keys"]
+            drawn["heads"], drawn["groups"] = self.one(
+                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size])
+            )
+        return Scenario(self.dtype, **drawn)
 
-    def _heads(self, drawn: Fields) -> tuple[int, int]:
-        if "heads" in drawn:
-            return drawn["heads"], drawn["groups"]
-        each = drawn["batch"] * drawn["queries"] * drawn["keys"]
-        fit = [pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size]]
-        return self.one(*fit) if fit else (1, 1)
+    def _offers(self, scenario: Scenario) -> bool:
+        return self.options is None or scenario.options <= self.options
+
+    def _fits(self, scenario: Scenario) -> bool:
+        return scenario.is_valid and (scenario.scores <= _SCORES[self.size] or scenario.heads == 1)
+
+
+Situations = Callable[[Draw], Iterator[Fields]]
 
 
 def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
@@ -88,28 +100,21 @@ def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size:
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
         drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options)
-        for fields in chain(_lengths(size), _options(), _pairs(), _caches(size), _distributions()):
-            scenario = drawing.call(fields)
-            if scenario is not None:
-                found[scenario.id] = scenario
-    order = np.random.default_rng([seed, 3]).permutation(len(found))
+        for situations in (_lengths, _options, _pairs, _caches, _distributions):
+            for _ in range(_REPEATS[size]):
+                found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     each = list(found.values())
-    return [each[place] for place in order]
+    return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
 
 
-def _lengths(size: Size) -> Iterator[Callable[[Draw], Fields]]:
-    """Every edge as the number of keys, and as the number of queries."""
-    for edge in _EDGES[size]:
-        yield lambda d, n=edge: {"keys": n, "queries": d.one(n, 1, *_SHORT)}
+def _lengths(d: Draw) -> Iterator[Fields]:
+    """Every edge as the number of keys, and as the number of queries; every number of heads."""
+    for edge in _EDGES[d.size]:
+        yield {"keys": edge, "queries": d.one(edge, 1, *_SHORT)}
         if edge <= _LONG[-1]:
-            yield lambda d, n=edge: {"queries": n, "keys": d.one(*_SHORT, *_LONG)}
+            yield {"queries": edge, "keys": d.one(*_SHORT, *_LONG)}
     for heads, groups in _HEADS[2:]:
-        yield lambda d, pair=(heads, groups): {
-            "queries": d.one(*_SHORT),
-            "keys": d.one(*_SHORT),
-            "heads": pair[0],
-            "groups": pair[1],
-        }
+        yield {"queries": d.one(*_SHORT), "keys": d.one(*_SHORT), "heads": heads, "groups": groups}
 
 
 def _between(d: Draw) -> Fields:
@@ -127,79 +132,86 @@ def _square(d: Draw) -> Fields:
     return {"queries": length, "keys": length}
 
 
-def _options() -> Iterator[Callable[[Draw], Fields]]:
+def _options(d: Draw) -> Iterator[Fields]:
     """Every option alone, on several tiles, and on lengths around an edge."""
-    yield lambda d: {**_square(d), "causal": True}
-    yield lambda d: {**_between(d), "causal": True}
-    yield lambda d: {**_tall(d), "causal": True}
+    yield {**_square(d), "causal": True}
+    yield {**_between(d), "causal": True}
+    yield {**_tall(d), "causal": True}
     for kind in ("random", "late"):
         for axes in ("bhqk", "b1qk", "qk"):
-            yield lambda d, text=f"{kind}.{axes}": {**_between(d), "mask": text, "batch": d.one(1, 2)}
-    yield lambda d: {**_tall(d), "mask": f"late.{d.one('bhqk', '11qk')}"}
+            yield {**_between(d), "mask": f"{kind}.{axes}", "batch": d.one(1, 2)}
+    yield {**_tall(d), "mask": f"late.{d.one('bhqk', '11qk')}"}
     for text in ("normal.bhqk", "normal.1hqk", "normal.qk", "holes.bhqk", "holes.1h1k"):
-        yield lambda d, text=text: {**_between(d), "bias": text}
-    yield lambda d: {**_tall(d), "bias": d.one("normal.1hqk", "normal.bhqk")}
+        yield {**_between(d), "bias": text}
+    yield {**_tall(d), "bias": d.one("normal.1hqk", "normal.bhqk")}
     for window in (_narrow, _wide):
-        yield lambda d, window=window: {**_square(d), "window": (window(d), window(d))}
-        yield lambda d, window=window: {**_square(d), "window": d.one((window(d), None), (window(d), 0))}
-        yield lambda d, window=window: {**_square(d), "window": d.one((None, window(d)), (0, window(d)))}
-    yield lambda d: _ragged({**_between(d), "batch": 2}, d)
-    yield lambda d: _ragged({**_tall(d), "batch": 2}, d)
-    yield lambda d: _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
-    yield lambda d: {**_between(d), "scale": d.one(0.25, 0.0625, 1.0, -0.125)}
-    yield lambda d: {**_tall(d), "scale": d.one(0.25, 0.0625)}
-    yield lambda d: {**_between(d), "softcap": d.one(2.0, 15.0, 50.0)}
-    yield lambda d: {**_tall(d), "softcap": d.one(2.0, 5.0), "distribution": d.one("normal", "large")}
-    yield lambda d: {**_between(d), "sinks": True}
-    yield lambda d: {**_tall(d), "sinks": True}
-    yield lambda d: {**_between(d), "dropout": d.one(0.1, 0.5)}
-    yield lambda d: {**_tall(d), "dropout": d.one(0.1, 0.5)}
+        yield {**_square(d), "window": (window(d), window(d))}
+        yield {**_square(d), "window": d.one((window(d), None), (window(d), 0))}
+        yield {**_square(d), "window": d.one((None, window(d)), (0, window(d)))}
+    yield _ragged({**_between(d), "batch": 2}, d)
+    yield _ragged({**_tall(d), "batch": 2}, d)
+    yield _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
+    yield {**_between(d), "scale": d.one(0.25, 0.0625, 1.0, -0.125)}
+    yield {**_tall(d), "scale": d.one(0.25, 0.0625)}
+    yield {**_between(d), "softcap": d.one(2.0, 15.0, 50.0)}
+    yield {**_tall(d), "softcap": d.one(2.0, 5.0), "distribution": d.one("normal", "large")}
+    yield {**_between(d), "sinks": True}
+    yield {**_tall(d), "sinks": True}
+    yield {**_between(d), "dropout": d.one(0.1, 0.5)}
+    yield {**_tall(d), "dropout": d.one(0.1, 0.5)}
     for result in RETURNS:
-        yield lambda d, result=result: {**_between(d), "returns": (result,)}
-        yield lambda d, result=result: {**_square(d), "causal": True, "returns": (result,)}
+        yield {**_between(d), "returns": (result,)}
+        yield {**_square(d), "causal": True, "returns": (result,)}
 
 
-def _pairs() -> Iterator[Callable[[Draw], Fields]]:
+def _pairs(d: Draw) -> Iterator[Fields]:
     """The pairs of options that interact."""
-    yield lambda d: {**_shifted(d), "causal": True}
-    yield lambda d: {**_shifted(d), "causal": True, "batch": 2}
-    yield lambda d: {**_square(d), "causal": True, "window": (d.one(_narrow, _wide)(d), None)}
-    yield lambda d: {**_shifted(d), "causal": True, "window": (_narrow(d), d.one(None, 0))}
-    yield lambda d: {**_shifted(d), "window": (_wide(d), _narrow(d))}
-    yield lambda d: _ragged({**_square(d), "batch": 2, "causal": True}, d)
-    yield lambda d: _padded({**_square(d), "batch": 2, "causal": True, "distribution": "padding"}, d)
-    yield lambda d: _padded({**_shifted(d), "batch": 2, "causal": True, "window": (_narrow(d), None)}, d)
-    yield lambda d: _ragged({**_tall(d), "batch": 2, "mask": d.one("random.bhqk", "late.qk")}, d)
-    yield lambda d: {**_square(d), "causal": True, "mask": d.one("random.b1qk", "late.bhqk")}
-    yield lambda d: {**_square(d), "causal": True, "bias": d.one("normal.1hqk", "holes.bhqk")}
-    yield lambda d: {**_between(d), "mask": "random.bhqk", "bias": "normal.1hqk"}
-    yield lambda d: {**_between(d), "softcap": 3.0, "bias": "normal.bhqk"}
-    yield lambda d: {**_between(d), "softcap": 3.0, "scale": 0.25, "mask": "random.qk"}
-    yield lambda d: {**_square(d), "sinks": True, "causal": True}
-    yield lambda d: {**_square(d), "sinks": True, "window": (_narrow(d), 0), "causal": True}
-    yield lambda d: _ragged({**_between(d), "batch": 2, "sinks": True, "softcap": 5.0}, d)
-    yield lambda d: {**_between(d), "dropout": 0.25, "mask": "random.bhqk"}
-    yield lambda d: {**_between(d), "dropout": 0.25, "sinks": True, "returns": ("weights",)}
-    yield lambda d: {**_between(d), "sinks": True, "returns": ("log_sum_exp",)}
-    yield lambda d: _ragged({**_between(d), "batch": 2, "softcap": 5.0, "returns": ("log_sum_exp",)}, d)
+    yield {**_shifted(d), "causal": True}
+    yield {**_shifted(d), "causal": True, "batch": 2}
+    yield {**_square(d), "causal": True, "window": (d.one(_narrow, _wide)(d), None)}
+    yield {**_shifted(d), "causal": True, "window": (_narrow(d), d.one(None, 0))}
+    yield {**_shifted(d), "window": (_wide(d), _narrow(d))}
+    yield _ragged({**_square(d), "batch": 2, "causal": True}, d)
+    yield _padded({**_square(d), "batch": 2, "causal": True, "distribution": "padding"}, d)
+    yield _padded({**_shifted(d), "batch": 2, "causal": True, "window": (_narrow(d), None)}, d)
+    yield _ragged({**_tall(d), "batch": 2, "mask": d.one("random.bhqk", "late.qk")}, d)
+    yield {**_square(d), "causal": True, "mask": d.one("random.b1qk", "late.bhqk")}
+    yield {**_square(d), "causal": True, "bias": d.one("normal.1hqk", "holes.bhqk")}
+    yield {**_between(d), "mask": "random.bhqk", "bias": "normal.1hqk"}
+    yield {**_between(d), "softcap": 3.0, "bias": "normal.bhqk"}
+    yield {**_between(d), "softcap": 3.0, "scale": 0.25, "mask": "random.qk"}
+    yield {**_square(d), "sinks": True, "causal": True}
+    yield {**_square(d), "sinks": True, "window": (_narrow(d), 0), "causal": True}
+    yield _ragged({**_between(d), "batch": 2, "sinks": True, "softcap": 5.0}, d)
+    yield {**_between(d), "dropout": 0.25, "mask": "random.bhqk"}
+    yield {**_between(d), "dropout": 0.25, "sinks": True, "returns": ("weights",)}
+    yield {**_between(d), "sinks": True, "returns": ("log_sum_exp",)}
+    yield _ragged({**_between(d), "batch": 2, "softcap": 5.0, "returns": ("log_sum_exp",)}, d)
 
 
-def _caches(size: Size) -> Iterator[Callable[[Draw], Fields]]:
+def _caches(d: Draw) -> Iterator[Fields]:
     """Few queries after a long cache, and chunks of a prompt."""
-    for keys in _CACHES[size]:
-        yield lambda d, n=keys: {"queries": d.one(1, 7), "keys": n}
-        yield lambda d, n=keys: _padded({"queries": d.one(1, 7, 17), "keys": n, "batch": 2, "causal": True}, d)
-        yield lambda d, n=keys: {**_chunk(d, n), "causal": True}
-    yield lambda d: _ragged({"queries": 1, "keys": d.one(*_CACHES[d.size]), "batch": 2}, d)
+    for keys in _CACHES[d.size]:
+        yield {"queries": d.one(1, 7), "keys": keys}
+        yield _padded({"queries": d.one(1, 7, 17), "keys": keys, "batch": 2, "causal": True}, d)
+        yield {**_chunk(d, keys), "causal": True}
+    yield _ragged({"queries": 1, "keys": d.one(*_CACHES[d.size]), "batch": 2}, d)
 
 
-def _distributions() -> Iterator[Callable[[Draw], Fields]]:
-    """Every distribution, with queries and keys of several tiles, and where they are causal."""
+def _distributions(d: Draw) -> Iterator[Fields]:
+    """Every distribution, with queries and keys of several tiles, and with what hides keys."""
     for kind in DISTRIBUTIONS:
         if kind not in ("normal", "padding"):
-            yield lambda d, kind=kind: {**_between(d), "distribution": kind}
-            yield lambda d, kind=kind: {**_square(d), "distribution": kind, "causal": True}
-            yield lambda d, kind=kind: {**_tall(d), "distribution": kind}
+            yield {**_between(d), "distribution": kind}
+            yield {**_tall(d), "distribution": kind}
+            yield {**_square(d), "distribution": kind, "causal": True}
+    for kind in ("dominant", "large"):  # a hidden key may have the highest score by far
+        yield {**_between(d), "distribution": kind, "mask": d.one("random.bhqk", "late.qk")}
+        yield {**_square(d), "distribution": kind, "window": (_narrow(d), _wide(d))}
+        yield {**_square(d), "distribution": kind, "causal": True, "window": (_narrow(d), None)}
+        yield _ragged({**_between(d), "batch": 2, "distribution": kind}, d)
+        yield {**_between(d), "distribution": kind, "sinks": True}
+        yield {**_between(d), "distribution": kind, "bias": "holes.1hqk"}
 
 
 def _narrow(d: Draw) -> int:

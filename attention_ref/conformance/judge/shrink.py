@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.trial import Outcome, Trial
 from attention_ref.conformance.outcome import FAILED
 
-MOST_CALLS, MOST_SECONDS = 200, 15.0
+MOST_CALLS, MOST_SECONDS = 400, 15.0
 
 _LENGTHS = (
     1,
@@ -65,56 +65,76 @@ def smallest(trial: Trial, failed: Outcome) -> Outcome | None:
     found = trial.ask(failed.scenario, failed.pattern)
     if found.verdict != FAILED:
         return None
-    calls, is_smaller = 0, True
-    while is_smaller:
-        is_smaller = False
-        for scenario in simpler(found.scenario):
-            if calls >= MOST_CALLS or time.monotonic() > end or found.hangs:
-                return found
-            calls += 1
-            outcome = trial.ask(scenario, failed.pattern)
-            if outcome.verdict == FAILED and outcome.hangs == failed.hangs:
-                found, is_smaller = outcome, True
-                break
+    calls, before = 0, None
+    while before != found.scenario:
+        before = found.scenario
+        for respect in RESPECTS:
+            for scenario in respect(found.scenario):
+                if not scenario.is_valid or scenario == found.scenario:
+                    continue
+                if calls >= MOST_CALLS or time.monotonic() > end or found.hangs:
+                    return found
+                calls += 1
+                outcome = trial.ask(scenario, failed.pattern)
+                if outcome.verdict == FAILED and outcome.hangs == failed.hangs:
+                    found = outcome
+                    break
     return found
 
 
-def simpler(s: Scenario) -> Iterator[Scenario]:
-    """Return every call that is simpler in one respect, the simplest of each first."""
-    for scenario in _smaller(s):
-        if scenario.is_valid and scenario != s:
-            yield scenario
-    for name, plain in _PLAIN.items():
-        if getattr(s, name) != plain:
-            without = {name: plain, **({"offsets": ()} if name in ("causal", "window") else {})}
-            scenario = replace(s, **without)  # type: ignore[arg-type]
-            if scenario.is_valid:
-                yield scenario
+def _batch(s: Scenario) -> Iterator[Scenario]:
+    for row in range(s.batch) if s.batch > 1 else ():
+        offsets = s.offsets[row : row + 1] if len(s.offsets) == s.batch else s.offsets
+        yield replace(s, batch=1, lengths=s.lengths[row : row + 1], offsets=offsets)
 
 
-def _smaller(s: Scenario) -> Iterator[Scenario]:
-    if s.batch > 1:
-        for row in range(s.batch):
-            offsets = s.offsets[row : row + 1] if len(s.offsets) == s.batch else s.offsets
-            yield replace(s, batch=1, lengths=s.lengths[row : row + 1], offsets=offsets)
+def _heads(s: Scenario) -> Iterator[Scenario]:
     for heads, groups in _HEADS:
-        if heads < s.heads or (heads == s.heads and groups < s.groups):
+        if (heads, groups) < (s.heads, s.groups) and groups <= s.groups:
             yield replace(s, heads=heads, groups=groups)
+
+
+def _lengths(s: Scenario) -> Iterator[Scenario]:
     for length in _LENGTHS:
         if length < min(s.queries, s.keys):
             yield from _resized(s, length, length)
+
+
+def _queries(s: Scenario) -> Iterator[Scenario]:
     for length in _LENGTHS:
         if length < s.queries:
             yield from _resized(s, length, s.keys)
+
+
+def _keys(s: Scenario) -> Iterator[Scenario]:
     for length in _LENGTHS:
         if length < s.keys:
             yield from _resized(s, s.queries, length)
-    for size in _HEAD_SIZES:
-        if size < s.head_size:
-            yield replace(s, head_size=size)
-    for size in _HEAD_SIZES:
-        if size < s.value_size:
-            yield replace(s, value_size=size)
+
+
+def _head_size(s: Scenario) -> Iterator[Scenario]:
+    yield from (replace(s, head_size=size) for size in _HEAD_SIZES if size < s.head_size)
+
+
+def _value_size(s: Scenario) -> Iterator[Scenario]:
+    yield from (replace(s, value_size=size) for size in _HEAD_SIZES if size < s.value_size)
+
+
+def _without(name: str, plain: object) -> Callable[[Scenario], Iterator[Scenario]]:
+    def simpler(s: Scenario) -> Iterator[Scenario]:
+        if getattr(s, name) != plain:
+            yield replace(s, **{name: plain})  # type: ignore[arg-type]
+            if name in ("causal", "window"):
+                yield replace(s, **{name: plain, "offsets": ()})  # type: ignore[arg-type]
+
+    return simpler
+
+
+RESPECTS = (
+    *(_batch, _heads, _lengths, _queries, _keys, _head_size, _value_size),
+    *(_without(name, plain) for name, plain in _PLAIN.items()),
+)
+"""In each respect the calls that are simpler than a call, the simplest first."""
 
 
 def _resized(s: Scenario, queries: int, keys: int) -> Iterator[Scenario]:

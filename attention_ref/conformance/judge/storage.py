@@ -1,4 +1,4 @@
-"""Memory that the judge shares with the process of a subject: inputs are written here, and read again after the call."""
+"""Memory that the judge shares with the process of a subject: inputs are written here, and read after the call."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def described(outcome: Outcome) -> str:
     place = ",".join(map(str, mismatch.index))
     share = mismatch.error / mismatch.budget if mismatch.budget else float("inf")
     return (
-        f"{mismatch.array}[{place}] is {mismatch.got:.9g} instead of {mismatch.expected:.9g}, off by {share:.3g} budgets"
-        f"; {mismatch.off} of {mismatch.size} numbers exceed theirs"
+        f"{mismatch.array}[{place}] is {mismatch.got:.9g} instead of {mismatch.expected:.9g}, "
+        f"off by {share:.3g} budgets; {mismatch.off} of {mismatch.size} numbers exceed theirs"
     )
 
 

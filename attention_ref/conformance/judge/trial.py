@@ -1,4 +1,4 @@
-"""One call asked of the subject's process, with its inputs in fresh or in used storage, and the verdict on the answer."""
+"""One call asked of the subject's process, with its inputs in fresh or in used storage, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -93,11 +93,7 @@ class Trial:
         if before is not None and before.digest == digest and not replayed:
             return replace(before, pattern=pattern, subject_seconds=seconds, oracle_seconds=0.0)
         share, mismatch = compared(scenario, given, results, self._generator)
-        reason = ""
-        if mismatch is not None:
-            reason = "it returns wrong numbers"
-            if replayed:
-                reason = "it returns the results of an earlier call whose arguments lay in the same storage"
+        reason = "" if mismatch is None else self._reason(scenario, results, replayed)
         return Outcome(
             scenario,
             pattern,
@@ -111,14 +107,23 @@ class Trial:
             oracle_seconds=time.monotonic() - start,
         )
 
+    def _reason(self, scenario: Scenario, results: Mapping[str, np.ndarray], replayed: bool) -> str:
+        """Return why numbers are wrong: those that are right for what lay in the storage before are replayed."""
+        if replayed and compared(scenario, self._others(scenario), results, self._generator)[1] is None:
+            return "it returns the results of an earlier call whose arguments lay in the same storage"
+        return "it returns wrong numbers"
+
+    def _others(self, scenario: Scenario) -> Contents:
+        """Return the contents that are written before those of the call to storage that is used again."""
+        return contents(scenario, self.seed, draw=1)
+
     def _results(self, scenario: Scenario, given: Contents, pattern: Pattern) -> tuple[dict[str, np.ndarray], bool]:
         """Return the results, and whether they are those of the other contents that lay in the storage before."""
         if pattern == "fresh":
             return self._called(scenario, given, None, None)[0], False
         self._uses += 1
         key = f"used {self._uses}"
-        other = contents(scenario, self.seed, draw=1)
-        first, places = self._called(scenario, other, key, None)
+        first, places = self._called(scenario, self._others(scenario), key, None)
         results, _ = self._called(scenario, given, key, places)
         return results, _digest(first) == _digest(results)
 
