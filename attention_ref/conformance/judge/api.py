@@ -6,8 +6,9 @@ import math
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.judgement import Command, Judgement
 from attention_ref.conformance.judge.process import Source
 from attention_ref.conformance.judge.scenario import Scenario, parse
-from attention_ref.conformance.judge.scenarios import Size, draw
+from attention_ref.conformance.judge.scenarios import Size, draw, substitutes
 from attention_ref.conformance.judge.shrink import smallest
 from attention_ref.conformance.judge.storage import Storage
 from attention_ref.conformance.judge.trial import Outcome, Pattern, Trial
@@ -29,10 +30,35 @@ from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import DTYPES
 
 MOST_FAILURES = 5
-"""After how many failing calls the others are left out."""
+"""After how many failing calls the others are not asked, unless it is said otherwise."""
 
 _MEMORY = {"small": 1 << 26, "full": 1 << 28, "large": 1 << 30}
 _SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to ask no more, and who is told of every call.
+
+    Arguments:
+        end: the time, on the clock of `time.monotonic`.
+        failures: how many calls may fail; a call that hangs is the last one.
+        progress: as in `judge`.
+    """
+
+    end: float
+    failures: int
+    progress: Callable[[int, int, Outcome], None] | None
+
+    def are_reached(self, outcomes: Iterable[Outcome]) -> bool:
+        """Return whether it is time to stop."""
+        failed = [outcome for outcome in outcomes if outcome.verdict == FAILED]
+        return len(failed) >= self.failures or any(each.hangs for each in failed) or time.monotonic() > self.end
+
+    def tell(self, done: int, total: int, outcome: Outcome) -> None:
+        """Tell of a call."""
+        if self.progress is not None:
+            self.progress(done, total, outcome)
 
 
 def judge(
@@ -46,6 +72,7 @@ def judge(
     large: bool = False,
     case: str | None = None,
     budget_seconds: float | None = None,
+    most_failures: int = MOST_FAILURES,
     timeout: float | None = TIMEOUT,
     name: str | None = None,
     progress: Callable[[int, int, Outcome], None] | None = None,
@@ -73,6 +100,7 @@ def judge(
         large: judge on lengths up to 8192 too.
         case: the id of one call, as a judgement names it, instead of those that are drawn.
         budget_seconds: how long to ask; calls that are left are listed as not asked.
+        most_failures: after how many failing calls the others are not asked.
         timeout: how many seconds a call may take; None: as long as it takes.
         name: what the judgement calls it.
         progress: called after every call with the number done, the number to do, and the outcome.
@@ -104,7 +132,7 @@ def judge(
         trial = Trial(Source(function, arrays, dialect), seed, timeout, storage)
         try:
             scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size)
-            outcomes = _asked(trial, scenarios, end, progress)
+            outcomes = _asked(trial, scenarios, Limits(end, most_failures, progress))
             found = _smallest(trial, outcomes) if chosen is None else _first_failure(outcomes)
         finally:
             trial.close()
@@ -123,31 +151,28 @@ def judge(
     )
 
 
-def _asked(
-    trial: Trial,
-    scenarios: Sequence[Scenario],
-    end: float,
-    progress: Callable[[int, int, Outcome], None] | None,
-) -> list[Outcome]:
+def _asked(trial: Trial, scenarios: Sequence[Scenario], limits: Limits) -> list[Outcome]:
     """Ask for every call twice, in two orders, until the time is over or enough have failed."""
     found: dict[Scenario, Outcome] = {}
     generator = np.random.default_rng([trial.seed, 4])
-    done = 0
-    for turn in range(2):
-        for place in generator.permutation(len(scenarios)):
-            scenario, is_used = scenarios[place], bool(generator.integers(2))
-            failures = [outcome for outcome in found.values() if outcome.verdict == FAILED]
-            if len(failures) >= MOST_FAILURES or any(each.hangs for each in failures) or time.monotonic() > end:
+    for scenario in generator.permutation(np.array(scenarios, object)):
+        for tried in chain([scenario], substitutes(scenario)):
+            if limits.are_reached(found.values()):
                 return list(found.values())
-            before = found.get(scenario)
-            if before is not None and before.verdict == FAILED:
-                continue
-            pattern: Pattern = "used" if is_used or (turn and before and before.pattern == "fresh") else "fresh"
-            outcome = trial.ask(scenario, pattern, before)
-            found[scenario] = outcome if before is None else _both(before, outcome)
-            done += 1
-            if progress is not None:
-                progress(done, 2 * len(scenarios), found[scenario])
+            if tried in found:
+                break
+            found[tried] = trial.ask(tried, "used" if generator.integers(2) else "fresh")
+            limits.tell(len(found), 2 * len(scenarios), found[tried])
+            if found[tried].verdict != UNSUPPORTED:
+                break
+    again = [outcome for outcome in found.values() if outcome.verdict != FAILED]
+    for place, index in enumerate(generator.permutation(len(again))):
+        if limits.are_reached(found.values()):
+            break
+        first = again[index]
+        pattern: Pattern = "used" if first.pattern == "fresh" or generator.integers(2) else "fresh"
+        found[first.scenario] = _both(first, trial.ask(first.scenario, pattern, first))
+        limits.tell(len(found) + place + 1, len(found) + len(again), found[first.scenario])
     return list(found.values())
 
 

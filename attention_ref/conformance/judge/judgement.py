@@ -45,9 +45,11 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether no call failed and in every dtype one passed. What is unsupported counts neither way."""
-        proved = {outcome.scenario.dtype for outcome in self.having(PASSED)}
-        return not self.having(FAILED) and proved == set(self.dtypes)
+        """Whether every call was asked, none failed and in every dtype one passed.
+
+        What is unsupported counts neither way.
+        """
+        return not self.having(FAILED) and not self.not_asked and not self._unproved()
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -56,9 +58,11 @@ class Judgement:
             return ()
         failures = [outcome.reason for outcome in self.having(FAILED)]
         found = sorted(dict.fromkeys(failures), key=lambda reason: -failures.count(reason))
-        missing = set(self.dtypes) - {outcome.scenario.dtype for outcome in self.having(PASSED)}
-        nothing = [f"nothing that it supports was judged in {', '.join(sorted(missing))}"] if not failures else []
-        return (*found, *nothing)
+        if not found and (unproved := self._unproved()):
+            found.append(f"nothing that it supports was judged in {', '.join(unproved)}")
+        if not failures and self.not_asked:
+            found.append(f"the time was over before {len(self.not_asked)} calls were asked")
+        return tuple(found)
 
     @property
     def failing(self) -> Outcome | None:
@@ -93,6 +97,10 @@ class Judgement:
     def not_deterministic(self) -> tuple[Scenario, ...]:
         """The calls whose second answer had other bits, within the budget."""
         return tuple(outcome.scenario for outcome in self.having(PASSED) if not outcome.is_deterministic)
+
+    def _unproved(self) -> list[str]:
+        """Return the dtypes in which no call passed."""
+        return sorted(set(self.dtypes) - {outcome.scenario.dtype for outcome in self.having(PASSED)})
 
     def having(self, verdict: str) -> list[Outcome]:
         """Return the outcomes with a verdict."""

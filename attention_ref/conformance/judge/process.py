@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -20,11 +21,12 @@ import numpy as np
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported, UsageError
 from attention_ref.conformance.judge import worker
 from attention_ref.conformance.judge.storage import Place, Storage
-from attention_ref.conformance.judge.supervisor import supervise
+from attention_ref.conformance.judge.supervisor import end_strays, supervise
 from attention_ref.conformance.subjects.last_lines import LastLines
 
 _LONGEST_HEADER = 1 << 16
 _CHUNK = 1 << 20
+_MOST_DESCRIPTORS = 1 << 16
 _LAST_LINES = 8
 _TO_END, _TO_CLEAN, _PAUSE = 1.0, 10.0, 0.002
 TO_START = 120.0
@@ -58,14 +60,14 @@ class Process:
         request, self._requests = os.pipe()
         self._replies, reply = os.pipe()
         errors, error = os.pipe()
-        self._number = 0
+        self._number, self._memory = 0, storage.descriptor
         self._status: int | None = None
         theirs = (request, reply, error, storage.descriptor)
         try:
             if isinstance(source.subject, str):
                 self._pid = _spawned(source, *theirs)
             else:
-                self._pid = _forked(source, *theirs, ours=(self._requests, self._replies, errors))
+                self._pid = _forked(source, *theirs)
         finally:
             for descriptor in (request, reply, error):
                 os.close(descriptor)
@@ -150,6 +152,8 @@ class Process:
             if self._status is None:
                 time.sleep(_PAUSE)
         if self._status is not None:
+            if self._status < 0:
+                end_strays(self._memory)
             for descriptor in (self._requests, self._replies):
                 os.close(descriptor)
 
@@ -247,8 +251,8 @@ def _spawned(source: Source, request: int, reply: int, error: int, memory: int) 
     return process.pid
 
 
-def _forked(source: Source, request: int, reply: int, error: int, memory: int, *, ours: Sequence[int]) -> int:
-    """Start a copy of this process, which has the callable already, and close `ours` in it."""
+def _forked(source: Source, request: int, reply: int, error: int, memory: int) -> int:
+    """Start a copy of this process, which has the callable already, without the files that this one has open."""
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
@@ -258,8 +262,9 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int, *
         return pid
     try:
         _redirect(error)
-        for descriptor in ours:
-            os.close(descriptor)
+        kept = sorted((2, request, reply, memory, _MOST_DESCRIPTORS))
+        for low, high in pairwise(kept):
+            os.closerange(low + 1, high)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # the threads of its pool are not copied
 
@@ -267,7 +272,7 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int, *
             assert callable(source.subject)  # noqa: S101 - a name is spawned
             return worker.Worker(source.subject, source.arrays, source.dialect, shared)
 
-        supervise(lambda: worker.serve(make, request, reply, memory), (request, reply, error, memory))
+        supervise(lambda: worker.serve(make, request, reply, memory), (request, reply, memory))
     finally:
         os._exit(1)
 

@@ -7,7 +7,7 @@ that kernels have, every pair of options that interact, every distribution. What
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,6 +105,17 @@ def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size:
                 found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     each = list(found.values())
     return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
+
+
+def substitutes(scenario: Scenario) -> Iterator[Scenario]:
+    """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
+    s = scenario
+    sizes = [(s.head_size, s.head_size), (64, 64), (128, 128)]
+    for groups in dict.fromkeys((s.groups, s.heads)):
+        for head_size, value_size in sizes:
+            found = replace(s, groups=groups, head_size=head_size, value_size=value_size)
+            if found != scenario:
+                yield found
 
 
 def _lengths(d: Draw) -> Iterator[Fields]:

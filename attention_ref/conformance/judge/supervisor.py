@@ -70,6 +70,22 @@ def _run(run: Callable[[], object]) -> NoReturn:
         os._exit(1)
 
 
+def end_strays(descriptor: int) -> None:
+    """End the copies of a subject that outlived its supervisor, because the subject has ended that one.
+
+    Arguments:
+        descriptor: of the memory that is shared with the subject: every copy has it too.
+    """
+    inode = str(os.fstat(descriptor).st_ino)
+    own = str(os.getpid())
+    for path in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError):
+            maps = (line.split() for line in (path / "maps").read_text().splitlines())
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            if own not in (path.name, parent) and any(len(line) > 4 and line[4] == inode for line in maps):
+                os.kill(int(path.name), signal.SIGKILL)
+
+
 def _control(option: int, number: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, number, 0, 0, 0)

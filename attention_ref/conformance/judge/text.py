@@ -10,7 +10,7 @@ from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
 if TYPE_CHECKING:
     from attention_ref.conformance.judge.judgement import Judgement
 
-_MOST_REASONS, _MOST_LISTED, _MOST_LINES, _LONGEST = 3, 8, 4, 150
+_MOST_REASONS, _MOST_LISTED, _MOST_LINES, _LONGEST = 2, 8, 2, 150
 
 
 def write(judgement: Judgement) -> str:
@@ -31,7 +31,7 @@ def _verdict(judgement: Judgement) -> str:
         return f"RIGHT: {judgement.subject} is right in {passed} of {count} calls{rest}"
     if failed:
         return f"WRONG: {judgement.subject} fails in {failed} of {count} calls"
-    return f"NOT JUDGED: {judgement.subject} passes in {passed} of {count} calls, but not in every dtype"
+    return f"NOT JUDGED: {judgement.subject} passes in {passed} of {count} calls, {len(judgement.not_asked)} not asked"
 
 
 def _reasons(judgement: Judgement) -> list[str]:
