@@ -32,24 +32,22 @@ judged = partial(judge, small=True, most_failures=1)
 # --- Kernels ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("kernel", right.RIGHT.values(), ids=right.RIGHT)
-def test_a_right_kernel_passes(kernel: Callable[..., Any], seed: int) -> None:
-    judgement = judged(kernel, seed=seed)
+def test_a_right_kernel_passes(kernel: Callable[..., Any]) -> None:
+    judgement = judged(kernel, seed=1)
     assert judgement.passed, str(judgement)
     assert not judgement.unsupported
     assert not judgement.not_deterministic
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("kernel", [right.base_two, right.keys_outside])
-def test_a_right_kernel_passes_in_every_dtype(kernel: Callable[..., Any], dtype: str) -> None:
+def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
     pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
-    judgement = judged(kernel, seed=3, dtypes=[dtype])
+    judgement = judged(right.base_two, seed=3, dtypes=[dtype])
     assert judgement.passed, str(judgement)
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", list(MISTAKES)[::2])  # all of them: python -m tests.judge_evidence
 def test_a_wrong_kernel_is_rejected_by_the_options_that_show_its_mistake(name: str) -> None:
     judgement = judged(MISTAKES[name].planted(), seed=4)
     assert judgement.reasons == ("it returns wrong numbers",), str(judgement)
@@ -71,7 +69,7 @@ def dropping_a_key(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.
     return right.in_float64(query, key[:, :, kept], value[:, :, kept])
 
 
-@pytest.mark.parametrize("head_size", [16, 40, 64, 128, 256])
+@pytest.mark.parametrize("head_size", [16, 72, 256])
 def test_one_key_of_1024_is_missed_in_bfloat16_and_a_ten_thousandth_of_the_scale_in_float32(head_size: int) -> None:
     pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
     sizes = f"b1.h1.g1.q65.k1024.d{head_size}.v{head_size}/plain/normal"
@@ -216,10 +214,15 @@ def _noted(folder: Path) -> list[int]:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+    """Return whether a process runs; one that has ended may wait for its parent to ask how."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state in "ZX":
+            return False
+        time.sleep(0.02)
     return True
 
 
@@ -338,7 +341,7 @@ def test_the_truth_is_that_of_the_specification() -> None:
 
     def specified(query: np.ndarray, key: np.ndarray, value: np.ndarray, **options: Any) -> np.ndarray:
         arrays = [spec.as_array(array.astype(float).tolist()) for array in (query, key, value)]
-        return np.array(spec.attention(*arrays, **options).tolist(), query.dtype)
+        return np.array(spec.attention(*arrays, **options).nested(), query.dtype)
 
     for options in ("plain", "causal,offset=2,window=2+open", "scale=0.25", "softcap=2.0"):
         case = f"float32/b1.h4.g2.q5.k7.d16.v24/{options}/normal"
