@@ -2,8 +2,8 @@
 
     python -m tests.judge_evidence --seeds 10 --dtype float32 --dtype bfloat16
 
-judges every kernel of `tests/wrong_kernels` on fresh seeds. A line for each says on how many it was right, and the worst
-share of the budget that an error of a right one had; the exit code is 1 where a verdict is wrong.
+judges every kernel of `tests/wrong_kernels` on fresh seeds. A line for each says on how many the verdict was right, and
+the largest share of the budget in a right one; the exit code is 1 where a verdict is wrong.
 """
 
 from __future__ import annotations

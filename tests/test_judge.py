@@ -47,7 +47,7 @@ def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
     assert judgement.passed, str(judgement)
 
 
-@pytest.mark.parametrize("name", list(MISTAKES)[::2])  # all of them: python -m tests.judge_evidence
+@pytest.mark.parametrize("name", list(MISTAKES)[::3])  # all of them: python -m tests.judge_evidence
 def test_a_wrong_kernel_is_rejected_by_the_options_that_show_its_mistake(name: str) -> None:
     judgement = judged(MISTAKES[name].planted(), seed=4)
     assert judgement.reasons == ("it returns wrong numbers",), str(judgement)
@@ -406,7 +406,7 @@ def test_senseless_commands_end_with_code_2(arguments: list[str], capsys: pytest
 def test_a_released_kernel_is_judged_by_its_name() -> None:
     pytest.importorskip("torch")
     name = "torch.nn.functional:scaled_dot_product_attention"
-    judgement = judged(name, dialect="torch.sdpa", dtypes=["float32", "bfloat16"], seed=13)
+    judgement = judged(name, dialect="torch.sdpa", dtypes=["bfloat16"], seed=13)
     assert judgement.passed, str(judgement)
     assert set(judgement.unsupported) == {"is_causal and attn_mask exclude each other"}
 
