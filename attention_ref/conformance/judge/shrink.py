@@ -76,10 +76,15 @@ def smallest(trial: Trial, failed: Outcome) -> Outcome | None:
                     return found
                 calls += 1
                 outcome = trial.ask(scenario, failed.pattern)
-                if outcome.verdict == FAILED and outcome.hangs == failed.hangs:
+                if outcome.verdict == FAILED and _kind(outcome) == _kind(failed):
                     found = outcome
                     break
     return found
+
+
+def _kind(outcome: Outcome) -> tuple[bool, bool]:
+    """Return what sort of a failure it is: a smaller call that fails otherwise shows something else."""
+    return outcome.hangs, outcome.mismatch is None
 
 
 def _batch(s: Scenario) -> Iterator[Scenario]:
