@@ -38,6 +38,7 @@ FLOORS = (
     "check_results",  # from results to verdicts
     "expected_failures",
     "laws",
+    "judge",  # kernels at real sizes
     "onnx_nodes",
     "reports",  # the formats of a report
     "report",  # the results with the ways to write them

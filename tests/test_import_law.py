@@ -43,7 +43,10 @@ LAWS = {
     "keras": room("keras"),
     "vectors": Law({"attention_ref.spec", "mpmath", "numpy"}),
     "oracle": Law({"numpy", "attention_ref.spec"}),
-    "conformance": Law({"numpy", "attention_ref.spec", "attention_ref.vectors"}, FRAMEWORKS | PEERS | {"hypothesis"}),
+    "conformance": Law(
+        {"numpy", "attention_ref.spec", "attention_ref.vectors", "attention_ref.oracle"},
+        FRAMEWORKS | PEERS | {"hypothesis"},
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.errors import ConformanceError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import KINDS
+from attention_ref.conformance.judge import Judgement, judge
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.conformance.probes.run_probes import ask_everything as ask
@@ -37,6 +38,7 @@ __all__ = [
     "Dialect",
     "Exclusion",
     "Finding",
+    "Judgement",
     "Law",
     "LawReport",
     "LawResult",
@@ -53,6 +55,7 @@ __all__ = [
     "check_laws",
     "check_subject",
     "diagnose",
+    "judge",
     "replay_law",
     "room",
 ]

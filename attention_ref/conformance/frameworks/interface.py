@@ -24,10 +24,12 @@ class Framework(ABC):
     Attributes:
         name: the name in messages.
         module: the framework's functions.
+        shares_memory: whether `wrap` returns arrays on the memory that it is given.
     """
 
     name: str
     module: Any
+    shares_memory = False
 
     @abstractmethod
     def make(self, values: np.ndarray, dtype: str) -> Any:
@@ -49,6 +51,14 @@ class Framework(ABC):
         Returns:
             The gradient of every input by its name; 0 where the outputs do not depend on it.
         """
+
+    def wrap(self, stored: np.ndarray, dtype: str) -> Any:
+        """Return an array on the memory of one of NumPy with the bits of `dtype`; a copy where it shares no memory."""
+        return self.make(stored, dtype)
+
+    def is_plain(self, item: Any) -> bool:
+        """Return whether something is an array of the framework itself, and of no class derived from it."""
+        return self.is_array(item)
 
     def read(self, array: Any) -> np.ndarray:
         """Return a copy of the values: real numbers as float64, booleans and integers as they are."""

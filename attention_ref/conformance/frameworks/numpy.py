@@ -16,12 +16,19 @@ class NumPy(Framework):
 
     name = "NumPy"
     module = np
+    shares_memory = True
 
     def make(self, values: np.ndarray, dtype: str) -> Any:
         return values.astype(numpy_dtype(dtype))
 
     def is_array(self, item: Any) -> bool:
         return isinstance(item, np.ndarray)
+
+    def wrap(self, stored: np.ndarray, dtype: str) -> Any:
+        return stored.view(numpy_dtype(dtype))
+
+    def is_plain(self, item: Any) -> bool:
+        return type(item) is np.ndarray
 
     def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
         raise Unsupported("NumPy differentiates nothing: give the check a function of the gradients too")

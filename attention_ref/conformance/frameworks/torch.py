@@ -15,6 +15,7 @@ class Torch(Framework):
     """Tensors of PyTorch, made on its default device."""
 
     name = "torch"
+    shares_memory = True
 
     def __init__(self) -> None:
         self.module = import_module("torch")
@@ -24,6 +25,13 @@ class Torch(Framework):
 
     def is_array(self, item: Any) -> bool:
         return isinstance(item, self.module.Tensor)
+
+    def wrap(self, stored: np.ndarray, dtype: str) -> Any:
+        whole = stored.view(np.int16) if stored.dtype == np.uint16 else stored
+        return self.module.from_numpy(whole).view(getattr(self.module, dtype))
+
+    def is_plain(self, item: Any) -> bool:
+        return type(item) in (self.module.Tensor, self.module.nn.Parameter)
 
     def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
         leaves = {name: array.detach().clone().requires_grad_() for name, array in inputs.items()}

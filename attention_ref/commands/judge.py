@@ -1,0 +1,63 @@
+"""`attention-ref judge`: judge an attention kernel at the sizes that people run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from attention_ref.backends import DTYPES, ROOMS
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
+from attention_ref.commands.terminal import counter
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser of `attention-ref`."""
+    parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
+    add = parser.add_argument
+    add("subject", metavar="SUBJECT", help="module:callable, path/to/file.py:callable, or numpy, torch, keras")
+    add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
+    add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
+    add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
+    add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
+    add("--case", metavar="ID", help="one call only, as a judgement names it")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--small", action="store_true", help="lengths up to 449 only")
+    sizes.add_argument("--large", action="store_true", help="lengths up to 8192 too")
+    add("--budget-seconds", metavar="S", type=float, help="ask for so long; what is left is listed as not asked")
+    add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
+    add("--json", metavar="FILE", help="write one record in JSON there; - is stdout, without the text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge a subject and write the judgement."""
+    from attention_ref.conformance import UsageError, judge
+
+    for name in ("timeout", "budget_seconds"):
+        if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
+            raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds, not {seconds:g}")
+    if options.json and options.json != "-":
+        save(options.json, "")
+    subject, arrays = options.subject, options.arrays
+    if subject in ROOMS:
+        subject, arrays = f"attention_ref.{subject}:attention", subject
+    judgement = judge(
+        subject,
+        dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),
+        arrays=arrays,
+        dialect=options.dialect,
+        seed=options.seed,
+        small=options.small,
+        large=options.large,
+        case=options.case,
+        budget_seconds=options.budget_seconds,
+        timeout=options.timeout or None,
+        progress=counter(lambda outcome: outcome.scenario.id),
+    )
+    if options.json:
+        text = judgement.to_json()
+        if options.json == "-":
+            show(text)
+            return CONFORMS if judgement.passed else DIFFERS
+        save(options.json, text)
+    show(str(judgement))
+    return CONFORMS if judgement.passed else DIFFERS

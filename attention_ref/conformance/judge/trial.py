@@ -1,0 +1,148 @@
+"""One call asked of the subject's process, with its inputs in fresh or in used storage, and the verdict on it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from attention_ref.conformance.errors import HangError, SubjectError, Unsupported
+from attention_ref.conformance.judge.contents import Contents, contents, encoded
+from attention_ref.conformance.judge.process import Process, Source
+from attention_ref.conformance.judge.scenario import Scenario
+from attention_ref.conformance.judge.storage import Place, Storage
+from attention_ref.conformance.judge.truth import compared, expected
+from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Mismatch
+
+Pattern = Literal["fresh", "used"]
+"""Whether a call's inputs lie in fresh storage, or in that of a call just before, with other contents."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on one call.
+
+    Arguments:
+        scenario, pattern: what was asked.
+        verdict: `"passed"`, `"failed"` or `"unsupported"`.
+        reason: why not passed.
+        where: the line of code that raised, or the last lines of stderr.
+        share: the largest error over its budget, where numbers were compared.
+        mismatch: the number with the largest share, where it exceeds its budget.
+        digest: of the bits of the answer.
+        is_deterministic: whether the second answer had the same bits.
+        hangs: whether there was no answer in time.
+        subject_seconds, oracle_seconds: how long the answer and its truth took.
+    """
+
+    scenario: Scenario
+    pattern: Pattern
+    verdict: str
+    reason: str = ""
+    where: str = ""
+    share: float | None = None
+    mismatch: Mismatch | None = None
+    digest: str = ""
+    is_deterministic: bool = True
+    hangs: bool = False
+    subject_seconds: float = 0.0
+    oracle_seconds: float = 0.0
+
+
+class Trial:
+    """Asks a subject for calls.
+
+    Arguments:
+        source: the subject.
+        seed: of the contents.
+        timeout: seconds that a call may take.
+        storage: where inputs are written.
+    """
+
+    def __init__(self, source: Source, seed: int, timeout: float | None, storage: Storage) -> None:
+        self.source, self.seed, self.timeout, self.storage = source, seed, timeout, storage
+        self.process = Process(source, storage)
+        self.options = self.process.options
+        self._uses = 0
+        self._generator = np.random.default_rng([seed, 1])
+
+    def close(self) -> None:
+        """End the subject."""
+        self.process.close()
+
+    def ask(self, scenario: Scenario, pattern: Pattern, before: Outcome | None = None) -> Outcome:
+        """Ask for a call and judge the answer; one with the bits of an answer before is judged as that was."""
+        if not self.process.is_running:
+            self.process = Process(self.source, self.storage)
+        given = contents(scenario, self.seed)
+        start = time.monotonic()
+        try:
+            results, replayed = self._results(scenario, given, pattern)
+        except Unsupported as unsupported:
+            found = Outcome(scenario, pattern, UNSUPPORTED, str(unsupported))
+            return replace(found, subject_seconds=time.monotonic() - start)
+        except SubjectError as error:
+            found = Outcome(scenario, pattern, FAILED, error.reason, error.where, hangs=isinstance(error, HangError))
+            return replace(found, subject_seconds=time.monotonic() - start)
+        seconds, start = time.monotonic() - start, time.monotonic()
+        digest = _digest(results)
+        if before is not None and before.digest == digest and not replayed:
+            return replace(before, pattern=pattern, subject_seconds=seconds, oracle_seconds=0.0)
+        share, mismatch = compared(scenario, given, results, self._generator)
+        reason = "" if mismatch is None else self._reason(scenario, results, replayed)
+        return Outcome(
+            scenario,
+            pattern,
+            FAILED if reason else PASSED,
+            reason,
+            share=share,
+            mismatch=mismatch,
+            digest=digest,
+            is_deterministic=before is None or before.digest == digest,
+            subject_seconds=seconds,
+            oracle_seconds=time.monotonic() - start,
+        )
+
+    def _reason(self, scenario: Scenario, results: Mapping[str, np.ndarray], replayed: bool) -> str:
+        """Return why numbers are wrong: those that are right for what lay in the storage before are replayed."""
+        if replayed and compared(scenario, self._others(scenario), results, self._generator)[1] is None:
+            return "it returns the results of an earlier call whose arguments lay in the same storage"
+        return "it returns wrong numbers"
+
+    def _others(self, scenario: Scenario) -> Contents:
+        """Return the contents that are written before those of the call to storage that is used again."""
+        return contents(scenario, self.seed, draw=1)
+
+    def _results(self, scenario: Scenario, given: Contents, pattern: Pattern) -> tuple[dict[str, np.ndarray], bool]:
+        """Return the results, and whether they are those of the other contents that lay in the storage before."""
+        if pattern == "fresh":
+            return self._called(scenario, given, None, None)[0], False
+        self._uses += 1
+        key = f"used {self._uses}"
+        first, places = self._called(scenario, self._others(scenario), key, None)
+        results, _ = self._called(scenario, given, key, places)
+        return results, _digest(first) == _digest(results)
+
+    def _called(
+        self, scenario: Scenario, given: Contents, key: str | None, places: Mapping[str, Place] | None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Place]]:
+        arrays = {name: encoded(values, scenario.dtype) for name, values in given.tensors.items()} | dict(
+            given.integers
+        )
+        found = self.storage.write(arrays, places)
+        located = {name: (place, name in given.tensors) for name, place in found.items()}
+        answered = self.process.ask(located, given.options, expected(scenario), scenario.dtype, key, self.timeout)
+        if changed := self.storage.changed(arrays, found):
+            raise SubjectError(f"it changes its argument {', '.join(changed)}")
+        return answered.results, found
+
+
+def _digest(results: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.blake2b()
+    for array in results.values():
+        found.update(array.tobytes())
+    return found.hexdigest()

@@ -1,0 +1,425 @@
+"""The judge of kernels: right kernels pass, wrong and cheating ones are rejected, and nothing of them remains."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attention_ref import conformance, spec
+from attention_ref.cli import main
+from attention_ref.conformance import UsageError, judge
+from attention_ref.conformance.judge.contents import contents, decoded, encoded
+from attention_ref.conformance.judge.scenario import Scenario, parse
+from attention_ref.conformance.judge.scenarios import draw
+from attention_ref.conformance.judge.truth import chosen
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import ATTENTION
+from tests.wrong_kernels import cheats, right
+from tests.wrong_kernels.planted import MISTAKES
+
+judged = partial(judge, small=True, most_failures=1)
+
+# --- Kernels ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", right.RIGHT.values(), ids=right.RIGHT)
+def test_a_right_kernel_passes(kernel: Callable[..., Any]) -> None:
+    judgement = judged(kernel, seed=1)
+    assert judgement.passed, str(judgement)
+    assert not judgement.unsupported
+    assert not judgement.not_deterministic
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
+    pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
+    judgement = judged(right.base_two, seed=3, dtypes=[dtype])
+    assert judgement.passed, str(judgement)
+
+
+@pytest.mark.parametrize("name", list(MISTAKES)[::3])  # all of them: python -m tests.judge_evidence
+def test_a_wrong_kernel_is_rejected_by_the_options_that_show_its_mistake(name: str) -> None:
+    judgement = judged(MISTAKES[name].planted(), seed=4)
+    assert judgement.reasons == ("it returns wrong numbers",), str(judgement)
+    assert judgement.smallest is not None
+    options = judgement.smallest.scenario.id.split("/")[2]
+    assert re.search(MISTAKES[name].needed, options), str(judgement)
+
+
+@pytest.mark.parametrize(("cheat", "reason"), cheats.CHEATS.items(), ids=lambda item: getattr(item, "__name__", ""))
+def test_a_cheat_is_rejected_for_what_it_does(cheat: Callable[..., Any], reason: str) -> None:
+    judgement = judged(cheat, seed=5)
+    assert not judgement.passed
+    assert re.search(reason, judgement.reasons[0]), str(judgement)
+
+
+def dropping_a_key(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Drops key 127."""
+    kept = np.delete(np.arange(key.shape[2]), 127)
+    return right.in_float64(query, key[:, :, kept], value[:, :, kept])
+
+
+@pytest.mark.parametrize("head_size", [16, 72, 256])
+def test_one_key_of_1024_is_missed_in_bfloat16_and_a_ten_thousandth_of_the_scale_in_float32(head_size: int) -> None:
+    pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
+    sizes = f"b1.h1.g1.q65.k1024.d{head_size}.v{head_size}/plain/normal"
+    assert not judge(dropping_a_key, seed=6, case=f"bfloat16/{sizes}").passed
+    scaled = MISTAKES["the scale is off by one part in ten thousand"].planted()
+    assert not judge(scaled, seed=6, case=f"float32/{sizes}").passed
+    assert judge(right.in_float64, seed=6, case=f"bfloat16/{sizes}").passed
+
+
+# --- What is refused -------------------------------------------------------------------------------------------------
+
+
+def refusing(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Takes one head size, and says so in two ways."""
+    if query.shape[-1] != 64:
+        raise ValueError("the head size must be 64")
+    if value.shape[-1] != 64:
+        raise NotImplementedError("values of another size")
+    return right.online(query, key, value)
+
+
+def test_what_is_refused_is_listed_and_asked_in_a_size_that_is_not() -> None:
+    judgement = judged(refusing, seed=7)
+    assert judgement.passed
+    assert set(judgement.unsupported) == {"the head size must be 64", "values of another size"}
+    passed = {outcome.scenario for outcome in judgement.having("passed")}
+    assert {64} == {scenario.head_size for scenario in passed}
+    assert {scenario.keys for scenario in passed} >= {1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257}
+
+
+def test_a_kernel_that_refuses_everything_has_not_passed() -> None:
+    def nothing(query: Any, key: Any, value: Any) -> Any:
+        raise NotImplementedError
+
+    judgement = judged(nothing)
+    assert not judgement.passed
+    assert judgement.reasons == ("nothing that it supports was judged in float32",)
+
+
+def test_shapes_that_do_not_fit_inside_the_kernel_are_no_refusal() -> None:
+    def misfit(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+        return query @ np.concatenate([key, value], -1).swapaxes(-1, -2)
+
+    judgement = judged(misfit)
+    assert not judgement.passed
+    assert "ValueError" in judgement.reasons[0]
+
+
+def test_a_kernel_that_is_not_asked_everything_has_not_passed() -> None:
+    judgement = judged(right.online, budget_seconds=0)
+    assert not judgement.passed
+    assert not judgement.outcomes
+    assert judgement.not_asked
+
+
+# --- Processes -------------------------------------------------------------------------------------------------------
+
+
+def _hangs() -> None:
+    while True:
+        pass
+
+
+def _floods() -> None:
+    while True:
+        os.write(1, b"x" * 4096)
+
+
+def _writes_everywhere() -> None:
+    for descriptor in range(3, 40):
+        try:
+            os.write(descriptor, b'{"id": 1, "results": []}\n' * 4)
+        except OSError:
+            continue
+
+
+def _answers_twice() -> None:
+    os.getpid = partial(int, os.getpid())  # the copy believes that it is the subject
+    os.fork()
+
+
+def _kills_its_parent() -> None:
+    os.kill(os.getppid(), 9)
+    time.sleep(60)
+
+
+HOSTILE: dict[str, tuple[Callable[[], object], str]] = {
+    "hangs": (_hangs, "does not return within"),
+    "floods": (_floods, "does not return within"),
+    "exits": (lambda: os._exit(0), "exits with code 0"),
+    "raises SystemExit": (lambda: exit(3), "raises SystemExit"),  # noqa: PLR1722
+    "is interrupted": (lambda: os.kill(os.getpid(), 2), "raises KeyboardInterrupt"),
+    "crashes": (lambda: os.kill(os.getpid(), 11), "killed by SIGSEGV"),
+    "aborts its group": (lambda: os.killpg(0, 9), "killed by SIGKILL"),
+    "kills its parent": (_kills_its_parent, "killed by SIGKILL|does not return within"),
+    "writes everywhere": (_writes_everywhere, "descriptor that is for answers|answers twice|no results"),
+    "answers twice": (_answers_twice, "answers twice|descriptor that is for answers|wrong numbers"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_kernel_gets_a_verdict_and_leaves_no_process(name: str, tmp_path: Path) -> None:
+    act, reason = HOSTILE[name]
+
+    def kernel(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+        _note(tmp_path)
+        if os.fork() == 0:
+            os.setsid()
+            _note(tmp_path)
+            if os.fork() == 0:
+                _note(tmp_path)
+                time.sleep(3600)
+            os._exit(0)
+        act()
+        return right.online(query, key, value)
+
+    judgement = judged(kernel, timeout=2, seed=8)
+    assert not judgement.passed
+    assert re.search(reason, judgement.reasons[0]), str(judgement)
+    assert [pid for pid in _noted(tmp_path) if _is_alive(pid)] == []
+
+
+def test_a_kernel_that_forks_and_computes_passes_and_leaves_no_process(tmp_path: Path) -> None:
+    def kernel(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+        if os.fork() == 0:
+            os.setsid()
+            _note(tmp_path)
+            time.sleep(3600)
+        return right.online(query, key, value)
+
+    judgement = judge(kernel, case="float32/b1.h1.g1.q65.k65.d16.v16/plain/normal", seed=9)
+    assert judgement.passed, str(judgement)
+    assert [pid for pid in _noted(tmp_path) if _is_alive(pid)] == []
+
+
+def _note(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+
+
+def _noted(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.iterdir()]
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended may wait for its parent to ask how."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state in "ZX":
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_the_end_of_a_flood_on_stderr_is_told() -> None:
+    def kernel(*_: Any) -> Any:
+        for _ in range(5000):
+            os.write(2, b"noise\n" * 100)
+        os.write(2, b"the last line\n")
+        os._exit(1)
+
+    failing = judged(kernel).failing
+    assert failing is not None
+    assert failing.where.endswith("the last line")
+
+
+# --- Calls -----------------------------------------------------------------------------------------------------------
+
+EVERY = [scenario for seed in range(4) for scenario in draw(seed, None, ["float32"], "full")]
+
+
+def test_the_calls_have_every_edge_option_and_pair() -> None:
+    drawn = draw(10, None, ["float32"], "full")
+    edges = {1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000, 1024, 2048}
+    assert {scenario.keys for scenario in drawn} >= edges
+    assert {scenario.queries for scenario in drawn} >= {n for n in edges if n <= 257}
+    assert frozenset().union(*(scenario.options for scenario in drawn)) == set(ATTENTION.options)
+    pairs = [{"causal", "query_offset"}, {"causal", "window"}, {"key_lengths", "window"}, {"sinks", "causal"}]
+    pairs += [{"mask", "bias"}, {"softcap", "bias"}, {"key_lengths", "causal"}, {"dropout", "mask"}]
+    for pair in pairs:
+        assert any(pair <= scenario.options for scenario in drawn), pair
+    assert {scenario.heads // scenario.groups for scenario in drawn} >= {1, 4, 8}
+    assert any(scenario.head_size % 32 for scenario in drawn)
+    assert any(scenario.head_size != scenario.value_size for scenario in drawn)
+
+
+def test_seeds_draw_other_calls_and_a_seed_the_same() -> None:
+    assert draw(1, None, ["float32"], "small") == draw(1, None, ["float32"], "small")
+    assert {s.id for s in draw(1, None, ["float32"], "small")} != {s.id for s in draw(2, None, ["float32"], "small")}
+
+
+def test_options_that_a_signature_lacks_are_left_out() -> None:
+    drawn = draw(1, frozenset({"causal", "window"}), ["float32"], "small")
+    assert {frozenset(), frozenset({"causal"}), frozenset({"window"})} <= {scenario.options for scenario in drawn}
+    assert all(scenario.options <= {"causal", "window"} for scenario in drawn)
+
+
+def test_an_id_is_read_as_the_call_that_it_is_of() -> None:
+    assert all(parse(scenario.id) == scenario for scenario in EVERY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "plain",
+        "float32/b1.h1.g1.q1.k1.d1.v1/plain",
+        "float8/b1.h1.g1.q1.k1.d1.v1/plain/normal",
+        "float32/b1.h3.g2.q1.k1.d1.v1/plain/normal",
+        "float32/b1.h1.g1.q1.k1.d1.v1/plain/unusual",
+        "float32/b1.h1.g1.q1.k1.d1.v1/lengths=2/normal",
+        "float32/b1.h1.g1.q1.k1.d1.v1/mask=random/normal",
+        "float32/b1.h1.g1.q9.k1.d1.v1/window=1+1/normal",
+        "float32/b1.h1.g1.q1.k1.d1.v1/rotary/normal",
+    ],
+)
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no call to judge"):
+        judge(right.online, case=text)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_are_exactly_representable(dtype: str) -> None:
+    for distribution in ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant"):
+        scenario = parse(f"{dtype}/b1.h2.g1.q7.k9.d16.v24/bias=normal.qk,sinks/{distribution}")
+        for array in contents(scenario, 1).tensors.values():
+            assert all(DTYPES[dtype].holds(float(number)) for number in array.ravel())
+            assert np.array_equal(decoded(encoded(array, dtype), dtype), array)
+
+
+def test_every_query_sees_a_key() -> None:
+    small = [scenario for scenario in draw(11, None, ["float32"], "small") if scenario.queries * scenario.keys < 80000]
+    assert {"mask", "bias", "window", "key_lengths"} <= frozenset().union(*(scenario.options for scenario in small))
+    for scenario in small:
+        given = contents(scenario, 11).for_truth()
+        visible = _visible(scenario, given)
+        assert visible.any(axis=-1).all(), scenario.id
+
+
+def _visible(s: Scenario, given: dict[str, Any]) -> np.ndarray:
+    """Return which keys are visible, by the specification's rules written out once more."""
+    offsets = np.broadcast_to(given.get("query_offset", 0), s.batch)
+    lengths = np.broadcast_to(given.get("key_lengths", s.keys), s.batch)
+    distance = np.arange(s.keys) - (np.arange(s.queries)[None, :, None] + offsets[:, None, None])
+    left, right_ = given.get("window") or (None, None)
+    seen = np.arange(s.keys) < lengths[:, None, None]
+    seen = seen & (distance <= 0 if s.causal else True)
+    seen = (
+        seen & (distance >= -left if left is not None else True) & (distance <= right_ if right_ is not None else True)
+    )
+    shape = (s.batch, s.heads, s.queries, s.keys)
+    seen = np.broadcast_to(seen[:, None], shape)
+    return seen & given.get("mask", True) & (given.get("bias", np.zeros(1)) > -np.inf)
+
+
+def test_both_sides_of_every_tile_edge_are_among_the_rows_whose_truth_is_computed() -> None:
+    scenario = parse("float32/b1.h8.g2.q2048.k2048.d128.v128/plain/normal")
+    heads, rows = chosen(scenario, np.random.default_rng(0))
+    assert {0, 7} <= set(heads)
+    assert len(rows) < 2048
+    edges = [*range(64, 2048, 64), 16, 32, 48, 80, 96, 112]
+    assert {0, 2047} | set(edges) | {edge - 1 for edge in edges} <= set(rows)
+
+
+def test_the_truth_is_that_of_the_specification() -> None:
+    """A kernel that runs the specification passes; the judge's truth is otherwise the oracle's alone."""
+
+    def specified(query: np.ndarray, key: np.ndarray, value: np.ndarray, **options: Any) -> np.ndarray:
+        arrays = [spec.as_array(array.astype(float).tolist()) for array in (query, key, value)]
+        return np.array(spec.attention(*arrays, **options).nested(), query.dtype)
+
+    for options in ("plain", "causal,offset=2,window=2+open", "scale=0.25", "softcap=2.0"):
+        case = f"float32/b1.h4.g2.q5.k7.d16.v24/{options}/normal"
+        judgement = judge(specified, case=case)
+        assert judgement.passed, str(judgement)
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+KERNELS = str(Path(right.__file__))
+
+
+def test_the_command_judges_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    code = main(["judge", f"{KERNELS}:base_two", "--small", "--seed", "12", "--json", str(record)])
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert lines[0] == lines[-1]
+    assert lines[0].startswith("RIGHT:")
+    assert any("seed: 12" in line for line in lines[:10])
+    assert json.loads(record.read_text())["passed"] is True
+
+
+def test_the_command_says_first_what_is_wrong_and_replays_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = (
+        Path(KERNELS).read_text().replace("end = min(keys, rows[-1] + 1) if causal else keys", "end = keys // 32 * 32")
+    )
+    (tmp_path / "wrong.py").write_text(source)
+    assert main(["judge", f"{tmp_path}/wrong.py:base_two", "--small"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[-1]
+    assert lines[0].startswith("WRONG:")
+    replay = next(line for line in lines[:10] if line.startswith("replay: attention-ref"))
+    assert any(line.startswith("smallest failing call") for line in lines[:10])
+    assert main(shlex.split(replay.removeprefix("replay: attention-ref "))) == 1
+    assert "fails in 1 of 1 calls" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no_such_module:f"],
+        [f"{KERNELS}:no_such_function"],
+        ["no_such_file.py:f"],
+        ["nothing"],
+        [f"{KERNELS}:ROWS"],
+        [f"{KERNELS}:online", "--dtype", "float8"],
+        [f"{KERNELS}:online", "--arrays", "lists"],
+        [f"{KERNELS}:online", "--dialect", "klingon"],
+        [f"{KERNELS}:online", "--case", "plain"],
+        [f"{KERNELS}:online", "--seed", "-1"],
+        [f"{KERNELS}:online", "--budget-seconds", "-1"],
+    ],
+)
+def test_senseless_commands_end_with_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("attention-ref: ")
+
+
+def test_a_released_kernel_is_judged_by_its_name() -> None:
+    pytest.importorskip("torch")
+    name = "torch.nn.functional:scaled_dot_product_attention"
+    judgement = judged(name, dialect="torch.sdpa", dtypes=["bfloat16"], seed=13)
+    assert judgement.passed, str(judgement)
+    assert set(judgement.unsupported) == {"is_causal and attn_mask exclude each other"}
+
+
+def test_a_tensor_of_a_torch_kernel_is_not_to_be_changed() -> None:
+    torch = pytest.importorskip("torch")
+
+    def scaling(query: Any, key: Any, value: Any) -> Any:
+        return torch.softmax(query.mul_(0.25) @ key.transpose(-1, -2), -1) @ value
+
+    judgement = judge(scaling, arrays="torch", case="bfloat16/b1.h1.g1.q7.k9.d16.v16/plain/normal")
+    assert judgement.reasons == ("it changes its argument query",)
+
+
+def test_the_door_has_the_judge() -> None:
+    assert {"judge", "Judgement"} <= set(conformance.__all__)
