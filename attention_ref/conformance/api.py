@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from attention_ref.conformance.case import Case
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import reject
 from attention_ref.conformance.expected_failures import KnownFailures
 from attention_ref.conformance.outcome import Progress, Result
+from attention_ref.conformance.plain_call import Caller
+from attention_ref.conformance.preflight import NO_REMARK, examine, require_callable
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.run import hanging, run, select
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
-from attention_ref.conformance.subjects.subject import subject_of
+from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import COMPUTED
 from attention_ref.spec.operations import OPERATIONS
@@ -79,10 +82,12 @@ def check(
         What was unsupported counts neither way; a function for which nothing ran has not passed.
 
     Raises:
-        UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist.
+        UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist; and for a function
+            that cannot be called so, with what to change, see `conformance.PreflightError`.
     """
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
+    require_callable(function, name or "")
     called = name_of(function)
     shown = {
         "op": repr(op) if op != "attention" else "",
@@ -144,15 +149,33 @@ def check_subject(
     if known is not None:
         known.require_matches(checks)
 
-    def report(results: list[Result]) -> Report:
+    def report(results: list[Result], advice: tuple[str, str] = NO_REMARK) -> Report:
         marked = known.marked(results) if known is not None else results
         command = reproduce or _command(subject, seed)
-        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=subject.remarks())
+        says = {"advice": advice[0], "suggested_dialect": advice[1]}
+        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=subject.remarks(), **says)
+
+    def examined(before: Callable[[], object]) -> tuple[str, str]:
+        return _examined(subject, checks, before) if cases == "*" else NO_REMARK
 
     if watch is None or subject.timeout is None:
-        return report(run(subject, checks, progress))
+        advice = examined(lambda: None)
+        return report(run(subject, checks, progress), advice)
     with watch(report(hanging(subject, checks))) as told:
-        return report(run(subject, checks, progress, lambda result: told(result and report([result]).results[0])))
+        advice = examined(lambda: told(None))
+        results = run(subject, checks, progress, lambda result: told(result and report([result]).results[0]))
+        return report(results, advice)
+
+
+def _examined(
+    subject: BaseSubject, checks: Sequence[tuple[Case, str]], before: Callable[[], object]
+) -> tuple[str, str]:
+    """Call the attention of somebody else once before the cases; see `preflight.examine`."""
+    chosen = [dtype for case, dtype in checks if case.operation == "attention"]
+    if not chosen or not isinstance(subject, Subject) or subject.dialect or subject.is_room or subject.version:
+        return NO_REMARK
+    dtype = "float32" if "float32" in chosen else chosen[0]
+    return examine(subject.operations["attention"], subject.arrays, Caller(dtype, subject.timeout, before))
 
 
 def require_claims(subject: BaseSubject) -> None:

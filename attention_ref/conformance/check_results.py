@@ -26,6 +26,8 @@ class CheckResults:
             asked for.
         spec: the version of the specification.
         remarks: what is known of the subject, by clause; shown where that clause fails.
+        advice: what another dialect would make right, in a sentence; empty where none would.
+        suggested_dialect: that dialect, as TOML.
     """
 
     subject: BaseSubject
@@ -35,6 +37,8 @@ class CheckResults:
     binds_optional: bool = False
     spec: str = VERSION
     remarks: Mapping[str, str] = field(default_factory=dict)
+    advice: str = ""
+    suggested_dialect: str = ""
 
     @property
     def passed(self) -> bool:

@@ -45,6 +45,8 @@ def data(report: CheckResults) -> dict[str, Any]:
         "level": asdict(report.level) if report.level else None,
         "binds_optional": report.binds_optional,
         "remarks": dict(report.remarks),
+        "advice": report.advice,
+        "suggested_dialect": report.suggested_dialect,
         "clauses": [asdict(verdict) for verdict in report.clauses],
         "results": [item(report, result) for result in report.results],
     }
@@ -66,6 +68,8 @@ def read(found: Mapping[str, Any]) -> CheckResults:
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
         **{name: found[name] for name in ("binds_optional", "spec", "remarks")},
+        advice=found.get("advice", ""),
+        suggested_dialect=found.get("suggested_dialect", ""),
     )
 
 
