@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import sys
 import tomllib
 import types
@@ -18,6 +20,8 @@ from attention_ref.cli import main
 from attention_ref.conformance import PreflightError, check, dialects
 from attention_ref.conformance.plain_call import Caller
 from attention_ref.conformance.preflight import examine
+from attention_ref.conformance.reports import text
+from attention_ref.conformance.reports.findings import findings
 from tests.wrong_attentions import RightAttention
 
 
@@ -107,7 +111,7 @@ vars(MODULE).update(attention=textbook, softmax=softmax)
 REFUSED = {
     "class": (Attention, "Attention is a class, not a function: check an instance"),
     "module": (MODULE, "lecture is a module, not a function: check a function in it, such as lecture:attention"),
-    "number": (3, "int is a int, which cannot be called"),
+    "number": (3, "int is not callable, it is of type int: check a function"),
     "requires a mask": (requires_mask, "requires the argument mask, .* such as mask=None"),
     "forgets to return": (forgets_return, "returns None instead of an array of numpy: add the `return`"),
     "another shape": (scores_only, r"returns the shape \(2, 3, 4, 5\) instead of \(2, 3, 4, 8\)"),
@@ -215,6 +219,110 @@ def test_arrays_of_jax_are_found() -> None:
 
     with pytest.raises(PreflightError, match=r'computes with arrays of jax, .* add arrays="jax"'):
         check(attention)
+
+
+# What is right is said first, then what is wrong.
+
+
+def first_lines(function: Any, **choice: Any) -> list[str]:
+    return text.write(check(function, **choice), verbose=False).splitlines()[:10]
+
+
+def test_values_are_judged_apart_from_their_dtype() -> None:
+    report = check(textbook)
+    lines = text.write(report, verbose=False).splitlines()
+    assert re.search(r"computes softmax\(q k\^T / sqrt\(d\)\) v; float64 within 0\.\d\d of the budget", lines[1])
+    assert "float32: values right, dtype wrong (float64)" in lines[1]
+    assert lines[4].endswith("float32 inputs give float64 results (attention.precision, 74 cases)")
+    assert "math.sqrt(d)" in lines[5]
+    plain = next(each for each in report.results if each.case.id == "attention/core/plain" and each.dtype == "float32")
+    assert (plain.verdict, plain.wrong_dtype, plain.mismatch) == ("failed", "float64", None)
+    assert plain.share <= 1
+    verdicts = {clause.id: clause.verdict for clause in report.clauses}
+    assert (verdicts["attention.formula"], verdicts["attention.precision"]) == ("conforms", "fails")
+    assert report.level.number == 1
+    whole = "\n".join(lines)
+    assert "look first at: attention.precision (" in whole
+    assert re.search(
+        r"float64: \d\d passed, \d\d failed\n +float32: 0 passed, \d\d failed, \d\d of them for the dt", whole
+    )
+    assert lines[0] in lines[-3:], "the verdict is repeated"
+
+
+def test_a_result_of_another_dtype_can_be_wrong_too() -> None:
+    def wrong(query, key, value):
+        return textbook(query, key, value) + np.float64(1)
+
+    (result,) = check(wrong, cases="attention/core/plain", dtypes=["float32"]).results
+    assert result.wrong_dtype == "float64"
+    assert result.mismatch is not None
+    assert not result.has_right_values
+
+
+def test_a_dtype_is_blamed_where_no_case_of_precision_was_chosen() -> None:
+    report = check(textbook, cases="attention/core/larger", dtypes=["float32"])
+    assert {clause.id for clause in report.clauses if clause.verdict == "fails"} == {"attention.precision"}
+    assert not report.passed
+
+
+def test_a_right_function_without_options_has_a_level_and_no_findings() -> None:
+    def right(query, key, value):
+        shared = query.shape[-3] // key.shape[-3]
+        key, value = np.repeat(key, shared, axis=-3), np.repeat(value, shared, axis=-3)
+        scores = query @ np.swapaxes(key, -1, -2) * query.dtype.type(query.shape[-1] ** -0.5)
+        if not key.shape[-2]:
+            return np.zeros((*scores.shape[:-1], value.shape[-1]), query.dtype)
+        return softmax(scores) @ value
+
+    report = check(right)
+    assert report.passed
+    lines = text.write(report, verbose=False).splitlines()
+    assert "computes softmax(q k^T / sqrt(d)) v; float64 and float32 within 0." in lines[1]
+    assert any(re.match(r"  level 1 of 6 \(plain\); for formula it lacks core", line) for line in lines)
+    assert findings(report) == []
+    assert "none" not in "\n".join(lines[:5])
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda query, key, value: textbook(query * query.shape[-1] ** 0.5, key, value), ("scale", "attention.scale")),
+        (true_hides, ("True in its mask hides a key", 'mask_true = "hides"')),
+    ],
+    ids=["no scale", "True hides"],
+)
+def test_the_first_lines_say_what_is_the_matter(function: Any, words: tuple[str, ...]) -> None:
+    shown = "\n".join(first_lines(function, dtypes=["float64"]))
+    for word in words:
+        assert word in shown
+
+
+def test_what_no_common_mistake_explains_is_found_by_its_clause() -> None:
+    report = check(lambda query, key, value: textbook(query, key, value) + 0.125, profiles=["core"], dtypes=["float64"])
+    (finding,) = (each for each in findings(report) if not each.deviation)
+    assert finding.clause == "attention.formula"
+    assert "expected" in finding.example
+    assert finding.correction == "output = softmax(scale * query key^T) value"
+
+
+def test_findings_read_back() -> None:
+    report = check(textbook, dtypes=["float32"])
+    again = conformance.Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert findings(again) == findings(report)
+    assert str(again) == str(report)
+
+
+@pytest.mark.usefixtures("lecture")
+def test_quiet_is_the_verdict_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "lecture_first:textbook", "--profile", "core", "--dtype", "float64"]
+    shown = {}
+    for option in ("--quiet", "--verbose", ""):
+        assert main([*command, *filter(None, [option])]) == 1
+        shown[option] = capsys.readouterr().out
+    assert re.fullmatch("lecture_first:textbook does not conform to .*\n", shown["--quiet"])
+    assert "Unsupported: neither passed nor failed" in shown["--verbose"]
+    assert "Unsupported: neither passed nor failed" not in shown[""]
+    assert "--verbose shows" in shown[""]
 
 
 @pytest.fixture

@@ -56,6 +56,8 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="write the dialect that would make it right, where there is one",
     )
+    add("--verbose", action="store_true", help="also what is unsupported, and a failure of every failing clause")
+    add("--quiet", action="store_true", help="the verdict alone")
     add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
     add("--answers", metavar="FILE", help="then ask its attention what it computes; one line of JSON for each question")
 
@@ -80,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
             known=options.known_failures,
             watch=watch,
         )
-        show_later(written(report, format, options.output, colour=colour))
+        words = {"verbose": options.verbose, "quiet": options.quiet}
+        show_later(written(report, format, options.output, colour=colour, **words))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from attention_ref.spec.operations import ATTENTION
 PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 """The verdicts on a case."""
 
+PRECISION = "attention.precision"
+"""The clause that the dtype of a result of attention breaks, its values aside."""
+
 NOT_ASKED = "not asked, because it hung before"
 """Why a case is unsupported that comes after one that hung."""
 
@@ -22,11 +25,15 @@ _IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precisio
 
 @dataclass(frozen=True)
 class Answer:
-    """The results of a call and its intermediates, by name, as float64, and the warnings that it gave."""
+    """The results of a call and its intermediates, by name, as float64, and the warnings that it gave.
+
+    `wrong_dtypes` are those of the results that do not have the dtype that they must have, by name.
+    """
 
     results: Mapping[str, np.ndarray]
     taps: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
+    wrong_dtypes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Result:
         warnings: the warnings that the subject gave.
         hangs: whether there was no answer in time.
         known: why it is known to fail, where it is.
+        wrong_dtype: the dtype of a result that must have another; its values are judged all the same.
     """
 
     case: Case
@@ -80,6 +88,17 @@ class Result:
     warnings: tuple[str, ...] = ()
     hangs: bool = False
     known: str = ""
+    wrong_dtype: str = ""
+
+    @property
+    def fails_by_dtype(self) -> bool:
+        """Whether it failed for nothing but the dtype of a result."""
+        return self.verdict == FAILED and bool(self.wrong_dtype) and self.mismatch is None
+
+    @property
+    def has_right_values(self) -> bool:
+        """Whether it passed, or failed for nothing but the dtype of a result."""
+        return self.verdict == PASSED or self.fails_by_dtype
 
 
 Progress = Callable[[int, int, Result], None]

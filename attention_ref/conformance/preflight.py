@@ -65,7 +65,7 @@ def require_callable(function: Any, name: str = "") -> None:
             else f"{name} is a module, not a function, and has no function of its own"
         )
     if not callable(function):
-        raise PreflightError(f"{name} is a {type(function).__name__}, which cannot be called: check a function")
+        raise PreflightError(f"{name} is not callable, it is of type {type(function).__name__}: check a function")
 
 
 def examine(function: Callable[..., Any], arrays: str, caller: Caller) -> tuple[str, str]:
