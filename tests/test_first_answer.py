@@ -17,7 +17,7 @@ import pytest
 
 from attention_ref import conformance
 from attention_ref.cli import main
-from attention_ref.conformance import PreflightError, check, dialects
+from attention_ref.conformance import PreflightError, check, dialects, reports
 from attention_ref.conformance.plain_call import Caller
 from attention_ref.conformance.preflight import examine
 from attention_ref.conformance.reports import text
@@ -303,6 +303,12 @@ def test_what_no_common_mistake_explains_is_found_by_its_clause() -> None:
     assert finding.clause == "attention.formula"
     assert "expected" in finding.example
     assert finding.correction == "output = softmax(scale * query key^T) value"
+
+
+def test_a_page_has_the_findings_before_the_matrix() -> None:
+    report = check(textbook, dtypes=["float32"])
+    page = reports.write(report, "html")
+    assert page.index('id="findings"') < page.index("float32 inputs give float64 results") < page.index('id="matrix"')
 
 
 def test_findings_read_back() -> None:

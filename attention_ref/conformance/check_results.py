@@ -101,8 +101,10 @@ class CheckResults:
     @cached_property
     def diagnosed(self) -> list[Finding]:
         """The common mistakes that reproduce numbers of cases that failed here."""
-        failed = {base(result.case.id) for result in self.failures}
-        return [each for each in (self.explain() if self.explain else ()) if failed & set(each.cases)]
+        failed = {base(result.case.id) for result in self.failures if not result.fails_by_dtype}
+        off = {result.case.id for result in self.failures if result.wrong_dtype}
+        found = self.explain() if self.explain else ()
+        return [each for each in found if set(each.cases) & (off if each.deviation.startswith("dtype.") else failed)]
 
     @property
     def failures(self) -> list[Result]:

@@ -62,16 +62,21 @@ def findings(report: CheckResults) -> list[Finding]:
     """Return what is wrong, in order of weight: the common mistakes that give the same numbers, or else clauses."""
     wrong = [each for each in report.failures if not each.known]
     deciding = [each for each in wrong if report.decides(each)] or wrong
-    explained = {case for finding in report.diagnosed for case in finding.cases}
+    explained = {case for finding in report.diagnosed if not _is_of_dtype(finding) for case in finding.cases}
     left = [each for each in deciding if not each.has_right_values and base(each.case.id) not in explained]
     found = [*report.diagnosed, *_dtypes(report, deciding), *_by_clause(report, left)]
     return sorted(found, key=lambda each: (not each.deviation, -len(each.cases)))
 
 
+def _is_of_dtype(finding: Finding) -> bool:
+    """Return whether a finding is about the dtype of results, and says nothing of their values."""
+    return finding.deviation.startswith("dtype.")
+
+
 def _dtypes(report: CheckResults, wrong: Iterable[Result]) -> Iterator[Finding]:
     """Find results whose dtype alone is wrong, where the diagnosis has not."""
     off = [each for each in wrong if each.wrong_dtype]
-    if not off or any(each.deviation.startswith("dtype.") for each in report.diagnosed):
+    if not off or any(map(_is_of_dtype, report.diagnosed)):
         return
     (dtype, found), _ = Counter((each.dtype, each.wrong_dtype) for each in off).most_common(1)[0]
     is_wider = DTYPES[found].precision > DTYPES[dtype].precision
