@@ -98,9 +98,11 @@ def _findings(report: CheckResults) -> list[str]:
 
 def _last(report: CheckResults, headline: str, *, verbose: bool) -> list[str]:
     """Repeat the verdict, and say how to see more."""
-    (result, *_) = summary.telling(report) or report.failures
-    more = [] if verbose else ["--verbose shows what is unsupported and a failure of every failing clause"]
-    return [headline, *more, f"reproduce one: {report.reproduce(result.case.id, result.dtype)}"]
+    shown = summary.telling(report)
+    if verbose or not shown:
+        return [headline]
+    more = "--verbose shows what is unsupported and a failure of every failing clause"
+    return [headline, f"  {more}", f"  reproduce: {report.reproduce(shown[0].case.id, shown[0].dtype)}"]
 
 
 def _summary(report: CheckResults) -> list[str]:
