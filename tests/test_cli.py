@@ -91,15 +91,15 @@ def test_a_function_of_ones_own_is_checked(mine: Path, name: str, exit_code: int
 
 
 def test_the_line_that_reproduces_a_failure_does(mine: Path) -> None:
-    first = run("check", "mine:wrong", "--profile", "core", cwd=mine)
+    first = run("check", "mine:wrong", "--profile", "core", "--verbose", cwd=mine)
     line = next(line for line in first.stdout.splitlines() if "reproduce:" in line).partition("reproduce: ")[2]
     program, *arguments = shlex.split(line)
     assert program == "attention-ref"
-    again = run(*arguments, cwd=mine)
+    again = run(*arguments, "--verbose", cwd=mine)
     assert again.returncode == 1
     assert "1 case of attention: 0 passed, 1 failed, 0 unsupported" in again.stdout
     assert line in again.stdout
-    place = next(row for row in again.stdout.splitlines() if "]: expected" in row)
+    place = next(row for row in again.stdout.splitlines() if row.strip().startswith("output["))
     assert place in first.stdout
 
 

@@ -29,6 +29,10 @@ FLOORS = (
     "reseeded_cases",
     "frameworks",  # arrays of each framework: make, read, move, differentiate
     "dialects",  # calling conventions
+    "plain_call",  # one call of attention, right or wrong
+    "conventions",  # those of other libraries that a function may follow
+    "convention_words",
+    "preflight",  # whether it can be called at all
     "subjects",  # what can be judged
     "probes",  # what a function computes, asked
     "diagnosis",  # what a wrong function computes, explained

@@ -19,7 +19,7 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 @cache
 def report_on(wrong):
     subject = Subject(wrong.__name__, "numpy", {wrong.operation: wrong.function()}, wrong.gradients())
-    return check_subject(subject, dtypes=wrong.dtypes)
+    return check_subject(subject, dtypes=wrong.dtypes, examines=False)
 
 
 def failures_of(wrong):

@@ -421,7 +421,7 @@ def test_a_level_is_shown_where_enough_was_run(
     found = conformance.check(attention, dtypes=("float32",), profiles=profiles)
     validators["report"].validate(found.to_dict())
     for name in set(reports.FORMATS) - {"json"}:
-        assert ("level 0 of 5 (none); for formula it lacks core (" in reports.write(found, name)) == is_enough
+        assert ("level 1 of 6 (plain); for formula it lacks core (" in reports.write(found, name)) == is_enough
 
 
 # the command

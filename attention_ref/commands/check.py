@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,13 @@ def add(commands: Any) -> None:
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
     add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
     add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
+    add(
+        "--write-dialect",
+        metavar="FILE",
+        help="write the dialect that would make it right, where there is one",
+    )
+    add("--verbose", action="store_true", help="also what is unsupported, and a failure of every failing clause")
+    add("--quiet", action="store_true", help="the verdict alone")
     add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
     add("--answers", metavar="FILE", help="then ask its attention what it computes; one line of JSON for each question")
 
@@ -63,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     with _watcher(subject, format, options.output, colour) as watch, stdout_for_reports() as show_later:
         report = _checked(
             subject,
+            write_dialect=options.write_dialect,
             operations=[options.operation] if options.operation else None,
             profiles=options.profile,
             dtypes=dtypes(options.dtype),
@@ -73,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
             known=options.known_failures,
             watch=watch,
         )
-        show_later(written(report, format, options.output, colour=colour))
+        words = {"verbose": options.verbose, "quiet": options.quiet}
+        show_later(written(report, format, options.output, colour=colour, **words))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
@@ -129,8 +139,24 @@ def _save_each(path: str, answers: Iterator[tuple[str, str]]) -> None:
             print(json.dumps([question, answer]), file=file, flush=True)
 
 
-def _checked(subject: BaseSubject, *, known: str | None, **choices: Any) -> Report:
-    from attention_ref.conformance import check_subject, expected_failures
+def _checked(subject: BaseSubject, *, known: str | None, write_dialect: str | None, **choices: Any) -> Report:
+    from attention_ref.conformance import PreflightError, check_subject, expected_failures
 
     failures = expected_failures.read(known) if known else None
-    return check_subject(subject, known=failures, progress=counter(lambda result: result.case.id), **choices)
+    try:
+        report = check_subject(subject, known=failures, progress=counter(lambda result: result.case.id), **choices)
+    except PreflightError as error:
+        if write_dialect:
+            _save_dialect(write_dialect, error.dialect)
+        raise
+    if write_dialect:
+        _save_dialect(write_dialect, report.suggested_dialect)
+    return report
+
+
+def _save_dialect(path: str, dialect: str) -> None:
+    """Write the dialect that was found, or say that there is none."""
+    if dialect:
+        save(path, dialect)
+    text = f"{path} describes its dialect" if dialect else "no dialect was found, and none is written"
+    print(text, file=sys.stderr)

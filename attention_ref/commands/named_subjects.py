@@ -89,11 +89,14 @@ def subject(
     """
     from attention_ref.conformance import UsageError, room
     from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.preflight import require_callable
     from attention_ref.conformance.subjects.subject import subject_of
 
     if ":" in name:
         return subject_of(_callable(name), name, operation, arrays, dialect)
     if name not in names():
+        if _is_module(name):
+            require_callable(import_module(name), name)
         reject("subject", name, [*names(), "module:callable"])
     if packages := missing(name):
         raise UsageError(f"{name} needs {' and '.join(packages)}, which is not installed")
@@ -239,6 +242,7 @@ def _version(room: str) -> str:
 def _callable(name: str) -> Callable[..., Any]:
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.preflight import require_callable
 
     module_name, _, path = name.partition(":")
     if "" not in sys.path:
@@ -254,6 +258,15 @@ def _callable(name: str) -> Callable[..., Any]:
         if not hasattr(found, part):
             reject(f"callable of {module_name}", path, [each for each in dir(found) if not each.startswith("_")])
         found = getattr(found, part)
-    if not callable(found):
-        raise UsageError(f"{name} is not callable, it is {type(found).__name__}")
+    require_callable(found, name)
     return found
+
+
+def _is_module(name: str) -> bool:
+    """Return whether a name is that of a module, in the working directory too."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return all(map(str.isidentifier, name.split("."))) and find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from attention_ref.conformance import Report
 
 
-def written(report: Report, format: str, output: str | None, *, colour: bool) -> str:
-    """Return the formatted report. With `output`, write it to that file and return a text report instead."""
+def written(
+    report: Report, format: str, output: str | None, *, colour: bool, verbose: bool = False, quiet: bool = False
+) -> str:
+    """Return the report in a format; with `output` write it to that file, and return it as text.
+
+    `colour`, `verbose` and `quiet` are for the text, see `reports.text.write`.
+    """
     from attention_ref.conformance import reports
     from attention_ref.conformance.reports import text
 
     if output:
         save(output, reports.write(report, format))
         format = "text"
-    return text.write(report, colour=colour) if format == "text" else reports.write(report, format)
+    if format != "text":
+        return reports.write(report, format)
+    return text.write(report, colour=colour, verbose=verbose, quiet=quiet)

@@ -20,6 +20,7 @@ from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.judge import Judgement, judge
 from attention_ref.conformance.laws import LAWS, Law, LawReport, LawResult, check_laws, replay_law
 from attention_ref.conformance.outcome import Mismatch, Result
+from attention_ref.conformance.preflight import PreflightError
 from attention_ref.conformance.probes.run_probes import ask_everything as ask
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.subjects.room import room
@@ -43,6 +44,7 @@ __all__ = [
     "LawReport",
     "LawResult",
     "Mismatch",
+    "PreflightError",
     "Report",
     "Result",
     "Subject",

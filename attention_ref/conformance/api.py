@@ -5,19 +5,24 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
+from attention_ref.conformance.case import Case
 from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.diagnosis import Finding, diagnose_subject
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.errors import reject
+from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.expected_failures import KnownFailures
-from attention_ref.conformance.outcome import Progress, Result
+from attention_ref.conformance.outcome import FAILED, Progress, Result
+from attention_ref.conformance.plain_call import Caller
+from attention_ref.conformance.preflight import NO_REMARK, examine, require_callable
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.run import hanging, run, select
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
-from attention_ref.conformance.subjects.subject import subject_of
+from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import COMPUTED
 from attention_ref.spec.operations import OPERATIONS
@@ -79,10 +84,12 @@ def check(
         What was unsupported counts neither way; a function for which nothing ran has not passed.
 
     Raises:
-        UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist.
+        UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist; and for a function
+            that cannot be called so, with what to change, see `conformance.PreflightError`.
     """
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
+    require_callable(function, name or "")
     called = name_of(function)
     shown = {
         "op": repr(op) if op != "attention" else "",
@@ -122,13 +129,15 @@ def check_subject(
     progress: Progress | None = None,
     reproduce: Callable[[str, str], str] | None = None,
     known: KnownFailures | None = None,
+    examines: bool = True,
     watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
     """Check a subject in some or all of its operations; everything else is as in `check`.
 
     Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
     is given the report of a subject that hangs in every call, and gives what is to be called with None before each
-    call, and with its result.
+    call, and with its result. What cannot be called as attention is rejected where all cases are chosen, unless it
+    `examines` nothing.
 
     Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
     optional cases is chosen.
@@ -144,15 +153,57 @@ def check_subject(
     if known is not None:
         known.require_matches(checks)
 
-    def report(results: list[Result]) -> Report:
+    def report(results: list[Result], advice: tuple[str, str] = NO_REMARK) -> Report:
         marked = known.marked(results) if known is not None else results
         command = reproduce or _command(subject, seed)
-        return Report(subject, tuple(dtypes), marked, command, binds_optional, remarks=subject.remarks())
+        explain = partial(_explained, subject) if cases == "*" and _is_explainable(subject, results) else None
+        return Report(
+            subject,
+            tuple(dtypes),
+            marked,
+            command,
+            binds_optional,
+            remarks=subject.remarks(),
+            advice=advice[0],
+            suggested_dialect=advice[1],
+            explain=explain,
+        )
+
+    def examined(before: Callable[[], object]) -> tuple[str, str]:
+        return _examined(subject, checks, before) if examines and cases == "*" else NO_REMARK
 
     if watch is None or subject.timeout is None:
-        return report(run(subject, checks, progress))
+        advice = examined(lambda: None)
+        return report(run(subject, checks, progress), advice)
     with watch(report(hanging(subject, checks))) as told:
-        return report(run(subject, checks, progress, lambda result: told(result and report([result]).results[0])))
+        advice = examined(lambda: told(None))
+        results = run(subject, checks, progress, lambda result: told(result and report([result]).results[0]))
+        return report(results, advice)
+
+
+def _examined(
+    subject: BaseSubject, checks: Sequence[tuple[Case, str]], before: Callable[[], object]
+) -> tuple[str, str]:
+    """Call the attention of somebody else once before the cases; see `preflight.examine`."""
+    chosen = [dtype for case, dtype in checks if case.operation == "attention"]
+    if not chosen or not isinstance(subject, Subject) or subject.dialect or subject.is_room or subject.version:
+        return NO_REMARK
+    dtype = "float32" if "float32" in chosen else chosen[0]
+    return examine(subject.operations["attention"], subject.arrays, Caller(dtype, subject.timeout, before))
+
+
+def _is_explainable(subject: BaseSubject, results: Sequence[Result]) -> bool:
+    """Return whether a failing attention can be diagnosed: one of somebody else, in this process, that never hangs."""
+    failed = any(result.verdict == FAILED and result.case.operation == "attention" for result in results)
+    is_of_others = isinstance(subject, Subject) and not subject.is_room and not subject.version
+    return is_of_others and failed and not any(result.hangs for result in results)
+
+
+def _explained(subject: BaseSubject) -> Sequence[Finding]:
+    try:
+        return diagnose_subject(subject).findings
+    except UsageError:  # it takes none of the cases
+        return ()
 
 
 def require_claims(subject: BaseSubject) -> None:

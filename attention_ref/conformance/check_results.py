@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from attention_ref.conformance.clause_verdicts import ClauseVerdict, clause_verdicts, verdicts_of_cases
-from attention_ref.conformance.outcome import FAILED, PASSED, Result
+from attention_ref.conformance.case import GRADIENTS
+from attention_ref.conformance.clause_verdicts import (
+    CONFORMS,
+    FAILS,
+    ClauseVerdict,
+    clause_verdicts,
+    is_optional,
+    verdicts_of_cases,
+)
+from attention_ref.conformance.diagnosis.finding import Finding
+from attention_ref.conformance.outcome import FAILED, PASSED, PRECISION, Result
 from attention_ref.conformance.profiles import Reached, reached
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.spec import VERSION
+
+
+def base(case: str) -> str:
+    """Return the id of the case whose gradients a case asks for, or its own."""
+    return case.replace(f"/{GRADIENTS}/", "/", 1)
+
+
+def _with_dtypes(verdicts: Sequence[ClauseVerdict], off: Sequence[Result]) -> Iterator[ClauseVerdict]:
+    """Add to the verdict on `attention.precision` the cases that failed for nothing but a dtype."""
+    failed = {each.case.id for each in off}
+    if failed and all(verdict.id != PRECISION for verdict in verdicts):
+        verdicts = [*verdicts, ClauseVerdict(PRECISION, CONFORMS, is_optional(PRECISION), 0, 0, 0, None, (), ())]
+    for verdict in verdicts:
+        if failed and verdict.id == PRECISION:
+            others = len([each for each in failed if not _states_precision(each, off)])
+            cases, ran, most = verdict.cases + others, verdict.ran + others, max(verdict.failed, len(failed))
+            yield replace(verdict, verdict=FAILS, cases=cases, ran=ran, failed=most, only_with=())
+        else:
+            yield verdict
+
+
+def _states_precision(case: str, results: Sequence[Result]) -> bool:
+    return any(each.case.id == case and PRECISION in each.case.clauses for each in results)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +58,9 @@ class CheckResults:
             were selected.
         spec: the version of the specification.
         remarks: notes on the subject by clause, shown where that clause fails.
+        advice: what another dialect would make right, in a sentence; empty where none would.
+        suggested_dialect: that dialect, as TOML.
+        explain: finds the common mistakes that reproduce what a wrong attention computes; called on demand.
     """
 
     subject: BaseSubject
@@ -35,6 +70,9 @@ class CheckResults:
     binds_optional: bool = False
     spec: str = VERSION
     remarks: Mapping[str, str] = field(default_factory=dict)
+    advice: str = ""
+    suggested_dialect: str = ""
+    explain: Callable[[], Sequence[Finding]] | None = None
 
     @property
     def passed(self) -> bool:
@@ -46,14 +84,27 @@ class CheckResults:
 
     @cached_property
     def clauses(self) -> list[ClauseVerdict]:
-        """The verdict on every clause that a selected case depends on."""
-        return clause_verdicts(self.results)
+        """A verdict on every clause that a chosen case depends on: on `attention.precision` alone where nothing but the
+        dtype of attention's results is wrong.
+        """
+        off = [each for each in self.results if each.fails_by_dtype and each.case.operation == "attention"]
+        judged = [replace(each, verdict=PASSED) if each in off else each for each in self.results]
+        return [*_with_dtypes(clause_verdicts(judged), off)]
 
     @cached_property
     def level(self) -> Reached | None:
-        """The level of attention that is reached; None if too few cases were run to say."""
+        """How far attention has come, by its values, on the way to every option; None where too little was run."""
         deciding = [each for each in self.results if self.decides(each) and each.case.operation == "attention"]
-        return reached(verdicts_of_cases(deciding), PASSED)
+        by_values = [replace(each, verdict=PASSED) if each.has_right_values else each for each in deciding]
+        return reached(verdicts_of_cases(by_values), PASSED)
+
+    @cached_property
+    def diagnosed(self) -> list[Finding]:
+        """The common mistakes that reproduce numbers of cases that failed here."""
+        failed = {base(result.case.id) for result in self.failures if not result.fails_by_dtype}
+        off = {result.case.id for result in self.failures if result.wrong_dtype}
+        found = self.explain() if self.explain else ()
+        return [each for each in found if set(each.cases) & (off if each.deviation.startswith("dtype.") else failed)]
 
     @property
     def failures(self) -> list[Result]:

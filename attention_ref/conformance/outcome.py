@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,16 +17,23 @@ PASSED, FAILED, UNSUPPORTED = "passed", "failed", "unsupported"
 NOT_ASKED = "not run: earlier calls timed out"
 """The reason why a case is unsupported after too many calls that timed out."""
 
+PRECISION = "attention.precision"
+"""The clause that the dtype of a result of attention breaks, its values aside."""
+
 _IN_ARITHMETIC = {result.name for result in ATTENTION.results if result.precision == "arithmetic"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The results and intermediates of a call by name, as float64, and the warnings that it raised."""
+    """The results and intermediates of a call by name, as float64, and the warnings that it raised.
+
+    `wrong_dtypes` are the dtypes of those results that must have another, by name.
+    """
 
     results: Mapping[str, np.ndarray]
     taps: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
+    wrong_dtypes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class Result:
         warnings: the warnings that the subject raised.
         hangs: whether the call exceeded its time limit.
         known: why it is expected to fail, if it is.
+        wrong_dtype: the dtype of a result that must have another; its values are judged all the same.
     """
 
     case: Case
@@ -80,6 +88,17 @@ class Result:
     warnings: tuple[str, ...] = ()
     hangs: bool = False
     known: str = ""
+    wrong_dtype: str = ""
+
+    @property
+    def fails_by_dtype(self) -> bool:
+        """Whether it failed for nothing but the dtype of a result."""
+        return self.verdict == FAILED and bool(self.wrong_dtype) and self.mismatch is None
+
+    @property
+    def has_right_values(self) -> bool:
+        """Whether it passed, or failed for nothing but the dtype of a result."""
+        return self.verdict == PASSED or self.fails_by_dtype
 
 
 Progress = Callable[[int, int, Result], None]

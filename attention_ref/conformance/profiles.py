@@ -26,17 +26,20 @@ class Level:
 
 
 LEVELS = (
+    Level("plain", ()),
     Level("formula", ("core",)),
     Level("masks", ("mask", "causal", "bias", "padding")),
     Level("training", (GRADIENTS,)),
     Level("decoding", ("gqa", "cache", "window")),
     Level("complete", ("softcap", "sinks", "dropout", "weights", "lse")),
 )
-"""The levels of attention, from the formula to every option. A level includes the gradients of its
-profiles; the last one also the propagation of NaN and infinities.
+"""The levels of attention, from query, key and value alone, with as many key/value heads as query heads and no axis of
+size 0, over all that the formula covers, to every option. A level includes the gradients of its profiles; the last one
+also the propagation of NaN and infinities.
 """
 
 _LAST = "attention.non-finite"
+_PLAIN = {"attention.formula", "attention.scale"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Reached:
     """The level that an attention reaches.
 
     Arguments:
-        number, name: number and name of the level; 0 and "none" below the first.
+        number, name: number and name of the level; 0 and "none" below the first, where not even a plain call is right.
         lacks: the profiles that the next level still requires, as text.
     """
 
@@ -97,10 +100,18 @@ def _needed() -> list[list[Case]]:
     return [[case for case in every if _level(case) == number] for number in range(len(LEVELS))]
 
 
+def is_plain(case: Case) -> bool:
+    """Return whether a case of attention gives query, key and value alone, with ordinary shapes and numbers."""
+    is_formula = case.operation == "attention" and case.profile == "core" and set(case.clauses) <= _PLAIN
+    return is_formula and not case.call.named
+
+
 def _level(case: Case) -> int:
     """Return the index of a case's level: the highest of the levels of its profile and of its options."""
     names = {ATTENTION[name].profile for name in case.call.named}
     names |= set(case.id.split("/")[1:3]) if case.profile == GRADIENTS else {case.profile}
+    if is_plain(case):
+        return 0
     if case.call.inputs["query"].shape[-3] != case.call.inputs["key"].shape[-3]:
         names.add("gqa")
     levels = {profile: number for number, level in enumerate(LEVELS) for profile in level.profiles}

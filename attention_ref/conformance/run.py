@@ -12,7 +12,17 @@ from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
-from attention_ref.conformance.outcome import FAILED, NOT_ASKED, PASSED, UNSUPPORTED, Answer, Mismatch, Progress, Result
+from attention_ref.conformance.outcome import (
+    FAILED,
+    NOT_ASKED,
+    PASSED,
+    UNSUPPORTED,
+    Answer,
+    Mismatch,
+    Progress,
+    Result,
+    result_dtype,
+)
 from attention_ref.conformance.profiles import belongs, claimed, known_profiles
 from attention_ref.conformance.reseeded_cases import with_seed
 from attention_ref.conformance.subjects.base_subject import BaseSubject
@@ -76,7 +86,8 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
     pairs += [(name, expected, answer.results[name], False) for name, expected in case.expected.items()]
     worst, mismatches = 0.0, []
     for name, expected, got, is_tap in pairs:
-        error, allowed, share = compare(got, expected.values, budget(expected.roundings, dtype))
+        rounded = _coarser(dtype, answer.wrong_dtypes.get(name, dtype))
+        error, allowed, share = compare(got, expected.values, budget(expected.roundings, rounded))
         if not share.size:
             continue
         flat = int(np.argmax(share))
@@ -88,8 +99,23 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
             mismatches.append(
                 Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size, is_tap=is_tap)
             )
-    verdict = FAILED if mismatches else PASSED
-    return Result(case, dtype, verdict, share=worst, mismatch=next(iter(mismatches), None), warnings=answer.warnings)
+    wrong = answer.wrong_dtypes
+    reasons = [f"{name} has the dtype {found} instead of {result_dtype(name, dtype)}" for name, found in wrong.items()]
+    return Result(
+        case,
+        dtype,
+        FAILED if mismatches or wrong else PASSED,
+        "; ".join(reasons),
+        share=worst,
+        mismatch=next(iter(mismatches), None),
+        warnings=answer.warnings,
+        wrong_dtype=next(iter(wrong.values()), ""),
+    )
+
+
+def _coarser(one: str, other: str) -> str:
+    """Return the dtype of two that rounds more."""
+    return max(one, other, key=lambda dtype: DTYPES[dtype].unit_roundoff)
 
 
 def select(

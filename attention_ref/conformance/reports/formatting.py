@@ -36,10 +36,12 @@ def listed(words: Iterable[str], last: str = "and") -> str:
 
 def found(result: Result) -> Iterator[str]:
     """Describe a failed result in a few lines: the element with the largest error, or the reason."""
-    if result.mismatch is None:
+    if result.mismatch is None or result.wrong_dtype:
         yield result.reason
+        if result.has_right_values and result.share is not None:
+            yield f"its values are right, within {share(result.share)} of their budget"
         yield from (f"    {line}" for line in result.where.splitlines())
-    else:
+    if result.mismatch is not None:
         yield from _numbers(result.mismatch, DTYPES[result.dtype].digits)
 
 

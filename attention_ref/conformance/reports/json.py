@@ -13,7 +13,9 @@ from typing import Any
 
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.check_results import CheckResults
+from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.outcome import FAILED, NOT_ASKED, UNSUPPORTED, Mismatch, Result
+from attention_ref.conformance.reports.findings import findings
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
@@ -45,6 +47,9 @@ def data(report: CheckResults) -> dict[str, Any]:
         "level": asdict(report.level) if report.level else None,
         "binds_optional": report.binds_optional,
         "remarks": dict(report.remarks),
+        "advice": report.advice,
+        "suggested_dialect": report.suggested_dialect,
+        "findings": [asdict(finding) for finding in findings(report)],
         "clauses": [asdict(verdict) for verdict in report.clauses],
         "results": [item(report, result) for result in report.results],
     }
@@ -66,6 +71,9 @@ def read(found: Mapping[str, Any]) -> CheckResults:
         [_read_result(item) for item in found["results"]],
         lambda case, dtype: lines[case, dtype] or "",
         **{name: found[name] for name in ("binds_optional", "spec", "remarks")},
+        advice=found.get("advice", ""),
+        suggested_dialect=found.get("suggested_dialect", ""),
+        explain=lambda: [_read_finding(item) for item in found.get("findings", ()) if item["deviation"]],
     )
 
 
@@ -90,9 +98,13 @@ def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_result(item: Mapping[str, Any]) -> Result:
-    given: dict[str, Any] = {name: _read(item[name]) for name in _AS_THEY_ARE}
+    given: dict[str, Any] = {name: _read(item[name]) for name in _AS_THEY_ARE if name in item}
     given["share"] = None if item["share"] is None else float(item["share"])
     return Result(case=_case(item), mismatch=_mismatch(item["mismatch"]) if item["mismatch"] else None, **given)
+
+
+def _read_finding(item: Mapping[str, Any]) -> Finding:
+    return Finding(**{**item, "cases": tuple(item["cases"])})
 
 
 def _mismatch(item: Mapping[str, Any]) -> Mismatch:

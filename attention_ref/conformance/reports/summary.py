@@ -58,6 +58,7 @@ def summary(report: CheckResults) -> Iterator[str]:
     deciding = [result for result in report.results if report.decides(result)]
     optional = [result for result in report.results if not report.decides(result)]
     yield counts(deciding)
+    yield from _by_dtype(deciding, report)
     if reached := level(report):
         yield reached
     if first := culprits(report):
@@ -69,13 +70,28 @@ def summary(report: CheckResults) -> Iterator[str]:
         yield f"optional, not decisive: {counts(optional)}"
 
 
+def _by_dtype(results: Sequence[Result], report: CheckResults) -> Iterator[str]:
+    """Count the cases of each dtype, where one fails and there are several."""
+    if len(report.dtypes) < 2 or all(each.verdict != FAILED for each in results):
+        return
+    for dtype in report.dtypes:
+        mine = [each for each in results if each.dtype == dtype and each.verdict != UNSUPPORTED]
+        failed = sum(each.verdict == FAILED for each in mine)
+        off = sum(each.fails_by_dtype for each in mine)
+        alone = f", {off} of them for the dtype of the result alone" if off else ""
+        if mine:
+            yield f"{dtype}: {len(mine) - failed} passed, {failed} failed{alone}"
+
+
 def level(report: CheckResults) -> str:
     """Say which level was reached and what the next one lacks; nothing where too little was run."""
     found = report.level
     if found is None:
         return ""
     lacks = f"; for {LEVELS[found.number].name} it lacks {listed(found.lacks)}" if found.lacks else ""
-    return f"level {found.number} of {len(LEVELS)} ({found.name}){lacks}"
+    name = f" ({found.name})" if found.number else ""
+    values = ", by its values" if found.number and any(each.fails_by_dtype for each in report.results) else ""
+    return f"level {found.number} of {len(LEVELS)}{name}{values}{lacks}"
 
 
 def _blamed(clause: ClauseVerdict) -> str:

@@ -1,29 +1,43 @@
-"""A report as text: verdict, clauses, what is unsupported, failures."""
+"""A report as text: what the subject computes, findings, clauses, and at length what is unsupported and failures."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
 from attention_ref.conformance.outcome import PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.reports import formatting, summary
+from attention_ref.conformance.reports.findings import computes, findings
 from attention_ref.conformance.reports.matrix import Column
 
+_MOST_FINDINGS = 10
+_LONGEST = 160
 _COLOURS = {CONFORMS: "32", FAILS: "31", UNSUPPORTED: "33"}
 Paint = Callable[[str, str], str]
 
 
-def write(report: CheckResults, *, colour: bool = False) -> str:
+def write(report: CheckResults, *, colour: bool = False, verbose: bool = True, quiet: bool = False) -> str:
     """Write a report as text.
 
     Arguments:
         report: the outcome of a check.
         colour: whether a terminal reads it.
+        verbose: whether it goes on after the table: what is unsupported, and a failure of every failing clause.
+        quiet: whether the verdict is all.
     """
     paint = _painted if colour else _plain
-    parts = [_summary(report, paint), _table(report, paint), _unsupported(report)]
-    parts += [_known_failures(report), _failures(report)]
+    headline = _headline(report, paint)
+    if quiet:
+        return headline
+    parts = [_first(report, headline), _findings(report)]
+    parts += [_summary(report)] if report.failures else []
+    parts += [_table(report, paint)]
+    parts += [_unsupported(report)] if verbose else []
+    parts += [_known_failures(report)]
+    parts += [_failures(report)] if verbose else []
+    parts += [_last(report, headline, verbose=verbose)] if report.failures else []
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -50,11 +64,49 @@ def _painted(word: str, verdict: str) -> str:
     return f"\033[{_COLOURS[verdict]}m{word}\033[0m"
 
 
-def _summary(report: CheckResults, paint: Paint) -> list[str]:
+def _headline(report: CheckResults, paint: Paint) -> str:
     verdict = summary.verdict(report)
     painted = paint(verdict, CONFORMS if report.passed else FAILS)
-    headline = f"{summary.name(report)} {painted}{summary.headline(report).removeprefix(verdict)}"
-    return [headline, *(f"  {line}" for line in summary.summary(report))]
+    return f"{summary.name(report)} {painted}{summary.headline(report).removeprefix(verdict)}"
+
+
+def _first(report: CheckResults, headline: str) -> list[str]:
+    """Write the verdict, what the subject computes, and what would make more of it right."""
+    said = [computes(report), report.advice]
+    lines = [headline, *(f"  {line}" for line in said if line)]
+    if report.suggested_dialect:
+        lines += ["  as a dialect, for --dialect FILE:"]
+        lines += [f"      {line}".rstrip() for line in report.suggested_dialect.splitlines()]
+    return lines if report.failures else [*lines, *_summary(report)]
+
+
+def _findings(report: CheckResults) -> list[str]:
+    found = findings(report)
+    lines = ["Findings"] if found else []
+    for number, each in enumerate(found[:_MOST_FINDINGS], start=1):
+        many = formatting.count(len(each.cases), "case")
+        lines += [f"{number:4}. {each.sentence} ({each.clause}, {many})"]
+        lines += [f"      correct: {each.correction}"]
+        lines += (
+            [f"      for example {textwrap.shorten(each.example, _LONGEST, placeholder=' ...')}"]
+            if each.example
+            else []
+        )
+    rest = len(found) - _MOST_FINDINGS
+    return [*lines, f"      and {rest} more, in --json"] if rest > 0 else lines
+
+
+def _last(report: CheckResults, headline: str, *, verbose: bool) -> list[str]:
+    """Repeat the verdict, and say how to see more."""
+    shown = summary.telling(report)
+    if verbose or not shown:
+        return [headline]
+    more = "--verbose shows what is unsupported and a failure of every failing clause"
+    return [headline, f"  {more}", f"  reproduce: {report.reproduce(shown[0].case.id, shown[0].dtype)}"]
+
+
+def _summary(report: CheckResults) -> list[str]:
+    return [f"  {line}" for line in summary.summary(report)]
 
 
 def _table(report: CheckResults, paint: Paint) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from attention_ref.conformance.outcome import Answer, result_dtype
 from attention_ref.conformance.signatures import options_of, signed
 from attention_ref.conformance.subjects.chunked_decoding import decoded
 from attention_ref.conformance.timeouts import Late
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
 
 _LONGEST_MESSAGE = 300
@@ -44,6 +45,7 @@ class Invocation:
     framework: Framework
     gradient: Callable[..., Any] | None = None
     reports_all_taps: bool = False
+    wrong_dtypes: dict[str, str] = field(default_factory=dict, init=False)
 
     def answer(self) -> Answer:
         """Call the function and read its results.
@@ -51,8 +53,7 @@ class Invocation:
         Its stdout is redirected to stderr; warnings are collected regardless of filters.
 
         Raises:
-            SubjectError: if it raises, returns a wrong number of arrays, a wrong type, shape or dtype, or mutates its
-                inputs.
+            SubjectError: if it raises, returns a wrong number of arrays, a wrong type or shape, or mutates its inputs.
             Unsupported: if it does not support the call, raises NotImplementedError, or its framework lacks the dtype.
         """
         case, framework, taps = self.case, self.framework, dict[str, Any]()
@@ -74,7 +75,7 @@ class Invocation:
         if taps and self.reports_all_taps and (missing := [name for name in case.taps if name not in taps]):
             raise SubjectError(f"it does not pass {', '.join(missing)} to its tap")
         texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
-        return Answer(results, read, tuple(dict.fromkeys(texts)))
+        return Answer(results, read, tuple(dict.fromkeys(texts)), self.wrong_dtypes)
 
     def _made(self, values: np.ndarray) -> Any:
         """Make an array; an integer scalar stays a Python int."""
@@ -166,8 +167,10 @@ class Invocation:
             raise SubjectError(f"{name} is {_kind(item)}, not an array of {self.framework.name}")
         if tuple(item.shape) != shape:
             raise SubjectError(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
-        if self.framework.dtype(item) != dtype:
-            raise SubjectError(f"{name} has the dtype {self.framework.dtype(item)} instead of {dtype}")
+        if (found := self.framework.dtype(item)) != dtype:
+            if found not in DTYPES:
+                raise SubjectError(f"{name} has the dtype {found} instead of {dtype}")
+            self.wrong_dtypes[name] = found
         try:
             return self.framework.read(item)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The page: head, summary, and sections."""
+"""The page: head, summary, verdict and findings, and the other sections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 from importlib import resources
 
 from attention_ref.conformance.check_results import CheckResults
-from attention_ref.conformance.reports import matrix
+from attention_ref.conformance.diagnosis.finding import Finding
+from attention_ref.conformance.reports import matrix, summary
+from attention_ref.conformance.reports.findings import computes, findings
 from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html import (
     answer_table,
@@ -17,7 +19,7 @@ from attention_ref.conformance.reports.html import (
     matrix_table,
     subject_section,
 )
-from attention_ref.conformance.reports.html.elements import Markup, element, join, link, terms
+from attention_ref.conformance.reports.html.elements import Markup, anchor, code, element, folded, join, link, terms
 from attention_ref.conformance.reports.matrix import Column
 
 _NO_FACTS: Mapping[str, str] = {}
@@ -83,6 +85,7 @@ _HOW_TO_READ = (
 def _contents(columns: Sequence[Column]) -> Markup:
     checked = matrix.rows(columns)
     names = [
+        *([("findings", "Verdict and findings")] if _only(columns) else []),
         *([("answers", "What each computes")] if any(each.answers for each in columns) else []),
         ("matrix", "Matrix"),
         ("subjects", count(len(columns), "subject")),
@@ -92,9 +95,40 @@ def _contents(columns: Sequence[Column]) -> Markup:
     return element("nav", element("ul", (element("li", link(target, text)) for target, text in names)))
 
 
+def _only(columns: Sequence[Column]) -> CheckResults | None:
+    """Return the report of the only subject, if there is but one."""
+    return columns[0].report if len(columns) == 1 else None
+
+
+def _first(columns: Sequence[Column]) -> Markup | None:
+    """Write of a single subject what it computes, what is wrong, and what would make more of it right."""
+    report = _only(columns)
+    if report is None:
+        return None
+    dialect = folded("A dialect that describes it", element("pre", report.suggested_dialect, tabindex="0"))
+    said = (computes(report), report.advice)
+    return element(
+        "section",
+        element("h2", "Verdict and findings"),
+        element("p", element("strong", summary.headline(report)), "."),
+        (element("p", f"It {text}." if text == said[0] else f"{text}.") for text in said if text),
+        dialect if report.suggested_dialect else None,
+        element("ol", (_finding(each) for each in findings(report))) if report.failures else None,
+        id="findings",
+    )
+
+
+def _finding(found: Finding) -> Markup:
+    clause = link(anchor("clause", found.clause), code(found.clause))
+    many = count(len(found.cases), "case")
+    lines = [("correct", found.correction), ("for example", found.example)]
+    return element("li", element("strong", found.sentence), " (", clause, f", {many})", terms(lines))
+
+
 def _parts(columns: Sequence[Column]) -> Markup:
     shown = matrix_table.with_report(columns)
     return join(
+        _first(columns),
         choice.section(shown),
         answer_table.section(shown, matrix_table.head(shown, "question")),
         matrix_table.section(columns),
