@@ -144,7 +144,7 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "an integer of 4,000 digits": (
         with_config(lambda text: text.replace('"vocab": 50', f'"vocab": {"9" * 4000}')),
-        "a tied head has the size of the vocabulary",
+        "received an integer of 4001 digits",
     ),
     "NaN": (with_config(lambda text: text.replace('"eps": 1e-05', '"eps": NaN')), "eps: it must be a finite number"),
     "an unknown key": (with_config(lambda text: text.replace('"heads"', '"haeds"')), "received haeds"),

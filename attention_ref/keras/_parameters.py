@@ -11,8 +11,8 @@ from keras import ops
 
 from attention_ref import weights
 from attention_ref.keras._arrays import Array, as_array, to_numpy
-from attention_ref.spec.errors import reject
-from attention_ref.spec.parameters import Config, check_parameters, under
+from attention_ref.spec.errors import SpecificationError, reject
+from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record, from_json, to_json
 
@@ -27,7 +27,7 @@ def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> 
     """
     if parameters is None:
         return weights.init(config)
-    check_parameters(operation, config, {name: tuple(array.shape) for name, array in parameters.items()})
+    check_arrays(operation, config, parameters)
     return parameters
 
 
@@ -52,6 +52,13 @@ class Tensors(Mapping[str, Array]):
         return len(self.variables)
 
 
+def _as_raised(error: BaseException) -> BaseException:
+    """Return the error that Keras wrote its own words and a dump of the arguments around."""
+    while isinstance(error.__context__, SpecificationError):
+        error = error.__context__
+    return error
+
+
 class Holder(keras.layers.Layer):
     """A Keras layer that holds parameters of the one tree and is made of parts that do.
 
@@ -71,7 +78,11 @@ class Holder(keras.layers.Layer):
         if not self.is_positionwise and any(getattr(one, "_keras_mask", None) is not None for one in given):
             rule = "a mask that Keras attached to a tensor is not read; give lengths or a mask, and take it off"
             reject(type(self).__name__, rule, "a tensor with a Keras mask")
-        return super().__call__(*arguments, **options)
+        try:
+            return super().__call__(*arguments, **options)
+        except SpecificationError as error:
+            refusal = _as_raised(error)
+        raise refusal  # not within the handler, where Python would chain it to Keras's
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:  # noqa: ARG002
         """Give the Keras mask of the result; the `mask` of a call is ours, which Keras would attach as its own."""
@@ -138,9 +149,7 @@ class Configured(Holder):
         Raises:
             SpecificationError: for parameters that are not those of the configuration; nothing is replaced then.
         """
-        check_parameters(
-            type(self).__name__, self.config, {name: tuple(array.shape) for name, array in parameters.items()}
-        )
+        check_arrays(type(self).__name__, self.config, parameters)
         for name, variable in self.variables_by_name().items():
             if name in parameters:
                 variable.assign(ops.convert_to_tensor(parameters[name], dtype=variable.dtype))

@@ -20,6 +20,7 @@ from attention_ref.spec.config import (
     Rotary,
     Sinusoid,
 )
+from attention_ref.spec.errors import received_text, reject
 from attention_ref.spec.records import Record
 
 
@@ -306,6 +307,8 @@ def stack(
         scale_embedding: multiply the token vectors by sqrt(m).
         dropout: every rate in training.
     """
+    if not isinstance(layers, int) or isinstance(layers, bool) or not 1 <= layers < 2**31:
+        reject("stack", "layers must be an integer of at least 1", received_text(layers))
     norm = norm or Norm("layer", eps=1e-5)
     rotary = positions if isinstance(positions, Rotary) else None
     attention = AttentionConfig(
