@@ -14,7 +14,7 @@ from attention_ref.spec.arrays import as_array
 from attention_ref.spec.errors import SpecificationError, received_text, reject, shape_text
 from attention_ref.spec.numbers import is_finite
 from attention_ref.spec.operations import OPERATIONS
-from attention_ref.spec.shapes import LARGEST_INTEGER, LEGEND, REAL_DTYPES, Described, Shape, check_integers
+from attention_ref.spec.shapes import LARGEST_INTEGER, LEGEND, REAL_DTYPES, Described, Shape, check_integers, is_integer
 
 ARRAYS: Mapping[str, tuple[tuple[str, str], ...]] = {
     name: tuple((x.name, x.kind) for x in operation.arguments.values() if x.is_array or x.kind == "like")
@@ -76,8 +76,13 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
 
 
 def converted(operation: str, name: str, given: Any, convert: Callable[[Any], Any]) -> Any:
-    """Return an argument as an array; what a framework makes no array of is refused in our words."""
+    """Return an argument as an array; what is no array of numbers is refused in our words, not a framework's."""
+    inner = given
+    while isinstance(inner, (list, tuple)) and inner:
+        inner = inner[0]
     try:
+        if inner is None or isinstance(inner, (str, bytes, Mapping, set)):
+            raise TypeError  # NumPy and TensorFlow would make an array of it
         return convert(given)
     except SpecificationError:
         raise
@@ -192,7 +197,7 @@ _KINDS: Mapping[str, Callable[[_Call, Argument], None]] = {
 
 def is_count(number: Any) -> bool:
     """Whether a number is an integer of int64; True and False are none."""
-    return isinstance(number, int) and not isinstance(number, bool) and -LARGEST_INTEGER <= number <= LARGEST_INTEGER
+    return is_integer(number) and -LARGEST_INTEGER <= number <= LARGEST_INTEGER
 
 
 def _letters(argument: Argument, rank: int, spans: Mapping[str, int]) -> str | None:

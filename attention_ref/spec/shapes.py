@@ -311,7 +311,7 @@ class _Call:
         if window is None:
             return
         is_pair = isinstance(window, (tuple, list)) and len(window) == 2
-        if not is_pair or not all(side is None or (_is_integer(side) and side >= 0) for side in window):
+        if not is_pair or not all(side is None or (is_integer(side) and side >= 0) for side in window):
             self.reject("window must be a pair (left, right) of distances of at least 0, None where open", repr(window))
         if not all(side is None or side <= LARGEST_INTEGER for side in window):
             self.reject("the distances of window must lie between 0 and 2^63 - 1", repr(window))
@@ -337,7 +337,8 @@ def _any_differ(left: Shape, right: Shape) -> bool:
     return any(_differ(a, b) for a, b in zip(left, right, strict=True))
 
 
-def _is_integer(number: Any) -> bool:
+def is_integer(number: Any) -> bool:
+    """Whether a number is an integer of any library; True and False are none."""
     try:
         operator.index(number)
     except TypeError:
