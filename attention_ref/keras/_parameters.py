@@ -27,7 +27,9 @@ def given_or_drawn(operation: str, config: Config, parameters: Given | None) -> 
     """
     if parameters is None:
         return weights.init(config)
-    check_arrays(operation, config, parameters)
+    named = parameters if isinstance(parameters, Mapping) else {}
+    variables = [name for name, given in named.items() if isinstance(given, keras.Variable)]
+    check_arrays(operation, config, parameters, shared=variables)
     return parameters
 
 

@@ -6,7 +6,7 @@ owner. Names and shapes are the same in every backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import singledispatch
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -70,8 +70,14 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
         reject(operation, "the parameters must be those of the configuration", "\n  ".join(["", *lines]).lstrip())
 
 
-def check_arrays(operation: str, config: Config, arrays: Mapping[str, Any]) -> None:
+def check_arrays(operation: str, config: Config, arrays: Mapping[str, Any], *, shared: Collection[str] = ()) -> None:
     """Check names, shapes and dtypes of arrays of any framework: real numbers, all of one dtype.
+
+    Arguments:
+        operation: the name to report.
+        config: what the parameters are for.
+        arrays: the parameters by name.
+        shared: names of those that another layer owns, whose dtype may be another.
 
     Raises:
         SpecificationError: for arrays that are not the parameters of the configuration.
@@ -84,10 +90,11 @@ def check_arrays(operation: str, config: Config, arrays: Mapping[str, Any]) -> N
     check_parameters(operation, config, {name: tuple(array.shape) for name, array in arrays.items()})
     first = ""
     for name, array in arrays.items():
-        dtype, first = _dtype_name(array.dtype), first or _dtype_name(array.dtype)
+        dtype = _dtype_name(array.dtype)
+        first = first if first or name in shared else dtype
         if dtype not in REAL_DTYPES:
             reject(operation, f"the parameter {name} must be float16, bfloat16, float32 or float64", dtype)
-        if dtype != first:
+        if dtype != first and name not in shared:
             reject(operation, "all parameters must have the same dtype", f"{first} and, for {name}, {dtype}")
 
 
