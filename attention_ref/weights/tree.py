@@ -12,7 +12,7 @@ import numpy as np
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.errors import received_text, reject
 from attention_ref.spec.parameters import Config, Parameter, check_config, check_parameters, parameters
-from attention_ref.spec.shapes import LARGEST_INTEGER
+from attention_ref.spec.shapes import LARGEST_INTEGER, is_integer
 
 Parameters = dict[str, np.ndarray[Any, Any]]
 
@@ -43,7 +43,7 @@ def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameter
     the three packed as one, which makes the bound smaller.
     """
     check_config("weights.init", config)
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_INTEGER:
+    if not is_integer(seed) or not 0 <= seed <= LARGEST_INTEGER:
         reject("weights.init", "seed must be an integer from 0 to 2^63 - 1", received_text(seed))
     if _dtype_name(dtype) not in DTYPES:
         reject("weights.init", f"dtype must be {' or '.join(DTYPES)}", _dtype_name(dtype))
