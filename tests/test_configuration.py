@@ -20,6 +20,7 @@ from attention_ref.spec.config import (
     RotaryScaling,
     Sinusoid,
 )
+from attention_ref.spec.records import from_json
 
 NORM = Norm("layer", eps=1e-5)
 PATCHES = Patches(size=2, height=4, width=4)
@@ -30,7 +31,44 @@ def block(model=8, **options):
     return BlockConfig(attention=attention, feedforward=FeedForwardConfig(model=8, hidden=4), norm=NORM, **options)
 
 
+HUGE = 10**400
+
 WRONG = {
+    "eps past float64": (lambda: Norm("layer", eps=HUGE), "eps must be a finite number.* an integer of 401 digits"),
+    "eps that is NaN": (lambda: Norm("layer", eps=float("nan")), "eps must be a finite number.* nan"),
+    "a list for text": (lambda: Norm(["layer"], eps=1.0), r"kind must be layer or rms.* \['layer'\]"),
+    "a size past int64": (
+        lambda: AttentionConfig(model=HUGE, heads=2),
+        "model must be an integer of int64.* an integer of 401 digits",
+    ),
+    "a scale past float64": (
+        lambda: AttentionConfig(model=8, heads=2, scale=HUGE),
+        "scale must be a finite number or None.* an integer of 401 digits",
+    ),
+    "a negative window": (
+        lambda: AttentionConfig(model=8, heads=2, window=(-1, 0)),
+        r"the distances of window must be at least 0, None where open.* \(-1, 0\)",
+    ),
+    "a window as a list": (lambda: AttentionConfig(model=8, heads=2, window=[1, 0]), r"window must be .* \[1, 0\]"),
+    "YaRN with base 1": (
+        lambda: Rotary(base=1.0, scaling=RotaryScaling(kind="yarn", factor=2.0)),
+        "yarn needs a base above 1.* 1.0",
+    ),
+    "no slow rotations": (
+        lambda: RotaryScaling(kind="yarn", factor=2.0, slow_rotations=0.0),
+        "slow_rotations must be above 0.* 0.0",
+    ),
+    "a base whose inverse is infinite": (lambda: Rotary(base=1e-320), "base must be a normal number.* 1e-320"),
+    "half a layer": (
+        lambda: ModelConfig.encoder(vocab=3, model=4, heads=2, layers=1.5, feedforward=4),
+        "layers must be an integer of at least 1.* 1.5",
+    ),
+    "a list of types in JSON": (
+        lambda: from_json(EmbeddingConfig, {"positions": {"type": ["Sinusoid"]}}),
+        r"type must be Sinusoid or Learned.* \['Sinusoid'\]",
+    ),
+    "a list for a configuration in JSON": (lambda: from_json(Norm, []), r"a Norm must be a JSON object.* \[\]"),
+    "a number for a key": (lambda: from_json(Norm, {1: 2, "kind": "rms"}), "Norm has the keys kind, eps.* 1"),
     "negative eps": (lambda: Norm("rms", eps=-1.0), "eps must be at least 0.* -1.0"),
     "no base": (lambda: Sinusoid(base=0.0), "base must be above 0.* 0.0"),
     "empty table": (lambda: Learned(length=0), "length must be above 0.* 0"),

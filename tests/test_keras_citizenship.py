@@ -357,7 +357,7 @@ def test_masks_of_keras_are_not_taken_for_ours() -> None:
 
 
 def test_tokens_are_checked_where_they_can_be_read() -> None:
-    with pytest.raises(SpecificationError, match="an index must lie between 0 and 10"):
+    with pytest.raises(SpecificationError, match="must lie between 0 and 10"):
         model_of(DECODER)(np.array([[0, 11]], np.int32))
 
 

@@ -42,6 +42,26 @@ def test_a_tensor_depends_on_its_name_and_seed_alone() -> None:
     assert (again[name] != again[name.replace("query", "key")]).any()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"config": None}, "the configuration must be of the type .*\n  received NoneType"),
+        ({"config": {}}, "the configuration must be of the type .*\n  received dict"),
+        ({"config": spec.Norm("rms", eps=1.0)}, "the configuration must be of the type .*\n  received Norm"),
+        *(({"seed": seed}, f"seed must be an integer from 0 .*\n  received {seed!r}") for seed in (-1, 0.5, "a", True)),
+        ({"seed": None}, "seed must be an integer from 0 .*\n  received None"),
+        ({"seed": 10**400}, "seed must be an integer from 0 .*\n  received an integer of 401 digits"),
+        *(({"dtype": dtype}, f"dtype must be .*\n  received {dtype}") for dtype in ("int64", "bool", "complex64")),
+        ({"dtype": None}, "dtype must be .*\n  received None"),
+        ({"dtype": "real"}, "dtype must be .*\n  received 'real'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_drawn_is_refused(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(spec.SpecificationError, match=rf"weights\.init: {words}"):
+        weights.init(**{"config": CONFIG, **arguments})
+
+
 def test_a_wrong_tree_is_one_error_with_every_name() -> None:
     params = dict(weights.init(CONFIG))
     del params["encoder.norm.gain"]
@@ -147,7 +167,7 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "an integer of 4,000 digits": (
         with_config(lambda text: text.replace('"vocab": 50', f'"vocab": {"9" * 4000}')),
-        "a tied head has the size of the vocabulary",
+        "received an integer of 4001 digits",
     ),
     "NaN": (with_config(lambda text: text.replace('"eps": 1e-05', '"eps": NaN')), "eps: it must be a finite number"),
     "an unknown key": (with_config(lambda text: text.replace('"heads"', '"haeds"')), "received haeds"),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from attention_ref.spec import checks
 from attention_ref.spec.errors import reject
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
@@ -68,6 +69,35 @@ def check_call(
     lengths = arrays["key_lengths"]
     sizes = check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
     return arrays, sizes
+
+
+def checked(operation: str, **given: Any) -> tuple[Any, ...]:
+    """Check a call by the table of operations.
+
+    Returns:
+        The arrays of the call in the order of the table, None for one that is not given.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    described, arrays = {name: item for name, item in given.items() if not is_tensor(item)}, []
+    for name, kind in checks.ARRAYS[operation]:
+        array = given[name]
+        if kind == "integer" and array is not None:
+            array = checks.converted(operation, name, array, functools.partial(as_integers, operation, name))
+        elif array is not None and not is_tensor(array):
+            array = checks.converted(operation, name, array, as_array)
+        if array is not None:
+            described[name] = describe(array)
+        arrays.append(array)
+    check = checks.check_call if torch_compiles() else checks.check_call_once
+    check(operation, described)
+    return tuple(arrays)
+
+
+def is_tensor(given: Any) -> bool:
+    """Say whether something is a tensor of the running engine, or one of a Keras model."""
+    return ops.is_tensor(given) or isinstance(given, keras.KerasTensor)
 
 
 def materialize(arrays: Arrays) -> Arrays:

@@ -11,8 +11,8 @@ from keras import ops
 
 from attention_ref import weights
 from attention_ref.keras._arrays import Array, as_array, to_numpy
-from attention_ref.spec.errors import reject
-from attention_ref.spec.parameters import Config, check_parameters, under
+from attention_ref.spec.errors import SpecificationError, reject
+from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record, from_json, to_json
 
@@ -27,7 +27,9 @@ def init_or_check(operation: str, config: Config, parameters: Given | None) -> G
     """
     if parameters is None:
         return weights.init(config)
-    check_parameters(operation, config, {name: tuple(array.shape) for name, array in parameters.items()})
+    named = parameters if isinstance(parameters, Mapping) else {}
+    variables = [name for name, given in named.items() if isinstance(given, keras.Variable)]
+    check_arrays(operation, config, parameters, shared=variables)
     return parameters
 
 
@@ -52,6 +54,13 @@ class Tensors(Mapping[str, Array]):
         return len(self.variables)
 
 
+def _as_raised(error: BaseException) -> BaseException:
+    """Return the error that Keras wrote its own words and a dump of the arguments around."""
+    while isinstance(error.__context__, SpecificationError):
+        error = error.__context__
+    return error
+
+
 class Holder(keras.layers.Layer):
     """A Keras layer with parameters of the parameter tree and with sublayers that have others.
 
@@ -71,7 +80,11 @@ class Holder(keras.layers.Layer):
         if not self.is_positionwise and any(getattr(one, "_keras_mask", None) is not None for one in given):
             rule = "masks that Keras attaches to tensors are not supported; remove it and pass lengths or a mask"
             reject(type(self).__name__, rule, "a tensor with a Keras mask")
-        return super().__call__(*arguments, **options)
+        try:
+            return super().__call__(*arguments, **options)
+        except SpecificationError as error:
+            refusal = _as_raised(error)
+        raise refusal  # not within the handler, where Python would chain it to Keras's
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:  # noqa: ARG002
         """Return the Keras mask of the result, in place of the argument `mask`, which Keras would attach."""
@@ -138,9 +151,7 @@ class Configured(Holder):
         Raises:
             SpecificationError: for parameters that do not match the configuration; then none is replaced.
         """
-        check_parameters(
-            type(self).__name__, self.config, {name: tuple(array.shape) for name, array in parameters.items()}
-        )
+        check_arrays(type(self).__name__, self.config, parameters)
         for name, variable in self.variables_by_name().items():
             if name in parameters:
                 variable.assign(ops.convert_to_tensor(parameters[name], dtype=variable.dtype))

@@ -9,7 +9,7 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, describe, inspect, integers, values
+from attention_ref.keras._arrays import Array, as_array, inspect, integers, values
 from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
@@ -68,8 +68,9 @@ class Embedding(Holder):
         Raises:
             SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
-        config, source = self.config, as_array(source)
+        config = self.config
         check_embedding(config, {"source": source, "types": types}, inspect)
+        source = as_array(source)
         vectors = self._vectors(source)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
@@ -78,7 +79,7 @@ class Embedding(Holder):
             vectors = vectors + self._codes(counted, lengths, vectors)
         if config.types:
             kinds = ops.zeros(ops.shape(vectors)[:2], dtype="int32") if types is None else integers(types)
-            vectors = vectors + _rows(self.tensors["token_type"], kinds)
+            vectors = vectors + _rows("types", self.tensors["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.tensors, "norm")
         rate = config.dropout if training else 0.0
@@ -93,7 +94,7 @@ class Embedding(Holder):
         if config.audio is not None:
             sound = self._convolution(source, "first_convolution", stride=1)
             return self._convolution(sound, "second_convolution", stride=2)
-        vectors = source if config.vocab is None else _rows(self.tensors["token"], source)
+        vectors = source if config.vocab is None else _rows("tokens", self.tensors["token"], source)
         return vectors * config.scale
 
     def _patches(self, image: Array) -> Array:
@@ -131,7 +132,7 @@ class Embedding(Holder):
             table, rows = self.tensors["position"], places + config.offset
             if lengths is not None:
                 rows = _within(rows, integers(lengths), table.shape[0])
-            return _rows(table, rows)
+            return _rows("positions", table, rows, config.offset)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
 
@@ -149,7 +150,7 @@ def _within(rows: Array, lengths: Array, count: int) -> Array:
     return ops.where(is_real, rows, ops.clip(rows, 0, count - 1))
 
 
-def _rows(table: Array, places: Array) -> Array:
+def _rows(name: str, table: Array, places: Array, offset: int = 0) -> Array:
     """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
-    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    check_indices(name, values(places), table.shape[0], offset)
     return ops.take(table, integers(places), axis=0)

@@ -9,9 +9,10 @@ import keras
 from keras import ops
 
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array
+from attention_ref.keras._arrays import Array, inspect
 from attention_ref.keras._parameters import Configured, init_or_check
 from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.layer_checks import check_feedforward
 from attention_ref.spec.taps import Tap, report
 
 
@@ -54,6 +55,8 @@ class FeedForward(Configured):
         Returns:
             `(..., m)`.
         """
+        given = {"array": array, "input.kernel": self.tensors["input.kernel"]}
+        check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))

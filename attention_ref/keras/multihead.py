@@ -111,6 +111,7 @@ class MultiHeadAttention(Configured):
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        given["query.kernel"] = self.tensors["query.kernel"]
         check_multihead(self.config, given, inspect)
         batch, query_length, _ = ops.shape(query)
         starts = integers(cache.lengths) if cache is not None else ops.zeros((batch,), dtype="int32")

@@ -9,9 +9,8 @@ import numpy as np
 from keras import ops
 
 from attention_ref.keras._angles import cosines_and_sines
-from attention_ref.keras._arrays import Array, integers, widen
+from attention_ref.keras._arrays import Array, checked, integers, widen
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
-from attention_ref.spec.positions import check_sinusoid_size
 
 Constant = np.ndarray[Any, Any]
 
@@ -36,7 +35,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     Raises:
         SpecificationError: for a size that cannot hold the code.
     """
-    check_sinusoid_size(size, config)
+    positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
@@ -118,6 +117,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     Returns:
         `(b,h,l,d)`.
     """
+    array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
     frequencies = rotary_frequencies(dimension, config)
     cosine, sine = _turns(positions, frequencies, config)  # (l,n/2) or (b,l,n/2)
@@ -172,6 +172,8 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
+    lengths = {"query_length": query_length, "key_length": key_length}
+    query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
     distances = ops.abs(_distances(query_length, key_length, query_offset))  # (q,k) or (b,q,k)
     slopes = ops.convert_to_tensor(alibi_slopes(heads)[:, None, None])  # (h,1,1)
     return ops.cast(-slopes * ops.cast(distances, slopes.dtype)[..., None, :, :], like.dtype)
@@ -225,6 +227,8 @@ def relative_bias(
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
+    lengths = {"query_length": query_length, "key_length": key_length}
+    table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
     buckets = relative_bucket(distances, config)
     return ops.moveaxis(ops.take(table, buckets, axis=0), -1, -3)  # (...,q,k,h) -> (...,h,q,k)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, describe, symbolic, tanh, widen
+from attention_ref.keras._arrays import Array, as_array, checked, describe, symbolic, tanh, widen
 from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
 
@@ -107,6 +107,7 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
     Returns:
         `(..., *outputs)` in the dtype of `array`.
     """
+    array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = ops.shape(array)[: len(array.shape) - inputs], kernel.shape[inputs:]
     contracted = math.prod(kernel.shape[:inputs])
     rows = ops.reshape(widen(array), (*leading, contracted))  # (..., contracted)
@@ -130,6 +131,8 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
     Returns:
         `(..., m)`.
     """
+    given = {"array": array, "gain": gain, "bias": bias}
+    array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
     x = widen(array)
     centred = x - _mean(x)
     return ops.cast(_scaled(centred, gain, bias, eps, gain_offset), array.dtype)
@@ -149,6 +152,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
     Returns:
         `(..., m)`.
     """
+    array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return ops.cast(_scaled(widen(array), gain, None, eps, gain_offset), array.dtype)
 
 
@@ -207,6 +211,7 @@ ACTIVATIONS = {
 
 def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
+    (array,) = checked("activate", array=array, name=name)
     return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.spec import checks
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = np.ndarray
@@ -51,6 +52,29 @@ def check_call(
     if lengths is not None:
         options = {**options, "key_lengths": values(lengths)}
     return arrays, check(operation, described, options)
+
+
+def checked(operation: str, **given: Any) -> tuple[Any, ...]:
+    """Check a call by the table of operations.
+
+    Returns:
+        The arrays of the call in the order of the table, None for one that is not given.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    described, arrays = dict(given), []
+    for name, kind in checks.ARRAYS[operation]:
+        array = given[name]
+        if kind == "integer" and array is not None:
+            array = checks.converted(operation, name, array, functools.partial(as_integers, operation, name))
+        elif array is not None and type(array) is not np.ndarray:
+            array = checks.converted(operation, name, array, as_array)
+        if array is not None:
+            described[name] = describe(array)
+        arrays.append(array)
+    checks.check_call_once(operation, described)
+    return tuple(arrays)
 
 
 def materialize(arrays: Arrays) -> Arrays:

@@ -11,7 +11,7 @@ from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
-from attention_ref.spec.parameters import check_parameters, under
+from attention_ref.spec.parameters import check_arrays, under
 from attention_ref.spec.taps import Tap, report, scoped
 
 
@@ -36,7 +36,7 @@ class Block:
     """
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:
-        check_parameters("Block", config, {name: array.shape for name, array in parameters.items()})
+        check_arrays("Block", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
         self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))

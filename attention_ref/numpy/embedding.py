@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, describe, inspect, values
+from attention_ref.numpy._arrays import Array, inspect, values
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
@@ -61,8 +61,9 @@ class Embedding:
         Raises:
             SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
-        config, source = self.config, np.asarray(source)
+        config = self.config
         check_embedding(config, {"source": source, "types": types}, inspect)
+        source = np.asarray(source)
         vectors = self._vectors(source)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
@@ -71,7 +72,7 @@ class Embedding:
             vectors = vectors + self._codes(counted, lengths, vectors)
         if config.types:
             kinds = np.zeros(vectors.shape[:2], np.int64) if types is None else np.asarray(types)
-            vectors = vectors + _rows(self.parameters["token_type"], kinds)
+            vectors = vectors + _rows("types", self.parameters["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
         return report(tap, "output", vectors)
@@ -83,7 +84,7 @@ class Embedding:
         if config.audio is not None:
             sound = self._convolution(source, "first_convolution", stride=1)
             return self._convolution(sound, "second_convolution", stride=2)
-        vectors = source if config.vocab is None else _rows(self.parameters["token"], source)
+        vectors = source if config.vocab is None else _rows("tokens", self.parameters["token"], source)
         return vectors * vectors.dtype.type(config.scale)
 
     def _patches(self, image: Array) -> Array:
@@ -120,7 +121,7 @@ class Embedding:
             table, rows = self.parameters["position"], places + config.offset
             if lengths is not None:
                 rows = _within(rows, np.asarray(lengths), table.shape[0])
-            return _rows(table, rows)
+            return _rows("positions", table, rows, config.offset)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
 
@@ -137,7 +138,7 @@ def _within(rows: Array, lengths: Array, count: int) -> Array:
     return np.where(is_real, rows, np.clip(rows, 0, count - 1))
 
 
-def _rows(table: Array, places: Array) -> Array:
+def _rows(name: str, table: Array, places: Array, offset: int = 0) -> Array:
     """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
-    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    check_indices(name, values(places), table.shape[0], offset)
     return table[places]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array
+from attention_ref.numpy._arrays import Array, inspect
 from attention_ref.spec.config import FeedForwardConfig
-from attention_ref.spec.parameters import check_parameters
+from attention_ref.spec.layer_checks import check_feedforward
+from attention_ref.spec.parameters import check_arrays
 from attention_ref.spec.taps import Tap, report
 
 
@@ -27,7 +28,7 @@ class FeedForward:
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:
-        check_parameters("FeedForward", config, {name: array.shape for name, array in parameters.items()})
+        check_arrays("FeedForward", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
 
@@ -41,6 +42,8 @@ class FeedForward:
         Returns:
             `(..., m)`.
         """
+        given = {"array": array, "input.kernel": self.parameters["input.kernel"]}
+        check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))

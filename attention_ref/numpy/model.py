@@ -16,7 +16,7 @@ from attention_ref.numpy.head import Head, last_place
 from attention_ref.numpy.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
-from attention_ref.spec.parameters import check_parameters, under
+from attention_ref.spec.parameters import check_arrays, under
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -121,7 +121,7 @@ class Transformer:
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any]) -> None:
-        check_parameters("Transformer", config, {name: array.shape for name, array in parameters.items()})
+        check_arrays("Transformer", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
         self.encoder = self._stack(config.encoder_stack, "encoder")

@@ -13,7 +13,7 @@ from attention_ref.numpy._arrays import Array, inspect, widen
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
-from attention_ref.spec.parameters import check_parameters
+from attention_ref.spec.parameters import check_arrays
 from attention_ref.spec.taps import Tap, report
 
 
@@ -50,7 +50,7 @@ class MultiHeadAttention:
     """
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
-        check_parameters("MultiHeadAttention", config, {name: array.shape for name, array in parameters.items()})
+        check_arrays("MultiHeadAttention", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
 
@@ -100,6 +100,7 @@ class MultiHeadAttention:
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
         starts = _integers(cache.lengths) if cache is not None else np.zeros(batch, np.int64)

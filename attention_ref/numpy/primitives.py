@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, as_array, describe, widen
+from attention_ref.numpy._arrays import Array, as_array, checked, describe, widen
 from attention_ref.numpy._normal import times_normal_distribution
 from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
@@ -100,6 +100,7 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
     Returns:
         `(..., *outputs)`.
     """
+    array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
     contracted = math.prod(kernel.shape[:inputs])
     rows = widen(array).reshape(*leading, contracted)  # (..., contracted)
@@ -123,6 +124,8 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
     Returns:
         `(..., m)`.
     """
+    given = {"array": array, "gain": gain, "bias": bias}
+    array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
     x = widen(array)
     centred = x - x.mean(axis=-1, keepdims=True)
     return _scaled(centred, gain, bias, eps, gain_offset).astype(array.dtype)
@@ -142,6 +145,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
     Returns:
         `(..., m)`.
     """
+    array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return _scaled(widen(array), gain, None, eps, gain_offset).astype(array.dtype)
 
 
@@ -197,6 +201,7 @@ ACTIVATIONS = {
 @np.errstate(over="ignore")  # exp(-x) of a large negative x is infinite, and x over it 0
 def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
+    (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).astype(array.dtype)
 
 

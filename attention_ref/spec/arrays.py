@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from attention_ref.spec.shapes import Described
+from attention_ref.spec.shapes import ANY, Described
 
 Index = tuple[int, ...]
 
@@ -79,7 +79,9 @@ def as_array(values: Any) -> Array:
 def inspect(given: Any) -> tuple[Described, Sequence[int] | None]:
     """Return the shape and dtype of an array and, if it has integers, its values, for the checks of layers."""
     array = as_array(given)
-    is_integer = array.dtype == "integer" or not array.values
+    if not array.values:
+        return Described(array.shape, ANY), []
+    is_integer = array.dtype == "integer"
     return Described(array.shape, "int64" if is_integer else array.dtype), array.values if is_integer else None
 
 

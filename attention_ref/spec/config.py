@@ -6,6 +6,7 @@ A configuration has no weights, dtype or device. It is converted to JSON and bac
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -42,6 +43,12 @@ class Norm(Record):
         return self.bias and self.kind == "layer"
 
 
+def require_base(record: Record, base: float) -> None:
+    """Reject the record unless all powers of the base from -1 to 0 are finite."""
+    record.require(base > 0, "base must be above 0", base)
+    record.require(base >= sys.float_info.min, "base must be a normal number of float64", base)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid(Record):
     """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`."""
@@ -50,7 +57,7 @@ class Sinusoid(Record):
     base: float = 10000.0
 
     def _check(self) -> None:
-        self.require(self.base > 0, "base must be above 0", self.base)
+        require_base(self, self.base)
 
 
 SINUSOID = Sinusoid()
@@ -102,6 +109,7 @@ class RotaryScaling(Record):
         self.require_positive("original_length")
         self.require_order("low_frequency_factor", "high_frequency_factor")
         self.require_order("slow_rotations", "fast_rotations")
+        self.require_positive("slow_rotations")
         for name, kinds in _READ_BY.items():
             is_read = self.kind in kinds or getattr(self, name) == type(self).__dataclass_fields__[name].default
             self.require(is_read, f"{name} is an option of {' and '.join(kinds)} only", f"{name} with {self.kind}")
@@ -137,10 +145,12 @@ class Rotary(Record):
     angles: Literal["float64", "float32"] = "float64"
 
     def _check(self) -> None:
-        self.require(self.base > 0, "base must be above 0", self.base)
+        require_base(self, self.base)
         if self.dimension is not None:
             is_even = self.dimension > 0 and self.dimension % 2 == 0
             self.require(is_even, "dimension must be even and above 0", self.dimension)
+        if self.scaling is not None and self.scaling.kind == "yarn":
+            self.require(self.base > 1, "yarn needs a base above 1", self.base)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +218,8 @@ class AttentionConfig(Record):
         for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "softcap"):
             if getattr(self, name) is not None:
                 self.require_positive(name)
+        is_open = self.window is None or all(side is None or side >= 0 for side in self.window)
+        self.require(is_open, "the distances of window must be at least 0, None where open", self.window)
         groups = self.kv_heads or self.heads
         received = f"{self.heads} and {groups}"
         self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)

@@ -63,8 +63,9 @@ class Embedding:
         Raises:
             SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
-        config, source = self.config, as_array(source)
+        config = self.config
         check_embedding(config, {"source": source, "types": types}, inspect)
+        source = as_array(source)
         vectors = self._vectors(source)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
@@ -74,14 +75,14 @@ class Embedding:
         if config.types:
             first = Array(vectors.shape[:2], [0] * math.prod(vectors.shape[:2]), "integer")
             kinds = as_array(types) if types is not None else first
-            vectors = primitives.added(vectors, _rows(self.parameters["token_type"], kinds))
+            vectors = primitives.added(vectors, _rows("types", self.parameters["token_type"], kinds))
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
         return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
         if self.config.vocab is not None:
-            vectors = _rows(self.parameters["token"], source)
+            vectors = _rows("tokens", self.parameters["token"], source)
             return scaled(vectors, self.config.scale)
         if self.config.patches is not None:
             return self._patches(source)
@@ -139,7 +140,7 @@ class Embedding:
             rows = places.map(lambda place: place + offset)
             if lengths is not None:
                 rows = _within(rows, as_array(lengths), batch, table.shape[0])
-            code = _rows(table, rows)
+            code = _rows("positions", table, rows, offset)
         else:
             like = vectors.values[0] if vectors.values else 1.0
             sinusoid: Any = self.config.positions
@@ -147,13 +148,22 @@ class Embedding:
         return code if len(code.shape) == 3 else Array(vectors.shape, code.values * batch, "real")
 
 
-def check_indices(operation: str, indices: Sequence[int] | None, rows: int, dtype: str) -> None:
-    """Check tokens, types and positions: integers and, where they can be read, rows of their table."""
-    if not dtype.startswith(("int", "uint")):
-        reject(operation, "an index must be an integer", dtype)
+def check_indices(name: str, indices: Sequence[int] | None, rows: int, offset: int = 0) -> None:
+    """Check that what is looked up, where it can be read, are rows of its table.
+
+    Arguments:
+        name: of what is looked up: tokens, types or positions.
+        indices: the rows; None where they cannot be read.
+        rows: how many the table has.
+        offset: the row of 0.
+
+    Raises:
+        SpecificationError: for a row that the table does not have.
+    """
     for index in indices or ():
         if not 0 <= index < rows:
-            reject(operation, f"an index must lie between 0 and {rows - 1}", index)
+            rule = f"{name} must lie between {-offset} and {rows - 1 - offset}, for their table has {rows} rows"
+            reject("Embedding", rule, index - offset)
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
@@ -186,7 +196,7 @@ def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:
     return Array((batch, length), values, "integer")
 
 
-def _rows(table: Array, places: Array) -> Array:
+def _rows(name: str, table: Array, places: Array, offset: int = 0) -> Array:
     """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
-    check_indices("Embedding", places.values, table.shape[0], places.dtype if places.values else "integer")
+    check_indices(name, places.values, table.shape[0], offset)
     return Array((*places.shape, table.shape[1]), [n for place in places.values for n in table[(place,)]], "real")

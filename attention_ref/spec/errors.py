@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -62,3 +63,10 @@ def shape_text(shape: Sequence[int | None]) -> str:
     """Write a shape as Python does, an unknown size as `?`."""
     sizes = ["?" if size is None else str(size) for size in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
+def received_text(value: object) -> str:
+    """Write a value that was received; of an integer of many digits, how many there are."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an integer of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    return repr(value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attention_ref.spec import primitives
-from attention_ref.spec.arrays import Array
+from attention_ref.spec.arrays import Array, inspect
 from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.layer_checks import check_feedforward
 from attention_ref.spec.numbers import stored
 from attention_ref.spec.taps import Tap, report
 
@@ -39,6 +40,8 @@ class FeedForward:
         Returns:
             `(..., m)`.
         """
+        given = {"array": array, "input.kernel": self.parameters["input.kernel"]}
+        check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig
+from attention_ref.spec.checks import converted
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
 from attention_ref.spec.errors import reject, shape_text
-from attention_ref.spec.shapes import Described, Shape
+from attention_ref.spec.shapes import ANY, REAL_DTYPES, Described, Shape
 
 Given = Mapping[str, Any]
 Inspect = Callable[[Any], tuple[Described, Sequence[int] | None]]
@@ -27,13 +28,14 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
     Arguments:
         config: the layer's.
         given: `query`, and `key`, `value`, `bias`, `key_lengths`, `positions`, `query_offset`, `cache` and `memory`,
-            each None where it is not given.
+            each None where it is not given; `query.kernel`, the parameter whose dtype the others share.
         inspect: describes an array, and reads it where it holds integers.
 
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
     call = _Call("MultiHeadAttention", given, inspect)
+    call.check_real("query", "key", "value", "bias", "query.kernel")
     call.check_alone("memory", "key", "value", "key_lengths", "cache", because="a memory is attended to as it is")
     call.check_alone("cache", "query_offset", because="queries stand at the end of the cache")
     if call.has("query_offset") and not (call.has("key") or call.has("memory")):
@@ -50,8 +52,6 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
     call.check_lengths("key_lengths", batch, length)
     call.check_positions("positions", batch, call.shape("query")[1])
     call.check_integers("query_offset", (), (batch,), most=LARGEST_POSITION)
-    if call.has("bias") and call.dtype("bias") != call.dtype("query"):
-        call.reject("query and bias must have the same dtype", f"{call.dtype('query')} and {call.dtype('bias')}")
 
 
 def _check_cache(call: _Call, name: str, config: AttentionConfig, batch: int | None) -> None:
@@ -67,6 +67,24 @@ def _check_cache(call: _Call, name: str, config: AttentionConfig, batch: int | N
     parts.check_lengths(f"{name}.lengths", batch, places)
 
 
+def check_feedforward(config: FeedForwardConfig, given: Given, inspect: Inspect) -> None:
+    """Check a call of `FeedForward`.
+
+    Arguments:
+        config: the layer's.
+        given: `array`, and `input.kernel`, the parameter whose dtype it has.
+        inspect: as in `check_multihead`.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    call = _Call("FeedForward", given, inspect)
+    call.check_real("array", "input.kernel")
+    shape = call.shape("array")
+    if not _agree(shape[-1:], (config.model,)):
+        call.reject(f"array must have the shape (..., m), here m = {config.model}", shape_text(shape))
+
+
 def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
     """Check what a call of `Block` does not hand to its attention layers.
 
@@ -79,6 +97,7 @@ def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
         SpecificationError: for anything that the specification does not define.
     """
     call = _Call("Block", given, inspect)
+    call.check_real("array", "memory")
     batch, _ = call.check_sequence("array", config.model)
     cache, crosses = given.get("cache"), config.cross_attention is not None
     if not crosses:
@@ -126,6 +145,10 @@ def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> 
         SpecificationError: for anything that the specification does not define.
     """
     call, patches = _Call("Embedding", given, inspect), config.patches
+    if config.vocab is None:
+        call.check_real("source")
+    elif not call.is_integer("source"):
+        call.reject("source must be tokens, integers (b,l)", call.dtype("source") if call.has("source") else None)
     batch = call.shape("source")[0] if call.shape("source") else None
     if patches is not None:
         expected: Shape = (batch, patches.height, patches.width, patches.channels)
@@ -189,16 +212,37 @@ class _Call:
 
     def __init__(self, operation: str, given: Given, inspect: Inspect) -> None:
         self.operation, self.inspect = operation, inspect
+        self._read: dict[str, tuple[Described, Sequence[int] | None]] = {}
         self.given = {name: item for name, item in given.items() if item is not None}
 
     def has(self, name: str) -> bool:
         return name in self.given
 
+    def read(self, name: str) -> tuple[Described, Sequence[int] | None]:
+        """Describe an array and, of integers, read the values, once in a call."""
+        if name not in self._read:
+            self._read[name] = converted(self.operation, name, self.given[name], self.inspect)
+        return self._read[name]
+
     def shape(self, name: str) -> Shape:
-        return self.inspect(self.given[name])[0].shape
+        return self.read(name)[0].shape
 
     def dtype(self, name: str) -> str:
-        return self.inspect(self.given[name])[0].dtype
+        return self.read(name)[0].dtype
+
+    def is_integer(self, name: str) -> bool:
+        return self.has(name) and self.dtype(name).startswith(("int", "uint", ANY))
+
+    def check_real(self, first: str, *others: str) -> None:
+        """Check that an array is given and that it and others, where given, are real numbers of one dtype."""
+        if not self.has(first):
+            self.reject(f"{first} must be given", None)
+        for name in filter(self.has, (first, *others)):
+            dtype, expected = self.dtype(name), self.dtype(first)
+            if dtype not in (*REAL_DTYPES, ANY):
+                self.reject(f"{name} must be float16, bfloat16, float32 or float64", dtype)
+            if dtype != expected and ANY not in (dtype, expected):
+                self.reject(f"{first} and {name} must have the same dtype", f"{expected} and {dtype}")
 
     def reject(self, rule: str, received: object) -> NoReturn:
         arrays = {name: item for name, item in self.given.items() if not hasattr(item, "_fields")}
@@ -238,8 +282,8 @@ class _Call:
         """Check integers of one of some shapes and, where they can be read, from `least` to `most`."""
         if not self.has(name):
             return
-        described, values = self.inspect(self.given[name])
-        if not described.dtype.startswith(("int", "uint")):
+        described, values = self.read(name)
+        if not self.is_integer(name):
             self.reject(f"{name} must be integers", described.dtype)
         if not any(_agree(described.shape, shape) for shape in shapes):
             expected = " or ".join(map(shape_text, shapes))

@@ -96,6 +96,7 @@ class MultiHeadAttention:
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
         starts = cache.lengths if cache is not None else Array((batch,), [0] * batch, "integer")

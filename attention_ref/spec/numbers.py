@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 Number = Any
@@ -137,6 +139,18 @@ def power(base: float, exponent: Number) -> Number:
     if isinstance(exponent, float):
         return base**exponent
     return exp(exponent * log(double(base, exponent)))
+
+
+LARGEST_REAL = sys.float_info.max
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a real number is one that float64 reaches; True and False are no numbers.
+
+    It is compared, for a compiler that traces it cannot call `math.isfinite`, and a large integer turns into no float.
+    """
+    is_number = type(number) is float or (isinstance(number, Real) and not isinstance(number, bool))
+    return is_number and -LARGEST_REAL <= number <= LARGEST_REAL
 
 
 def is_nan(number: Number) -> bool:

@@ -6,13 +6,15 @@ owner. Names and shapes are the same in every backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import singledispatch
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
 from attention_ref.spec.errors import reject, shape_text
+from attention_ref.spec.operations import OPERATIONS
+from attention_ref.spec.shapes import REAL_DTYPES
 
 Kind = Literal["kernel", "bias", "gain", "embedding", "table", "logit"]
 
@@ -43,6 +45,7 @@ def parameters(config: Config) -> Tree:
         encoder.blocks.0.self_attention.query.kernel         (m,h,d)
         encoder.blocks.0.self_attention.query.bias           (h,d)
     """
+    check_config("parameters", config)
     return dict(_parts(config))
 
 
@@ -54,6 +57,7 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
         config: the layer or model.
         shapes: the shape of every tensor by name.
     """
+    check_config(operation, config)
     tree = parameters(config)
     lines = [f"missing {name} {shape_text(tree[name].shape)}" for name in tree if name not in shapes]
     lines += [f"unexpected {name} {shape_text(shape)}" for name, shape in shapes.items() if name not in tree]
@@ -64,6 +68,48 @@ def check_parameters(operation: str, config: Config, shapes: Mapping[str, tuple[
     ]
     if lines:
         reject(operation, "the parameters must match the configuration", "\n  ".join(["", *lines]).lstrip())
+
+
+def check_arrays(operation: str, config: Config, arrays: Mapping[str, Any], *, shared: Collection[str] = ()) -> None:
+    """Check names, shapes and dtypes of arrays of any framework: real numbers, all of one dtype.
+
+    Arguments:
+        operation: the name to report.
+        config: what the parameters are for.
+        arrays: the parameters by name.
+        shared: names of those that another layer owns, whose dtype may be another.
+
+    Raises:
+        SpecificationError: for arrays that are not the parameters of the configuration.
+    """
+    if not isinstance(arrays, Mapping):
+        reject(operation, "the parameters must be a mapping of names to arrays", type(arrays).__name__)
+    for name, array in arrays.items():
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            reject(operation, f"the parameter {name} must be an array", type(array).__name__)
+    check_parameters(operation, config, {name: tuple(array.shape) for name, array in arrays.items()})
+    first = ""
+    for name, array in arrays.items():
+        dtype = _dtype_name(array.dtype)
+        first = first if first or name in shared else dtype
+        if dtype not in REAL_DTYPES:
+            reject(operation, f"the parameter {name} must be float16, bfloat16, float32 or float64", dtype)
+        if dtype != first and name not in shared:
+            reject(operation, "all parameters must have the same dtype", f"{first} and, for {name}, {dtype}")
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Return the name that every framework writes last: `float32` of `torch.float32`."""
+    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[-1]
+
+
+def check_config(operation: str, config: Any) -> None:
+    """Check that a configuration is one that has parameters, and that of the layer where the operation is one."""
+    layer = OPERATIONS.get(operation)
+    kinds = get_args(Config) if layer is None or layer.record is None else (layer.record,)
+    if not isinstance(config, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        reject(operation, f"the configuration must be of the type {names}", type(config).__name__)
 
 
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:

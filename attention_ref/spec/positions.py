@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from attention_ref.spec.arrays import Array, as_array, indices
+from attention_ref.spec.arrays import Array, indices
+from attention_ref.spec.checks import checked
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
-from attention_ref.spec.errors import reject
 from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 
 
@@ -42,18 +42,10 @@ def sinusoidal_positions(
     How others differ: keras-hub and DistilBERT interleave; Marian and x-transformers concatenate; Whisper and fairseq
     use tensor2tensor's denominator.
     """
-    check_sinusoid_size(size, config)
+    (places,) = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     frequencies = sinusoid_frequencies(size, config, like=like)
-    places = as_array(positions)
     rows = [_sinusoid_row(double(place, like), frequencies, config) for place in places.values]
     return Array((*places.shape, size), [number for row in rows for number in row], "real")
-
-
-def check_sinusoid_size(size: int, config: Sinusoid) -> None:
-    """Check that a model size can hold the code."""
-    smallest = 4 if config.variant == "tensor2tensor" else 2
-    if size % 2 or size < smallest:
-        reject("sinusoidal_positions", f"the size must be even and at least {smallest}", size)
 
 
 def sinusoid_frequencies(size: int, config: Sinusoid, *, like: Number = 1.0) -> list[Number]:
@@ -171,6 +163,7 @@ def rotate(array: Array, positions: Array, config: Rotary) -> Array:
     How others differ: Llama and its relatives, keras-hub and ONNX's default pair halves; GPT-J and x-transformers
     interleave.
     """
+    array, positions = checked("rotate", array=array, positions=positions, config=config)
     if not array.values:
         return array
     like = array.values[0]
@@ -248,7 +241,8 @@ def alibi_bias(
 
     How others differ: Bloom, MPT and FlashAttention shift each row by a constant, which causal softmax cancels.
     """
-    offsets = as_array(query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (offsets,) = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
     values = [
         rounded(-slope * double(abs(i + offset - j), like))
         for offset in offsets.values
@@ -302,7 +296,8 @@ def relative_bias(
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
-    offsets = as_array(query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    table, offsets = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     heads = table.shape[1]
     values = [
         table[(relative_bucket(j - i - offset, config), head)]

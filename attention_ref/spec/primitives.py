@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from attention_ref.spec.arrays import Array
+from attention_ref.spec.checks import checked
 from attention_ref.spec.config import Norm
 from attention_ref.spec.numbers import (
     Number,
@@ -86,6 +87,7 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
     Returns:
         `(..., *outputs)`.
     """
+    array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     contracted, outputs = kernel.shape[:inputs], kernel.shape[inputs:]
     leading = array.shape[: len(array.shape) - inputs]
     size, width = math.prod(contracted), math.prod(outputs)
@@ -121,6 +123,8 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
 
     How others differ: eps is 1e-5 in PyTorch and ONNX, 1e-3 in Keras, 1e-6 in Flax, 1e-12 in BERT.
     """
+    given = {"array": array, "gain": gain, "bias": bias}
+    array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
 
     def centred(row: Sequence[Number]) -> list[Number]:
         mean = total(row) / constant(len(row), row[0])
@@ -147,6 +151,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
     How others differ: eps is 1e-6 in Llama and Keras, 1e-5 in ONNX, the dtype's own epsilon in `torch.nn.RMSNorm`.
     """
+    array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return _scaled_rows(array, lambda row: _over_root_mean_square(row, eps), gain, None, gain_offset)
 
 
@@ -229,6 +234,7 @@ ACTIVATIONS: Mapping[str, Callable[[Number], Number]] = {
 
 def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
+    (array,) = checked("activate", array=array, name=name)
     return Array(array.shape, [stored(ACTIVATIONS[name](number)) for number in array.values], "real")
 
 

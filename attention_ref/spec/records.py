@@ -11,7 +11,8 @@ import typing
 from dataclasses import MISSING, fields
 from typing import Any, Literal, Union, get_args, get_origin
 
-from attention_ref.spec.errors import reject
+from attention_ref.spec.errors import received_text, reject
+from attention_ref.spec.numbers import is_finite
 
 
 class Record:
@@ -21,7 +22,7 @@ class Record:
         for name, hint in hints(type(self)).items():
             value = getattr(self, name)
             if not _fits(value, hint):
-                reject(type(self).__name__, f"{name} must be {_words(hint)}", repr(value))
+                reject(type(self).__name__, f"{name} must be {_words(hint)}", received_text(value))
         self._check()
 
     def _check(self) -> None:
@@ -80,7 +81,7 @@ def from_json(record: type[Any], data: Any, path: str = "") -> Any:
     if data.get("type", record.__name__) != record.__name__:
         reject(where, f"type must be {record.__name__}", repr(data["type"]))
     known = hints(record)
-    unknown = sorted(set(data) - set(known) - {"type"})
+    unknown = sorted(str(name) for name in set(data) - set(known) - {"type"})
     if unknown:
         reject(where, f"{record.__name__} has the keys {', '.join(known)}", ", ".join(unknown))
     required = {f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING}
@@ -116,9 +117,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and _fit_items(value, get_args(hint))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0
+        return isinstance(value, (int, float)) and is_finite(value)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     return isinstance(value, hint)
 
 
@@ -129,7 +130,7 @@ def _fit_items(values: tuple[Any, ...], items: tuple[Any, ...]) -> bool:
 
 
 def _words(hint: Any) -> str:
-    names = {int: "an integer", float: "a finite number", bool: "True or False", type(None): "None"}
+    names = {int: "an integer of int64", float: "a finite number", bool: "True or False", type(None): "None"}
     texts = []
     for alternative in _alternatives(hint):
         if get_origin(alternative) is Literal:
@@ -150,9 +151,10 @@ def _read(value: Any, hint: Any, path: str) -> Any:
         if len(records) == 1:
             return from_json(records[0], value, path)
         named = {record.__name__: record for record in records}
-        if value.get("type") not in named:
-            reject(path, f"type must be {' or '.join(named)}", repr(value.get("type")))
-        return from_json(named[value["type"]], value, path)
+        kind = value.get("type")
+        if not isinstance(kind, str) or kind not in named:
+            reject(path, f"type must be {' or '.join(named)}", repr(kind))
+        return from_json(named[kind], value, path)
     tuples = [alternative for alternative in alternatives if get_origin(alternative) is tuple]
     if isinstance(value, list) and tuples:
         items = get_args(tuples[0])
@@ -160,7 +162,7 @@ def _read(value: Any, hint: Any, path: str) -> Any:
         if len(inner) == len(value):
             return tuple(_read(v, h, f"{path}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
     if not _fits(value, hint):
-        reject(path, f"it must be {_words(hint)}", repr(value))
+        reject(path, f"it must be {_words(hint)}", received_text(value))
     return value
 
 

@@ -8,14 +8,13 @@ Sizes are called by the same letter everywhere:
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, NamedTuple, NoReturn
 
 from attention_ref.spec.dtypes import DTYPES
-from attention_ref.spec.errors import reject, shape_text
+from attention_ref.spec.errors import received_text, reject, shape_text
+from attention_ref.spec.numbers import is_finite
 
 Shape = tuple[int | None, ...]
 
@@ -41,6 +40,9 @@ _ROWS = {name: f"{name} must have the shape (..., heads, length, size)" for name
 
 REAL_DTYPES = (*DTYPES, "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
+
+ANY = "any"
+"""The dtype of an array of the specification without values."""
 
 IMPLEMENTATIONS = ("auto", "fused", "reference")
 """The paths of a backend's attention: the fused one where the options allow, the fused one, the formula as written."""
@@ -166,7 +168,7 @@ def check_integers(operation: str, name: str, given: Any) -> None:
     """
     if isinstance(given, int):
         if not SMALLEST_INTEGER <= given <= LARGEST_INTEGER:
-            reject(operation, f"{name} must lie between -2^63 and 2^63 - 1", given)
+            reject(operation, f"{name} must lie between -2^63 and 2^63 - 1", received_text(given))
     elif isinstance(given, (list, tuple)):
         for inner in given:
             check_integers(operation, name, inner)
@@ -295,9 +297,8 @@ class _Call:
         if number is None:
             return
         kind = "a finite number above 0" if positive else "a finite number"
-        # compared, for a compiler that traces the number cannot call math.isfinite
-        if not _is_number(number) or not -math.inf < number < math.inf or (positive and not number > 0):
-            self.reject(f"{name} must be {kind}", repr(number))
+        if not is_finite(number) or (positive and not number > 0):
+            self.reject(f"{name} must be {kind}", received_text(number))
 
     def check_lengths(self, values: Sequence[int] | None, key_length: int | None) -> None:
         if not values:
@@ -310,14 +311,14 @@ class _Call:
         if window is None:
             return
         is_pair = isinstance(window, (tuple, list)) and len(window) == 2
-        if not is_pair or not all(side is None or (_is_integer(side) and side >= 0) for side in window):
+        if not is_pair or not all(side is None or (is_integer(side) and side >= 0) for side in window):
             self.reject("window must be a pair (left, right) of distances of at least 0, None where open", repr(window))
         if not all(side is None or side <= LARGEST_INTEGER for side in window):
             self.reject("the distances of window must lie between 0 and 2^63 - 1", repr(window))
 
     def check_dropout(self, rate: Any) -> None:
-        if not _is_number(rate) or not 0 <= rate < 1:
-            self.reject("dropout must be a rate of at least 0 and below 1", repr(rate))
+        if not is_finite(rate) or not 0 <= rate < 1:
+            self.reject("dropout must be a rate of at least 0 and below 1", received_text(rate))
         if rate > 0 and not self.has("dropout_mask"):
             self.reject("dropout needs a dropout_mask, which says what weights are kept", f"dropout={rate!r} alone")
         if rate == 0 and self.has("dropout_mask"):
@@ -336,11 +337,8 @@ def _any_differ(left: Shape, right: Shape) -> bool:
     return any(_differ(a, b) for a, b in zip(left, right, strict=True))
 
 
-def _is_number(number: Any) -> bool:
-    return type(number) is float or (isinstance(number, Real) and not isinstance(number, bool))
-
-
-def _is_integer(number: Any) -> bool:
+def is_integer(number: Any) -> bool:
+    """Whether a number is an integer of any library; True and False are none."""
     try:
         operator.index(number)
     except TypeError:

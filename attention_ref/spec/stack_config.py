@@ -20,7 +20,9 @@ from attention_ref.spec.config import (
     Rotary,
     Sinusoid,
 )
+from attention_ref.spec.errors import received_text, reject
 from attention_ref.spec.records import Record
+from attention_ref.spec.shapes import is_integer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,8 @@ def stack(
         scale_embedding: multiply the token vectors by sqrt(m).
         dropout: the rate of every dropout in training.
     """
+    if not is_integer(layers) or not 1 <= layers < 2**31:
+        reject("stack", "layers must be an integer of at least 1", received_text(layers))
     norm = norm or Norm("layer", eps=1e-5)
     rotary = positions if isinstance(positions, Rotary) else None
     attention = AttentionConfig(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from attention_ref.spec import checks
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = torch.Tensor
@@ -78,6 +79,51 @@ def _check(
 
 
 _remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typed, for an option of 1 is not True
+
+
+def checked(operation: str, **given: Any) -> tuple[Any, ...]:
+    """Check a call by the table of operations.
+
+    Returns:
+        The arrays of the call in the order of the table, None for one that is not given.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    device, arrays = device_of(*given.values()), []
+    described = {name: item for name, item in given.items() if not isinstance(item, torch.SymInt)}
+    for name, kind in checks.ARRAYS[operation]:
+        array = given[name]
+        if kind == "integer" and array is not None:
+            make = functools.partial(as_integers, operation, name, device=device)
+            array = checks.converted(operation, name, array, make)
+        elif array is not None and not isinstance(array, torch.Tensor):
+            array = checks.converted(operation, name, array, functools.partial(as_array, device=device))
+        if array is not None:
+            described[name] = describe(array)
+        arrays.append(array)
+    if device is not None and is_autocast(device.type):
+        _ignore_precision(described)
+    check = checks.check_call if torch.compiler.is_compiling() else checks.check_call_once
+    check(operation, described)
+    return tuple(arrays)
+
+
+def is_autocast(device_type: str) -> bool:
+    """Say whether autocast is on for a kind of device."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def to_compare(parameter: Array) -> Array | None:
+    """Return a parameter whose dtype a call must have; None under autocast, where it need not."""
+    return None if is_autocast(parameter.device.type) else parameter
+
+
+def _ignore_precision(described: dict[str, Any]) -> None:
+    """Let the floats of a call be of one dtype for the check: under autocast they need not be."""
+    floats = [name for name, item in described.items() if isinstance(item, Described) and "float" in item.dtype]
+    for name in floats:
+        described[name] = described[name]._replace(dtype=described[floats[0]].dtype)
 
 
 def materialize(arrays: Arrays) -> Arrays:

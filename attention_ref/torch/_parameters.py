@@ -12,10 +12,10 @@ from torch import nn
 
 from attention_ref import weights
 from attention_ref.spec.config import Norm
-from attention_ref.spec.parameters import Config, check_parameters, under
+from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array
+from attention_ref.torch._arrays import Array, is_autocast
 
 Given = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def init_or_check(operation: str, config: Config, parameters: Given | None) -> G
         return {name: torch.empty(parameter.shape) for name, parameter in tree(config).items()}
     if parameters is None:
         return weights.init(config)
-    check_parameters(operation, config, {name: tuple(array.shape) for name, array in parameters.items()})
+    check_arrays(operation, config, parameters)
     return parameters
 
 
@@ -102,6 +102,6 @@ def normalization(config: Norm | None, parameters: Given, name: str) -> Normaliz
 
 def without_autocast(device_type: str) -> AbstractContextManager[Any]:
     """Return a context manager that suspends autocast, if it is active."""
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    if is_autocast(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

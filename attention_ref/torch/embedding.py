@@ -17,7 +17,7 @@ from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, describe, inspect, values
+from attention_ref.torch._arrays import Array, as_array, inspect, values
 from attention_ref.torch._parameters import Linear, normalization, register
 
 
@@ -75,8 +75,9 @@ class Embedding(nn.Module):
         Raises:
             SpecificationError: for an input that is not of the configured kind, and for indices outside their table.
         """
-        config, source = self.config, as_array(source, self._device())
+        config = self.config
         check_embedding(config, {"source": source, "types": types}, inspect)
+        source = as_array(source, self._device())
         vectors = self._vectors(source)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
@@ -86,7 +87,7 @@ class Embedding(nn.Module):
         if config.types:
             if types is None:
                 types = torch.zeros(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
-            vectors = vectors + _rows(self.token_type, as_array(types, vectors.device))
+            vectors = vectors + _rows("types", self.token_type, as_array(types, vectors.device))
         if self.norm is not None:
             vectors = self.norm(vectors)
         rate = config.dropout if self.training else 0.0
@@ -104,7 +105,7 @@ class Embedding(nn.Module):
         if config.audio is not None:
             sound = self._convolution(source, self.first_convolution, stride=1)
             return self._convolution(sound, self.second_convolution, stride=2)
-        vectors = source if config.vocab is None else _rows(self.table(), source)
+        vectors = source if config.vocab is None else _rows("tokens", self.table(), source)
         return vectors * config.scale
 
     def _patches(self, image: Array) -> Array:
@@ -140,7 +141,7 @@ class Embedding(nn.Module):
             table, rows = self.position, places + config.offset
             if lengths is not None:
                 rows = _within(rows, as_array(lengths, rows.device).long(), table.shape[0])
-            return _rows(table, rows)
+            return _rows("positions", table, rows, config.offset)
         return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
 
     def _device(self) -> torch.device | None:
@@ -163,7 +164,7 @@ def _within(rows: Array, lengths: Array, count: int) -> Array:
     return torch.where(is_real, rows, rows.clamp(0, count - 1))
 
 
-def _rows(table: Array, places: Array) -> Array:
+def _rows(name: str, table: Array, places: Array, offset: int = 0) -> Array:
     """Return rows of a table: `(n,m)` at `(...)` to `(...,m)`."""
-    check_indices("Embedding", values(places), table.shape[0], describe(places).dtype)
+    check_indices(name, values(places), table.shape[0], offset)
     return functional.embedding(places.long(), table)

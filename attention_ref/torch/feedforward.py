@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.layer_checks import check_feedforward
 from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array
+from attention_ref.torch._arrays import Array, inspect, to_compare
 from attention_ref.torch._parameters import Linear, init_or_check
 
 
@@ -50,6 +51,8 @@ class FeedForward(nn.Module):
         Returns:
             `(..., m)`.
         """
+        given = {"array": array, "input.kernel": to_compare(self.input.kernel)}
+        check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self.input(array))
         if self.gate is not None:
             gate = report(tap, "gate", self.gate(array))

@@ -14,7 +14,7 @@ from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, inspect, widen
+from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, widen
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
 from attention_ref.torch.attention import attention
 
@@ -113,6 +113,7 @@ class MultiHeadAttention(nn.Module):
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        given["query.kernel"] = to_compare(self.query.kernel)
         check_multihead(self.config, given, inspect)
         batch, query_length, _ = query.shape
         device = query.device

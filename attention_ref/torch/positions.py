@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
-from attention_ref.spec.positions import check_sinusoid_size
-from attention_ref.torch._arrays import Array, as_array, widen
+from attention_ref.torch._arrays import Array, as_array, checked, widen
 
 
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
@@ -32,7 +31,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     Raises:
         SpecificationError: for a size that cannot hold the code.
     """
-    check_sinusoid_size(size, config)
+    positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-_count(half, like.device) / steps)  # (m/2,) float64
@@ -115,6 +114,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     Returns:
         `(b,h,l,d)`.
     """
+    array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
     frequencies = rotary_frequencies(dimension, config, device=array.device)
     angles = _angles(as_array(positions, array.device), frequencies, config)  # (l,n/2) or (b,l,n/2)
@@ -168,6 +168,8 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
+    lengths = {"query_length": query_length, "key_length": key_length}
+    query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
     distances = torch.abs(_distances(query_length, key_length, query_offset, like.device))  # (q,k) or (b,q,k)
     slopes = alibi_slopes(heads, device=like.device)[:, None, None]  # (h,1,1)
     return (-slopes * distances[..., None, :, :]).to(like.dtype)
@@ -215,6 +217,8 @@ def relative_bias(
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
     """
+    lengths = {"query_length": query_length, "key_length": key_length}
+    table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset, table.device)  # (q,k) or (b,q,k)
     buckets = relative_bucket(distances, config)
     return torch.movedim(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)

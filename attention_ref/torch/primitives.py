@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from attention_ref.spec.config import Norm
 from attention_ref.spec.shapes import check_softmax
-from attention_ref.torch._arrays import Array, as_array, describe, widen
+from attention_ref.torch._arrays import Array, as_array, checked, describe, widen
 
 
 def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
@@ -105,6 +105,7 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
     Returns:
         `(..., *outputs)` in the dtype of `array`. Autocast lowers the precision of the product, and of nothing else.
     """
+    array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
     contracted = math.prod(kernel.shape[:inputs])
     rows = widen(array).reshape(*leading, contracted)  # (..., contracted)
@@ -128,6 +129,8 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
     Returns:
         `(..., m)`.
     """
+    given = {"array": array, "gain": gain, "bias": bias}
+    array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
     x = widen(array)
     centred = x - x.mean(dim=-1, keepdim=True)
     return _scaled(centred, gain, bias, eps, gain_offset).to(array.dtype)
@@ -147,6 +150,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
     Returns:
         `(..., m)`.
     """
+    array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return _scaled(widen(array), gain, None, eps, gain_offset).to(array.dtype)
 
 
@@ -201,6 +205,7 @@ ACTIVATIONS = {
 
 def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
+    (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
 
 

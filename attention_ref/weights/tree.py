@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.spec.parameters import Config, Parameter, check_parameters, parameters
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.errors import received_text, reject
+from attention_ref.spec.parameters import Config, Parameter, check_config, check_parameters, parameters
+from attention_ref.spec.shapes import LARGEST_INTEGER, is_integer
 
 Parameters = dict[str, np.ndarray[Any, Any]]
 
@@ -27,15 +30,23 @@ def init(config: Config, seed: int = 0, *, dtype: Any = np.float32) -> Parameter
 
     Arguments:
         config: the layer or model.
-        seed: any integer of at least 0.
+        seed: an integer from 0 to 2^63 - 1.
         dtype: float32, float64, float16 or, with ml_dtypes, bfloat16.
 
     Returns:
         The parameters in order, name to array.
 
+    Raises:
+        SpecificationError: for a configuration without parameters, and any other seed or dtype.
+
     How others differ: Keras draws Glorot for each of the query, key and value kernels, as here; PyTorch draws it for
     the three packed as one, which makes the bound smaller.
     """
+    check_config("weights.init", config)
+    if not is_integer(seed) or not 0 <= seed <= LARGEST_INTEGER:
+        reject("weights.init", "seed must be an integer from 0 to 2^63 - 1", received_text(seed))
+    if _dtype_name(dtype) not in DTYPES:
+        reject("weights.init", f"dtype must be {' or '.join(DTYPES)}", _dtype_name(dtype))
     return {name: _draw(name, parameter, seed).astype(dtype) for name, parameter in parameters(config).items()}
 
 
@@ -50,6 +61,14 @@ def check(config: Config, params: Mapping[str, Any]) -> None:
         SpecificationError: one error that names every parameter that is missing, unexpected or misshapen.
     """
     check_parameters("weights.check", config, {name: tuple(array.shape) for name, array in params.items()})
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Return NumPy's name of a dtype; of what is none, how it is written."""
+    try:
+        return np.dtype(dtype).name if dtype is not None else "None"
+    except TypeError:
+        return repr(dtype)
 
 
 def _draw(name: str, parameter: Parameter, seed: int) -> np.ndarray[Any, Any]:
