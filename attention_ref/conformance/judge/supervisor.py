@@ -77,13 +77,22 @@ def end_strays(descriptor: int) -> None:
         descriptor: of the memory that is shared with the subject: every copy has it too.
     """
     inode = str(os.fstat(descriptor).st_ino)
-    own = str(os.getpid())
+    while strays := _copies(inode):  # again, for one may have made another before it ended
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _copies(inode: str) -> set[int]:
+    """Return the processes that have a file in memory, but for this one and its children."""
+    found, own = set(), str(os.getpid())
     for path in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
         with contextlib.suppress(OSError):
             maps = (line.split() for line in (path / "maps").read_text().splitlines())
             parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
             if own not in (path.name, parent) and any(len(line) > 4 and line[4] == inode for line in maps):
-                os.kill(int(path.name), signal.SIGKILL)
+                found.add(int(path.name))
+    return found
 
 
 def _control(option: int, number: int) -> None:
