@@ -151,7 +151,7 @@ FACTS: dict[str, dict[str, str]] = {  # by question and answer, or how it begins
     "heads": {
         "grouped": f"{SDPA} keras.ops keras.gqa keras.gqa.scores {JAX} {ONNX} {EAGER}",
         "tiled": X,
-        "cannot be asked: as many key/value heads": f"{MHA} keras.mha keras.attention flax.linen",
+        "cannot be asked: only as many key/value heads": f"{MHA} keras.mha keras.attention flax.linen",
     },
     "uneven-heads": {
         "error: ": f"{SDPA} keras.ops keras.gqa keras.gqa.scores {JAX} onnx.reference {EAGER} {X}",

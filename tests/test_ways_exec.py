@@ -134,7 +134,7 @@ def test_a_bad_program_fails_and_the_report_says_why(name: str, run) -> None:
 def test_the_end_of_stderr_is_shown_line_by_line(run) -> None:
     text = str(run("print('bad\\nluck', file=sys.stderr); sys.exit(3)"))
     lines = [line.strip() for line in text.splitlines()]
-    assert lines[lines.index("its stderr ends:") :][:3] == ["its stderr ends:", "bad", "luck"]
+    assert lines[lines.index("last lines of its stderr:") :][:3] == ["last lines of its stderr:", "bad", "luck"]
 
 
 def test_a_program_that_floods_its_stderr_fills_no_disk(run) -> None:

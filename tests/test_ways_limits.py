@@ -200,7 +200,7 @@ Watcher._send = send
 timeouts.GRACE = -59.5  # the watcher waits for half a second, and not for more than a minute
 sys.exit(cli.main(sys.argv[1:]))
 """
-REASON = "it does not return within 60 s, nor does it let itself be interrupted"
+REASON = "it does not return within 60 s, and it cannot be interrupted"
 
 
 @pytest.fixture
