@@ -191,7 +191,7 @@ def test_what_takes_no_case_cannot_be_diagnosed() -> None:
     def nothing(query: Any, key: Any, value: Any) -> Any:
         raise NotImplementedError("not yet")
 
-    with pytest.raises(UsageError, match="takes none of the cases"):
+    with pytest.raises(UsageError, match="supports none of the cases"):
         diagnose(nothing)
 
 
