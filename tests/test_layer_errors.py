@@ -266,7 +266,7 @@ def test_a_stack_refuses_the_cache_of_another_depth(room: ModuleType, room_array
         layer(room, room_arrays, "Transformer", DECODER).decode(tokens, cache=kept)
 
 
-def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_arrays: Framework) -> None:
+def test_positions_beside_a_cache_count_what_a_cache_does_not_hold(room: ModuleType, room_arrays: Framework) -> None:
     embedding = replace(
         DECODER.decoder_stack.embedding, positions=spec.Learned(length=9, offset=2), positions_skip=1, scale=1.0
     )
@@ -278,12 +278,9 @@ def test_a_cache_holds_no_tokens_to_count_positions_over(room: ModuleType, room_
     )
     tokens = room_arrays.make(np.array([[2, 1, 3], [4, 0, 2]]), "int64")
     whole = room_arrays.read(model(tokens))
-    _, kept = model.decode(tokens[:, :2], return_cache=True)
-    with pytest.raises(spec.SpecificationError, match="with positions_skip a cache needs positions"):
-        model.decode(tokens[:, 2:], cache=kept)
-    array, _ = model.decode(
-        tokens[:, 2:], cache=kept, positions=room_arrays.make(np.array([[1], [2]]), "int64"), return_cache=True
-    )
+    places = room_arrays.make(np.array([[0, -1, 1], [0, 1, 2]]), "int64")
+    _, kept = model.decode(tokens[:, :2], positions=places[:, :2], return_cache=True)
+    array, _ = model.decode(tokens[:, 2:], cache=kept, positions=places[:, 2:], return_cache=True)
     np.testing.assert_allclose(room_arrays.read(model.read(array)), whole[:, 2:], rtol=1e-12)
 
 

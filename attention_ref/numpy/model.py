@@ -72,7 +72,7 @@ class Stack:
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_stack(self.config, cache, positions)
+        check_stack(self.config, cache)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)

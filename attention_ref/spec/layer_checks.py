@@ -118,19 +118,15 @@ def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
         call.check_lengths("memory_lengths", batch, length)
 
 
-def check_stack(config: StackConfig, cache: Any, positions: Any) -> None:
-    """Check that a cache of a stack has a part for every block, and all that its positions depend on.
+def check_stack(config: StackConfig, cache: Any) -> None:
+    """Check that a cache of a stack has a part for every block.
 
     Raises:
-        SpecificationError: for a cache of another stack, and where positions count tokens that a cache does not hold.
+        SpecificationError: for a cache of another stack.
     """
-    if cache is None:
-        return
-    if not isinstance(cache, (tuple, list)) or len(cache) != len(config.blocks):
+    if cache is not None and (not isinstance(cache, (tuple, list)) or len(cache) != len(config.blocks)):
         received = f"{len(cache)}" if isinstance(cache, (tuple, list)) else type(cache).__name__
         reject("Stack", f"cache must have one part for each of the {len(config.blocks)} blocks", received)
-    if config.embedding.positions_skip is not None and positions is None:
-        reject("Stack", "with positions_skip a cache needs positions, for it holds no tokens to count", "a cache alone")
 
 
 def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> None:

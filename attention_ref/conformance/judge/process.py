@@ -256,7 +256,7 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int) -
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the copy uses none of them
+        warnings.simplefilter("ignore")  # Python and JAX warn of a fork beside threads: the copy uses none of them
         pid = os.fork()
     if pid:
         return pid
