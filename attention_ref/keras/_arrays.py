@@ -33,10 +33,14 @@ def as_array(given: Any) -> Array:
 def as_integers(operation: str, name: str, given: Any) -> Array:
     """Convert integers to a NumPy array, because an engine may have no int64; to a tensor if its values cannot be read.
 
+    PyTorch's compiler, which has int64, cannot look into a NumPy array.
+
     Raises:
         SpecificationError: for an integer outside int64.
     """
     check_integers(operation, name, given)
+    if torch_compiles():
+        return as_array(given)
     is_numbers = isinstance(given, (int, float, list, tuple, np.ndarray, np.generic))
     array = np.asarray(given) if is_numbers else as_array(given)
     numbers = values(array)

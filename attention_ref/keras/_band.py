@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from attention_ref.keras._arrays import Array, describe
+from attention_ref.keras._arrays import Array, describe, torch_compiles
 from attention_ref.spec.masks import Window
 
 _INT32 = np.iinfo(np.int32)
@@ -33,6 +33,8 @@ def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
     left, right = window or (None, None)
     if causal:
         right = 0
+    if torch_compiles():
+        return _clipped(query_offset, left, right)
     is_number = isinstance(query_offset, np.ndarray)
     xp, offset = (np, query_offset.astype(np.int64)) if is_number else (ops, _widest(query_offset))
     dtype = describe(offset).dtype
@@ -45,6 +47,14 @@ def band(causal: bool, query_offset: Any, window: Window | None) -> Band:
         right = np.asarray(min(int(right), limits.max), dtype)
         highest = xp.minimum(offset, limits.max - right) + right
     return Band(lowest, highest)
+
+
+def _clipped(offset: Array, left: int | None, right: int | None) -> Band:
+    """Return the band of offsets and distances below 2^62: PyTorch's compiler cannot look into NumPy's numbers."""
+    largest = 2**62 - 1
+    offset = ops.clip(ops.cast(offset, "int64"), -largest, largest)
+    lowest = None if left is None else offset - min(int(left), largest)
+    return Band(lowest, None if right is None else offset + min(int(right), largest))
 
 
 def inside(band: Band, diagonals: Array) -> Array | None:
