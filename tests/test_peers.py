@@ -176,16 +176,12 @@ def test_no_peer_is_blamed_for_a_precision_that_it_does_not_have(name):
     assert {each.verdict for each in report.results} >= {"passed"} or name == "transformers.eager.gpt_oss"
 
 
-def test_torch_sdpa_loses_accuracy_backwards_where_scores_are_large():
+def test_gradients_of_torch_sdpa_are_within_a_budget_that_admits_a_stored_log_sum_exp():
+    """It recomputes the weights from a rounded log-sum-exp, 44 times the budget without it where scores are large."""
     report = check_subject(subject("torch.sdpa"), profiles=["grad"], dtypes=["float64"])
-    failed = {each.case.id for each in report.failures if not each.case.is_optional}
-
-    assert failed == {
-        "attention/grad/core/large-scores",
-        "attention/grad/lse/large-negative-scores",
-        "attention/grad/mask/hidden-large-scores",
-    }
-    assert max(each.share for each in report.failures if each.case.id in failed) > 20
+    passed = {each.case.id for each in report.results if each.verdict == "passed"}
+    assert passed >= {"attention/grad/core/large-scores", "attention/grad/mask/hidden-large-scores"}
+    assert [each.case.id for each in report.failures if not each.case.is_optional] == []
 
 
 def test_torch_flex_has_no_backward_pass_on_the_cpu():
@@ -193,10 +189,11 @@ def test_torch_flex_has_no_backward_pass_on_the_cpu():
     assert all("does not support backward on CPU" in each.reason for each in report.results)
 
 
-BLOCKS = {  # the clause that every failure lists
-    "torch.encoder_layer": None,
-    "torch.encoder_layer.eval": "attention.bias",  # the fast path gives NaN for a mask of finite numbers
-    "keras_hub": None,
+BLOCKS = {  # the clauses of which every failure lists one
+    "torch.encoder_layer": set(),
+    # the fast path gives NaN for a mask of finite numbers, and for a row that sees no key
+    "torch.encoder_layer.eval": {"attention.bias", "attention.empty-row"},
+    "keras_hub": {"attention.empty-row"},  # the mean of the values
 }
 
 
@@ -205,8 +202,8 @@ BLOCKS = {  # the clause that every failure lists
 )
 def test_blocks_are_those_of_the_paper(name):
     report = check_subject(subject(name), operations=["Block"])
-    assert bool(report.failures) == (BLOCKS[name] is not None)
-    assert [each.case.id for each in report.failures if BLOCKS[name] not in each.case.clauses] == []
+    assert bool(report.failures) == bool(BLOCKS[name])
+    assert [each.case.id for each in report.failures if not BLOCKS[name] & set(each.case.clauses)] == []
     passed = {each.case.id.rpartition("/")[2] for each in report.results if each.verdict == "passed"}
     assert passed >= {"post", "post-dropout", "post-cross", "pre", "key-lengths", "memory-rules"}
 

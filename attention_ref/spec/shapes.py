@@ -339,6 +339,8 @@ def _any_differ(left: Shape, right: Shape) -> bool:
 
 def is_integer(number: Any) -> bool:
     """Whether a number is an integer of any library; True and False are none."""
+    if isinstance(number, int):  # first, for a compiler takes what operator.index reads for a constant
+        return not isinstance(number, bool)
     try:
         operator.index(number)
     except TypeError:
