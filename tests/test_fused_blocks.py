@@ -108,7 +108,7 @@ def test_both_paths_conform(room: ModuleType, implementation: str) -> None:
     function, arrays = partial(room.attention, implementation=implementation), room.__name__.rpartition(".")[-1]
     gradient = attention_gradients if arrays == "numpy" else None
     is_slow = compiles_all(room)
-    names = ("core", "causal", "window", "lengths") if is_slow else None
+    names = ("core", "causal", "window", "padding") if is_slow else None
     dtypes = ("float64",) if is_slow else ("float64", "float32", "float16", "bfloat16")
     check(function, arrays=arrays, profiles=names, dtypes=dtypes, gradient=gradient).raise_for_failures()
 

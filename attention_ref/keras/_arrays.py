@@ -84,7 +84,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    described, arrays = {name: item for name, item in given.items() if not is_tensor(item)}, []
+    described, arrays = {name: item for name, item in given.items() if not (is_tensor(item) or is_symbol(item))}, []
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
@@ -97,6 +97,11 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     check = checks.check_call if torch_compiles() else checks.check_call_once
     check(operation, described)
     return tuple(arrays)
+
+
+def is_symbol(size: Any) -> bool:
+    """Return whether a size is a symbol of JAX, which stands for a size that is not known yet."""
+    return type(size).__module__.partition(".")[0] == "jax"
 
 
 def is_tensor(given: Any) -> bool:

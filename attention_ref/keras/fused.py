@@ -42,9 +42,11 @@ def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
     TensorFlow graphs take the reference path, because XLA cannot compile the gradient of a conditional.
     """
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    if options["return_weights"] or torch_compiles():
+        return False
     known = (*query.shape[-3:], *key.shape[-3:], value.shape[-1])
-    has_numbers = None not in known and 0 not in (*query.shape, *known)
-    if not has_numbers or options["return_weights"] or torch_compiles():
+    has_sizes = all(isinstance(size, int) for size in known)  # an open size is None, or a symbol of JAX
+    if not has_sizes or 0 in known or 0 in query.shape:
         return False
     return keras.config.backend() != "tensorflow" or not is_traced(query)
 
