@@ -173,6 +173,13 @@ def test_every_deviation_has_a_slug_of_its_own_and_a_clause() -> None:
     assert all(deviation.sentence() and deviation.correction for deviation in DEVIATIONS)
 
 
+def test_a_sentence_keeps_the_letters_of_nan_and_true() -> None:
+    sentences = {deviation.slug: deviation.sentence() for deviation in DEVIATIONS}
+    assert sentences["mask.inverted"].startswith("True ")
+    assert sentences["output.nan-replaced"].startswith("NaN ")
+    assert sentences["empty-row.mean"].startswith("a query ")
+
+
 def test_the_formula_without_a_deviation_is_right() -> None:
     formula = Formula()
 

@@ -23,4 +23,6 @@ class Deviation(Formula):
     def sentence(cls) -> str:
         """Return the description as a phrase: lower case, without a full stop."""
         text = inspect.cleandoc(cls.__doc__ or "").rstrip(".")
-        return text[:1].lower() + text[1:]
+        first = text.partition(" ")[0]
+        is_word = first.istitle() and first != "True"  # NaN and True keep their letters
+        return text[:1].lower() + text[1:] if is_word else text
