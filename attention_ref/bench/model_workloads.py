@@ -124,17 +124,15 @@ def _transformers_forward(length: int) -> Call:
 
 
 def _transformers_step(length: int) -> Call:
-    import copy
-
     import torch
 
     call = _inference(_transformers_model(length))
     past = call(torch.from_numpy(_tokens(length)), use_cache=True).past_key_values
 
     def step() -> Any:
-        cache = copy.copy(past)
-        cache.crop(length)  # the step before made it longer
-        return call(torch.from_numpy(_tokens(1)), past_key_values=cache)
+        result = call(torch.from_numpy(_tokens(1)), past_key_values=past)
+        past.crop(-1)  # the next step starts from the same cache
+        return result
 
     return step
 
