@@ -172,7 +172,7 @@ def test_junit_says_what_is_wrong_and_why_something_was_skipped() -> None:
             failure = case.find("failure")
             assert failure is not None
             assert failure.get("message")
-            assert result.case.hunts in (failure.text or "")
+            assert result.case.catches in (failure.text or "")
             assert f"--case {result.case.id} --dtype {result.dtype}" in (failure.text or "")
         elif result.verdict != "passed":
             skipped = case.find("skipped")
@@ -267,7 +267,7 @@ def test_html_says_everything_about_a_clause_a_case_and_a_failure() -> None:
             assert words in page.text
     for result in report("mine").results:
         assert f"case-{result.case.id}" in page.ids
-        assert result.case.hunts in page.text
+        assert result.case.catches in page.text
     for result in report("mine").failures:
         assert f"failure-mine-{result.case.id}-{result.dtype}" in page.ids
         assert f"attention-ref check mine --case {result.case.id} --dtype {result.dtype}" in page.text

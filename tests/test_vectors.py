@@ -52,7 +52,7 @@ def test_files_follow_their_schemas(name: tuple[str, str]) -> None:
     assert all(_sizes_agree(table) for case in document["cases"] for table in _tables(case))
 
 
-@pytest.mark.parametrize("broken", [{"dtypes": []}, {"hunts": ""}, {"id": "plain"}, {"expected": {}}])
+@pytest.mark.parametrize("broken", [{"dtypes": []}, {"catches": ""}, {"id": "plain"}, {"expected": {}}])
 def test_the_schema_rejects_broken_cases(broken: dict[str, Any]) -> None:
     document = vectors.load("attention", "core")
     document["cases"] = [document["cases"][0] | broken]

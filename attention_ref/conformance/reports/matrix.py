@@ -11,7 +11,7 @@ from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVer
 from attention_ref.conformance.reports import formatting, json
 from attention_ref.spec.clauses import clauses
 
-FORMAT = 1
+FORMAT_VERSION = 2
 """The version of the format, raised on incompatible changes."""
 
 TITLE = "Attention: who conforms to what"
@@ -105,13 +105,14 @@ def questions(columns: Sequence[Column]) -> list[str]:
 
 def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
     """Return a matrix as data for JSON; `schema/peers.json` describes it."""
-    return {"format": FORMAT, "facts": dict(facts), "peers": [_data(each) for each in columns]}
+    return {"format_version": FORMAT_VERSION, "facts": dict(facts), "peers": [_data(each) for each in columns]}
 
 
 def read(found: Mapping[str, Any]) -> list[Column]:
-    """Make columns from the data of a matrix."""
-    if found.get("format") != FORMAT:
-        raise ValueError(f"format {found.get('format')!r} of matrices is not supported; expected format {FORMAT}")
+    """Make columns from the data of a matrix, in the current format or in version 1."""
+    version = found.get("format_version", found.get("format"))
+    if version not in (1, FORMAT_VERSION):
+        raise ValueError(f"format version {version!r} of matrices is not supported; expected {FORMAT_VERSION} or 1")
     columns = []
     for item in found["peers"]:
         report = json.read(item["report"]) if item["report"] else None
