@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from attention_ref.vectors.bugs import bugs
+from attention_ref.vectors.format_version import is_version_1
 from attention_ref.vectors.schemas import schema
 
 FORMAT_VERSION = 2
@@ -63,11 +64,8 @@ def current(document: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for a file of another version.
     """
-    if document.get("format_version") == FORMAT_VERSION:
+    if not is_version_1(document, "vectors", FORMAT_VERSION):
         return dict(document)
-    if document.get("format") != 1:
-        version = document.get("format_version", document.get("format"))
-        raise ValueError(f"format version {version!r} of vectors is not supported; expected {FORMAT_VERSION} or 1")
     renamed = {"format": "format_version", "hunts": "catches", "seen": "references"}
     about = {renamed.get(name, name): value for name, value in document.items()}
     cases = [{renamed.get(name, name): value for name, value in case.items()} for case in document["cases"]]

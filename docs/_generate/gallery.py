@@ -101,7 +101,9 @@ def _entry(wrong: Wrong, clause: Clause) -> str:
         "Correct": getattr(wrong, "correction", "") or clause.statement,
         "Caught by": f"`{result.case.id}` in {result.dtype}: {_what(result)}",
     }
-    facts = {name: text if name in {"References", "Caught by"} else capital(prose(text)) for name, text in facts.items()}
+    facts = {
+        name: text if name in {"References", "Caught by"} else capital(prose(text)) for name, text in facts.items()
+    }
     return "\n\n".join(
         [
             f"({anchor(wrong)})=\n### {_title(wrong)}",

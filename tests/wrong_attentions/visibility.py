@@ -91,7 +91,9 @@ class CausalBottomRight(WrongAttention):
 class OffsetIgnored(WrongAttention):
     title = "The offset is ignored"
     clause = "attention.query-offset"
-    references = "torch.nn.functional, jax.nn and keras.ops have none; pytorch/pytorch#108108; ONNX until onnx/onnx#8068"
+    references = (
+        "torch.nn.functional, jax.nn and keras.ops have none; pytorch/pytorch#108108; ONNX until onnx/onnx#8068"
+    )
     instead = "lets a query behind a cache see the first keys of the cache only"
     correction = "key j is visible if j <= i + query_offset"
 

@@ -19,6 +19,7 @@ from attention_ref.conformance.reports.findings import findings
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
+from attention_ref.vectors.format_version import is_version_1
 
 FORMAT_VERSION = 2
 """The version of the format, raised on incompatible changes."""
@@ -101,11 +102,8 @@ def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _current(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the data of a report in the current format; a report of version 1 is converted."""
-    if found.get("format_version") == FORMAT_VERSION:
+    if not is_version_1(found, "reports", FORMAT_VERSION):
         return found
-    if found.get("format") != 1:
-        version = found.get("format_version", found.get("format"))
-        raise ValueError(f"format version {version!r} of reports is not supported; expected {FORMAT_VERSION} or 1")
     results = [{**item, "catches": item["hunts"], "bug": "", "references": item["seen"]} for item in found["results"]]
     return {**found, "format_version": FORMAT_VERSION, "results": results}
 

@@ -10,6 +10,7 @@ from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
 from attention_ref.conformance.reports import formatting, json
 from attention_ref.spec.clauses import clauses
+from attention_ref.vectors.format_version import is_version_1
 
 FORMAT_VERSION = 2
 """The version of the format, raised on incompatible changes."""
@@ -109,10 +110,12 @@ def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read(found: Mapping[str, Any]) -> list[Column]:
-    """Make columns from the data of a matrix, in the current format or in version 1."""
-    version = found.get("format_version", found.get("format"))
-    if version not in (1, FORMAT_VERSION):
-        raise ValueError(f"format version {version!r} of matrices is not supported; expected {FORMAT_VERSION} or 1")
+    """Make columns from the data of a matrix; version 1 differs in the names of fields alone.
+
+    Raises:
+        ValueError: for a matrix of another version of the format than 2 and 1.
+    """
+    is_version_1(found, "matrices", FORMAT_VERSION)
     columns = []
     for item in found["peers"]:
         report = json.read(item["report"]) if item["report"] else None
