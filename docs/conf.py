@@ -28,8 +28,10 @@ nitpicky = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+myst_dmath_allow_labels = False
+html_math_renderer = "mathml"
 myst_links_external_new_tab = False
 
 # Every build runs every cell, but those of a page and of its translation, which are the same, only once.

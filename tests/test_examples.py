@@ -16,6 +16,7 @@ from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.examples import additive, encoder, translation
 from attention_ref.examples.agreement import agreement, specified
 
+FOLDER = Path(additive.__file__).parent
 RANDOM = np.random.default_rng(0)
 HELD_OUT = translation.draw(np.random.default_rng(99), 100, held_out=True)
 
@@ -103,7 +104,7 @@ def test_a_trained_translation_is_right_and_the_same_in_numpy(room: ModuleType, 
 
 @pytest.mark.parametrize("example", ["attention_{room}", "additive", "encoder"])
 def test_an_example_runs_as_a_program(example: str, room: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_module(f"attention_ref.examples.{example.format(room=name_of(room))}", run_name="__main__")
+    runpy.run_path(str(FOLDER / f"{example.format(room=name_of(room))}.py"), run_name="__main__")
     assert capsys.readouterr().out
 
 
