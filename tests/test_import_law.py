@@ -39,6 +39,8 @@ LAWS = {
         {"numpy", "attention_ref.spec"},
         FRAMEWORKS | PEERS | {"matplotlib", "attention_ref.weights"} | OURS | {"attention_ref.backends"},
     ),
+    "articles": Law({"numpy", "torch", "keras", "attention_ref.spec"}, OURS),
+    "examples": Law({"numpy", "torch", "keras"} | OURS),
     "generation": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"ml_dtypes", "safetensors"}),
