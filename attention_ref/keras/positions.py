@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -200,16 +202,23 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         distances = ops.abs(distances)
     else:
         distances = ops.maximum(-distances, 0)
-    table = _buckets(buckets, config.maximum_distance)
-    return start + ops.take(ops.convert_to_tensor(table), ops.minimum(distances, len(table) - 1), axis=0)
+    nearest = ops.convert_to_tensor(_nearest(buckets, config.maximum_distance))
+    above = ops.searchsorted(nearest, ops.reshape(distances, (-1,)), side="right")  # TensorFlow needs one axis
+    return start + ops.cast(ops.reshape(above, ops.shape(distances)), "int32") - 1
 
 
-def _buckets(buckets: int, maximum_distance: int) -> Constant:
-    """Give the bucket of every distance from 0 to the maximum: in float32 those at the edges would change buckets."""
-    distances, exact = np.arange(maximum_distance + 1), buckets // 2
-    share = np.log(np.maximum(distances, 1) / exact) / math.log(maximum_distance / exact)
-    far = np.minimum(exact + (share * (buckets - exact)).astype(np.int32), buckets - 1)
-    return np.where(distances < exact, distances, far).astype(np.int32)
+@cache
+def _nearest(buckets: int, maximum_distance: int) -> Constant:
+    """Return the smallest distance of every bucket: in float32 those at the edges would change buckets."""
+    exact = buckets // 2
+    far = range(exact, maximum_distance + 1)
+
+    def bucket(distance: int) -> int:
+        share = math.log(distance / exact) / math.log(maximum_distance / exact)
+        return exact + int(share * (buckets - exact))
+
+    starts = [far[bisect_left(far, each, key=bucket)] for each in range(exact, buckets)]
+    return np.minimum([*range(exact), *starts], np.iinfo(np.int32).max).astype(np.int32)
 
 
 def relative_bias(
