@@ -316,7 +316,7 @@ def test_reading_holds_no_more_than_the_parameters_and_a_tensor(tmp_path: Path) 
 
 UNSUPPORTED = [
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
-    ("gpt2", {"activation_function": "tanh"}, "activation_function is 'tanh'; supported are relu"),
+    ("gpt2", {"activation_function": "mish"}, "activation_function is 'mish'; supported are relu"),
     ("gpt2", {"n_layer": 10**9}, "n_layer is 1e+09; at most 10000"),
     ("gpt2", {"n_head": 3}, "model must be a multiple of heads"),
     ("gpt2", {"layer_norm_epsilon": "1e-5"}, "eps must be a finite number"),

@@ -179,6 +179,11 @@ def relu(x: Array) -> Array:
     return ops.relu(x)
 
 
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`."""
+    return ops.square(ops.relu(x))
+
+
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
     return x / 2 * (1 + ops.erf(x / math.sqrt(2)))
@@ -201,6 +206,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,

@@ -168,6 +168,11 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`."""
+    return np.square(np.maximum(x, 0))
+
+
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
     return times_normal_distribution(widen(x)).astype(x.dtype, copy=False)
@@ -190,6 +195,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,

@@ -41,7 +41,7 @@ class HeadConfig(Record):
     tied: bool = False
     scale: float = 1.0
     softcap: float | None = None
-    transform: Activation | Literal["tanh"] | None = None
+    transform: Activation | None = None
     norm: Norm | None = None
     place: Literal["first", "last"] = "first"
 

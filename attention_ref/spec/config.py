@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from attention_ref.spec.records import Record
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
+Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
 Order = Literal["post", "pre", "sandwich", "parallel"]
 """Where the normalisations of a block are; see `BlockConfig`."""
 

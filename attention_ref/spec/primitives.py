@@ -195,6 +195,11 @@ def relu(number: Number) -> Number:
     return number if number > 0 or is_nan(number) else relu_zero(number)
 
 
+def relu_squared(number: Number) -> Number:
+    """`max(x, 0)^2` (So et al., "Primer", 2021)."""
+    return relu(number) * relu(number)
+
+
 def gelu(number: Number) -> Number:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
 
@@ -224,6 +229,7 @@ def silu(number: Number) -> Number:
 
 ACTIVATIONS: Mapping[str, Callable[[Number], Number]] = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,

@@ -173,6 +173,11 @@ def relu(x: Array) -> Array:
     return torch.relu(x)
 
 
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`."""
+    return torch.square(torch.relu(x))
+
+
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
     return functional.gelu(x)
@@ -195,6 +200,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.families.family import Family
 
-ACTIVATIONS = ("relu", "gelu", "gelu_new", "quick_gelu", "silu", "gelu_pytorch_tanh")
+ACTIVATIONS = ("relu", "relu2", "gelu", "gelu_new", "quick_gelu", "silu", "gelu_pytorch_tanh", "tanh")
 EPS = (1e-12, 1e-6, 1e-3, 1e-2, 0.3)
 BOTH = (True, False)
 

@@ -241,6 +241,7 @@ MISTAKES = (
     WrongLayer("Stored gains as they are", "norms.gain-offset", "rms_norm", _rms_norm_plain_gain),
     WrongLayer("The mean is subtracted", "norms.rms", "rms_norm", _rms_norm_centred),
     WrongLayer("A leak", "activations.relu", "activate", _activated("relu", lambda x: np.where(x > 0, x, x / 100))),
+    WrongLayer("Negative numbers too", "activations.relu-squared", "activate", _activated("relu_squared", np.square)),
     WrongLayer("tanh for the exact form", "activations.gelu", "activate", _activated("gelu", primitives.gelu_tanh)),
     WrongLayer(
         "The exact form for tanh", "activations.gelu-tanh", "activate", _activated("gelu_tanh", primitives.gelu)
