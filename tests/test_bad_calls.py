@@ -161,7 +161,12 @@ BAD: dict[str, list[Bad]] = {
     "activate": [
         *real("array", (2, 8)),
         Bad("array", None, "array must be given", "None"),
-        Bad("name", "mish", "name must be relu or relu_squared or gelu or gelu_tanh or quick_gelu or silu or tanh", "'mish'"),
+        Bad(
+            "name",
+            "mish",
+            "name must be relu or relu_squared or gelu or gelu_tanh or quick_gelu or silu or tanh",
+            "'mish'",
+        ),
         Bad("name", ["relu"], "name must be relu or relu_squared or gelu", "['relu']"),
         Bad("name", 1, "name must be relu or relu_squared or gelu", "1"),
         Bad("name", None, "name must be given", "None"),

@@ -43,7 +43,8 @@ class MultiHeadAttention:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`.
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
@@ -170,11 +171,13 @@ class MultiHeadAttention:
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = self._linear(array, name).swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
-            heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        config, heads = self.config, self._linear(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
+            norm = (config.query_key_norm, config.query_key_norm_heads)
+            heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")
+        heads = heads.swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attention_ref.numpy._arrays import Array, as_array, checked, describe, widen
 from attention_ref.numpy._normal import times_normal_distribution
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -155,6 +155,37 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name:
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (count, size) = f"{name}.", array.shape[-2:]
+    own = {leaf: parameter for leaf, parameter in parameters.items() if leaf.startswith(scope)}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: parameter.reshape(-1) for leaf, parameter in own.items()}
+        joined = array.reshape(*array.shape[:-2], count * size)  # (...,h,d) -> (...,h*d)
+        return normalize(joined, config, own, name).reshape(array.shape)
+    each = [
+        normalize(array[..., i, :], config, {leaf: parameter[i] for leaf, parameter in own.items()}, name)
+        for i in range(count)
+    ]
+    return np.stack(each, axis=-2)
 
 
 def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:

@@ -13,8 +13,10 @@ from typing import Literal, NamedTuple
 from attention_ref.spec.records import Record
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
-Order = Literal["post", "pre", "sandwich", "parallel"]
+Order = Literal["post", "pre", "output", "sandwich", "parallel"]
 """Where the normalisations of a block are; see `BlockConfig`."""
+NormHeads = Literal["shared", "separate", "joint"]
+"""What a normalisation of queries and keys normalises; see `AttentionConfig`."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,9 @@ class AttentionConfig(Record):
         memory_size: the size of the key and value input; m when None.
         output_size: the size of the output; m when None.
         query_bias, key_bias, value_bias, output_bias: which projections have a bias.
-        query_key_norm: a normalisation of each head's queries and keys, before rotary positions.
+        query_key_norm: a normalisation of queries and keys, before rotary positions.
+        query_key_norm_heads: what it normalises: each head over d with one gain (`shared`), each head over d with a
+            gain of its own (`separate`), or all heads together over (h,d) (`joint`).
         rotary: rotary positions of queries and keys.
         alibi: add ALiBi's linear bias.
         relative_bias: add a relative bias with a table of this layer's own.
@@ -203,6 +207,7 @@ class AttentionConfig(Record):
     value_bias: bool = True
     output_bias: bool = True
     query_key_norm: Norm | None = None
+    query_key_norm_heads: NormHeads = "shared"
     rotary: Rotary | None = None
     alibi: bool = False
     relative_bias: RelativeBias | None = None
@@ -225,6 +230,8 @@ class AttentionConfig(Record):
         self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)
         divides = self.head_size is not None or self.model % self.heads == 0
         self.require(divides, "without head_size, model must be a multiple of heads", f"{self.model} and {self.heads}")
+        is_read = self.query_key_norm is not None or self.query_key_norm_heads == "shared"
+        self.require(is_read, "query_key_norm_heads needs a query_key_norm", self.query_key_norm_heads)
         self.require_rate("dropout")
         if self.rotary is not None:
             dimension = self.rotary.dimension or self.sizes.head
@@ -293,6 +300,7 @@ class BlockConfig(Record):
         order: where the normalisations are, with S a sublayer:
             `post`      x = norm(x + S(x))
             `pre`       x = x + S(norm(x))
+            `output`    x = x + norm'(S(x))
             `sandwich`  x = x + norm'(S(norm(x)))
             `parallel`  x = x + attention(norm(x)) + feedforward(norm'(x))
         cross_attention: attention to a memory, between the two; not in parallel blocks.

@@ -136,10 +136,10 @@ def _linear(name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], bias: 
         yield f"{name}.bias", Parameter(outputs, "bias")
 
 
-def _norm(name: str, norm: Norm, size: int) -> Named:
-    yield f"{name}.gain", Parameter((size,), "gain", start=1.0 - norm.gain_offset)
+def _norm(name: str, norm: Norm, *shape: int) -> Named:
+    yield f"{name}.gain", Parameter(shape, "gain", start=1.0 - norm.gain_offset)
     if norm.has_bias:
-        yield f"{name}.bias", Parameter((size,), "bias")
+        yield f"{name}.bias", Parameter(shape, "bias")
 
 
 @_parts.register
@@ -149,8 +149,9 @@ def _attention(config: AttentionConfig) -> Named:
     yield from _linear("key", (sizes.memory,), (sizes.groups, sizes.head), config.key_bias)
     yield from _linear("value", (sizes.memory,), (sizes.groups, sizes.value), config.value_bias)
     if config.query_key_norm is not None:
-        yield from _norm("query_norm", config.query_key_norm, sizes.head)
-        yield from _norm("key_norm", config.query_key_norm, sizes.head)
+        for name, heads in (("query_norm", sizes.heads), ("key_norm", sizes.groups)):
+            own = () if config.query_key_norm_heads == "shared" else (heads,)
+            yield from _norm(name, config.query_key_norm, *own, sizes.head)
     if config.relative_bias is not None:
         yield "relative_bias", Parameter((config.relative_bias.buckets, sizes.heads), "table")
     if config.sinks:
@@ -177,9 +178,9 @@ def _block(config: BlockConfig) -> Named:
         if part is None:
             continue
         yield from _under(name, part)
-        if not (config.shared_norm and name == "feedforward"):
+        if config.order != "output" and not (config.shared_norm and name == "feedforward"):
             yield from _norm(f"{name}_norm", config.norm, config.model)
-        if config.order == "sandwich":
+        if config.order in ("output", "sandwich"):
             yield from _norm(f"{name}_output_norm", config.norm, config.model)
 
 

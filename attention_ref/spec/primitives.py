@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from attention_ref.spec.arrays import Array
+from attention_ref.spec.arrays import Array, indices
 from attention_ref.spec.checks import checked
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.numbers import (
     Number,
     constant,
@@ -161,6 +161,41 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name:
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+
+    How others differ: Qwen 3 and Gemma 3 share the gain; Cohere, Chameleon and StableLM have one for each head; OLMo 2
+    normalises all heads together.
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (*leading, count, size) = f"{name}.", array.shape
+    own = {leaf: parameter for leaf, parameter in parameters.items() if leaf.startswith(scope)}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: Array((count * size,), parameter.values, "real") for leaf, parameter in own.items()}
+        joined = Array((*leading, count * size), array.values, "real")  # (...,h,d) -> (...,h*d)
+        return Array(array.shape, normalize(joined, config, own, name).values, "real")
+    values: list[Number] = []
+    for index in indices(array.shape[:-1]):
+        row = Array((size,), array[index], "real")
+        of_head = {leaf: Array((size,), parameter[index[-1:]], "real") for leaf, parameter in own.items()}
+        values += normalize(row, config, of_head, name).values
+    return Array(array.shape, values, "real")
 
 
 def _over_root_mean_square(row: Sequence[Number], eps: float) -> list[Number]:

@@ -48,7 +48,8 @@ class MultiHeadAttention(nn.Module):
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`;
             initialised when None.
 
     Raises:
@@ -62,8 +63,8 @@ class MultiHeadAttention(nn.Module):
         self.query = Linear(under(parameters, "query"))
         self.key = Linear(under(parameters, "key"))
         self.value = Linear(under(parameters, "value"))
-        self.query_norm = normalization(config.query_key_norm, parameters, "query_norm")
-        self.key_norm = normalization(config.query_key_norm, parameters, "key_norm")
+        self.query_norm = normalization(config.query_key_norm, parameters, "query_norm", config.query_key_norm_heads)
+        self.key_norm = normalization(config.query_key_norm, parameters, "key_norm", config.query_key_norm_heads)
         register(self, parameters, "relative_bias", "sinks")
         self.output = Linear(under(parameters, "output"), inputs=2)
 
@@ -184,11 +185,12 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = getattr(self, name)(array).transpose(1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
+        config, heads = self.config, getattr(self, name)(array)  # (b,l,h,d)
+        if config.query_key_norm is not None:
             heads = getattr(self, f"{name}_norm")(heads)
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        heads = heads.transpose(1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:

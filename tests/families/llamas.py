@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen 2 and 3, Gemma, Gemma 2 and 3."""
+"""Llama, Mistral, Qwen 2 and 3, Gemma, Gemma 2 and 3, OLMo 2, Cohere and StableLM."""
 
 from __future__ import annotations
 
@@ -96,9 +96,21 @@ _CAPS = {
 }
 
 
+_LAYER_EPS = {"layer_norm_eps": 1e-2, "rms_norm_eps": ...}  # `...` leaves a key out
+_LAYER_NORMS = {name: values for name, values in _VARIED.items() if name not in ("rms_norm_eps", "*heads")}
+_LAYER_NORMS |= {**_NO_HEAD_SIZE, "layer_norm_eps": EPS}
+_PARTIAL = tuple(
+    {**kind, "rope_theta": theta, "partial_rotary_factor": part}
+    for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
+    for theta in (60.0, 1e4)
+    for part in (0.25, 0.5, 1.0)
+)
+
+
 def _case(name: str, model: str, *options: dict[str, Any], varied: dict[str, Any] | None = None) -> Family:
     joined = {name: value for part in (_SIZES, *options) for name, value in part.items()}
-    return Family(name, model, joined, varied=varied or {})
+    present = {name: value for name, value in joined.items() if value is not ...}
+    return Family(name, model, present, varied=varied or {})
 
 
 FAMILIES = (
@@ -140,6 +152,34 @@ FAMILIES = (
             name: values
             for name, values in {**_GEMMAS, **_CAPS}.items()
             if name not in ("*rope", "num_hidden_layers", "attn_logit_softcapping")
+        },
+    ),
+    _case(
+        "olmo2",
+        "Olmo2ForCausalLM",
+        _ROPE,
+        varied={**{name: values for name, values in _VARIED.items() if name != "*heads"}, **_NO_HEAD_SIZE}
+        | {"attention_bias": BOTH},
+    ),
+    _case(
+        "cohere",
+        "CohereForCausalLM",
+        _ROPE,
+        _LAYER_EPS,
+        _TOKENS,
+        {"use_qk_norm": True, "logit_scale": 0.3},
+        varied={**_LAYER_NORMS, "attention_bias": BOTH, "use_qk_norm": BOTH, "logit_scale": (0.0625, 1.0, 2.5)},
+    ),
+    _case(
+        "stablelm",
+        "StableLmForCausalLM",
+        {**_LAYER_EPS, "num_attention_heads": 2, "rope_parameters": _PARTIAL[1]},
+        varied={
+            **{name: values for name, values in _LAYER_NORMS.items() if name not in ("*rope", "*heads")},
+            "num_key_value_heads": (1, 2),
+            "rope_parameters": _PARTIAL,
+            "use_qkv_bias": BOTH,
+            "use_parallel_residual": BOTH,
         },
     ),
 )

@@ -205,6 +205,24 @@ def _one_after_the_other(self, array, self_attention, feedforward, tap):
     return array + feedforward(normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap))
 
 
+def _output_as_post(config, parameters):
+    renamed = {name.replace("_output_norm", "_norm"): array for name, array in parameters.items()}
+    is_output = config.order == "output"
+    return right.Block(replace(config, order="post") if is_output else config, renamed if is_output else parameters)
+
+
+def _first_gain(config, parameters):
+    def shared(name, array):
+        is_gain = name.endswith("_norm.gain") and array.ndim > 1 and config.query_key_norm_heads == "separate"
+        return np.broadcast_to(array[:1], array.shape) if is_gain else array
+
+    return parametrised(MHA, shared)(config, parameters)
+
+
+def _with_norm_heads(config, taken, heads):
+    return replace(config, query_key_norm_heads=heads) if config.query_key_norm_heads == taken else config
+
+
 def _causal_memory(config):
     cross = config.cross_attention
     return config if cross is None else replace(config, cross_attention=replace(cross, causal=True))
@@ -244,7 +262,19 @@ MISTAKES = (
         "Head i reads group i mod g", "multihead.groups", MHA, patched(MHA, _arrays, "_repeat_heads", _tiled_heads)
     ),
     WrongLayer("The scale of m/h", "multihead.sizes", MHA, configured(MHA, AttentionConfig, _scaled_by_model)),
-    WrongLayer("Queries and keys not normalised", "multihead.query-key-norm", MHA, _attention(query_key_norm=None)),
+    WrongLayer(
+        "Queries and keys not normalised",
+        "multihead.query-key-norm",
+        MHA,
+        _attention(query_key_norm=None, query_key_norm_heads="shared"),
+    ),
+    WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain),
+    WrongLayer(
+        "Each head alone",
+        "multihead.norm-joint",
+        MHA,
+        configured(MHA, AttentionConfig, lambda c: _with_norm_heads(c, "joint", "separate")),
+    ),
     WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None)),
     WrongLayer("Keys of cross-attention are not rotated", "multihead.rotary", MHA, _CrossKeysNotRotated),
     WrongLayer("A mask is ignored beside lengths", "multihead.visibility", MHA, _MaskIgnoredBesideLengths),
@@ -271,6 +301,7 @@ MISTAKES = (
     WrongLayer("Pre for post", "block.post", "Block", _ordered("post", "pre")),
     WrongLayer("Post for pre", "block.pre", "Block", _ordered("pre", "post")),
     WrongLayer("No second norm", "block.sandwich", "Block", _ordered("sandwich", "pre")),
+    WrongLayer("Post for output", "block.output", "Block", _output_as_post),
     WrongLayer(
         "One branch after the other",
         "block.parallel",

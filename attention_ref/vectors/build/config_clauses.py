@@ -142,6 +142,8 @@ def _attention(config: AttentionConfig) -> Named:
         "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
         "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
         "multihead.query-key-norm": config.query_key_norm is not None,
+        "multihead.norm-separate": config.query_key_norm_heads == "separate",
+        "multihead.norm-joint": config.query_key_norm_heads == "joint",
         "multihead.rotary": config.rotary is not None,
         "multihead.distance": config.alibi or config.relative_bias is not None,
     }

@@ -67,7 +67,13 @@ def attention_names(query: str, key: str, value: str, output: str) -> dict[str, 
 
 
 def rotary(
-    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: float | None = None
+    rope: Mapping[str, Any],
+    head_size: int,
+    length: int | None,
+    theta: Any = None,
+    share: float | None = None,
+    *,
+    interleaved: bool = False,
 ) -> Rotary:
     """The rotary positions of `rope_parameters`, or of the older `rope_scaling`.
 
@@ -77,6 +83,7 @@ def rotary(
         length: `max_position_embeddings`, from which a scaling starts that names no other length.
         theta: of an older file, which has it beside it, or the family's own.
         share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
+        interleaved: as in `Rotary`.
 
     Raises:
         ValueError: for a key or a kind that we do not compute.
@@ -104,7 +111,8 @@ def rotary(
     if left:
         raise ValueError(f"rope_parameters: {', '.join(sorted(map(str, left)))} not supported with rope_type {kind}")
     dimension = int(head_size * part)
-    return Rotary(base=base, dimension=None if dimension == head_size else dimension, scaling=scaling)
+    rotated = None if dimension == head_size else dimension
+    return Rotary(base=base, dimension=rotated, interleaved=interleaved, scaling=scaling)
 
 
 def rope_of(config: ModelConfig, block: int = 0) -> Any:
@@ -144,12 +152,14 @@ PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=No
 """The keys of rotary positions of a part of each head."""
 
 
-def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
-    """The rotary positions of the keys `ROPE`, with the family's own base and share."""
+def rotary_of(
+    values: Values, head_size: int, *, theta: Any = None, share: Any = None, interleaved: bool = False
+) -> Rotary:
+    """The rotary positions of the keys `ROPE`, with the family's own base, share and pairs."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
     rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
     theta = theta if values.rope_theta is None else values.rope_theta
-    return rotary(rope, head_size, values.max_position_embeddings, theta, share)
+    return rotary(rope, head_size, values.max_position_embeddings, theta, share, interleaved=interleaved)
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:

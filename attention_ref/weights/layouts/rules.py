@@ -68,6 +68,15 @@ class Linear(Rule):
 
 
 @dataclass(frozen=True)
+class Merged(Rule):
+    """The same tensor with all its axes in one (OLMo 2's gains of all heads)."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(h*d)` of `(h,d)`."""
+        return (math.prod(parameters[0].shape),)
+
+
+@dataclass(frozen=True)
 class Convolution(Rule):
     """A kernel `(m, channels, *window)`, as in `torch.nn.Conv1d` and `Conv2d`; ours is `(*window, channels, m)`."""
 
