@@ -324,7 +324,7 @@ UNSUPPORTED = [
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
     ("opt", {"word_embed_proj_dim": 4}, "word_embed_proj_dim is 4"),
-    ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm is True"),
+    ("bloom", {"n_inner": 7}, "n_inner is 7; only None is supported"),
     ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
     ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "this family rotates whole heads"),

@@ -52,7 +52,7 @@ class Head:
             pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
             return report(tap, "output", primitives.activate(pooled, "tanh"))
         if config.transform is not None:
-            array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
+            array = primitives.linear(array, parameters["transform.kernel"], parameters.get("transform.bias"))
             array = primitives.activate(array, config.transform)
             if config.norm is not None:
                 array = primitives.normalize(array, config.norm, parameters, "norm")

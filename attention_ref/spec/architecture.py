@@ -32,6 +32,7 @@ class HeadConfig(Record):
         softcap: a soft bound of the scores, as in `attention`.
         transform: the activation of an additional projection before the last one (BERT's masked-token head; the pooler
             of BERT's classifier).
+        transform_bias: whether that projection has a bias.
         norm: a normalisation after `transform`.
     """
 
@@ -42,6 +43,7 @@ class HeadConfig(Record):
     scale: float = 1.0
     softcap: float | None = None
     transform: Activation | None = None
+    transform_bias: bool = True
     norm: Norm | None = None
     place: Literal["first", "last"] = "first"
 
@@ -57,6 +59,8 @@ class HeadConfig(Record):
         inert = [name for name in ("scale", "softcap", "transform", "norm") if self._is_set(name)]
         bare = self.kind != "pooler" or not inert
         self.require(bare, "a pooler is a projection and a tanh, without scale, softcap, transform and norm", inert)
+        is_read = self.transform is not None or self.transform_bias
+        self.require(is_read, "transform_bias needs a transform", self.transform_bias)
         self.require(
             self.norm is None or self.transform is not None,
             "a head with a norm must have a transform",

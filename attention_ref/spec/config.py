@@ -305,6 +305,9 @@ class BlockConfig(Record):
             `parallel`  x = x + attention(norm(x)) + feedforward(norm'(x))
         cross_attention: attention to a memory, between the two; not in parallel blocks.
         shared_norm: in a parallel block, both branches read the same normalised input.
+        self_attention_norm: in a pre-norm block, whether self-attention reads a normalised input.
+        residual: in a pre-norm block, whether the residual connections start at the `input` of a sublayer or behind
+            its `norm`: x = norm(x) + S(norm(x)).
         dropout: the rate of dropout on the output of each sublayer in training.
     """
 
@@ -314,6 +317,8 @@ class BlockConfig(Record):
     order: Order
     cross_attention: AttentionConfig | None = None
     shared_norm: bool = False
+    self_attention_norm: bool = True
+    residual: Literal["input", "norm"] = "input"
     dropout: float = 0.0
 
     def _check(self) -> None:
@@ -331,9 +336,25 @@ class BlockConfig(Record):
         self.require(in_order, "a parallel block must not have a cross_attention", "one")
         shares = self.order == "parallel" or not self.shared_norm
         self.require(shares, "shared_norm is an option of parallel blocks only", self.order)
+        is_plain = self.order == "pre" or self.self_attention_norm
+        self.require(is_plain, "self_attention_norm may be left out in pre-norm blocks only", self.order)
+        is_plain = self.order == "pre" or self.residual == "input"
+        self.require(
+            is_plain, "a residual that starts behind the norm is an option of pre-norm blocks only", self.order
+        )
+        has_norm = self.self_attention_norm or self.residual == "input"
+        self.require(has_norm, "a residual that starts behind the norm needs a self_attention_norm", "none")
         self.require_rate("dropout")
 
     @property
     def model(self) -> int:
         """Model width m."""
         return self.attention.model
+
+    def norms_of(self, sublayer: str) -> tuple[str, ...]:
+        """Return the names of the normalisations of a sublayer, in order."""
+        is_shared = self.shared_norm and sublayer == "feedforward"
+        is_left_out = not self.self_attention_norm and sublayer == "self_attention"
+        has_own = not (self.order == "output" or is_shared or is_left_out)
+        has_output = self.order in ("output", "sandwich")
+        return ((f"{sublayer}_norm",) if has_own else ()) + ((f"{sublayer}_output_norm",) if has_output else ())

@@ -178,10 +178,8 @@ def _block(config: BlockConfig) -> Named:
         if part is None:
             continue
         yield from _under(name, part)
-        if config.order != "output" and not (config.shared_norm and name == "feedforward"):
-            yield from _norm(f"{name}_norm", config.norm, config.model)
-        if config.order in ("output", "sandwich"):
-            yield from _norm(f"{name}_output_norm", config.norm, config.model)
+        for norm in config.norms_of(name):
+            yield from _norm(norm, config.norm, config.model)
 
 
 def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
@@ -220,7 +218,7 @@ def _head(config: HeadConfig, model: int) -> Named:
         yield from _linear("pooler", (model,), (config.size,), config.bias)
         return
     if config.transform is not None:
-        yield from _linear("transform", (model,), (model,), True)
+        yield from _linear("transform", (model,), (model,), config.transform_bias)
         if config.norm is not None:
             yield from _norm("norm", config.norm, model)
     if not config.tied:

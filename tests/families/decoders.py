@@ -131,6 +131,12 @@ FAMILIES = (
         "BloomForCausalLM",
         _BLOOM,
         known=1e-8,
-        varied={"n_head": (1, 3, 4), "n_layer": (1, 3), "layer_norm_epsilon": EPS, "tie_word_embeddings": BOTH},
+        varied={
+            "n_head": (1, 3, 4),
+            "n_layer": (1, 3),
+            "layer_norm_epsilon": EPS,
+            "tie_word_embeddings": BOTH,
+            "apply_residual_connection_post_layernorm": BOTH,
+        },
     ),
 )

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, DistilBERT and ViT."""
+"""BERT, RoBERTa, DistilBERT, ModernBERT and ViT."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ _VIT = {
     "layer_norm_eps": 1e-2,
     "num_labels": 3,
 }
+_MODERNBERT = {
+    **{name: value for name, value in _BERT.items() if name not in ("type_vocab_size", "layer_norm_eps")},
+    "num_hidden_layers": 3,
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+    "local_attention": 2,
+    "norm_eps": 1e-2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+    },
+}
 _VARIED = {
     "num_hidden_layers": (1, 3),
     "num_attention_heads": (1, 2, 4),
@@ -53,6 +67,15 @@ _VARIED_DISTILBERT = {
     "activation": ("relu", "gelu"),
     "tie_word_embeddings": BOTH,
     "sinusoidal_pos_embds": BOTH,
+}
+_VARIED_MODERNBERT = {
+    "num_attention_heads": (1, 2, 4),
+    "local_attention": (2, 4, 128),
+    "hidden_activation": ACTIVATIONS,
+    "classifier_activation": ACTIVATIONS,
+    "norm_eps": EPS,
+    **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"), BOTH),
+    "tie_word_embeddings": BOTH,
 }
 _VARIED_VIT = {
     "num_hidden_layers": (1, 3),
@@ -89,6 +112,8 @@ FAMILIES = (
     _distilbert("DistilBertModel", "last_hidden_state", activation="relu"),
     _distilbert("DistilBertForMaskedLM", activation="relu"),
     _distilbert("DistilBertForSequenceClassification", sinusoidal_pos_embds=True),
+    Family("modernbert-maskedlm", "ModernBertForMaskedLM", _MODERNBERT, padding=False, varied=_VARIED_MODERNBERT),
+    Family("modernbert-classifier", "ModernBertForSequenceClassification", {**_MODERNBERT, "norm_bias": True}),
     Family("vit", "ViTModel", {**_VIT, "pooler_output_size": 5}, "image", "pooler_output"),
     Family(
         "vit-classifier",

@@ -196,7 +196,8 @@ def _dropping(config, parameters):
 
 
 def _ordered(taken, order):
-    return configured("Block", BlockConfig, lambda c: replace(c, order=order) if c.order == taken else c)
+    plain = {"order": order, "residual": "input", "self_attention_norm": True}
+    return configured("Block", BlockConfig, lambda c: replace(c, **plain) if c.order == taken else c)
 
 
 def _one_after_the_other(self, array, self_attention, feedforward, tap):
@@ -302,6 +303,18 @@ MISTAKES = (
     WrongLayer("Post for pre", "block.pre", "Block", _ordered("pre", "post")),
     WrongLayer("No second norm", "block.sandwich", "Block", _ordered("sandwich", "pre")),
     WrongLayer("Post for output", "block.output", "Block", _output_as_post),
+    WrongLayer(
+        "The residual starts at the input",
+        "block.residual-norm",
+        "Block",
+        configured("Block", BlockConfig, lambda config: replace(config, residual="input")),
+    ),
+    WrongLayer(
+        "A norm in every block",
+        "block.no-first-norm",
+        "Block",
+        configured("Block", BlockConfig, lambda config: replace(config, self_attention_norm=True)),
+    ),
     WrongLayer(
         "One branch after the other",
         "block.parallel",

@@ -164,6 +164,10 @@ def _block(config: BlockConfig) -> Named:
     yield f"block.{config.order}"
     if config.shared_norm:
         yield "block.shared-norm"
+    if config.residual == "norm":
+        yield "block.residual-norm"
+    if not config.self_attention_norm:
+        yield "block.no-first-norm"
     if config.cross_attention is not None:
         yield "block.cross"
     if config.dropout or config.attention.dropout or config.feedforward.dropout:

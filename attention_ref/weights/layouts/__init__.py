@@ -22,6 +22,7 @@ FILES = {
     "marian": "bart",
     "mbart": "bart",
     "mistral": "mistral",
+    "modernbert": "modernbert",
     "olmo2": "olmo",
     "opt": "opt",
     "phi": "phi",

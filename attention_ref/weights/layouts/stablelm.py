@@ -1,4 +1,4 @@
-"""StableLM 2 (Stability AI, 2024): Llama with LayerNorm, a quarter of each head rotated, and parallel blocks in some."""
+"""StableLM 2 (Stability AI, 2024): Llama with LayerNorm, a quarter of each head rotated, some with parallel blocks."""
 
 from __future__ import annotations
 
