@@ -158,7 +158,9 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = ops.ones(array.shape[-1:], dtype=array.dtype)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
@@ -250,6 +252,11 @@ def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
     (array,) = checked("activate", array=array, name=name)
     return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    return ops.clip(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:

@@ -34,9 +34,9 @@ class Cache(NamedTuple):
 class MultiHeadAttention:
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     Arguments:
@@ -161,7 +161,7 @@ class MultiHeadAttention:
         all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=self._linear(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=self._projected(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else _integers(key_lengths),
         )
 
@@ -169,9 +169,14 @@ class MultiHeadAttention:
         kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = self._linear(array, name)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        config, heads = self.config, self._linear(array, name)  # (b,l,h,d)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
         if config.query_key_norm is not None:
             norm = (config.query_key_norm, config.query_key_norm_heads)
             heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")

@@ -151,7 +151,9 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = np.ones(array.shape[-1:], array.dtype)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
@@ -240,6 +242,11 @@ def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
     (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).astype(array.dtype)
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    return np.clip(array, -limit, limit)
 
 
 def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:

@@ -29,14 +29,17 @@ class Norm(Record):
             from 1e-12 to 1e-3.
         bias: whether a LayerNorm has a bias; an RMSNorm has none.
         gain_offset: added to the stored gain; 1 in Gemma, which stores gains minus 1.
+        gain: whether there is a gain; without one, nothing is scaled.
     """
 
     kind: Literal["layer", "rms"]
     eps: float
     bias: bool = True
     gain_offset: float = 0.0
+    gain: bool = True
 
     def _check(self) -> None:
+        self.require(self.gain or not self.gain_offset, "a gain_offset needs a gain", self.gain_offset)
         self.require(self.eps >= 0, "eps must be at least 0", self.eps)
 
     @property
@@ -184,6 +187,7 @@ class AttentionConfig(Record):
         memory_size: the size of the key and value input; m when None.
         output_size: the size of the output; m when None.
         query_bias, key_bias, value_bias, output_bias: which projections have a bias.
+        clip: the largest absolute value of projected queries, keys and values; larger ones are set to it.
         query_key_norm: a normalisation of queries and keys, before rotary positions.
         query_key_norm_heads: what it normalises: each head over d with one gain (`shared`), each head over d with a
             gain of its own (`separate`), or all heads together over (h,d) (`joint`).
@@ -206,6 +210,7 @@ class AttentionConfig(Record):
     key_bias: bool = True
     value_bias: bool = True
     output_bias: bool = True
+    clip: float | None = None
     query_key_norm: Norm | None = None
     query_key_norm_heads: NormHeads = "shared"
     rotary: Rotary | None = None
@@ -220,7 +225,7 @@ class AttentionConfig(Record):
 
     def _check(self) -> None:
         self.require_positive("model", "heads")
-        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "softcap"):
+        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "clip", "softcap"):
             if getattr(self, name) is not None:
                 self.require_positive(name)
         is_open = self.window is None or all(side is None or side >= 0 for side in self.window)

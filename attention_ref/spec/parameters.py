@@ -137,7 +137,8 @@ def _linear(name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], bias: 
 
 
 def _norm(name: str, norm: Norm, *shape: int) -> Named:
-    yield f"{name}.gain", Parameter(shape, "gain", start=1.0 - norm.gain_offset)
+    if norm.gain:
+        yield f"{name}.gain", Parameter(shape, "gain", start=1.0 - norm.gain_offset)
     if norm.has_bias:
         yield f"{name}.bias", Parameter(shape, "bias")
 

@@ -157,7 +157,11 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = Array(
+            array.shape[-1:], [constant(1.0, array.values[0]) if array.values else 1.0] * array.shape[-1], "real"
+        )
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
@@ -292,6 +296,17 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     pairs = zip(array.values, dropout_mask.values, strict=True)
     values = [stored(number / constant(1 - rate, number)) if kept else constant(0.0, number) for number, kept in pairs]
     return Array(array.shape, values, "real")
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+
+    def within(number: Number) -> Number:
+        if number > limit:
+            return constant(limit, number)
+        return constant(-limit, number) if number < -limit else number
+
+    return array.map(within)
 
 
 def added(left: Array, right: Array) -> Array:

@@ -36,9 +36,9 @@ class Cache(NamedTuple):
 class MultiHeadAttention(nn.Module):
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     In training, `config.dropout` is applied to the weights. Autocast lowers the precision of the projections, but not
@@ -179,13 +179,18 @@ class MultiHeadAttention(nn.Module):
         all_real = torch.full((batch,), length, device=key.device)
         return Cache(
             key=self._heads(key, "key", places),
-            value=self.value(key if value is None else value).transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=self._projected(key if value is None else value, "value").transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else _integers(key_lengths, key.device),
         )
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = getattr(self, name)(array)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        config, heads = self.config, getattr(self, name)(array)  # (b,l,h,d)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
         if config.query_key_norm is not None:
             heads = getattr(self, f"{name}_norm")(heads)
         heads = heads.transpose(1, 2)  # (b,l,h,d) -> (b,h,l,d)

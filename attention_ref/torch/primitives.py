@@ -156,7 +156,9 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = torch.ones(array.shape[-1:], dtype=array.dtype, device=array.device)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
@@ -246,6 +248,11 @@ def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
     (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    return torch.clamp(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:

@@ -45,6 +45,7 @@ _NEOX = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 77.0, "partial_rotary_factor": 0.5},
 }
 _BLOOM = {"vocab_size": 19, "hidden_size": 12, "n_layer": 2, "n_head": 3, "layer_norm_epsilon": 1e-2}
+_MPT = {"vocab_size": 19, "d_model": 12, "n_layers": 2, "n_heads": 3, "max_seq_len": 9, "layer_norm_epsilon": 1e-2}
 _PARTS = tuple(
     {**kind, "rope_theta": theta, "partial_rotary_factor": part}
     for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
@@ -137,6 +138,18 @@ FAMILIES = (
             "layer_norm_epsilon": EPS,
             "tie_word_embeddings": BOTH,
             "apply_residual_connection_post_layernorm": BOTH,
+        },
+    ),
+    Family(
+        "mpt",
+        "MptForCausalLM",
+        {**_MPT, "attn_config": {"clip_qkv": 0.4}},
+        varied={
+            "n_heads": (1, 2, 3),
+            "n_layers": (1, 3),
+            "layer_norm_epsilon": EPS,
+            "tie_word_embeddings": BOTH,
+            "attn_config": ({}, {"clip_qkv": 0.2}, {"clip_qkv": 6.0, "softmax_scale": 0.7}, {"softmax_scale": 2.0}),
         },
     ),
 )

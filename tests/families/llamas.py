@@ -182,4 +182,33 @@ FAMILIES = (
             "use_parallel_residual": BOTH,
         },
     ),
+    _case(
+        "olmo",
+        "OlmoForCausalLM",
+        _ROPE,
+        {"clip_qkv": 0.3, "rms_norm_eps": ...},
+        varied={
+            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "rms_norm_eps")},
+            **_NO_HEAD_SIZE,
+            "attention_bias": BOTH,
+            "clip_qkv": (None, 0.1, 8.0),
+        },
+    ),
+    _case(
+        "nemotron",
+        "NemotronForCausalLM",
+        {"norm_eps": 1e-2, "rms_norm_eps": ..., "rope_parameters": _PARTIAL[1]},
+        varied={
+            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "*rope", "rms_norm_eps")},
+            "*heads": tuple(
+                {"num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": size}
+                for heads, groups in ((1, 1), (4, 2), (4, 4))
+                for size in (8, 16)
+            ),
+            "norm_eps": EPS,
+            "rope_parameters": _PARTIAL,
+            "attention_bias": BOTH,
+            "mlp_bias": BOTH,
+        },
+    ),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attention_ref import numpy as right
-from attention_ref.numpy import _arrays, multihead
+from attention_ref.numpy import _arrays, multihead, primitives
 from attention_ref.spec.config import AttentionConfig, BlockConfig
 from tests.wrong_layers.record import WrongLayer, configured, parametrised, patched, without
 
@@ -212,6 +212,15 @@ def _output_as_post(config, parameters):
     return right.Block(replace(config, order="post") if is_output else config, renamed if is_output else parameters)
 
 
+def _no_norm_without_gain(config, parameters):
+    normalize = primitives.normalize
+
+    def wrong(array, norm, *names):
+        return normalize(array, norm, *names) if norm.gain else array
+
+    return patched("Block", primitives, "normalize", wrong)(config, parameters)
+
+
 def _first_gain(config, parameters):
     def shared(name, array):
         is_gain = name.endswith("_norm.gain") and array.ndim > 1 and config.query_key_norm_heads == "separate"
@@ -269,6 +278,8 @@ MISTAKES = (
         MHA,
         _attention(query_key_norm=None, query_key_norm_heads="shared"),
     ),
+    WrongLayer("Nothing is clipped", "multihead.clip", MHA, _attention(clip=None)),
+    WrongLayer("No norm without a gain", "norms.no-gain", "Block", _no_norm_without_gain),
     WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain),
     WrongLayer(
         "Each head alone",

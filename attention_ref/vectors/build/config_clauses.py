@@ -98,6 +98,8 @@ def _norm(norm: Norm) -> Named:
         yield "norms.variance"
     if norm.gain_offset:
         yield "norms.gain-offset"
+    if not norm.gain:
+        yield "norms.no-gain"
 
 
 def _sinusoid(config: Sinusoid) -> Named:
@@ -141,6 +143,7 @@ def _attention(config: AttentionConfig) -> Named:
         "multihead.groups": config.sizes.groups != config.heads,
         "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
         "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
+        "multihead.clip": config.clip is not None,
         "multihead.query-key-norm": config.query_key_norm is not None,
         "multihead.norm-separate": config.query_key_norm_heads == "separate",
         "multihead.norm-joint": config.query_key_norm_heads == "joint",
