@@ -116,7 +116,7 @@ def test_writing_is_the_inverse_of_reading(family: Family, saved: Any, tmp_path:
         assert ours[name].tobytes() == array.tobytes()
     with only_float64():
         loaded, report = type(peer.model).from_pretrained(
-            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation="eager"
+            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation=family.attention
         )
     assert not any(report.values())
     again, _ = weights.read(tmp_path / "again")

@@ -205,7 +205,8 @@ class MultiHeadAttention(Configured):
         config, sizes = self.config, (ops.shape(queries)[2], ops.shape(keys)[2])
         terms = [] if bias is None else [as_array(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.tensors["relative_bias"]
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))

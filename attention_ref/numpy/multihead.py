@@ -190,7 +190,8 @@ class MultiHeadAttention:
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))

@@ -193,6 +193,7 @@ class AttentionConfig(Record):
             gain of its own (`separate`), or all heads together over (h,d) (`joint`).
         rotary: rotary positions of queries and keys.
         alibi: add ALiBi's linear bias.
+        alibi_factor: what that bias is multiplied by; 1/sqrt(d) in Falcon, which scales it with the scores.
         relative_bias: add a relative bias with a table of this layer's own.
         causal, window, scale, softcap: as in `attention`.
         sinks: add one trained sink logit for each head.
@@ -215,6 +216,7 @@ class AttentionConfig(Record):
     query_key_norm_heads: NormHeads = "shared"
     rotary: Rotary | None = None
     alibi: bool = False
+    alibi_factor: float = 1.0
     relative_bias: RelativeBias | None = None
     causal: bool = False
     window: tuple[int | None, int | None] | None = None
@@ -235,6 +237,8 @@ class AttentionConfig(Record):
         self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)
         divides = self.head_size is not None or self.model % self.heads == 0
         self.require(divides, "without head_size, model must be a multiple of heads", f"{self.model} and {self.heads}")
+        is_read = self.alibi or self.alibi_factor == 1
+        self.require(is_read, "alibi_factor is an option of alibi only", self.alibi_factor)
         is_read = self.query_key_norm is not None or self.query_key_norm_heads == "shared"
         self.require(is_read, "query_key_norm_heads needs a query_key_norm", self.query_key_norm_heads)
         self.require_rate("dropout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices,
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
+from attention_ref.spec.numbers import constant, rounded
 from attention_ref.spec.taps import Tap, report
 
 
@@ -184,7 +186,9 @@ class MultiHeadAttention:
         terms = [as_array(bias)] if bias is not None else []
         if config.alibi:
             like = next(iter(queries.values), 1.0)
-            terms.append(positions.alibi_bias(config.heads, *lengths, query_offset=offsets, like=like))
+            factor = functools.partial(constant, config.alibi_factor)
+            alibi = positions.alibi_bias(config.heads, *lengths, query_offset=offsets, like=like)
+            terms.append(alibi if config.alibi_factor == 1 else alibi.map(lambda n: rounded(n * factor(n))))
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
             terms.append(positions.relative_bias(table, *lengths, config.relative_bias, query_offset=offsets))

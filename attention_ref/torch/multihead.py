@@ -203,7 +203,8 @@ class MultiHeadAttention(nn.Module):
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [as_array(bias, queries.device)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.relative_bias.to(queries.dtype)
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))

@@ -1,4 +1,4 @@
-"""GPT-2, GPT-J, GPT-NeoX, Phi, OPT and BLOOM."""
+"""GPT-2, GPT-J, GPT-NeoX, Phi, OPT, BLOOM, MPT and Falcon."""
 
 from __future__ import annotations
 
@@ -46,6 +46,35 @@ _NEOX = {
 }
 _BLOOM = {"vocab_size": 19, "hidden_size": 12, "n_layer": 2, "n_head": 3, "layer_norm_epsilon": 1e-2}
 _MPT = {"vocab_size": 19, "d_model": 12, "n_layers": 2, "n_heads": 3, "max_seq_len": 9, "layer_norm_epsilon": 1e-2}
+_FALCON = {
+    "vocab_size": 19,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "layer_norm_epsilon": 1e-2,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 77.0},
+    **_TOKENS,
+}
+_NEW = {"new_decoder_architecture": True}
+_OLD = {"new_decoder_architecture": False, "num_kv_heads": None}
+_VARIED_FALCON = {
+    "*architecture": (
+        {**_NEW, "num_kv_heads": 1},
+        {**_NEW, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+        {**_NEW, "num_kv_heads": 4, "num_ln_in_parallel_attn": 2},
+        {**_OLD, "multi_query": True},
+        {**_OLD, "multi_query": False},
+        {**_OLD, "multi_query": False, "parallel_attn": False},
+        {**_OLD, "multi_query": True, "parallel_attn": False},
+    ),
+    "alibi": BOTH,
+    "bias": BOTH,
+    "ffn_hidden_size": (None, 12),
+    "activation": ACTIVATIONS,
+    "layer_norm_epsilon": EPS,
+    "tie_word_embeddings": BOTH,
+}
 _PARTS = tuple(
     {**kind, "rope_theta": theta, "partial_rotary_factor": part}
     for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
@@ -151,5 +180,15 @@ FAMILIES = (
             "tie_word_embeddings": BOTH,
             "attn_config": ({}, {"clip_qkv": 0.2}, {"clip_qkv": 6.0, "softmax_scale": 0.7}, {"softmax_scale": 2.0}),
         },
+    ),
+    Family(
+        "falcon", "FalconForCausalLM", {**_FALCON, **_NEW, "num_kv_heads": 2}, attention="sdpa", varied=_VARIED_FALCON
+    ),
+    # it rounds the bias of ALiBi to bfloat16, which is exact for powers of two, and adds it twice with "eager"
+    Family(
+        "falcon-alibi",
+        "FalconForCausalLM",
+        {**_FALCON, "alibi": True, "bias": True, "parallel_attn": False},
+        attention="sdpa",
     ),
 )

@@ -292,7 +292,10 @@ MISTAKES = (
     WrongLayer("A mask is ignored beside lengths", "multihead.visibility", MHA, _MaskIgnoredBesideLengths),
     *BEHIND_A_CACHE,
     WrongLayer("Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions")),
-    WrongLayer("No bias of distance", "multihead.distance", MHA, _attention(alibi=False, relative_bias=None)),
+    WrongLayer(
+        "No bias of distance", "multihead.distance", MHA, _attention(alibi=False, alibi_factor=1.0, relative_bias=None)
+    ),
+    WrongLayer("ALiBi without its factor", "multihead.alibi-factor", MHA, _attention(alibi_factor=1.0)),
     WrongLayer(
         "Positions start again",
         "multihead.cache",

@@ -144,6 +144,7 @@ def _attention(config: AttentionConfig) -> Named:
         "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
         "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
         "multihead.clip": config.clip is not None,
+        "multihead.alibi-factor": config.alibi_factor != 1,
         "multihead.query-key-norm": config.query_key_norm is not None,
         "multihead.norm-separate": config.query_key_norm_heads == "separate",
         "multihead.norm-joint": config.query_key_norm_heads == "joint",

@@ -12,6 +12,7 @@ FILES = {
     "bloom": "bloom",
     "cohere": "cohere",
     "distilbert": "distilbert",
+    "falcon": "falcon",
     "gemma": "gemma",
     "gemma2": "gemma",
     "gemma3_text": "gemma",

@@ -63,6 +63,7 @@ class Layout:
         unused: tensors that a file may have and that no class reads: a pattern, and the reason.
         computed: tensors that a file may have and that we compute: their values, of their shape.
         legacy: older ends of names.
+        attention: the implementation of attention in `transformers` that computes the family.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Layout:
     unused: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, Callable[[tuple[int, ...]], Array]] = field(default_factory=dict)
     legacy: Mapping[str, str] = field(default_factory=dict)
+    attention: str = "eager"
 
 
 class Source(NamedTuple):

@@ -153,6 +153,31 @@ class WithinHeads(Rule):
         return np.stack(parts, axis=1).reshape(self.shape(parameters))
 
 
+@dataclass(frozen=True)
+class WithinGroups(Rule):
+    """For each group: its queries, its key and its value: `(g * (h/g + 2) * d, i)` (Falcon)."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(g * (h/g + 2) * d, i)` of the joined kernel, `(g * (h/g + 2) * d)` of the joined bias."""
+        matrices = [_matrix(parameter) for parameter in parameters]
+        return (sum(matrix[-1] for matrix in matrices), *matrices[0][:-1])
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Split within each group."""
+        heads, size = parameters[0].shape[-2:]
+        groups = parameters[1].shape[-2]
+        rest = array.shape[1:]
+        packed = array.reshape(groups, heads // groups + 2, size, *rest)  # (g,h/g+2,d,m), or (g,h/g+2,d) of a bias
+        parts = [packed[:, :-2].reshape(heads, size, *rest), packed[:, -2], packed[:, -1]]
+        return [np.moveaxis(part, -1, 0) if rest else part for part in parts]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join within each group."""
+        query, key, value = (np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays)  # (h,d,m)
+        queries = query.reshape(key.shape[0], -1, *key.shape[1:])  # (g,h/g,d,m)
+        return np.concatenate([queries, key[:, None], value[:, None]], axis=1).reshape(self.shape(parameters))
+
+
 def _matrix(parameter: Parameter) -> Shape:
     """The shape of a kernel as a matrix `(i,o)`, of a bias as a vector `(o)`, of everything else as it is."""
     if parameter.kind == "kernel":
