@@ -20,6 +20,7 @@ from attention_ref.keras.positions import (
 )
 from attention_ref.keras.primitives import (
     activate,
+    clipped,
     dropout,
     gelu,
     gelu_tanh,
@@ -27,6 +28,7 @@ from attention_ref.keras.primitives import (
     linear,
     log_sum_exp,
     normalize,
+    normalize_heads,
     quick_gelu,
     relu,
     relu_squared,
@@ -52,6 +54,7 @@ __all__ = [
     "append_to_cache",
     "attention",
     "causal_mask",
+    "clipped",
     "count_without",
     "dropout",
     "gelu",
@@ -63,6 +66,7 @@ __all__ = [
     "log_sum_exp",
     "multiplicative_attention",
     "normalize",
+    "normalize_heads",
     "quick_gelu",
     "relative_bias",
     "relative_bucket",

@@ -246,7 +246,7 @@ def activate(array: Array, name: str) -> Array:
 
 def clipped(array: Array, limit: float) -> Array:
     """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
-    return np.clip(array, -limit, limit)
+    return np.clip(array, -limit, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 
 
 def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:

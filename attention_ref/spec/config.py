@@ -91,23 +91,29 @@ class RotaryScaling(Record):
     """A change of rotary frequencies for longer contexts; see `rotary_frequencies`.
 
     Arguments:
-        kind: `linear`, `ntk`, `yarn` or `llama3`.
+        kind: `linear`, `ntk`, `dynamic`, `yarn`, `longrope` or `llama3`.
         factor: the ratio of the new length to the original one.
-        original_length: the context length that the model was trained on (yarn, llama3).
+        original_length: the context length that the model was trained on; of all but linear and ntk.
         low_frequency_factor, high_frequency_factor: the ends of llama3's interpolation, in rotations within
             `original_length`.
         slow_rotations, fast_rotations: the ends of yarn's ramp, in rotations within `original_length`.
-        attention_factor: yarn's factor of sines and cosines; computed from `factor` when None.
+        truncate: whether the ends of yarn's ramp are moved outwards to whole pairs.
+        attention_factor: the factor of sines and cosines of yarn and longrope; computed from `factor` when None.
+        short_factors, long_factors: by what longrope divides the frequency of each pair, in calls within
+            `original_length` and in longer ones.
     """
 
-    kind: Literal["linear", "ntk", "yarn", "llama3"]
+    kind: Literal["linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
     factor: float
     original_length: int = 8192
     low_frequency_factor: float = 1.0
     high_frequency_factor: float = 4.0
     slow_rotations: float = 1.0
     fast_rotations: float = 32.0
+    truncate: bool = True
     attention_factor: float | None = None
+    short_factors: tuple[float, ...] | None = None
+    long_factors: tuple[float, ...] | None = None
 
     def _check(self) -> None:
         self.require(self.factor > 0, "factor must be above 0", self.factor)
@@ -118,15 +124,24 @@ class RotaryScaling(Record):
         for name, kinds in _READ_BY.items():
             is_read = self.kind in kinds or getattr(self, name) == type(self).__dataclass_fields__[name].default
             self.require(is_read, f"{name} is an option of {' and '.join(kinds)} only", f"{name} with {self.kind}")
+        if self.kind == "longrope":
+            for name in ("short_factors", "long_factors"):
+                factors = getattr(self, name)
+                is_right = factors is not None and all(factor > 0 for factor in factors)
+                self.require(is_right, f"longrope needs {name} above 0", factors)
+            self.require(self.original_length > 1, "longrope needs an original_length above 1", self.original_length)
 
 
 _READ_BY = {
-    "original_length": ("yarn", "llama3"),
+    "original_length": ("dynamic", "yarn", "longrope", "llama3"),
     "low_frequency_factor": ("llama3",),
     "high_frequency_factor": ("llama3",),
     "slow_rotations": ("yarn",),
     "fast_rotations": ("yarn",),
-    "attention_factor": ("yarn",),
+    "truncate": ("yarn",),
+    "attention_factor": ("yarn", "longrope"),
+    "short_factors": ("longrope",),
+    "long_factors": ("longrope",),
 }
 
 
@@ -156,6 +171,13 @@ class Rotary(Record):
             self.require(is_even, "dimension must be even and above 0", self.dimension)
         if self.scaling is not None and self.scaling.kind == "yarn":
             self.require(self.base > 1, "yarn needs a base above 1", self.base)
+
+    def check_factors(self, dimension: int) -> None:
+        """Reject the record unless longrope has a factor for every pair."""
+        if self.scaling is not None and self.scaling.kind == "longrope":
+            counts = [len(self.scaling.short_factors or ()), len(self.scaling.long_factors or ())]
+            rule = f"longrope needs {dimension // 2} factors of each kind, one for every rotated pair"
+            self.require(counts == [dimension // 2] * 2, rule, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +268,7 @@ class AttentionConfig(Record):
             dimension = self.rotary.dimension or self.sizes.head
             fits = dimension <= self.sizes.head and dimension % 2 == 0
             self.require(fits, "the rotary dimension must be even and at most the head size", dimension)
+            self.rotary.check_factors(dimension)
 
     @property
     def sizes(self) -> AttentionSizes:

@@ -52,8 +52,9 @@ class Block(nn.Module):
             else None
         )
         self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
-        for scope in dict.fromkeys(name.split(".")[0] for name in parameters):
-            if scope.endswith("_norm"):
+        crossing = [] if config.cross_attention is None else ["cross_attention"]
+        for sublayer in ("self_attention", *crossing, "feedforward"):
+            for scope in config.norms_of(sublayer):
                 self.add_module(scope, normalization(config.norm, parameters, scope))
 
     def forward(

@@ -40,6 +40,18 @@ _YARN = {
         **_THETA,
     }
 }
+_NOT_TRUNCATED = {"rope_parameters": {**_YARN["rope_parameters"], "truncate": False}}
+_MSCALE = {"rope_parameters": {**_YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
+_DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, **_THETA}, "max_position_embeddings": 3}
+_LONGROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "original_max_position_embeddings": 4,
+        "short_factor": [1.0, 1.25],
+        "long_factor": [1.5, 4.0],
+        **_THETA,
+    }
+}
 _BIASES = {"attention_bias": True, "mlp_bias": True}
 _HEADS = {"head_dim": 6}
 _WINDOW = {"sliding_window": 3}
@@ -119,6 +131,10 @@ FAMILIES = (
     _case("llama-linear", "LlamaForCausalLM", _LINEAR),
     _case("llama-llama3", "LlamaForCausalLM", _LLAMA3, {"head_dim": 12}),
     _case("llama-yarn", "LlamaForCausalLM", _YARN, {"head_dim": 12}),
+    _case("llama-yarn-not-truncated", "LlamaForCausalLM", _NOT_TRUNCATED, {"head_dim": 12}),
+    _case("llama-mscale", "LlamaForCausalLM", _MSCALE, {"head_dim": 12}),
+    _case("llama-dynamic", "LlamaForCausalLM", _DYNAMIC),
+    _case("llama-longrope", "LlamaForCausalLM", _LONGROPE),
     _case("llama-classifier", "LlamaForSequenceClassification", _ROPE, {"num_labels": 3, "pad_token_id": 0}),
     _case(
         "mistral",

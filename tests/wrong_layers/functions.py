@@ -48,6 +48,11 @@ def _without_scaling(kind):
     return _rotated_as(change)
 
 
+def _truncated(config):
+    is_yarn = config.scaling is not None and config.scaling.kind == "yarn"
+    return replace(config, scaling=replace(config.scaling, truncate=True)) if is_yarn else config
+
+
 def _alibi(heads, query_length, key_length, *, query_offset=0, like, slopes=None, sign=abs):
     slopes = right.alibi_slopes(heads) if slopes is None else slopes
     places = np.arange(query_length)[:, None] + np.asarray(query_offset)[..., None, None]
@@ -215,6 +220,9 @@ MISTAKES = (
     WrongLayer("No linear scaling", "positions.rotary-linear", "rotate", _without_scaling("linear")),
     WrongLayer("No NTK scaling", "positions.rotary-ntk", "rotate", _without_scaling("ntk")),
     WrongLayer("No YaRN", "positions.rotary-yarn", "rotate", _without_scaling("yarn")),
+    WrongLayer("Rounded ends", "positions.rotary-truncate", "rotate", _rotated_as(_truncated)),
+    WrongLayer("No dynamic scaling", "positions.rotary-dynamic", "rotate", _without_scaling("dynamic")),
+    WrongLayer("No LongRoPE", "positions.rotary-longrope", "rotate", _without_scaling("longrope")),
     WrongLayer("No Llama 3 scaling", "positions.rotary-llama3", "rotate", _without_scaling("llama3")),
     WrongLayer("Later keys are rewarded", "positions.alibi", ALIBI, _alibi_for_earlier_keys),
     WrongLayer("One formula for every head count", "positions.alibi-slopes", ALIBI, _alibi_of_one_power),

@@ -118,6 +118,8 @@ def _rotary(config: Rotary) -> Named:
         yield "positions.rotary-partial"
     if config.scaling is not None:
         yield f"positions.rotary-{config.scaling.kind}"
+        if not config.scaling.truncate:
+            yield "positions.rotary-truncate"
 
 
 def _alibi(heads: int) -> Named:

@@ -18,6 +18,7 @@ from attention_ref.weights.layouts.parts import (
     decoder_classes,
     decoder_head,
     layers,
+    length_of,
     rotary_of,
 )
 from attention_ref.weights.layouts.rules import WithinGroups
@@ -112,7 +113,7 @@ KEYS: Keys = {
     "num_ln_in_parallel_attn": Key(
         _of_block(lambda block: (1 if block.shared_norm else 2) if block.order == "parallel" else None), None
     ),
-    "max_position_embeddings": Key(lambda config: ABSENT, 2048),
+    "max_position_embeddings": Key(length_of, 2048),
     "tie_word_embeddings": Key(TIED, True),
     "apply_residual_connection_post_layernorm": NoEffect("transformers does not read it"),
     **ROPE,

@@ -18,6 +18,7 @@ from attention_ref.weights.layouts.parts import (
     decoder_classes,
     decoder_head,
     layers,
+    length_of,
     rotary_of,
 )
 
@@ -132,7 +133,7 @@ def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False, 
         "head_dim": Key(f"{BLOCK}.attention.sizes.head", None),
         activation: Key(f"{BLOCK}.feedforward.activation", ABSENT, ACTIVATIONS),
         eps_name: Key(f"{BLOCK}.norm.eps", eps),
-        "max_position_embeddings": Key(lambda config: ABSENT, None),
+        "max_position_embeddings": Key(length_of, None),
         "tie_word_embeddings": Key(TIED, tied),
         "pretraining_tp": NoEffect("it is about how a product is cut into parts"),
         **ROPE,
