@@ -28,8 +28,9 @@ class Embedding(Holder):
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
     """
 
@@ -105,10 +106,9 @@ class Embedding(Holder):
         squares = ops.swapaxes(squares, 2, 3)
         squares = ops.reshape(squares, (batch, rows * columns, size, size, patches.channels))
         vectors = primitives.linear(squares, self.tensors["patch.kernel"], self.tensors["patch.bias"], inputs=3)
-        if not patches.class_token:
-            return vectors
-        token = ops.broadcast_to(self.tensors["class_token"], (batch, 1, vectors.shape[-1]))
-        return ops.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+        shape = (batch, 1, vectors.shape[-1])
+        tokens = [ops.broadcast_to(self.tensors[name], shape) for name in patches.tokens]
+        return ops.concatenate([*tokens, vectors], axis=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -133,7 +133,10 @@ class Embedding(Holder):
             if lengths is not None:
                 rows = _within(rows, integers(lengths), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return ops.where(places[..., None] == -1, ops.zeros_like(code), code)  # nothing is added to a skipped token
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:

@@ -18,15 +18,15 @@ Constant = np.ndarray[Any, Any]
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a tensor of the dtype to give.
 
     Returns:
@@ -39,7 +39,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
-    cosine, sine = cosines_and_sines(positions, frequencies)  # (..., m/2)
+    cosine, sine = cosines_and_sines(integers(positions) + config.offset, frequencies)  # (..., m/2)
     if config.variant == "interleaved":
         code = ops.stack([sine, cosine], axis=-1)  # (..., m/2, 2)
         code = ops.reshape(code, (*ops.shape(sine)[:-1], size))  # (..., m)

@@ -25,8 +25,9 @@ class Embedding:
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
@@ -94,10 +95,9 @@ class Embedding:
         squares = image.reshape(batch, height // size, size, width // size, size, channels)
         squares = squares.swapaxes(2, 3).reshape(batch, -1, size, size, channels)  # (b,l,size,size,channels)
         vectors = primitives.linear(squares, self.parameters["patch.kernel"], self.parameters["patch.bias"], inputs=3)
-        if not self.config.patches.class_token:
-            return vectors
-        token = np.broadcast_to(self.parameters["class_token"], (batch, 1, vectors.shape[-1]))
-        return np.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+        shape = (batch, 1, vectors.shape[-1])
+        tokens = [np.broadcast_to(self.parameters[name], shape) for name in self.config.patches.tokens]
+        return np.concatenate([*tokens, vectors], axis=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -122,7 +122,10 @@ class Embedding:
             if lengths is not None:
                 rows = _within(rows, np.asarray(lengths), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return np.where(places[..., None] == -1, code.dtype.type(0), code)  # nothing is added to a skipped token
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:

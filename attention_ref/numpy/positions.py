@@ -14,15 +14,15 @@ from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScal
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: an array of the dtype to give.
 
     Returns:
@@ -35,7 +35,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
-    angles = np.asarray(positions)[..., None] * frequencies  # (..., m/2)
+    angles = (np.asarray(positions)[..., None] + config.offset) * frequencies  # (..., m/2)
     pair = np.sin(angles), np.cos(angles)
     if config.variant == "interleaved":
         code = np.stack(pair, axis=-1).reshape(*angles.shape[:-1], size)  # (..., m/2, 2) -> (..., m)

@@ -56,12 +56,20 @@ def require_base(record: Record, base: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid(Record):
-    """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`."""
+    """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`.
+
+    Arguments:
+        variant: the order of sines and cosines, and the denominator.
+        base: the base of the frequencies.
+        offset: added to every position: padding index + 1 in M2M-100.
+    """
 
     variant: Literal["interleaved", "concatenated", "tensor2tensor"] = "interleaved"
     base: float = 10000.0
+    offset: int = 0
 
     def _check(self) -> None:
+        self.require(0 <= self.offset < 2**24, "offset must be at least 0 and below 2^24", self.offset)
         require_base(self, self.base)
 
 

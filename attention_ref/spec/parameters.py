@@ -189,8 +189,8 @@ def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
     if config.patches is not None:
         patches = config.patches
         yield from _linear("patch", (patches.size, patches.size, patches.channels), (model,), True)
-        if patches.class_token:
-            yield "class_token", Parameter((model,), "embedding")
+        for token in patches.tokens:
+            yield token, Parameter((model,), "embedding")
     if config.audio is not None:
         yield from _linear("first_convolution", (3, config.audio.channels), (model,), True)
         yield from _linear("second_convolution", (3, model), (model,), True)

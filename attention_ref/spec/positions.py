@@ -20,15 +20,15 @@ def sinusoidal_positions(
 ) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(l,)`, or of any other shape.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a number of the type to compute with.
 
     Returns:
@@ -44,7 +44,7 @@ def sinusoidal_positions(
     """
     (places,) = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     frequencies = sinusoid_frequencies(size, config, like=like)
-    rows = [_sinusoid_row(double(place, like), frequencies, config) for place in places.values]
+    rows = [_sinusoid_row(double(place + config.offset, like), frequencies, config) for place in places.values]
     return Array((*places.shape, size), [number for row in rows for number in row], "real")
 
 

@@ -35,6 +35,7 @@ class Patches(Record):
         height, width: of the image in pixels, multiples of `size`.
         channels: how many numbers each pixel has.
         class_token: prepend a trained vector to the patches.
+        distillation_token: prepend a second one, between the first and the patches (DeiT).
     """
 
     size: int
@@ -42,8 +43,11 @@ class Patches(Record):
     width: int
     channels: int = 3
     class_token: bool = True
+    distillation_token: bool = False
 
     def _check(self) -> None:
+        has_first = self.class_token or not self.distillation_token
+        self.require(has_first, "a distillation_token needs a class_token", "none")
         self.require_positive("size", "height", "width", "channels")
         fits = self.height % self.size == 0 and self.width % self.size == 0
         self.require(fits, "height and width must be multiples of size", f"{self.height}, {self.width}, {self.size}")
@@ -51,7 +55,12 @@ class Patches(Record):
     @property
     def length(self) -> int:
         """The length of the sequence."""
-        return (self.height // self.size) * (self.width // self.size) + int(self.class_token)
+        return (self.height // self.size) * (self.width // self.size) + len(self.tokens)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The names of the trained vectors before the patches."""
+        return ("class_token", "distillation_token")[: self.class_token + self.distillation_token]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +90,7 @@ class EmbeddingConfig(Record):
         types: the number of token types (BERT's segments); 0 for none.
         positions: the positional encoding that is added to the vectors.
         positions_skip: a token that is not counted (RoBERTa's padding): it has position -1, and the other tokens count
-            from 0.
+            from 0. With sinusoidal positions, nothing is added to it.
         scale: multiplies the token vectors before anything is added; sqrt(m) in "Attention Is All You Need".
         norm: a normalisation of the sum.
         dropout: the rate of dropout on the result in training.
@@ -112,8 +121,8 @@ class EmbeddingConfig(Record):
             rule = f"an image of {self.patches.length} vectors needs at least {self.patches.length} positions"
             self.require(self.positions.length >= self.patches.length, rule, self.positions.length)
         if self.positions_skip is not None:
-            learned = isinstance(self.positions, Learned) and self.positions.offset > 0 and self.vocab is not None
-            self.require(learned, "positions_skip needs tokens and learned positions with an offset", self.positions)
+            counted = self.positions is not None and self.positions.offset > 0 and self.vocab is not None
+            self.require(counted, "positions_skip needs tokens and positions with an offset", self.positions)
 
 
 @dataclass(frozen=True, kw_only=True)

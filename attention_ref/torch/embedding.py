@@ -31,8 +31,9 @@ class Embedding(nn.Module):
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
         owner: the embedding whose `token` table this one shares; its own when None.
     """
 
@@ -40,7 +41,8 @@ class Embedding(nn.Module):
         super().__init__()
         self.config = config
         self.owner = () if owner is None else (owner,)  # in a tuple, or it would be registered as a submodule
-        register(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
+        register(self, parameters, *(["token"] if owner is None else []), "class_token", "distillation_token")
+        register(self, parameters, "position", "token_type")
         self.patch = Linear(under(parameters, "patch"), inputs=3) if config.patches is not None else None
         if config.audio is not None:
             self.first_convolution = Linear(under(parameters, "first_convolution"), inputs=2)
@@ -115,10 +117,8 @@ class Embedding(nn.Module):
         squares = image.reshape(batch, height // size, size, width // size, size, channels)
         squares = squares.transpose(2, 3).flatten(1, 2)  # (b,l,size,size,channels)
         vectors = self.patch(squares)
-        if self.class_token is None:
-            return vectors
-        token = self.class_token.expand(batch, 1, -1)
-        return torch.cat([token, vectors], dim=1)  # (b,l+1,m)
+        tokens = [getattr(self, name).expand(batch, 1, -1) for name in self.config.patches.tokens]
+        return torch.cat([*tokens, vectors], dim=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, kernel: Linear, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -142,7 +142,10 @@ class Embedding(nn.Module):
             if lengths is not None:
                 rows = _within(rows, as_array(lengths, rows.device).long(), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return torch.where(places[..., None] == -1, 0, code)  # nothing is added to a skipped token
 
     def _device(self) -> torch.device | None:
         if self.config.vocab is not None:

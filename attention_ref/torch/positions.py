@@ -14,15 +14,15 @@ from attention_ref.torch._arrays import Array, as_array, checked, widen
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a tensor of the dtype and on the device to give.
 
     Returns:
@@ -35,7 +35,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-_count(half, like.device) / steps)  # (m/2,) float64
-    angles = as_array(positions, like.device)[..., None] * frequencies  # (..., m/2)
+    angles = (as_array(positions, like.device)[..., None] + config.offset) * frequencies  # (..., m/2)
     pair = torch.sin(angles), torch.cos(angles)
     if config.variant == "interleaved":
         code = torch.stack(pair, dim=-1).flatten(-2)  # (..., m/2, 2) -> (..., m)

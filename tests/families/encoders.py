@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, DistilBERT, ModernBERT and ViT."""
+"""BERT, RoBERTa, DistilBERT, ModernBERT, ViT and DeiT."""
 
 from __future__ import annotations
 
@@ -122,4 +122,6 @@ FAMILIES = (
         "image",
         varied=_VARIED_VIT,
     ),
+    Family("deit", "DeiTModel", {**_VIT, "image_size": 4, "pooler_output_size": 5}, "image", "pooler_output"),
+    Family("deit-classifier", "DeiTForImageClassification", {**_VIT, "image_size": 4}, "image", varied=_VARIED_VIT),
 )

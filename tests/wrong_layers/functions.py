@@ -23,10 +23,14 @@ def _as_variant(taken, variant):
     return sinusoidal_positions
 
 
+def _without_offset(positions, size, config, *, like):
+    return right.sinusoidal_positions(positions, size, replace(config, offset=0), like=like)
+
+
 def _float32_angles(positions, size, config, *, like):
     steps = size // 2 - (config.variant == "tensor2tensor")
     frequencies = np.float32(config.base) ** (-np.arange(size // 2, dtype=np.float32) / np.float32(steps))
-    angles = positions[..., None].astype(np.float32) * frequencies
+    angles = (positions[..., None] + config.offset).astype(np.float32) * frequencies
     pair = np.sin(angles), np.cos(angles)
     interleaved = np.stack(pair, axis=-1).reshape(*positions.shape, size)
     return (interleaved if config.variant == "interleaved" else np.concatenate(pair, axis=-1)).astype(like.dtype)
@@ -197,6 +201,7 @@ MISTAKES = (
     WrongLayer(
         "The other denominator", "positions.tensor2tensor", SINUSOID, _as_variant("tensor2tensor", "concatenated")
     ),
+    WrongLayer("No offset", "positions.sinusoid-offset", SINUSOID, _without_offset),
     WrongLayer("Angles in float32", "positions.angles", SINUSOID, _float32_angles, ("float32",), pervasive=True),
     WrongLayer("The sign of the sine", "positions.rotary", "rotate", _turned_back),
     WrongLayer(

@@ -41,7 +41,19 @@ def _embedded_backwards(self, source, **options):
 def _codes_from_row_0(self, places, lengths, vectors):
     if isinstance(self.config.positions, Learned):
         return self.parameters["position"][np.clip(places, 0, self.config.positions.length - 1)]
+    return _CODES(self, places, lengths, vectors)
+
+
+def _codes_of_padding(self, places, lengths, vectors):
+    if isinstance(self.config.positions, Learned):
+        return _CODES(self, places, lengths, vectors)
     return right.sinusoidal_positions(places, vectors.shape[-1], self.config.positions, like=vectors)
+
+
+def _tokens_exchanged(config, parameters):
+    names = {"encoder.embedding.class_token", "encoder.embedding.distillation_token"}
+    exchanged = dict(zip(sorted(names), sorted(names, reverse=True), strict=True)) if names <= set(parameters) else {}
+    return right.Transformer(config, {name: parameters[exchanged.get(name, name)] for name in parameters})
 
 
 def _patches_by_column(name, array):
@@ -100,6 +112,7 @@ def _own_embedding(config, parameters):
     return right.Transformer(wrong, fitted(wrong, parameters))
 
 
+_CODES = embedding.Embedding._codes
 _DECODE = right.Transformer.decode
 _EMBED = embedding.Embedding.__call__
 
@@ -120,6 +133,13 @@ MISTAKES = (
         patched(MODEL, embedding.Embedding, "_codes", _codes_from_row_0),
     ),
     WrongLayer("Padding is counted", "positions.skip", MODEL, _record(EmbeddingConfig, positions_skip=None)),
+    WrongLayer(
+        "Padding has a code",
+        "positions.skip-sinusoid",
+        MODEL,
+        patched(MODEL, embedding.Embedding, "_codes", _codes_of_padding),
+    ),
+    WrongLayer("The second token stands first", "model.distillation-token", MODEL, _tokens_exchanged),
     WrongLayer("The embedding is not scaled", "model.embedding-scale", MODEL, _record(EmbeddingConfig, scale=1.0)),
     WrongLayer("The embedding is not normalised", "model.embedding-norm", MODEL, _record(EmbeddingConfig, norm=None)),
     WrongLayer("Types left out", "model.types", MODEL, _zeroed("embedding.token_type")),

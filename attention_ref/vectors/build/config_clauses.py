@@ -104,6 +104,8 @@ def _norm(norm: Norm) -> Named:
 
 def _sinusoid(config: Sinusoid) -> Named:
     yield f"positions.{config.variant}"
+    if config.offset:
+        yield "positions.sinusoid-offset"
 
 
 def _learned(config: Learned) -> Named:
@@ -188,6 +190,8 @@ def _embedding(config: EmbeddingConfig) -> Named:
         "model.patches": config.patches is not None,
         "model.audio": config.audio is not None,
         "positions.skip": config.positions_skip is not None,
+        "positions.skip-sinusoid": config.positions_skip is not None and isinstance(config.positions, Sinusoid),
+        "model.distillation-token": config.patches is not None and config.patches.distillation_token,
     }
     yield from (name for name, is_given in given.items() if is_given)
 
