@@ -133,7 +133,7 @@ def test_a_configuration_that_a_family_has_not_is_refused(saved: Any, tmp_path: 
     with pytest.raises(SpecificationError, match=r"(?s)weights\.write: the family gpt2 .*norm"):
         weights.write(tmp_path / "x", config, params, "gpt2")
     assert not (tmp_path / "x").exists()
-    with pytest.raises(SpecificationError, match="the family must be one of bart, bert"):
+    with pytest.raises(SpecificationError, match="the family must be one of albert, bart, bert"):
         weights.write(tmp_path / "x", config, params, "lama")
 
 
@@ -323,7 +323,7 @@ UNSUPPORTED = [
     ("gpt2", {"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no'; it must be true or false"),
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
-    ("opt", {"word_embed_proj_dim": 4}, "word_embed_proj_dim is 4"),
+    ("opt", {"word_embed_proj_dim": 4, "architectures": ["OPTModel"]}, "word_embed_proj_dim is 4"),
     ("bloom", {"n_inner": 7}, "n_inner is 7; only None is supported"),
     ("llama", {"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}, "rope_type is 'proportional'"),
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
@@ -369,7 +369,7 @@ def test_all_problems_are_one_error(checkpoint: Any) -> None:
 
 
 def test_other_families_and_classes_are_refused(checkpoint: Any) -> None:
-    refused(checkpoint("gpt2", {"model_type": "mamba"}), "model_type must be one of bart, bert", "'mamba'")
+    refused(checkpoint("gpt2", {"model_type": "mamba"}), "model_type must be one of albert, bart, bert", "'mamba'")
 
 
 def test_other_classes_are_refused(checkpoint: Any) -> None:

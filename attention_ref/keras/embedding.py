@@ -21,7 +21,7 @@ from attention_ref.spec.taps import Tap, report
 class Embedding(Holder):
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     In training, `config.dropout` is applied to the result.
 
@@ -30,7 +30,8 @@ class Embedding(Holder):
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
             `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
             `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
-            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
     """
 
@@ -73,6 +74,8 @@ class Embedding(Holder):
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source)
         vectors = self._vectors(source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self._projected(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -83,6 +86,8 @@ class Embedding(Holder):
             vectors = vectors + _rows("types", self.tensors["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.tensors, "norm")
+        if config.size is not None and config.projected == "sum":
+            vectors = self._projected(vectors)
         rate = config.dropout if training else 0.0
         dropout_mask = primitives.draw_dropout_mask(ops.shape(vectors), rate, self.seed_generator)
         vectors = primitives.dropout(vectors, dropout_mask, rate)
@@ -97,6 +102,11 @@ class Embedding(Holder):
             return self._convolution(sound, "second_convolution", stride=2)
         vectors = source if config.vocab is None else _rows("tokens", self.tensors["token"], source)
         return vectors * config.scale
+
+    def _projected(self, vectors: Array) -> Array:
+        """Project to the model size: `(b,l,e)` to `(b,l,m)`."""
+        kernel, bias = self.tensors["projection.kernel"], self.tensors.get("projection.bias")
+        return primitives.linear(vectors, kernel, bias)
 
     def _patches(self, image: Array) -> Array:
         """Cut an image into square patches, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""

@@ -20,14 +20,15 @@ from attention_ref.spec.taps import Tap, report
 class Embedding:
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
             `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
             `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
-            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
 
     Source: Vaswani et al. (2017), section 3.4; patches: Dosovitskiy et al. (2021).
     """
@@ -68,6 +69,8 @@ class Embedding:
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source)
         vectors = self._vectors(source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self._projected(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -79,6 +82,8 @@ class Embedding:
             vectors = primitives.added(vectors, _rows("types", self.parameters["token_type"], kinds))
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
+        if config.size is not None and config.projected == "sum":
+            vectors = self._projected(vectors)
         return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
@@ -91,6 +96,11 @@ class Embedding:
             sound = self._convolution(source, "first_convolution", stride=1)
             return self._convolution(sound, "second_convolution", stride=2)
         return scaled(source, self.config.scale)
+
+    def _projected(self, vectors: Array) -> Array:
+        """Project to the model size: `(b,l,e)` to `(b,l,m)`."""
+        kernel, bias = self.parameters["projection.kernel"], self.parameters.get("projection.bias")
+        return primitives.linear(vectors, kernel, bias)
 
     def _patches(self, image: Array) -> Array:
         """Cut an image into square patches, row by row, and project each."""

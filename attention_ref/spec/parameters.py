@@ -185,7 +185,7 @@ def _block(config: BlockConfig) -> Named:
 
 def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
     if config.vocab is not None and not shared:
-        yield "token", Parameter((config.vocab, model), "embedding")
+        yield "token", Parameter((config.vocab, config.size or model), "embedding")
     if config.patches is not None:
         patches = config.patches
         yield from _linear("patch", (patches.size, patches.size, patches.channels), (model,), True)
@@ -194,12 +194,15 @@ def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
     if config.audio is not None:
         yield from _linear("first_convolution", (3, config.audio.channels), (model,), True)
         yield from _linear("second_convolution", (3, model), (model,), True)
+    size = config.sum_size(model)
     if isinstance(config.positions, Learned):
-        yield "position", Parameter((config.positions.length + config.positions.offset, model), "embedding")
+        yield "position", Parameter((config.positions.length + config.positions.offset, size), "embedding")
     if config.types:
-        yield "token_type", Parameter((config.types, model), "embedding")
+        yield "token_type", Parameter((config.types, size), "embedding")
     if config.norm is not None:
-        yield from _norm("norm", config.norm, model)
+        yield from _norm("norm", config.norm, size)
+    if config.size is not None:
+        yield from _linear("projection", (config.size,), (model,), config.projection_bias)
 
 
 @_parts.register
@@ -218,12 +221,13 @@ def _head(config: HeadConfig, model: int) -> Named:
     if config.kind == "pooler":
         yield from _linear("pooler", (model,), (config.size,), config.bias)
         return
+    size = config.transform_size or model
     if config.transform is not None:
-        yield from _linear("transform", (model,), (model,), config.transform_bias)
+        yield from _linear("transform", (model,), (size,), config.transform_bias)
         if config.norm is not None:
-            yield from _norm("norm", config.norm, model)
+            yield from _norm("norm", config.norm, size)
     if not config.tied:
-        yield "kernel", Parameter((model, config.size), "kernel")
+        yield "kernel", Parameter((size, config.size), "kernel")
     if config.bias:
         yield "bias", Parameter((config.size,), "bias")
 

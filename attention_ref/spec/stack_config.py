@@ -6,6 +6,7 @@ The parts of a block are described in `attention_ref.spec.config`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from attention_ref.spec.config import (
     SINUSOID,
@@ -93,6 +94,10 @@ class EmbeddingConfig(Record):
             from 0. With sinusoidal positions, nothing is added to it.
         scale: multiplies the token vectors before anything is added; sqrt(m) in "Attention Is All You Need".
         norm: a normalisation of the sum.
+        size: e, the size of the token vectors, which are then projected to the model size; m, and no projection, when
+            None.
+        projected: what is projected: the `sum`, behind its norm, or the `tokens` alone, before anything is added.
+        projection_bias: whether the projection has a bias.
         dropout: the rate of dropout on the result in training.
     """
 
@@ -104,9 +109,17 @@ class EmbeddingConfig(Record):
     positions_skip: int | None = None
     scale: float = 1.0
     norm: Norm | None = None
+    size: int | None = None
+    projected: Literal["sum", "tokens"] = "sum"
+    projection_bias: bool = True
     dropout: float = 0.0
 
     def _check(self) -> None:
+        if self.size is not None:
+            self.require_positive("size")
+            self.require(self.vocab is not None, "only token vectors have a size of their own", self.size)
+        is_read = self.size is not None or (self.projected == "sum" and self.projection_bias)
+        self.require(is_read, "projected and projection_bias need a size", "none")
         kinds = [name for name in ("vocab", "patches", "audio") if getattr(self, name) is not None]
         self.require(
             len(kinds) <= 1, "an embedding must have at most one of vocab, patches and audio", " and ".join(kinds)
@@ -123,6 +136,10 @@ class EmbeddingConfig(Record):
         if self.positions_skip is not None:
             counted = self.positions is not None and self.positions.offset > 0 and self.vocab is not None
             self.require(counted, "positions_skip needs tokens and positions with an offset", self.positions)
+
+    def sum_size(self, model: int) -> int:
+        """Return the size of the vectors to which positions and types are added."""
+        return self.size if self.size is not None and self.projected == "sum" else model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +165,9 @@ class StackConfig(Record):
         sinusoid = self.embedding.positions
         if isinstance(sinusoid, Sinusoid):
             smallest = 4 if sinusoid.variant == "tensor2tensor" else 2
-            fits = self.model % 2 == 0 and self.model >= smallest
+            size = self.embedding.sum_size(self.model)
             rule = f"sinusoidal positions need an even model size of at least {smallest}"
-            self.require(fits, rule, self.model)
+            self.require(size % 2 == 0 and size >= smallest, rule, size)
         if self.relative_bias is not None:
             heads = {block.attention.heads for block in self.blocks}
             self.require(

@@ -24,7 +24,7 @@ from attention_ref.torch._parameters import Linear, normalization, register
 class Embedding(nn.Module):
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     In training, `config.dropout` is applied to the result.
 
@@ -33,7 +33,8 @@ class Embedding(nn.Module):
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
             `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
             `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
-            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
         owner: the embedding whose `token` table this one shares; its own when None.
     """
 
@@ -48,6 +49,7 @@ class Embedding(nn.Module):
             self.first_convolution = Linear(under(parameters, "first_convolution"), inputs=2)
             self.second_convolution = Linear(under(parameters, "second_convolution"), inputs=2)
         self.norm = normalization(config.norm, parameters, "norm")
+        self.projection = None if config.size is None else Linear(under(parameters, "projection"))
 
     def forward(
         self,
@@ -81,6 +83,8 @@ class Embedding(nn.Module):
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source, self._device())
         vectors = self._vectors(source)
+        if self.projection is not None and config.projected == "tokens":
+            vectors = self.projection(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -92,6 +96,8 @@ class Embedding(nn.Module):
             vectors = vectors + _rows("types", self.token_type, as_array(types, vectors.device))
         if self.norm is not None:
             vectors = self.norm(vectors)
+        if self.projection is not None and config.projected == "sum":
+            vectors = self.projection(vectors)
         rate = config.dropout if self.training else 0.0
         vectors = primitives.dropout(vectors, primitives.draw_dropout_mask(vectors.shape, rate, vectors.device), rate)
         return report(tap, "output", vectors)

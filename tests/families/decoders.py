@@ -144,6 +144,7 @@ FAMILIES = (
             "num_hidden_layers": (1, 3),
             "activation_function": ACTIVATIONS,
             "do_layer_norm_before": BOTH,
+            "word_embed_proj_dim": (4, 8),
             "_remove_final_layer_norm": BOTH,
             "enable_bias": BOTH,
             "tie_word_embeddings": BOTH,
@@ -153,6 +154,12 @@ FAMILIES = (
         "opt-post",
         "OPTForCausalLM",
         {**_OPT, "do_layer_norm_before": False, "enable_bias": False, "activation_function": "gelu"},
+        padding=False,
+    ),
+    Family(
+        "opt-projected",
+        "OPTForCausalLM",
+        {**_OPT, "word_embed_proj_dim": 6, "do_layer_norm_before": False, "enable_bias": False},
         padding=False,
     ),
     # its GELU holds sqrt(2/pi) to 8 digits

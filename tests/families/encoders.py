@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, DistilBERT, ModernBERT, ViT and DeiT."""
+"""BERT, RoBERTa, ALBERT, ELECTRA, DistilBERT, ModernBERT, ViT and DeiT."""
 
 from __future__ import annotations
 
@@ -89,10 +89,13 @@ _VARIED_VIT = {
 
 def _bert(model: str, **more: Any) -> Family:
     name = model.replace("Model", "").lower().replace("for", "-", 1)
-    options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **more}
-    varied = _VARIED if model.endswith("MaskedLM") else {}
+    small = {"embedding_size": 6} if model.startswith(("Albert", "Electra")) else {}
+    options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **small, **more}
+    varied = {**_VARIED, **({"embedding_size": (3, 8)} if small else {})} if model.endswith("MaskedLM") else {}
     inputs = "tokens" if "Causal" in model else "segments"
-    return Family(name, model, options, inputs, "pooler_output" if name == "bert" else "logits", varied=varied)
+    return Family(
+        name, model, options, inputs, "pooler_output" if name in ("bert", "albert") else "logits", varied=varied
+    )
 
 
 def _distilbert(model: str, output: str = "logits", **more: Any) -> Family:
@@ -109,6 +112,11 @@ FAMILIES = (
     _bert("RobertaForMaskedLM", hidden_act="silu"),
     _bert("RobertaForCausalLM", is_decoder=True),
     _bert("RobertaForSequenceClassification"),
+    _bert("AlbertModel"),
+    _bert("AlbertForMaskedLM", hidden_act="relu"),
+    _bert("AlbertForSequenceClassification"),
+    _bert("ElectraForMaskedLM", hidden_act="relu", embedding_size=8),
+    _bert("ElectraForSequenceClassification"),
     _distilbert("DistilBertModel", "last_hidden_state", activation="relu"),
     _distilbert("DistilBertForMaskedLM", activation="relu"),
     _distilbert("DistilBertForSequenceClassification", sinusoidal_pos_embds=True),

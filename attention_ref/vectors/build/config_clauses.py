@@ -186,6 +186,8 @@ def _embedding(config: EmbeddingConfig) -> Named:
     given = {
         "model.embedding-scale": config.scale != 1.0,
         "model.embedding-norm": config.norm is not None,
+        "model.embedding-projection": config.size is not None and config.projected == "sum",
+        "model.token-projection": config.size is not None and config.projected == "tokens",
         "model.types": config.types > 0,
         "model.patches": config.patches is not None,
         "model.audio": config.audio is not None,
@@ -218,7 +220,7 @@ def _head(config: HeadConfig) -> Named:
     yield from (name for name, is_given in given.items() if is_given)
     if config.kind == "pooler":
         yield "activations.tanh"
-    if config.transform is not None:
+    if config.transform not in (None, "identity"):
         yield f"activations.{config.transform.replace('_', '-')}"
 
 

@@ -7,12 +7,14 @@ from importlib import import_module
 from attention_ref.weights.layouts.layout import Layout
 
 FILES = {
+    "albert": "albert",
     "bart": "bart",
     "bert": "bert",
     "bloom": "bloom",
     "cohere": "cohere",
     "deit": "vit",
     "distilbert": "distilbert",
+    "electra": "albert",
     "falcon": "falcon",
     "gemma": "gemma",
     "gemma2": "gemma",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.spec.errors import reject
 from attention_ref.spec.parameters import Parameter
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +66,21 @@ class Linear(Rule):
         """Merge heads, then transpose."""
         matrix = arrays[0].reshape(_matrix(parameters[0]))
         return matrix.T if parameters[0].kind == "kernel" else matrix
+
+
+@dataclass(frozen=True)
+class Shared(Linear):
+    """One module for all blocks (ALBERT)."""
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """The same for each block."""
+        return super().read(array, parameters) * len(parameters)
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """The tensor of the first block, if all blocks have the same."""
+        if any(array.tobytes() != arrays[0].tobytes() for array in arrays):
+            reject("weights.write", f"all blocks of this family must have the same {self.name}", "others")
+        return super().write(arrays[:1], parameters[:1])
 
 
 @dataclass(frozen=True)
