@@ -301,6 +301,20 @@ def test_shards(saved: Any, tmp_path: Path) -> None:
     assert_answers(tmp_path, "llama", saved)
 
 
+def test_shards_are_written_as_transformers_reads_them(saved: Any, tmp_path: Path) -> None:
+    peer, folder = saved("llama")
+    weights.write(tmp_path, *weights.read(folder), "llama", shard_bytes=4000)
+    assert len([*tmp_path.glob("*.safetensors")]) > 2
+    again = type(peer.model).from_pretrained(tmp_path, dtype=torch.float64).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in peer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "5GB"])
+def test_a_size_of_shards_that_is_none_is_refused(size: Any, saved: Any, tmp_path: Path) -> None:
+    with pytest.raises(SpecificationError, match="shard_bytes must be an integer above 0"):
+        weights.write(tmp_path, *weights.read(saved("gpt2")[1]), "gpt2", shard_bytes=size)
+
+
 def test_reading_holds_no_more_than_the_parameters_and_a_tensor(tmp_path: Path) -> None:
     peer = Peer(Family("gpt2", "GPT2LMHeadModel", {**BY_NAME["gpt2"].options, "n_embd": 256, "n_layer": 6}), seed=1)
     peer.save(tmp_path)
