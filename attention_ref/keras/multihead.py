@@ -11,7 +11,7 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, as_array, inspect, integers, widen
-from attention_ref.keras._parameters import Configured, init_or_check
+from attention_ref.keras._parameters import Attending, init_or_check
 from attention_ref.keras.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
@@ -33,7 +33,7 @@ class Cache(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
-class MultiHeadAttention(Configured):
+class MultiHeadAttention(Attending):
     """Multi-head attention.
 
         query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
@@ -49,16 +49,25 @@ class MultiHeadAttention(Configured):
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
             initialised when None.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
     record = AttentionConfig
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        config: AttentionConfig,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        implementation: str = "auto",
+        **options: Any,
+    ) -> None:
+        super().__init__(implementation=implementation, **options)
         parameters = init_or_check("MultiHeadAttention", config, parameters)
         self.config = config
         self.register(parameters)
@@ -144,6 +153,7 @@ class MultiHeadAttention(Configured):
             dropout=rate,
             dropout_mask=primitives.draw_dropout_mask(shape, rate, self.seed_generator),
             return_weights=return_weights,
+            implementation=self.implementation,
             tap=tap,
         )
         mixed, *weights = (ops.cast(array, queries.dtype) for array in (outputs if return_weights else (outputs,)))

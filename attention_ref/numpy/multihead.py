@@ -14,6 +14,7 @@ from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_arrays
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report
 
 
@@ -44,15 +45,21 @@ class MultiHeadAttention:
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(
+        self, config: AttentionConfig, parameters: Mapping[str, Array], *, implementation: str = "auto"
+    ) -> None:
+        check_implementation("MultiHeadAttention", implementation)
         check_arrays("MultiHeadAttention", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
+        self.implementation = implementation
 
     def __call__(
         self,
@@ -129,6 +136,7 @@ class MultiHeadAttention:
             scale=self.config.scale,
             softcap=self.config.softcap,
             return_weights=return_weights,
+            implementation=self.implementation,
             tap=tap,
         )
         mixed, *weights = (

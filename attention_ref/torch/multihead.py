@@ -11,6 +11,7 @@ from torch import nn
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
@@ -50,15 +51,21 @@ class MultiHeadAttention(nn.Module):
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
             initialised when None.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None, *, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        check_implementation("MultiHeadAttention", implementation)
         parameters = init_or_check("MultiHeadAttention", config, parameters)
         self.config = config
+        self.implementation = implementation
         self.query = Linear(under(parameters, "query"))
         self.key = Linear(under(parameters, "key"))
         self.value = Linear(under(parameters, "value"))
@@ -149,6 +156,7 @@ class MultiHeadAttention(nn.Module):
                 dropout=rate,
                 dropout_mask=primitives.draw_dropout_mask(shape, rate, queries.device),
                 return_weights=return_weights,
+                implementation=self.implementation,
                 tap=tap,
             )
         mixed, *weights = (array.to(queries.dtype) for array in (outputs if return_weights else (outputs,)))
