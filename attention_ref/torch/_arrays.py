@@ -48,21 +48,21 @@ def check_call(
         The arguments as tensors, not copied, and the sizes of the call. An integer `query_offset` stays an integer.
     """
     device = device_of(given["query"])
-    arrays: Arrays = {}
+    arrays, kinds = dict(given), []
     for name, array in given.items():
         if array is None or (name == "query_offset" and type(array) is int):
-            arrays[name] = array
-        elif name in ("query_offset", "key_lengths"):
-            arrays[name] = as_integers(operation, name, array, device)
-        else:
-            arrays[name] = as_array(array, device)
+            continue
+        if name in ("query_offset", "key_lengths"):
+            arrays[name] = array = as_integers(operation, name, array, device)
+        elif type(array) is not Array:
+            arrays[name] = array = as_array(array, device)
+        kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
     options = {**options, "query_offset": offset if type(offset) is int else None}
     lengths = None if lengths is None else values(lengths)
     if torch.compiler.is_compiling():
-        described = {name: describe(array) for name, array in arrays.items() if isinstance(array, Array)}
+        described = {name: describe(arrays[name]) for name, _, _ in kinds}
         return arrays, check(operation, described, {**options, "key_lengths": lengths})
-    kinds = [(name, array.shape, array.dtype) for name, array in arrays.items() if isinstance(array, Array)]
     return arrays, check_once(operation, check, kinds, _name, options, lengths)
 
 
