@@ -49,13 +49,14 @@ def check_call(
     """
     device = device_of(given["query"])
     arrays, kinds = dict(given), []
-    for name, array in given.items():
-        if array is None or (name == "query_offset" and type(array) is int):
+    for name, item in given.items():
+        if item is None or (name == "query_offset" and type(item) is int):
             continue
+        array = item
         if name in ("query_offset", "key_lengths"):
-            arrays[name] = array = as_integers(operation, name, array, device)
-        elif type(array) is not Array:
-            arrays[name] = array = as_array(array, device)
+            arrays[name] = array = as_integers(operation, name, item, device)
+        elif type(item) is not Array:
+            arrays[name] = array = as_array(item, device)
         kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
     options = {**options, "query_offset": offset if type(offset) is int else None}

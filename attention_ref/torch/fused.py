@@ -24,7 +24,6 @@ from attention_ref.spec.shapes import Sizes
 from attention_ref.torch._arrays import Array, Arrays, is_autocast, values, widen, without_padding
 from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
 
-
 _WIDE = (torch.float32, torch.float64)
 
 
