@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.spec import checks
+from attention_ref.spec.repeated_calls import check_once
 from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
 
 Array = np.ndarray
@@ -54,16 +55,15 @@ def check_call(
         The arrays, neither copied nor widened nor repeated, and the sizes of the call.
     """
     arrays: Arrays = dict.fromkeys(given)
-    described = {}
+    kinds = []
     for name, array in given.items():
         if array is not None:
             is_integer = name in {"query_offset", "key_lengths"}
             arrays[name] = found = as_integers(operation, name, array) if is_integer else as_array(array)
-            described[name] = describe(found)
+            kinds.append((name, found.shape, found.dtype))
     lengths = arrays["key_lengths"]
-    if lengths is not None:
-        options = {**options, "key_lengths": values(lengths)}
-    return arrays, check(operation, described, options)
+    lengths = None if lengths is None else values(lengths)
+    return arrays, check_once(operation, check, kinds, _name_of, options, lengths)
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from attention_ref.numpy.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import check_arrays, under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 
 
@@ -31,18 +32,21 @@ class Block:
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
             `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
             block of these alone.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(self, config: BlockConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:
+        check_implementation("Block", implementation)
         check_arrays("Block", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        path = {"implementation": implementation}
+        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
-            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
+            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None
             else None
         )

@@ -9,11 +9,12 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, inspect, widen
+from attention_ref.numpy._arrays import Array, inspect, values, widen
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_arrays
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report
 
 
@@ -45,15 +46,21 @@ class MultiHeadAttention:
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
             `relative_bias (buckets,h)`, `sinks (h)`, `trained_key (g,d)`, `trained_value (g,v)`.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(
+        self, config: AttentionConfig, parameters: Mapping[str, Array], *, implementation: str = "auto"
+    ) -> None:
+        check_implementation("MultiHeadAttention", implementation)
         check_arrays("MultiHeadAttention", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
+        self.implementation = implementation
 
     def __call__(
         self,
@@ -103,21 +110,22 @@ class MultiHeadAttention:
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
         given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
-        batch, query_length, _ = query.shape
-        starts = _integers(cache.lengths) if cache is not None else np.zeros(batch, np.int64)
-        offsets = starts if query_offset is None else np.broadcast_to(_integers(query_offset), batch)
-        places = _count_from(offsets, query_length) if positions is None else _integers(positions)
+        query_length = query.shape[1]
+        start = 0 if cache is None else _one_or_each(cache.lengths)
+        offset = start if query_offset is None else _one_or_each(query_offset)
+        places = _count_from(offset, query_length) if positions is None else _integers(positions)
+        is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
+            source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1]))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
 
-        bias, attended, starts = self._bias(bias, queries, memory.key, offsets), memory, offsets
+        bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
         if self.config.trained_key_value:
-            attended, starts = self._after_trained(memory), offsets + 1
+            attended, starts = self._after_trained(memory), offset + 1
             mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
         arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": self.parameters.get("sinks")}
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
@@ -129,10 +137,11 @@ class MultiHeadAttention:
             causal=self.config.causal,
             query_offset=starts,
             window=self.config.window,
-            key_lengths=attended.lengths,
+            key_lengths=_unless_whole(attended) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             return_weights=return_weights,
+            implementation=self.implementation,
             tap=tap,
         )
         mixed, *weights = (
@@ -196,16 +205,16 @@ class MultiHeadAttention:
         joined = [np.concatenate([first, array], axis=2) for first, (_, array) in zip(firsts, pairs, strict=True)]
         return Cache(*joined, _integers(memory.lengths) + 1)
 
-    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+    def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
-            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries))
             terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
-            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
+            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offset))
         if len(terms) > 1:
             terms = [sum(map(widen, terms))]
         return terms[0] if terms else None
@@ -221,9 +230,10 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
     """
+    filled = _one_or_each(cache.lengths)
     return Cache(
-        key=_append(cache.key, new.key, _integers(cache.lengths)),
-        value=_append(cache.value, new.value, _integers(cache.lengths)),
+        key=_append(cache.key, new.key, filled),
+        value=_append(cache.value, new.value, filled),
         lengths=_integers(cache.lengths) + new.lengths,
     )
 
@@ -237,10 +247,13 @@ def _before(array: Any, first: Any, keys: Array) -> Array | None:
     return np.concatenate([np.full((*array.shape[:-1], 1), first, array.dtype), array], axis=-1)
 
 
-def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+def _append(old: Array, new: Array, filled: Any) -> Array:
+    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
-    count, filled = np.arange(past + added), lengths[:, None]
+    if isinstance(filled, int) and filled == past:
+        return np.concatenate([old, new], axis=2)
+    count = np.arange(past + added)
+    filled = np.full((1, 1), filled) if isinstance(filled, int) else filled[:, None]
     source = np.where(count < filled, count, np.minimum(count - filled + past, past + added - 1))  # (b,p+t)
     moved = np.take_along_axis(np.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
@@ -252,6 +265,20 @@ def _integers(given: Any) -> Array:
     return np.asarray(given).astype(np.int64)
 
 
-def _count_from(offsets: Array, length: int) -> Array:
-    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
-    return offsets[:, None] + np.arange(length)
+def _one_or_each(given: Any) -> Any:
+    """Return the integer that all batch rows share; otherwise one for each row `(b,)`."""
+    array = _integers(given)
+    numbers = values(array)
+    return numbers[0] if numbers and min(numbers) == max(numbers) else array
+
+
+def _unless_whole(memory: Cache) -> Array | None:
+    """Return the lengths of keys; None if no key is padding."""
+    numbers, length = values(memory.lengths), memory.key.shape[2]
+    return None if min(numbers, default=length) == length else memory.lengths
+
+
+def _count_from(offset: Any, length: int) -> Array:
+    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
+    count = np.arange(length)
+    return offset + count if isinstance(offset, int) else offset[..., None] + count

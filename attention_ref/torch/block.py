@@ -10,6 +10,7 @@ from torch import nn
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect
@@ -36,18 +37,23 @@ class Block(nn.Module):
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
             `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
             block of these alone; initialised when None.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: BlockConfig, parameters: Mapping[str, Any] | None = None, *, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        check_implementation("Block", implementation)
         parameters = init_or_check("Block", config, parameters)
         self.config = config
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        path = {"implementation": implementation}
+        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
-            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
+            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None
             else None
         )
