@@ -191,6 +191,11 @@ def test_torch_attention(bias: bool, trained: bool, sizes: tuple[int | None, int
     output, weights = ours(query, key, value, mask=mask, key_lengths=LENGTHS, return_weights=True)
     assert_same(output, expected)
     assert_same(np.roll(weights, -1, axis=-1) if trained else weights, expected_weights)
+    first, bias = mask[:, 1:2], random_array(HEADS, 4, 1)
+    expanded = ours(
+        query, key, value, mask=np.broadcast_to(first, mask.shape), bias=np.broadcast_to(bias, (HEADS, 4, 5))
+    )
+    assert_same(ours(query, key, value, mask=first, bias=bias), torch.from_numpy(expanded))
 
 
 X_TRANSFORMERS = {

@@ -11,7 +11,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices,
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
-from attention_ref.spec.numbers import constant, rounded
+from attention_ref.spec.numbers import constant, detached, rounded
 from attention_ref.spec.taps import Tap, report
 
 
@@ -116,7 +116,7 @@ class MultiHeadAttention:
         bias, attended, starts = self._bias(bias, queries, memory.key, offsets), memory, offsets
         if self.config.trained_key_value:
             attended, starts = self._after_trained(memory), offsets.map(lambda offset: offset + 1)
-            mask, bias = (_before(array, first) for array, first in ((mask, True), (bias, 0.0)))
+            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0.0)))
         outputs = attention(
             queries,
             attended.key,
@@ -249,14 +249,19 @@ def _append(old: Array, new: Array, lengths: Array) -> Array:
     return Array((batch, groups, length, size), values, "real")
 
 
-def _before(array: Any, first: Any) -> Array | None:
+def _before(array: Any, first: Any, keys: Array) -> Array | None:
     """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
     if array is None:
         return None
-    array = as_array(array)
-    shape = array.shape or (1,)
-    rows = [array.values[i : i + shape[-1]] for i in range(0, len(array.values), shape[-1])] if shape[-1] else []
-    return Array((*shape[:-1], shape[-1] + 1), [number for row in rows for number in (first, *row)], array.dtype)
+    array, length = as_array(array), keys.shape[2]
+    leading = array.shape[:-1]
+    if array.dtype == "real" and array.values:
+        first = detached(constant(first, array.values[0]))
+    values = []
+    for index in indices(leading):
+        row = [array[broadcast_index((*index, j), array.shape)] for j in range(length)]
+        values += [first, *row]
+    return Array((*leading, length + 1), values, array.dtype)
 
 
 def _per_row(integers: Any, batch: int) -> Array:
