@@ -83,8 +83,8 @@ def attention(
         implementation: `"fused"`, PyTorch's fused kernel or blocks of queries, with memory linear in the lengths;
             `"reference"`, the formula above; or `"auto"`, fused if the options allow it. The fused path has no weights
             `(b,h,q,k)`: calls with a tap or `return_weights`, compiled calls, calls under autocast, and calls in which
-            a NaN or an infinity occurs always take the reference path. Calls that need gradients use blocks, because
-            the gradients of PyTorch's kernel are less accurate and cannot be differentiated again.
+            a NaN or an infinity occurs always take the reference path. The gradients of PyTorch's kernel cannot be
+            differentiated again; those of the reference path can.
         tap: receives `scores` (-inf where a key is hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:
