@@ -6,9 +6,8 @@ computed again for their gradients if their weights would take much memory. Keys
 skipped, so that the cost of a window depends on its width.
 
 A NaN or an infinity must not affect queries that do not see it, which neither path guarantees. So one number is read,
-from the output, or from the inputs if gradients are needed; on a GPU this synchronises. If nothing can be read (in a
-compiled function, under vmap, while a CUDA graph is captured), the call takes the reference path. `torch.cond` could
-choose in a compiled function, but rejects inputs that share memory, as in self-attention, and unknown sizes.
+from the output, or from the inputs if gradients are needed; on a GPU this synchronises. If nothing can be read (under
+vmap, while a CUDA graph is captured), the call takes the reference path. `_compiled.py` is for compiled functions.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from attention_ref.spec.shapes import Sizes
+from attention_ref.torch import _compiled
 from attention_ref.torch._arrays import Array, Arrays, is_autocast, values, widen, without_padding
 from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
 
@@ -34,8 +34,10 @@ _KEPT = 2**24
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
     """Return whether a call can be computed here: if it does not request weights, and its numbers can be read."""
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
-    if options["return_weights"] or torch.compiler.is_compiling():
+    if options["return_weights"]:
         return False
+    if torch.compiler.is_compiling():
+        return not (torch.compiler.is_exporting() or is_autocast(query.device.type) or _has_gradients(arrays))
     has_numbers = query.numel() and key.numel() and value.numel()
     return bool(has_numbers) and _is_readable(query) and not is_autocast(query.device.type)
 
@@ -52,6 +54,8 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
         The output `(b,h,q,v)` and, if requested, the log-sum-exp `(b,h,q)`; None if a NaN or an infinity occurs,
         because the formula must then leave out products with a weight of 0.
     """
+    if torch.compiler.is_compiling():
+        return _compiled.attention(arrays, options)
     results = _attend(arrays, sizes, options)
     if results is None and arrays["key_lengths"] is not None:
         results = _attend(arrays | without_padding(arrays), sizes, options)
