@@ -51,7 +51,7 @@ def run(*arguments: str, cwd: Path = ROOT, code: str = "") -> subprocess.Complet
     """Run the command as the console script does, without the working directory on the path; `code` instead of it."""
     command = [sys.executable, "-P", *(["-c", code] if code else ["-m", "attention_ref"]), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture

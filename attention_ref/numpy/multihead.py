@@ -35,16 +35,17 @@ class Cache(NamedTuple):
 class MultiHeadAttention:
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     Arguments:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`.
         implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
             depends on it, and it is not saved with them.
 
@@ -169,7 +170,7 @@ class MultiHeadAttention:
         all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=self._linear(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=self._projected(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else _integers(key_lengths),
         )
 
@@ -177,13 +178,20 @@ class MultiHeadAttention:
         kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = self._linear(array, name)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = self._linear(array, name).swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
-            heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
+            norm = (config.query_key_norm, config.query_key_norm_heads)
+            heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")
+        heads = heads.swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
@@ -191,7 +199,8 @@ class MultiHeadAttention:
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
             terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offset))

@@ -10,7 +10,7 @@ import torch
 
 from attention_ref.spec import checks
 from attention_ref.spec.repeated_calls import check_once
-from attention_ref.spec.shapes import Described, Sizes, check_integers
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
@@ -27,7 +27,7 @@ def as_array(given: Any, device: torch.device | None = None) -> Array:
 
 
 def as_integers(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
-    """Convert integers to a tensor; reject those outside int64.
+    """Convert integers to a tensor of int64; reject those outside; leave another kind of numbers for the checks.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -36,6 +36,18 @@ def as_integers(operation: str, name: str, given: Any, device: torch.device | No
     array = as_array(given, device)
     if array.dtype == torch.uint64:
         check_integers(operation, name, values(array))
+    return array.long() if "int" in _name(array.dtype) else array
+
+
+def as_positions(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
+    """Convert positions to a tensor of int64; reject those of which the distance exceeds int32.
+
+    Raises:
+        SpecificationError: for a position outside -2^30 to 2^30.
+    """
+    array = as_integers(operation, name, given, device)
+    if array.dtype == torch.int64:
+        check_positions(operation, name, values(array))
     return array
 
 
@@ -81,7 +93,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            make = functools.partial(as_integers, operation, name, device=device)
+            make = functools.partial(as_positions, operation, name, device=device)
             array = checks.converted(operation, name, array, make)
         elif array is not None and not isinstance(array, torch.Tensor):
             array = checks.converted(operation, name, array, functools.partial(as_array, device=device))
