@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from attention_ref import backends
 from attention_ref.backends import DTYPES, ROOMS
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
 
@@ -14,8 +16,13 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    add("subject", metavar="SUBJECT", help="module:callable, path/to/file.py:callable, or numpy, torch, keras")
+    add(
+        "subject",
+        metavar="SUBJECT",
+        help="numpy, torch, keras, a peer (see list subjects), module:callable or path/to/file.py:callable",
+    )
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
+    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
     add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
@@ -31,6 +38,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge a subject and write the judgement."""
     from attention_ref.conformance import UsageError, judge
+    from attention_ref.conformance.dialects import resolve
 
     for name in ("timeout", "budget_seconds"):
         if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
@@ -40,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     subject, arrays = options.subject, options.arrays
     if subject in ROOMS:
         subject, arrays = f"attention_ref.{subject}:attention", subject
+    dialect = resolve(options.dialect) if options.dialect else None
+    named_subjects.choose_engine(subject, arrays or (dialect.arrays if dialect else "numpy"), options.engine)
     judgement = judge(
         subject,
         dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),

@@ -12,7 +12,7 @@ from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusio
 from attention_ref.conformance.errors import UsageError, reject
 
 _FOLDER = Path(__file__).parent
-_LISTS = ("by_mask", "returns", "dtypes", "ranks", "exclusions")
+_LISTS = ("by_mask", "returns", "dtypes", "ranks", "head_sizes", "exclusions")
 _TABLES = ("arguments", "constants", "notes")
 
 

@@ -134,6 +134,9 @@ class _Call:
         dtype, rank = framework_of(query).dtype(query), len(query.shape)
         if self.dialect.ranks and rank not in self.dialect.ranks:
             raise Unsupported(f"only arrays of rank {' or '.join(map(str, self.dialect.ranks))}")
+        for size in (sizes.size, sizes.value_size) if self.dialect.head_sizes else ():
+            if size not in self.dialect.head_sizes:
+                raise Unsupported(f"head size {size} is not one of {', '.join(map(str, self.dialect.head_sizes))}")
         if self.dialect.dtypes and dtype not in self.dialect.dtypes:
             raise Unsupported(f"{dtype} is not one of its dtypes {', '.join(self.dialect.dtypes)}")
         if self.dialect.heads == "equal" and sizes.heads != sizes.groups:

@@ -27,10 +27,12 @@ EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "head
 RESULTS = tuple(result.name for result in ATTENTION.results)
 BY_MASK = tuple(name for name in ATTENTION.hiding if ATTENTION[name].counts_positions)
 """The rules of visibility that a dialect may express by its mask."""
-CONDITIONS = ("grouped", "multi-query", "value size", "no keys", "no queries", "more queries", "non-finite")
+CONDITIONS = (
+    *("grouped", "multi-query", "value size", "no keys", "no queries", "empty axis", "more queries", "non-finite"),
+)
 """The conditions of an exclusion besides options, dtypes and engines: more query heads than key/value heads; a single
-key/value head for several query heads; another head size of the values; an axis of size 0; more queries than keys;
-visible NaN or infinity."""
+key/value head for several query heads; another head size of the values; no keys; no queries; any axis of size 0; more
+queries than keys; visible NaN or infinity."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "arrays": KINDS,
@@ -99,6 +101,7 @@ class Dialect:
         returns: the results that it always returns, in order; if empty, the output and the requested results.
         dtypes: the supported dtypes; all if empty.
         ranks: the supported ranks of the query; all if empty.
+        head_sizes: the supported head sizes of queries, keys and values; all if empty.
         exclusions: combinations that it does not support.
         empty_row: its documented result of an empty row. The report shows it with a failure; the failure still counts.
         notes: known differences by clause id. The report shows them with a failure too.
@@ -128,6 +131,7 @@ class Dialect:
     returns: Sequence[str] = ()
     dtypes: Sequence[str] = ()
     ranks: Sequence[int] = ()
+    head_sizes: Sequence[int] = ()
     exclusions: Sequence[Exclusion] = ()
     empty_row: str = "unknown"
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +145,9 @@ class Dialect:
         _among("option of by_mask", self.by_mask, BY_MASK)
         _among("result", self.returns, RESULTS)
         _among("dtype", self.dtypes, DTYPES)
+        for size in self.head_sizes:
+            if type(size) is not int or size < 1:
+                raise UsageError(f"head_sizes: {size!r} is no positive whole number")
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
             engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]

@@ -54,6 +54,8 @@ class Sizes:
             "value size": self.value_size != self.size,
             "no keys": self.keys == 0,
             "no queries": self.queries == 0,
+            "empty axis": 0 in (*self.batch, self.heads, self.groups, self.queries, self.keys, self.size)
+            or self.value_size == 0,
             "more queries": self.queries > self.keys,
         }
         return (name for name, holds in pairs.items() if holds)

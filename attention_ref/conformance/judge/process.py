@@ -82,6 +82,7 @@ class Process:
             raise
         options = hello.get("options")
         self.options: frozenset[str] | None = None if options is None else frozenset(map(str, options))
+        self.head_sizes = tuple(map(int, hello.get("head_sizes", ())))
 
     def ask(
         self,
