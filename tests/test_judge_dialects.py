@@ -10,6 +10,7 @@ import pytest
 
 from attention_ref.cli import main
 from attention_ref.conformance import Dialect, Exclusion, UsageError, judge
+from tests.wrong_kernels import stored
 from tests.wrong_kernels.right import online
 
 judged = partial(judge, small=True, most_failures=1)
@@ -95,3 +96,22 @@ def _without_empty_axes(query: Any, key: Any, value: Any) -> Any:
 def test_a_head_size_is_a_positive_whole_number() -> None:
     with pytest.raises(UsageError, match="head_sizes: '64' is no positive whole number"):
         Dialect(head_sizes=["64"])  # type: ignore[list-item]
+
+
+# --- How sequences lie in memory -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", stored.RIGHT)
+def test_a_right_kernel_passes_in_its_layout(name: str) -> None:
+    kernel, dialect = stored.RIGHT[name]
+    judgement = judged(kernel, dialect=dialect, seed=2)
+    assert judgement.passed, str(judgement)
+    assert len(judgement.having("passed")) >= 10, str(judgement)
+
+
+@pytest.mark.parametrize("name", stored.WRONG)
+def test_a_mistake_in_addressing_is_rejected(name: str) -> None:
+    mistake = stored.WRONG[name]
+    judgement = judged(mistake.planted(), dialect=stored.RIGHT[mistake.name][1], seed=2)
+    assert not judgement.passed
+    assert "wrong numbers" in judgement.reasons[0], str(judgement)

@@ -133,7 +133,7 @@ def judge(
     try:
         trial = Trial(Source(function, arrays, dialect), seed, timeout, storage)
         try:
-            scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size, trial.head_sizes)
+            scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size, trial.limits)
             outcomes = _asked(trial, scenarios, Limits(end, most_failures, progress))
             found = _smallest(trial, outcomes) if chosen is None else _first_failure(outcomes)
         finally:
@@ -158,7 +158,7 @@ def _asked(trial: Trial, scenarios: Sequence[Scenario], limits: Limits) -> list[
     found: dict[Scenario, Outcome] = {}
     generator = np.random.default_rng([trial.seed, 4])
     for scenario in generator.permutation(np.array(scenarios, object)):
-        for tried in chain([scenario], substitutes(scenario, trial.head_sizes)):
+        for tried in chain([scenario], substitutes(scenario, trial.limits)):
             if limits.are_reached(found.values()):
                 return list(found.values())
             if tried in found:

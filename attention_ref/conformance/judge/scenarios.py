@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.judge.scenario import DISTRIBUTIONS, RETURNS, Scenario
 
 Size = Literal["small", "full", "large"]
@@ -27,6 +28,7 @@ _HEAD_SIZES: dict[str, tuple[int, ...]] = {
     "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
+ANY = Limits()
 _COMMON = (64, 128)
 """Head sizes that most kernels take."""
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
@@ -49,14 +51,14 @@ class Draw:
         dtype: of the calls.
         size: how long they are.
         options: what the subject takes; None: everything.
-        head_sizes: the head sizes that the subject takes.
+        limits: the sizes that the subject takes.
     """
 
     generator: np.random.Generator
     dtype: str
     size: Size
     options: frozenset[str] | None
-    head_sizes: Sequence[int]
+    limits: Limits
 
     def one(self, *names: Any) -> Any:
         """Return one of several things."""
@@ -79,14 +81,18 @@ class Draw:
         raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
     def _scenario(self, fields: Fields) -> Scenario:
-        head_size = self.one(*self.head_sizes)
-        value_size = self.one(head_size, head_size, self.one(*self.head_sizes))
+        limits, head_sizes = self.limits, self.limits.head_sizes or _HEAD_SIZES[self.size]
+        head_size = self.one(*head_sizes)
+        value_size = self.one(head_size, head_size, self.one(*head_sizes))
         drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        drawn |= {} if limits.value_size else {"value_size": head_size}
+        drawn |= {} if limits.cross else {"queries": drawn["keys"], "offsets": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
             drawn["heads"], drawn["groups"] = self.one(
                 (1, 1), *(pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size])
             )
+        drawn |= {} if limits.grouped else {"groups": drawn["heads"]}
         return Scenario(self.dtype, **drawn)
 
     def _offers(self, scenario: Scenario) -> bool:
@@ -104,13 +110,13 @@ def draw(
     options: frozenset[str] | None,
     dtypes: Sequence[str],
     size: Size,
-    head_sizes: Sequence[int] = (),
+    limits: Limits = ANY,
 ) -> list[Scenario]:
-    """Draw the calls of a seed in random order, without those whose options or head sizes a subject lacks."""
+    """Draw the calls of a seed in random order: only options that a subject has, and sizes that it takes."""
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
         generator = np.random.default_rng([seed, 2, place])
-        drawing = Draw(generator, dtype, size, options, head_sizes or _HEAD_SIZES[size])
+        drawing = Draw(generator, dtype, size, options, limits)
         for situations in (_lengths, _options, _pairs, _caches, _distributions):
             for _ in range(_REPEATS[size]):
                 found |= {scenario.id: scenario for scenario in drawing.all(situations)}
@@ -118,9 +124,9 @@ def draw(
     return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
 
 
-def substitutes(scenario: Scenario, head_sizes: Sequence[int] = ()) -> Iterator[Scenario]:
+def substitutes(scenario: Scenario, limits: Limits = ANY) -> Iterator[Scenario]:
     """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
-    s = scenario
+    s, head_sizes = scenario, limits.head_sizes
     common = [size for size in _COMMON if size in head_sizes] or head_sizes[:2] or _COMMON
     sizes = [(size, size) for size in (s.head_size, *common)]
     for groups in dict.fromkeys((s.groups, s.heads)):

@@ -19,7 +19,7 @@ import numpy as np
 
 from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.adapter import adapted
-from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.dialects.dialect import Dialect, Limits
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.contents import decoded
@@ -42,7 +42,7 @@ class Worker:
         self, function: Callable[..., Any], arrays: str | None, dialect: Dialect | str | None, memory: mmap.mmap
     ) -> None:
         found = resolve(dialect) if dialect is not None else None
-        self.head_sizes = list(found.head_sizes) if found else []
+        self.limits = found.limits if found else Limits()
         self.function = adapted(function, found) if found else function
         self.framework = framework(arrays or (found.arrays if found else "numpy"))
         self.memory = memory
@@ -122,7 +122,7 @@ def serve(make: Callable[[mmap.mmap], Worker], requests: int, replies: int, memo
     with os.fdopen(requests, "rb") as lines:
         try:
             worker = make(shared)
-            _write(replies, {"id": 0, "options": worker.options(), "head_sizes": worker.head_sizes})
+            _write(replies, {"id": 0, "options": worker.options(), "limits": worker.limits})
         except UsageError as error:
             _write(replies, {"id": 0, "usage": str(error)})
             return
