@@ -70,7 +70,12 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
+    put(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="peers, rooms or module:callable; default: all rooms and peers but slow ones",
+    )
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
@@ -125,7 +130,8 @@ def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
     for name in names:
         if ":" not in name and name not in available:
             reject("peer", name, [*available, "module:callable"])
-    return [run for name in dict.fromkeys(names or available) for run in _runs(name, operation)]
+    wanted = names or [name for name in available if not named_subjects.is_slow(name)]
+    return [run for name in dict.fromkeys(wanted) for run in _runs(name, operation)]
 
 
 def _runs(name: str, operation: str) -> list[Run]:
