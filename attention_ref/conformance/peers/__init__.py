@@ -26,6 +26,9 @@ _TORCH, _KERAS, _JAX = (
 _ONNXRUNTIME = partial(Peer, modules=("onnx", "onnxruntime"))
 _FLAX = partial(Peer, modules=("jax", "flax"))
 _TRANSFORMERS = partial(Peer, modules=("torch", "transformers"))
+_FLASH_ATTN = partial(Peer, modules=("torch", "flash_attn"))
+_XFORMERS = partial(Peer, modules=("torch", "xformers"))
+_FLASHINFER = partial(Peer, modules=("torch", "flashinfer"))
 _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
 _LOWER_RIGHT = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
@@ -157,6 +160,34 @@ PEERS: Mapping[str, Peer] = {
     ),
     "onnxruntime.mha": _ONNXRUNTIME(
         "onnxruntime's operator MultiHeadAttention on the CPU", "onnxruntime.mha", ".onnx_contrib:multi_head"
+    ),
+    "flash_attn": _FLASH_ATTN("flash_attn.flash_attn_func", "flash_attn", "flash_attn:flash_attn_func"),
+    "flash_attn.qkvpacked": _FLASH_ATTN(
+        "flash_attn.flash_attn_qkvpacked_func", "flash_attn.qkvpacked", "flash_attn:flash_attn_qkvpacked_func"
+    ),
+    "flash_attn.varlen": _FLASH_ATTN(
+        "flash_attn.flash_attn_varlen_func", "flash_attn.varlen", "flash_attn:flash_attn_varlen_func"
+    ),
+    "flash_attn.kvcache": _FLASH_ATTN(
+        "flash_attn.flash_attn_with_kvcache", "flash_attn.kvcache", "flash_attn:flash_attn_with_kvcache"
+    ),
+    "flash_attn.paged": _FLASH_ATTN(
+        "flash_attn.flash_attn_with_kvcache on pages", "flash_attn.paged", "flash_attn:flash_attn_with_kvcache"
+    ),
+    "xformers": _XFORMERS(
+        "xformers.ops.memory_efficient_attention", "xformers", ".xformers_functions:memory_efficient"
+    ),
+    "xformers.packed": _XFORMERS(
+        "xformers.ops.memory_efficient_attention of packed sequences", "xformers.packed", ".xformers_functions:packed"
+    ),
+    "flashinfer.prefill": _FLASHINFER(
+        "flashinfer.single_prefill_with_kv_cache", "flashinfer", ".flashinfer_functions:single_prefill"
+    ),
+    "flashinfer.decode": _FLASHINFER(
+        "flashinfer.single_decode_with_kv_cache", "flashinfer", ".flashinfer_functions:single_decode"
+    ),
+    "flashinfer.paged": _FLASHINFER(
+        "flashinfer.BatchDecodeWithPagedKVCacheWrapper", "flashinfer.paged", ".flashinfer_functions:batch_decode"
     ),
     "transformers.eager": _TRANSFORMERS(
         "eager_attention_forward of transformers' Llama", "transformers.eager", ".transformers_functions:llama"

@@ -143,8 +143,8 @@ def _require_present(name: str, present: np.ndarray, given: np.ndarray, lengths:
     """Raise `SubjectError` unless the new cache has the old and the new tokens, rotated, to the bit."""
     is_real = np.arange(given.shape[2]) < lengths[:, None]
     is_real = is_real[:, None, : present.shape[2], None]
-    pair = (present, given[:, :, : present.shape[2]])
-    if not np.array_equal(*(np.where(is_real, array, 0) for array in pair), equal_nan=True):
+    found, wanted = (np.where(is_real, array, 0) for array in (present, given[:, :, : present.shape[2]]))
+    if not np.array_equal(found, wanted, equal_nan=True):
         raise SubjectError(f"{name} is not the cache with the new tokens")
 
 
