@@ -14,6 +14,8 @@ def nested(query: Any, key: Any, value: Any, *, query_starts: Any, key_starts: A
     from torch.nested import nested_tensor_from_jagged
     from torch.nn.functional import scaled_dot_product_attention
 
+    if not len(query) or not len(key):
+        raise Unsupported("no queries or no keys")
     starts = (query_starts, key_starts, key_starts)
     tensors = [
         nested_tensor_from_jagged(tokens.contiguous(), places.long()).transpose(1, 2)  # (b,h,*,d)
