@@ -158,7 +158,7 @@ def _asked(trial: Trial, scenarios: Sequence[Scenario], limits: Limits) -> list[
     found: dict[Scenario, Outcome] = {}
     generator = np.random.default_rng([trial.seed, 4])
     for scenario in generator.permutation(np.array(scenarios, object)):
-        for tried in chain([scenario], substitutes(scenario, trial.limits)):
+        for tried in chain([scenario], substitutes(scenario, trial.options, trial.limits)):
             if limits.are_reached(found.values()):
                 return list(found.values())
             if tried in found:
