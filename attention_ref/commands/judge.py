@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from attention_ref import backends
 from attention_ref.backends import DTYPES, room_and_path
-from attention_ref.commands import paths
+from attention_ref.commands import named_subjects, paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
 
-_SUBJECT = "module:callable, path/to/file.py:callable, or numpy, torch, keras (torch:fused: by that path)"
+_SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:callable or path/to/file.py:callable"
 
 
 def add(commands: Any) -> None:
@@ -19,6 +20,7 @@ def add(commands: Any) -> None:
     add = parser.add_argument
     add("subject", metavar="SUBJECT", help=_SUBJECT)
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
+    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
     add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
     add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
@@ -34,6 +36,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge a subject and write the judgement."""
     from attention_ref.conformance import UsageError, judge
+    from attention_ref.conformance.dialects import resolve
 
     for name in ("timeout", "budget_seconds"):
         if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
@@ -44,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     if chosen := room_and_path(subject):
         arrays, path = chosen
         subject = f"attention_ref.{arrays}:attention" if path == "auto" else f"{paths.__name__}:{arrays}_{path}"
+    dialect = resolve(options.dialect) if options.dialect else None
+    named_subjects.choose_engine(subject, arrays or (dialect.arrays if dialect else "numpy"), options.engine)
     judgement = judge(
         subject,
         dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),

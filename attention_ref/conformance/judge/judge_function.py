@@ -89,8 +89,8 @@ def judge(
     the rounding errors come from `attention_ref.oracle`, after the answer. Inputs must be unchanged to the bit.
 
     Arguments:
-        function: the kernel, or its name: `"module:callable"` or `"path/to/file.py:callable"`, which a new process
-            imports. A function itself is judged in a forked copy of this process.
+        function: the kernel, or its name: `"module:callable"`, `"path/to/file.py:callable"` or a peer such as
+            `"torch.sdpa"`, which a new process imports. A function itself is judged in a forked copy of this process.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
             what the dialect says, or NumPy's.
@@ -124,6 +124,8 @@ def judge(
         resolve(dialect)
     elif not isinstance(function, str):
         framework(arrays or "numpy")
+    if isinstance(function, str) and ":" not in function and (arrays or dialect):
+        raise UsageError(f"arrays and dialect are those of a function of yours; {function} defines its own")
     called = name or (function if isinstance(function, str) else name_of(function))
     end = math.inf if budget_seconds is None else time.monotonic() + budget_seconds
     chosen = parse(case) if case is not None else None
@@ -131,7 +133,7 @@ def judge(
     try:
         trial = Trial(Source(function, arrays, dialect), seed, timeout, storage)
         try:
-            scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size)
+            scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size, trial.limits)
             outcomes = _asked(trial, scenarios, Limits(end, most_failures, progress))
             found = _smallest(trial, outcomes) if chosen is None else _first_failure(outcomes)
         finally:
@@ -156,7 +158,7 @@ def _asked(trial: Trial, scenarios: Sequence[Scenario], limits: Limits) -> list[
     found: dict[Scenario, Outcome] = {}
     generator = np.random.default_rng([trial.seed, 4])
     for scenario in generator.permutation(np.array(scenarios, object)):
-        for tried in chain([scenario], substitutes(scenario)):
+        for tried in chain([scenario], substitutes(scenario, trial.options, trial.limits)):
             if limits.are_reached(found.values()):
                 return list(found.values())
             if tried in found:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported, UsageError
 from attention_ref.conformance.judge import worker
 from attention_ref.conformance.judge.storage import Place, Storage
@@ -82,6 +83,7 @@ class Process:
             raise
         options = hello.get("options")
         self.options: frozenset[str] | None = None if options is None else frozenset(map(str, options))
+        self.limits = Limits(*hello.get("limits", ()))
 
     def ask(
         self,

@@ -66,7 +66,7 @@ class Trial:
     def __init__(self, source: Source, seed: int, timeout: float | None, storage: Storage) -> None:
         self.source, self.seed, self.timeout, self.storage = source, seed, timeout, storage
         self.process = Process(source, storage)
-        self.options = self.process.options
+        self.options, self.limits = self.process.options, self.process.limits
         self._uses = 0
         self._generator = np.random.default_rng([seed, 1])
 

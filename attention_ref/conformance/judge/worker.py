@@ -19,7 +19,7 @@ import numpy as np
 
 from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.adapter import adapted
-from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.dialects.dialect import Dialect, Limits
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.contents import decoded
@@ -42,6 +42,7 @@ class Worker:
         self, function: Callable[..., Any], arrays: str | None, dialect: Dialect | str | None, memory: mmap.mmap
     ) -> None:
         found = resolve(dialect) if dialect is not None else None
+        self.limits = found.limits if found else Limits()
         self.function = adapted(function, found) if found else function
         self.framework = framework(arrays or (found.arrays if found else "numpy"))
         self.memory = memory
@@ -121,7 +122,7 @@ def serve(make: Callable[[mmap.mmap], Worker], requests: int, replies: int, memo
     with os.fdopen(requests, "rb") as lines:
         try:
             worker = make(shared)
-            _write(replies, {"id": 0, "options": worker.options()})
+            _write(replies, {"id": 0, "options": worker.options(), "limits": worker.limits})
         except UsageError as error:
             _write(replies, {"id": 0, "usage": str(error)})
             return
@@ -162,7 +163,8 @@ def main(arguments: list[str]) -> None:
     told = json.loads(arguments[0])
 
     def make(memory: mmap.mmap) -> Worker:
-        return Worker(load(told["subject"]), told["arrays"], told["dialect"], memory)
+        loaded = load(told["subject"])
+        return Worker(loaded.function, told["arrays"], loaded.dialect or told["dialect"], memory)
 
     descriptors = told["requests"], told["replies"], told["memory"]
     supervise(lambda: serve(make, *descriptors), descriptors)
