@@ -14,16 +14,27 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    add("subject", metavar="SUBJECT", help="module:callable, path/to/file.py:callable, or numpy, torch, keras")
+    text = "module:callable, path/to/file.py:callable, or numpy, torch, keras"
+    add("subject", metavar="SUBJECT", nargs="?", help=text)
+    add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
-    add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
+    add(
+        "--arrays",
+        metavar="KIND",
+        help="what it takes and returns, such as torch; default: numpy; of a program: json or safetensors",
+    )
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
+    add("--gradients", action="store_true", help="judge its gradients too, by automatic differentiation")
+    text = "judge the gradients that a function returns: gradient(query, key, value, *, cotangent, **options)"
+    add("--gradient", metavar="NAME", help=text)
+    add("--device", metavar="D", help="where arrays of torch or jax are made, such as cuda")
     add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
     add("--case", metavar="ID", help="one call only, as a judgement names it")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--small", action="store_true", help="lengths up to 449 only")
     sizes.add_argument("--large", action="store_true", help="lengths up to 8192 too")
     add("--budget-seconds", metavar="S", type=float, help="ask for so long; what is left is listed as not asked")
+    add("--jobs", metavar="N", type=int, default=1, help="how many copies of it are asked at a time; default: 1")
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
     add("--json", metavar="FILE", help="write one record in JSON there; - is stdout, without the text")
 
@@ -37,19 +48,26 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds, not {seconds:g}")
     if options.json and options.json != "-":
         save(options.json, "")
-    subject, arrays = options.subject, options.arrays
+    subject, arrays, gradient = options.subject, options.arrays, options.gradient
     if subject in ROOMS:
         subject, arrays = f"attention_ref.{subject}:attention", subject
+        if options.gradients and arrays == "numpy":
+            gradient = gradient or "attention_ref.numpy.gradients:attention_gradients"
     judgement = judge(
         subject,
+        program=options.exec,
         dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),
         arrays=arrays,
         dialect=options.dialect,
+        gradients=options.gradients,
+        gradient=gradient,
+        device=options.device,
         seed=options.seed,
         small=options.small,
         large=options.large,
         case=options.case,
         budget_seconds=options.budget_seconds,
+        jobs=options.jobs,
         timeout=options.timeout or None,
         progress=counter(lambda outcome: outcome.scenario.id),
     )

@@ -23,7 +23,8 @@ class Contents:
     """The arguments of a call.
 
     Arguments:
-        tensors: query, key, value and what else is in the dtype, as float64.
+        tensors: query, key, value and what else is in the dtype, as float64; `cotangent`, which multiplies the output,
+            where gradients are asked for.
         integers: masks, lengths and offsets.
         options: what is no array.
     """
@@ -50,8 +51,9 @@ def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     if scenario.sinks:
         tensors["sinks"] = generator.normal(1.0, 1.0, scenario.heads)
     if scenario.dropout:
-        shape = (scenario.batch, scenario.heads, scenario.queries, scenario.keys)
-        integers["dropout_mask"] = generator.random(shape) >= scenario.dropout
+        integers["dropout_mask"] = generator.random(_shape(scenario, "bhqk")) >= scenario.dropout
+    if scenario.gradients:
+        tensors["cotangent"] = generator.normal(size=_shape(scenario, "bhqv"))
     options: dict[str, Any] = {"causal": True} if scenario.causal else {}
     if len(scenario.offsets) == 1:
         options["query_offset"] = scenario.offsets[0]
@@ -146,13 +148,12 @@ def _run(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _shape(scenario: Scenario, axes: str) -> tuple[int, ...]:
-    sizes = {"b": scenario.batch, "h": scenario.heads, "q": scenario.queries, "k": scenario.keys, "1": 1}
-    return tuple(sizes[axis] for axis in axes)
+    return tuple(scenario.axes[axis] for axis in axes)
 
 
 def _with_a_key(scenario: Scenario, mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
     """Let every query see the last key that its place lets it see, where it would see none."""
-    shape = (scenario.batch, scenario.heads, scenario.queries, scenario.keys)
+    shape = _shape(scenario, "bhqk")
     first, last = (each[:, None, :, None] for each in scenario.seen())
     keys = np.arange(scenario.keys)
     rest = np.broadcast_to((keys >= first) & (keys <= last), shape)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from attention_ref.conformance.errors import ConformanceError
+from attention_ref.conformance.judge.replay import Command
 from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.trial import Outcome
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
 
 _MOST_REASONS, _MOST_LISTED, _MOST_LINES, _LONGEST = 2, 8, 2, 150
-
-Command = Callable[[str], str]
 
 FORMAT = 1
 """Raised when a program that reads judgements would have to change."""
@@ -27,7 +26,7 @@ class Judgement:
     Arguments:
         subject: its name.
         seed: of the calls and their contents.
-        dtypes, size: what was drawn.
+        dtypes, size, gradients: what was drawn.
         outcomes: the verdict on every call that was asked.
         not_asked: the calls that were left out after several failures, or because the time was over.
         smallest: the smallest call found that fails, in a process of its own; None where nothing fails, or nothing
@@ -39,6 +38,7 @@ class Judgement:
     seed: int
     dtypes: tuple[str, ...]
     size: str
+    gradients: bool
     outcomes: tuple[Outcome, ...]
     not_asked: tuple[Scenario, ...]
     smallest: Outcome | None
@@ -46,7 +46,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether every call was asked, none failed and in every dtype one passed.
+        """Whether every call was asked, none failed and in every dtype one passed, of the gradients too.
 
         What is unsupported counts neither way.
         """
@@ -100,8 +100,11 @@ class Judgement:
         return tuple(outcome.scenario for outcome in self.having(PASSED) if not outcome.is_deterministic)
 
     def _unproved(self) -> list[str]:
-        """Return the dtypes in which no call passed."""
-        return sorted(set(self.dtypes) - {outcome.scenario.dtype for outcome in self.having(PASSED)})
+        """Return the dtypes in which no call passed, or none that asks for gradients."""
+        passed = {(outcome.scenario.dtype, outcome.scenario.gradients) for outcome in self.having(PASSED)}
+        asked = {outcome.scenario.gradients for outcome in self.outcomes}
+        wanted = [(dtype, asks) for dtype in sorted(self.dtypes) for asks in sorted(asked or {False})]
+        return [f"gradients of {dtype}" if asks else dtype for dtype, asks in wanted if (dtype, asks) not in passed]
 
     def having(self, verdict: str) -> list[Outcome]:
         """Return the outcomes with a verdict."""
@@ -129,6 +132,7 @@ class Judgement:
             "seed": self.seed,
             "dtypes": list(self.dtypes),
             "size": self.size,
+            "gradients": self.gradients,
             "smallest": self.failing and _item(self.failing),
             "worst_share": self.worst_share,
             "counts": {verdict: len(self.having(verdict)) for verdict in (PASSED, FAILED, UNSUPPORTED)},

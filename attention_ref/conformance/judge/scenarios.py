@@ -30,7 +30,8 @@ _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
-"""How many scores a call may have."""
+_GRADIENT_SCORES = {"small": 2**18, "full": 2**19, "large": 2**22}
+"""How many scores a call may have, and one that asks for gradients."""
 _REPEATS = {"small": 1, "full": 2, "large": 2}
 """How many calls are drawn for each situation."""
 _TRIES = 1000
@@ -47,12 +48,19 @@ class Draw:
         dtype: of the calls.
         size: how long they are.
         options: what the subject takes; None: everything.
+        gradients: whether the calls ask for gradients.
     """
 
     generator: np.random.Generator
     dtype: str
     size: Size
     options: frozenset[str] | None
+    gradients: bool = False
+
+    @property
+    def most_scores(self) -> int:
+        """How many scores a call may have."""
+        return (_GRADIENT_SCORES if self.gradients else _SCORES)[self.size]
 
     def one(self, *names: Any) -> Any:
         """Return one of several things."""
@@ -78,10 +86,12 @@ class Draw:
         head_size = self.one(*_HEAD_SIZES[self.size])
         value_size = self.one(head_size, head_size, self.one(*_HEAD_SIZES[self.size]))
         drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        if self.gradients:
+            drawn |= {"gradients": True, "returns": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
             drawn["heads"], drawn["groups"] = self.one(
-                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size])
+                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= self.most_scores)
             )
         return Scenario(self.dtype, **drawn)
 
@@ -89,22 +99,32 @@ class Draw:
         return self.options is None or scenario.options <= self.options
 
     def _fits(self, scenario: Scenario) -> bool:
-        return scenario.is_valid and (scenario.scores <= _SCORES[self.size] or scenario.heads == 1)
+        is_small = scenario.scores <= self.most_scores
+        return scenario.is_valid and (is_small or (scenario.heads == 1 and not self.gradients))
 
 
 Situations = Callable[[Draw], Iterator[Fields]]
 
 
 def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
-    """Draw the calls of a seed in random order, without those whose options a subject lacks."""
+    """Draw the calls of a seed, without those whose options a subject lacks."""
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
         drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options)
-        for situations in (_lengths, _options, _pairs, _caches, _distributions):
+        for situations in _SITUATIONS:
             for _ in range(_REPEATS[size]):
                 found |= {scenario.id: scenario for scenario in drawing.all(situations)}
-    each = list(found.values())
-    return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
+    return list(found.values())
+
+
+def draw_gradients(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
+    """Draw the calls that ask for gradients: every situation once."""
+    found: dict[str, Scenario] = {}
+    for place, dtype in enumerate(dtypes):
+        drawing = Draw(np.random.default_rng([seed, 5, place]), dtype, size, options, gradients=True)
+        for situations in _SITUATIONS:
+            found |= {scenario.id: scenario for scenario in drawing.all(situations)}
+    return list(found.values())
 
 
 def substitutes(scenario: Scenario) -> Iterator[Scenario]:
@@ -223,6 +243,9 @@ def _distributions(d: Draw) -> Iterator[Fields]:
         yield _ragged({**_between(d), "batch": 2, "distribution": kind}, d)
         yield {**_between(d), "distribution": kind, "sinks": True}
         yield {**_between(d), "distribution": kind, "bias": "holes.1hqk"}
+
+
+_SITUATIONS: tuple[Situations, ...] = (_lengths, _options, _pairs, _caches, _distributions)
 
 
 def _narrow(d: Draw) -> int:

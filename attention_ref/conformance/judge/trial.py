@@ -12,8 +12,9 @@ import numpy as np
 
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported
 from attention_ref.conformance.judge.contents import Contents, contents, encoded
-from attention_ref.conformance.judge.process import Process, Source
+from attention_ref.conformance.judge.process import Process
 from attention_ref.conformance.judge.scenario import Scenario
+from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.judge.storage import Place, Storage
 from attention_ref.conformance.judge.truth import compared, expected
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Mismatch
@@ -61,14 +62,15 @@ class Trial:
         seed: of the contents.
         timeout: seconds that a call may take.
         storage: where inputs are written.
+        place: its number among several trials with the same seed.
     """
 
-    def __init__(self, source: Source, seed: int, timeout: float | None, storage: Storage) -> None:
+    def __init__(self, source: Source, seed: int, timeout: float | None, storage: Storage, place: int = 0) -> None:
         self.source, self.seed, self.timeout, self.storage = source, seed, timeout, storage
         self.process = Process(source, storage)
-        self.options = self.process.options
+        self.options, self.gradient_options = self.process.options, self.process.gradient_options
         self._uses = 0
-        self._generator = np.random.default_rng([seed, 1])
+        self._generator = np.random.default_rng([seed, 1, place])
 
     def close(self) -> None:
         """End the subject."""
