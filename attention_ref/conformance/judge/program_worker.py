@@ -64,8 +64,8 @@ class ProgramWorker:
             call=Call("attention", arrays, options),
             profile="judge",
             clauses=(),
-            hunts="",
-            seen=(),
+            catches="",
+            references=(),
             dtypes=(request["dtype"],),
             expected={
                 name: Expected(np.broadcast_to(0.0, shape), _NOTHING) for name, shape in request["results"].items()
