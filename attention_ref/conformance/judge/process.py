@@ -127,8 +127,9 @@ class Process:
         """End the process and what it has started, at once."""
         for stop, seconds in ((signal.SIGTERM, _TO_CLEAN), (signal.SIGKILL, _TO_CLEAN)):
             if self._status is None:
-                with contextlib.suppress(OSError):
-                    os.kill(self._pid, stop)
+                for number in (stop, signal.SIGCONT):  # a stopped process ends when it goes on
+                    with contextlib.suppress(OSError):
+                        os.kill(self._pid, number)
                 self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
