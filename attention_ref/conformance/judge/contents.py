@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from attention_ref.conformance.judge.scenario import RETURNS, Scenario
 _OUTLIER, _LARGE, _TINY, _NEAR = 16.0, 100.0, 1e-4, 2.0**-9
 _LEAD = 30.0
 """By how much the score of the dominant key exceeds the others."""
+_LOW = 200.0
+"""How far all scores are below 0, where they are."""
 _KEPT = 0.5
 
 
@@ -66,6 +68,22 @@ def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     return Contents(rounded, integers, options)
 
 
+def altered(given: Contents, others: Contents, scenario: Scenario, seed: int) -> Contents:
+    """Return contents with some tensors, at least one, of others of the same call, and smaller lengths and offsets.
+
+    Where a window could hide all keys of a query then, lengths and offsets stay as they are.
+    """
+    generator = np.random.default_rng([seed, zlib.crc32(scenario.id.encode()), 2])
+    names = [*given.tensors]
+    changed = {str(generator.choice(names)), *(name for name in names if generator.integers(2))}
+    tensors = {name: (others if name in changed else given).tensors[name] for name in names}
+    integers = dict(others.integers)
+    if scenario.window is None:
+        smaller = {"key_lengths": 1, "query_offset": 0}
+        integers |= {n: np.maximum(integers[n] // 2, least) for n, least in smaller.items() if n in integers}
+    return replace(others, tensors=tensors, integers=integers)
+
+
 def encoded(values: np.ndarray, dtype: str) -> np.ndarray:
     """Return numbers rounded to a dtype, as NumPy stores them; bfloat16 as the upper half of a float32, cut off."""
     if dtype != "bfloat16":
@@ -100,6 +118,9 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
         key = np.repeat(key[..., :1, :], s.keys, axis=-2)
     elif kind == "dominant":
         _lead(scenario, generator, query, key)
+    elif kind == "low":
+        direction = _direction(s, generator, _LOW)
+        query, key = query + direction, key - direction
     elif kind == "padding":
         for row, length in enumerate(s.lengths):
             key[row, :, length:] = np.nan
@@ -107,10 +128,15 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
     return {"query": query, "key": key, "value": value}
 
 
+def _direction(scenario: Scenario, generator: np.random.Generator, score: float) -> np.ndarray:
+    """Return a vector whose score with itself is `score`, `(d,)`."""
+    direction = generator.normal(size=scenario.head_size)
+    return direction * math.sqrt(score * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
+
+
 def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray, key: np.ndarray) -> None:
     """Let one key of every head have a score that exceeds the others by `_LEAD`, about."""
-    direction = generator.normal(size=scenario.head_size)
-    direction *= math.sqrt(_LEAD * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
+    direction = _direction(scenario, generator, _LEAD)
     query += direction
     first, last = scenario.seen()
     for group in range(scenario.groups):

@@ -16,9 +16,9 @@ import numpy as np
 from attention_ref.conformance.errors import UsageError
 from attention_ref.spec.dtypes import DTYPES
 
-DISTRIBUTIONS = ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant", "padding")
+DISTRIBUTIONS = ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant", "low", "padding")
 """Unit normal; a few large channels; keys that are nearly equal; scores of hundreds; magnitudes of 1e-4; equal keys;
-one key with nearly all weight; NaN and infinity in the padding."""
+one key with nearly all weight; scores of -200; NaN and infinity in the padding."""
 
 _SIZES = {
     "b": "batch",

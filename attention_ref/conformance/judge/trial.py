@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported
-from attention_ref.conformance.judge.contents import Contents, contents, encoded
+from attention_ref.conformance.judge.contents import Contents, altered, contents, encoded
 from attention_ref.conformance.judge.process import Process
 from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.source import Source
@@ -116,8 +116,11 @@ class Trial:
         return "it returns wrong numbers"
 
     def _others(self, scenario: Scenario) -> Contents:
-        """Return the contents that are written before those of the call to storage that is used again."""
-        return contents(scenario, self.seed, draw=1)
+        """Return the contents that are written before those of the call to storage that is used again.
+
+        Some of the tensors are already those of the call: a kernel may keep results by its query or its keys alone.
+        """
+        return altered(contents(scenario, self.seed), contents(scenario, self.seed, draw=1), scenario, self.seed)
 
     def _results(self, scenario: Scenario, given: Contents, pattern: Pattern) -> tuple[dict[str, np.ndarray], bool]:
         """Return the results, and whether they are those of the other contents that lay in the storage before."""
