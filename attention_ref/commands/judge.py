@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from attention_ref import backends
 from attention_ref.backends import DTYPES, ROOMS
+from attention_ref.commands import named_subjects
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
 
@@ -14,15 +16,13 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    text = "module:callable, path/to/file.py:callable, or numpy, torch, keras"
+    text = "numpy, torch, keras, a peer (see list subjects), module:callable or path/to/file.py:callable"
     add("subject", metavar="SUBJECT", nargs="?", help=text)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
-    add(
-        "--arrays",
-        metavar="KIND",
-        help="what it takes and returns, such as torch; default: numpy; of a program: json or safetensors",
-    )
+    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    text = "what it takes and returns, such as torch; default: numpy; of a program: json or safetensors"
+    add("--arrays", metavar="KIND", help=text)
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
     add("--gradients", action="store_true", help="judge its gradients too, by automatic differentiation")
     text = "judge the gradients that a function returns: gradient(query, key, value, *, cotangent, **options)"
@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge a subject and write the judgement."""
     from attention_ref.conformance import UsageError, judge
+    from attention_ref.conformance.dialects import resolve
 
     for name in ("timeout", "budget_seconds"):
         if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
@@ -53,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
         subject, arrays = f"attention_ref.{subject}:attention", subject
         if options.gradients and arrays == "numpy":
             gradient = gradient or "attention_ref.numpy.gradients:attention_gradients"
+    if subject is not None:
+        dialect = resolve(options.dialect) if options.dialect else None
+        named_subjects.choose_engine(subject, arrays or (dialect.arrays if dialect else "numpy"), options.engine)
     judgement = judge(
         subject,
         program=options.exec,

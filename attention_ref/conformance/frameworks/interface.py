@@ -109,9 +109,13 @@ class Framework(ABC):
         """Repeat along axes of size 1."""
         return self.module.broadcast_to(array, tuple(shape))
 
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Join arrays along an axis."""
+        return self.module.concatenate(list(arrays), axis=axis)
+
     def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
         """Select indices along an axis."""
-        return self.module.take(array, self.constant(np.array(indices), array), axis=axis)
+        return self.module.take(array, self.constant(np.array(indices, np.int64), array), axis=axis)
 
     def logical_not(self, array: Any) -> Any:
         """Negate booleans."""

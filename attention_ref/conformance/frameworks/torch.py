@@ -70,8 +70,11 @@ class Torch(Framework):
     def transpose(self, array: Any, axes: Sequence[int]) -> Any:
         return array.permute(tuple(axes))
 
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self.module.cat(list(arrays), dim=axis)
+
     def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
-        return array.index_select(axis, self.constant(np.array(indices), array))
+        return array.index_select(axis, self.constant(np.array(indices, np.int64), array))
 
     def where(self, condition: Any, array: Any, number: float) -> Any:
         return self.module.where(condition, array, number)

@@ -67,8 +67,8 @@ def judge(
     the rounding errors come from `attention_ref.oracle`, after the answer. Inputs must be unchanged to the bit.
 
     Arguments:
-        function: the kernel, or its name: `"module:callable"` or `"path/to/file.py:callable"`, which a new process
-            imports. A function itself is judged in a forked copy of this process.
+        function: the kernel, or its name: `"module:callable"`, `"path/to/file.py:callable"` or a peer such as
+            `"torch.sdpa"`, which a new process imports. A function itself is judged in a forked copy of this process.
         program: instead of a function the command of a program that answers requests, as in `check --exec`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
@@ -118,9 +118,9 @@ def judge(
             trial = Trial(source, seed, timeout, storage, place)
             trials.append(stack.enter_context(contextlib.closing(trial)))
         session = Session(trials, end, most_failures, progress)
-        scenarios = [chosen] if chosen else draw(seed, trials[0].options, dtypes, size)
+        scenarios = [chosen] if chosen else draw(seed, trials[0].options, dtypes, size, trials[0].limits)
         if asks and not chosen:
-            scenarios += draw_gradients(seed, trials[0].gradient_options, dtypes, size)
+            scenarios += draw_gradients(seed, trials[0].gradient_options, dtypes, size, trials[0].limits)
         outcomes = session.asked(scenarios)
         failed = [outcome for outcome in outcomes if outcome.verdict == FAILED]
         found = next(iter(failed), None) if chosen else session.smallest(failed)
@@ -149,6 +149,8 @@ def _source(
         return Source(program, is_program=True, folder=folder, **given)
     if function is None or program is not None:
         raise UsageError("give a function or a program, and not both")
+    if isinstance(function, str) and ":" not in function and (given["arrays"] or given["dialect"]):
+        raise UsageError(f"arrays and dialect are those of a function of yours; {function} defines its own")
     if given["dialect"] is not None:
         resolve(given["dialect"])
     elif not isinstance(function, str):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported, UsageError
 from attention_ref.conformance.judge import worker
 from attention_ref.conformance.judge.source import Source
@@ -69,6 +70,7 @@ class Process:
             self.close()
             raise
         self.options, self.gradient_options = (_names(hello.get(each)) for each in ("options", "gradient_options"))
+        self.limits = Limits(*hello.get("limits", ()))
 
     def ask(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 
 from attention_ref.conformance.budget import Roundings
 from attention_ref.conformance.case import Case, Expected
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.judge.contents import decoded
 from attention_ref.conformance.judge.source import Source
@@ -32,7 +33,7 @@ class ProgramWorker:
     def __init__(self, source: Source, memory: mmap.mmap) -> None:
         arrays = source.arrays or "json"
         self.subject = program(source.name, timeout=None, arrays=arrays, folder=source.folder)
-        self.memory = memory
+        self.memory, self.limits = memory, Limits()
 
     def options(self) -> dict[str, list[str] | None]:
         """Return that it is asked for every option: it answers which it does not offer."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.judge.scenario import DISTRIBUTIONS, RETURNS, Scenario
 
 Size = Literal["small", "full", "large"]
@@ -27,6 +28,9 @@ _HEAD_SIZES: dict[str, tuple[int, ...]] = {
     "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
+ANY = Limits()
+_COMMON = (64, 128)
+"""Head sizes that most kernels take."""
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
@@ -48,6 +52,7 @@ class Draw:
         dtype: of the calls.
         size: how long they are.
         options: what the subject takes; None: everything.
+        limits: the sizes that the subject takes.
         gradients: whether the calls ask for gradients.
     """
 
@@ -55,6 +60,7 @@ class Draw:
     dtype: str
     size: Size
     options: frozenset[str] | None
+    limits: Limits
     gradients: bool = False
 
     @property
@@ -80,19 +86,25 @@ class Draw:
                     yield drawn[place]
             if not left:
                 return
+        if self.gradients and not self.limits.cross:
+            return  # as many queries as the longest keys are too many to differentiate
         raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
     def _scenario(self, fields: Fields) -> Scenario:
-        head_size = self.one(*_HEAD_SIZES[self.size])
-        value_size = self.one(head_size, head_size, self.one(*_HEAD_SIZES[self.size]))
+        limits, head_sizes = self.limits, self.limits.head_sizes or _HEAD_SIZES[self.size]
+        head_size = self.one(*head_sizes)
+        value_size = self.one(head_size, head_size, self.one(*head_sizes))
         drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
         if self.gradients:
             drawn |= {"gradients": True, "returns": ()}
+        drawn |= {} if limits.value_size else {"value_size": head_size}
+        drawn |= {} if limits.cross else {"queries": drawn["keys"], "offsets": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
             drawn["heads"], drawn["groups"] = self.one(
                 (1, 1), *(pair for pair in _HEADS if pair[0] * each <= self.most_scores)
             )
+        drawn |= {} if limits.grouped else {"groups": drawn["heads"]}
         return Scenario(self.dtype, **drawn)
 
     def _offers(self, scenario: Scenario) -> bool:
@@ -106,31 +118,36 @@ class Draw:
 Situations = Callable[[Draw], Iterator[Fields]]
 
 
-def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
-    """Draw the calls of a seed, without those whose options a subject lacks."""
+def draw(
+    seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size, limits: Limits = ANY
+) -> list[Scenario]:
+    """Draw the calls of a seed: only options that a subject has, and sizes that it takes."""
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
-        drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options)
+        drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options, limits)
         for situations in _SITUATIONS:
             for _ in range(_REPEATS[size]):
                 found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     return list(found.values())
 
 
-def draw_gradients(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
+def draw_gradients(
+    seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size, limits: Limits = ANY
+) -> list[Scenario]:
     """Draw the calls that ask for gradients: every situation once."""
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
-        drawing = Draw(np.random.default_rng([seed, 5, place]), dtype, size, options, gradients=True)
+        drawing = Draw(np.random.default_rng([seed, 5, place]), dtype, size, options, limits, gradients=True)
         for situations in _SITUATIONS:
             found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     return list(found.values())
 
 
-def substitutes(scenario: Scenario) -> Iterator[Scenario]:
+def substitutes(scenario: Scenario, limits: Limits = ANY) -> Iterator[Scenario]:
     """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
-    s = scenario
-    sizes = [(s.head_size, s.head_size), (64, 64), (128, 128)]
+    s, head_sizes = scenario, limits.head_sizes
+    common = [size for size in _COMMON if size in head_sizes] or head_sizes[:2] or _COMMON
+    sizes = [(size, size) for size in (s.head_size, *common)]
     for groups in dict.fromkeys((s.groups, s.heads)):
         for head_size, value_size in sizes:
             found = replace(s, groups=groups, head_size=head_size, value_size=value_size)

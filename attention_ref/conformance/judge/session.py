@@ -66,7 +66,7 @@ class Session:
         trial, found = self.trials[place], dict[Scenario, Outcome]()
         generator = np.random.default_rng([trial.seed, 6, place])
         for scenario in scenarios:
-            for tried in chain([scenario], substitutes(scenario)):
+            for tried in chain([scenario], substitutes(scenario, trial.limits)):
                 if self._is_reached():
                     return list(found.values())
                 if tried in found:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.judge.loading import load
+from attention_ref.conformance.judge.loading import Loaded, load
 from attention_ref.conformance.signatures import name_of
 
 Function = Callable[..., Any]
@@ -47,6 +47,6 @@ class Source:
         return isinstance(self.subject, str) and not callable(self.gradient) and not isinstance(self.dialect, Dialect)
 
 
-def loaded(function: Function | str) -> Function:
-    """Return a function, imported where it is named."""
-    return load(function) if isinstance(function, str) else function
+def loaded(function: Function | str) -> Loaded:
+    """Return a function, imported where it is named, with the dialect that its name implies."""
+    return load(function) if isinstance(function, str) else Loaded(function)

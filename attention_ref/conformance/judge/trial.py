@@ -69,6 +69,7 @@ class Trial:
         self.source, self.seed, self.timeout, self.storage = source, seed, timeout, storage
         self.process = Process(source, storage)
         self.options, self.gradient_options = self.process.options, self.process.gradient_options
+        self.limits = self.process.limits
         self._uses = 0
         self._generator = np.random.default_rng([seed, 1, place])
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.adapter import adapted
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.contents import decoded
@@ -40,17 +41,16 @@ class Worker:
     """
 
     def __init__(self, source: Source, memory: mmap.mmap) -> None:
-        dialect = resolve(source.dialect) if source.dialect is not None else None
+        subject = loaded(source.subject)
+        dialect = subject.dialect or (resolve(source.dialect) if source.dialect is not None else None)
         self.framework = framework(source.arrays or (dialect.arrays if dialect else "numpy"))
         if source.device is not None:
             self.framework.use(source.device)
-        function = loaded(source.subject)
-        self.function = adapted(function, dialect) if dialect else function
-        self.gradient = None if source.gradient is None else loaded(source.gradient)
+        self.limits = dialect.limits if dialect else Limits()
+        self.function = adapted(subject.function, dialect) if dialect else subject.function
+        self.gradient = None if source.gradient is None else loaded(source.gradient).function
         if source.gradients and self.gradient is None and not self.framework.differentiates:
-            raise UsageError(
-                f"{self.framework.name} differentiates nothing: give a function of the gradients, gradient"
-            )
+            raise UsageError(f"{self.framework.name} differentiates nothing: give a function of the gradients too")
         self.memory = memory
         self._kept: dict[str, dict[str, Any]] = {}
 
@@ -154,7 +154,7 @@ def serve(source: Source, requests: int, replies: int, memory: int) -> None:
     with os.fdopen(requests, "rb") as lines:
         try:
             worker = _worker(source, shared)
-            _write(replies, {"id": 0, **worker.options()})
+            _write(replies, {"id": 0, **worker.options(), "limits": worker.limits})
         except UsageError as error:
             _write(replies, {"id": 0, "usage": str(error)})
             return

@@ -147,15 +147,20 @@ def peer(name: str) -> Subject:
     """
     if name not in PEERS:
         raise ValueError(f"there is no peer {name!r}; the peers are {', '.join(PEERS)}")
+    require_peer(name)
     known = PEERS[name]
-    if missing := [module for module in known.modules if util.find_spec(module) is None]:
-        raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
     dialect = known.spoken
     operations = {operation: found(path) for operation, path in known.layers.items()}
     if known.attention:
         function = found(known.attention)
         operations["attention"] = adapted(function, spoken(dialect, function))
     return Subject(name, dialect.arrays, operations, version=_version(dialect), dialect=dialect)
+
+
+def require_peer(name: str) -> None:
+    """Raise `ModuleNotFoundError` if the library of a peer is not installed."""
+    if missing := [module for module in PEERS[name].modules if util.find_spec(module) is None]:
+        raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
 
 
 def _version(dialect: Dialect) -> str:
