@@ -47,7 +47,7 @@ def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
 
 
 ALL_MISTAKES = MISTAKES | STYLE_MISTAKES
-SOME = [*list(MISTAKES)[::4], *list(STYLE_MISTAKES)[::6], "the maximum begins at 0", "results are kept by the query"]
+SOME = [*list(MISTAKES)[::4], *list(STYLE_MISTAKES)[3::7], "the maximum begins at 0", "results are kept by the query"]
 
 
 @pytest.mark.parametrize("name", SOME)  # all of them: python -m tests.judge_evidence

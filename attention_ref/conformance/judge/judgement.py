@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from attention_ref.conformance.errors import ConformanceError
@@ -77,6 +78,12 @@ class Judgement:
         return max((outcome.share for outcome in self.having(PASSED) if outcome.share is not None), default=None)
 
     @property
+    def median_share(self) -> float | None:
+        """The median of these errors over the calls that passed."""
+        shares = [outcome.share for outcome in self.having(PASSED) if outcome.share is not None]
+        return median(shares) if shares else None
+
+    @property
     def subject_seconds(self) -> float:
         """How long the subject took, with the transfer of its results."""
         return sum(outcome.subject_seconds for outcome in self.outcomes)
@@ -135,6 +142,7 @@ class Judgement:
             "gradients": self.gradients,
             "smallest": self.failing and _item(self.failing),
             "worst_share": self.worst_share,
+            "median_share": self.median_share,
             "counts": {verdict: len(self.having(verdict)) for verdict in (PASSED, FAILED, UNSUPPORTED)},
             "not_asked": [scenario.id for scenario in self.not_asked],
             "not_deterministic": [scenario.id for scenario in self.not_deterministic],
@@ -232,7 +240,8 @@ def _asked(judgement: Judgement) -> list[str]:
         f"calls: {counts}, {len(judgement.not_asked)} not asked; each asked twice, in {', '.join(judgement.dtypes)}"
     ]
     if judgement.worst_share is not None:
-        lines.append(f"margin: the largest error of a call that passed is {judgement.worst_share:.3g} of its budget")
+        shares = f"{judgement.worst_share:.3g} of its budget, the median over calls {judgement.median_share:.3g}"
+        lines.append(f"margin: the largest error of a call that passed is {shares}")
     lines.append(
         f"time: subject {judgement.subject_seconds:.1f} s, truth {judgement.oracle_seconds:.1f} s (for information)"
     )
