@@ -66,17 +66,11 @@ def test_a_cheat_is_rejected_for_what_it_does(cheat: Callable[..., Any], reason:
     assert re.search(reason, judgement.reasons[0]), str(judgement)
 
 
-def dropping_a_key(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Drops key 127."""
-    kept = np.delete(np.arange(key.shape[2]), 127)
-    return right.in_float64(query, key[:, :, kept], value[:, :, kept])
-
-
 @pytest.mark.parametrize("head_size", [16, 72, 256])
 def test_one_key_of_1024_is_missed_in_bfloat16_and_a_ten_thousandth_of_the_scale_in_float32(head_size: int) -> None:
     pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
     sizes = f"b1.h1.g1.q65.k1024.d{head_size}.v{head_size}/plain/normal"
-    assert not judge(dropping_a_key, seed=6, case=f"bfloat16/{sizes}").passed
+    assert not judge(cheats.drops_a_key, seed=6, case=f"bfloat16/{sizes}").passed
     scaled = MISTAKES["the scale is off by one part in ten thousand"].planted()
     assert not judge(scaled, seed=6, case=f"float32/{sizes}").passed
     assert judge(right.in_float64, seed=6, case=f"bfloat16/{sizes}").passed

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from attention_ref.conformance import UsageError, judge
-from attention_ref.conformance.judge.scenarios import draw_gradients
+from attention_ref.conformance.judge.scenarios import draw
 from tests.wrong_kernels import backward, right
 from tests.wrong_kernels.planted import BACKWARD_MISTAKES
 
 judged = partial(judge, small=True, most_failures=1)
 
 
-@pytest.mark.parametrize("gradient", [backward.recomputing, backward.whole], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("gradient", [backward.recomputing], ids=lambda each: each.__name__)  # others: the evidence
 def test_a_right_backward_pass_passes(gradient: Callable[..., Any]) -> None:
     judgement = judged(backward.FORWARD[gradient], gradient=gradient, seed=1)
     assert judgement.passed, str(judgement)
@@ -27,7 +27,7 @@ def test_a_right_backward_pass_passes(gradient: Callable[..., Any]) -> None:
     assert any(outcome.scenario.gradients for outcome in judgement.outcomes)
 
 
-@pytest.mark.parametrize("name", list(BACKWARD_MISTAKES)[::4])  # all of them: python -m tests.judge_evidence
+@pytest.mark.parametrize("name", list(BACKWARD_MISTAKES)[::5])  # all of them: python -m tests.judge_evidence
 def test_a_wrong_backward_pass_is_rejected_by_the_options_that_show_its_mistake(name: str) -> None:
     mistake = BACKWARD_MISTAKES[name]
     judgement = judged(backward.FORWARD[mistake.kernel], gradient=mistake.planted(), seed=2)
@@ -106,7 +106,7 @@ def test_a_backward_pass_that_refuses_everything_has_not_passed() -> None:
 
 
 def test_every_situation_is_asked_for_its_gradients() -> None:
-    drawn = draw_gradients(1, None, ["float32"], "full")
+    drawn = draw(1, None, ["float32"], "full", gradients=True)
     assert all(scenario.gradients for scenario in drawn)
     assert {scenario.keys for scenario in drawn} >= {1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000, 1024, 2048}
     asked = frozenset[str]().union(*(scenario.options for scenario in drawn))

@@ -98,6 +98,12 @@ def forgets_old_keys(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> n
     return online(query, key[:, :, -256:], value[:, :, -256:])
 
 
+def drops_a_key(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Leaves out key 127."""
+    kept = np.arange(key.shape[2]) != 127
+    return in_float64(query, key[:, :, kept], value[:, :, kept])
+
+
 class LazyArray(np.ndarray):
     """Computes when it is looked at."""
 
@@ -183,6 +189,7 @@ CHEATS = {
     knows_the_public_shape: _NUMBERS,
     knows_the_public_numbers: _NUMBERS,
     forgets_old_keys: _NUMBERS,
+    drops_a_key: _NUMBERS,
     computes_later: "not a plain array",
     fills_in_later: _NUMBERS,
     patches_the_comparison: _NUMBERS,

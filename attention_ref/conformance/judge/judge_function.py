@@ -17,7 +17,7 @@ from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.judgement import Judgement
 from attention_ref.conformance.judge.replay import command
 from attention_ref.conformance.judge.scenario import parse
-from attention_ref.conformance.judge.scenarios import Size, draw, draw_gradients
+from attention_ref.conformance.judge.scenarios import Size, draw
 from attention_ref.conformance.judge.session import Progress, Session
 from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.judge.storage import Storage
@@ -120,7 +120,7 @@ def judge(
         session = Session(trials, end, most_failures, progress)
         scenarios = [chosen] if chosen else draw(seed, trials[0].options, dtypes, size, trials[0].limits)
         if asks and not chosen:
-            scenarios += draw_gradients(seed, trials[0].gradient_options, dtypes, size, trials[0].limits)
+            scenarios += draw(seed, trials[0].gradient_options, dtypes, size, trials[0].limits, gradients=True)
         outcomes = session.asked(scenarios)
         failed = [outcome for outcome in outcomes if outcome.verdict == FAILED]
         found = next(iter(failed), None) if chosen else session.smallest(failed)

@@ -242,9 +242,9 @@ def _asked(judgement: Judgement) -> list[str]:
     if judgement.worst_share is not None:
         shares = f"{judgement.worst_share:.3g} of its budget, the median over calls {judgement.median_share:.3g}"
         lines.append(f"margin: the largest error of a call that passed is {shares}")
-    lines.append(
-        f"time: subject {judgement.subject_seconds:.1f} s, truth {judgement.oracle_seconds:.1f} s (for information)"
-    )
+    subject, truth = judgement.subject_seconds, judgement.oracle_seconds
+    part = f", {truth / (subject + truth):.0%} of both" if truth else ""
+    lines.append(f"time: subject {subject:.1f} s, truth {truth:.1f} s{part} (for information)")
     lines.append("truth: of all heads and rows, or of some with both sides of every tile edge where a call is large")
     for reason, scenarios in judgement.unsupported.items():
         lines.append(f"unsupported, {len(scenarios)} calls: {reason[:_LONGEST]}")

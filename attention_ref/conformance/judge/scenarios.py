@@ -119,26 +119,23 @@ Situations = Callable[[Draw], Iterator[Fields]]
 
 
 def draw(
-    seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size, limits: Limits = ANY
+    seed: int,
+    options: frozenset[str] | None,
+    dtypes: Sequence[str],
+    size: Size,
+    limits: Limits = ANY,
+    *,
+    gradients: bool = False,
 ) -> list[Scenario]:
-    """Draw the calls of a seed: only options that a subject has, and sizes that it takes."""
+    """Draw the calls of a seed: only options that a subject has, and sizes that it takes.
+
+    Of calls that ask for gradients every situation is drawn once.
+    """
+    stream, repeats = (5, 1) if gradients else (2, _REPEATS[size])
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
-        drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options, limits)
-        for situations in _SITUATIONS:
-            for _ in range(_REPEATS[size]):
-                found |= {scenario.id: scenario for scenario in drawing.all(situations)}
-    return list(found.values())
-
-
-def draw_gradients(
-    seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size, limits: Limits = ANY
-) -> list[Scenario]:
-    """Draw the calls that ask for gradients: every situation once."""
-    found: dict[str, Scenario] = {}
-    for place, dtype in enumerate(dtypes):
-        drawing = Draw(np.random.default_rng([seed, 5, place]), dtype, size, options, limits, gradients=True)
-        for situations in _SITUATIONS:
+        drawing = Draw(np.random.default_rng([seed, stream, place]), dtype, size, options, limits, gradients)
+        for situations in _SITUATIONS * repeats:
             found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     return list(found.values())
 
