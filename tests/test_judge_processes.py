@@ -48,7 +48,7 @@ def _answers_twice() -> None:
 
 def _exits_from_a_thread() -> None:
     threading.Thread(target=lambda: (time.sleep(0.05), os._exit(0))).start()
-    time.sleep(60)
+    time.sleep(600)
 
 
 def _leaves_a_thread() -> None:
@@ -57,7 +57,7 @@ def _leaves_a_thread() -> None:
 
 def _kills_its_parent() -> None:
     os.kill(os.getppid(), 9)
-    time.sleep(60)
+    time.sleep(600)
 
 
 HOSTILE: dict[str, tuple[Callable[[], object], str]] = {
@@ -93,7 +93,7 @@ def test_a_hostile_kernel_gets_a_verdict_and_leaves_no_process(name: str, tmp_pa
         act()
         return right.online(query, key, value)
 
-    judgement = judged(kernel, timeout=2, seed=8)
+    judgement = judged(kernel, timeout=2 if "does not return" in reason else 600, seed=8)
     assert not judgement.passed
     assert re.search(reason, judgement.reasons[0]), str(judgement)
     assert [pid for pid in _noted(tmp_path) if _is_alive(pid)] == []
@@ -144,7 +144,7 @@ def _noted(folder: Path) -> list[int]:
 
 def _is_alive(pid: int) -> bool:
     """Return whether a process runs; one that has ended may wait for its parent to ask how."""
-    for _ in range(100):
+    for _ in range(30_000):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:

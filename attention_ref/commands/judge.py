@@ -6,18 +6,22 @@ import argparse
 from typing import Any
 
 from attention_ref import backends
-from attention_ref.backends import DTYPES, ROOMS
-from attention_ref.commands import named_subjects
+from attention_ref.backends import DTYPES, room_and_path
+from attention_ref.commands import named_subjects, paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
+
+_SUBJECT = (
+    "numpy, torch, keras (torch:fused: by that path), a peer (see list subjects), module:callable or "
+    "path/to/file.py:callable"
+)
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    text = "numpy, torch, keras, a peer (see list subjects), module:callable or path/to/file.py:callable"
-    add("subject", metavar="SUBJECT", nargs="?", help=text)
+    add("subject", metavar="SUBJECT", nargs="?", help=_SUBJECT)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
     add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
@@ -50,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json and options.json != "-":
         save(options.json, "")
     subject, arrays, gradient = options.subject, options.arrays, options.gradient
-    if subject in ROOMS:
-        subject, arrays = f"attention_ref.{subject}:attention", subject
+    if chosen := room_and_path(subject or ""):
+        arrays, path = chosen
+        subject = f"attention_ref.{arrays}:attention" if path == "auto" else f"{paths.__name__}:{arrays}_{path}"
         if options.gradients and arrays == "numpy":
             gradient = gradient or "attention_ref.numpy.gradients:attention_gradients"
     if subject is not None:
