@@ -10,6 +10,8 @@ import pytest
 
 from attention_ref.cli import main
 from attention_ref.conformance import Dialect, Exclusion, UsageError, judge
+from attention_ref.conformance.peers import PEERS
+from attention_ref.conformance.peers.peer import found
 from tests.wrong_kernels import stored
 from tests.wrong_kernels.right import online
 
@@ -45,6 +47,47 @@ def test_a_wrong_request_for_a_peer_is_a_usage_error(
 ) -> None:
     assert main(["judge", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+PROMPT, DECODE = "b2.h4.g2.q65.k65.d64.v64/causal", "b2.h8.g2.q1.k300.d64.v64/causal,offset=192+255,lengths=193+256"
+CHUNK = "b1.h4.g1.q17.k129.d64.v64/causal,offset=112"
+GROUPED = (
+    *(
+        f"{PROMPT}/normal",
+        f"{PROMPT},lengths=33+64/normal",
+        f"{PROMPT},softcap=5.0/large",
+        f"{PROMPT},scale=0.25/normal",
+    ),
+    *(f"{PROMPT},window=17+open/normal", f"{PROMPT},bias=normal.1hqk/normal", f"{PROMPT},sinks/normal"),
+    *(
+        f"{DECODE}/outliers",
+        f"{DECODE}/normal".replace(",lengths", ",window=40+0,lengths"),
+        f"{CHUNK}/normal",
+        f"{CHUNK},window=31+open/normal",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime.gqa", "onnxruntime.gqa.packed", "onnxruntime.gqa.rotary"])
+def test_grouped_queries_of_onnx_runtime_are_right_in_prompts_chunks_and_single_queries(name: str) -> None:
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module, reason=f"the peer {name} needs {module}")
+    known = PEERS[name]
+    for case in GROUPED:
+        dtype = "float16" if "offset" in case else "float32"
+        judgement = judge(found(known.attention), dialect=known.spoken, case=f"{dtype}/{case}", seed=1)
+        assert judgement.passed, str(judgement)
+        assert not judgement.unsupported, str(judgement)
+
+
+def test_the_last_query_of_multi_head_attention_of_onnx_runtime_sees_every_key() -> None:
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module, reason=f"the peer needs {module}")
+    judgement = judge("onnxruntime.mha", case="float32/b1.h1.g1.q2.k3.d16.v16/causal/normal", seed=1)
+    assert judgement.smallest is not None
+    assert judgement.smallest.mismatch is not None
+    assert judgement.smallest.mismatch.index[2] == 1
+    assert judgement.smallest.mismatch.off == 16
 
 
 # --- Head sizes ------------------------------------------------------------------------------------------------------

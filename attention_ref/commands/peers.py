@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends and peers")
+    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all but slow peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
@@ -179,7 +179,8 @@ def _plan(names: Sequence[str], operation: str = "attention", convention: tuple[
     for name in names:
         if ":" not in name and name not in available:
             reject("peer", name, [*available, "module:callable"])
-    runs = (run for name in dict.fromkeys(names or available) for run in _runs(name, operation))
+    wanted = names or [name for name in available if not named_subjects.is_slow(name)]
+    runs = (run for name in dict.fromkeys(wanted) for run in _runs(name, operation))
     return [run._replace(convention=convention) if ":" in run.subject else run for run in runs]
 
 

@@ -150,6 +150,24 @@ def substitutes(scenario: Scenario, limits: Limits = ANY) -> Iterator[Scenario]:
             found = replace(s, groups=groups, head_size=head_size, value_size=value_size)
             if found != scenario:
                 yield found
+    if s.queries > 1:
+        yield _prompt(s)
+
+
+def _prompt(s: Scenario) -> Scenario:
+    """Return a call with its options in which as many queries as keys see none after them, as decoders have it."""
+    length, left = min(s.queries, s.keys), s.window[0] if s.window else None
+    return replace(
+        s,
+        queries=length,
+        keys=length,
+        causal=True,
+        offsets=(),
+        window=None if left is None else (left, None),
+        lengths=tuple(min(each, length) for each in s.lengths),
+        groups=s.heads,
+        value_size=s.head_size,
+    )
 
 
 def _lengths(d: Draw) -> Iterator[Fields]:
