@@ -134,7 +134,7 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
         raise UsageError("--real-sizes judges attention, and writes --markdown and --json only")
     chosen = options.dtype or ["float32"]
     kinds = [(dtype, gradients) for dtype in chosen for gradients in (False, True)[: 1 + options.gradients]]
-    words = [word for dtype in chosen for word in ("--dtype", dtype)] + ["--gradients"] * options.gradients
+    words = [word for dtype in chosen for word in ("--dtype", dtype)]
     convention = _convention(options)
     plan = _plan(options.names, convention=convention)
     ready = [run for run in plan if not run.lacks]
@@ -143,18 +143,29 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
         print(f"{row.name}: {row.trouble or 'judged'}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as cache:
-        subjects = [(run.name, run.arguments, _environment(run, options.jobs, cache)) for run in ready]
+        subjects = [
+            (run.name, [*run.arguments, *_gradients(run, options)], _environment(run, options.jobs, cache))
+            for run in ready
+        ]
         rows = real_sizes.judged(subjects, words, options.jobs, options.time_limit, report)
     rows += [real_sizes.Row(run.name, trouble=run.lacks) for run in plan if run.lacks]
     facts = {"attention_ref": __version__, "Python": platform.python_version()}
     facts |= {"date": options.date} if options.date else {}
     if options.markdown:
         made_by = " ".join(["attention-ref peers", *options.names, "--real-sizes", *words])
+        made_by += " --gradients" if options.gradients else ""
         save(options.markdown, real_sizes.markdown(rows, kinds, made_by, facts))
     if options.json:
         save(options.json, json.dumps(real_sizes.data(rows, facts), indent=1, allow_nan=False))
     show(real_sizes.text(rows, kinds))
     return CONFORMS
+
+
+def _gradients(run: Run, options: argparse.Namespace) -> list[str]:
+    """Return the option that asks for gradients, but for what takes NumPy's arrays and has none."""
+    return ["--gradients"] * (
+        options.gradients and (run.subject == "numpy" or named_subjects.kind(run.subject) != "numpy")
+    )
 
 
 def _convention(options: argparse.Namespace) -> tuple[str, ...]:

@@ -56,6 +56,10 @@ class Framework(ABC):
             The gradient of every input by its name; 0 where the outputs do not depend on it.
         """
 
+    def computes_after_fork(self) -> bool:
+        """Return whether a copy of this process could compute."""
+        return True
+
     def use(self, device: str) -> None:
         """Make arrays on a device from now on.
 

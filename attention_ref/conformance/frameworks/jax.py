@@ -28,6 +28,10 @@ class Jax(Framework):
         narrowed = "int32" if dtype == "int64" and not has_64_bits else dtype
         return self.module.asarray(values.astype(numpy_dtype(narrowed)))
 
+    def computes_after_fork(self) -> bool:
+        bridge = import_module("jax._src.xla_bridge")  # no public function says so
+        return not getattr(bridge, "backends_are_initialized", lambda: True)()
+
     def use(self, device: str) -> None:
         try:
             found = self.jax.devices(device)

@@ -7,19 +7,17 @@ import math
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
-from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.judgement import Judgement
 from attention_ref.conformance.judge.replay import command
 from attention_ref.conformance.judge.scenario import parse
 from attention_ref.conformance.judge.scenarios import Size, draw
 from attention_ref.conformance.judge.session import Progress, Session
-from attention_ref.conformance.judge.source import Source
+from attention_ref.conformance.judge.source import source_of
 from attention_ref.conformance.judge.storage import Storage
 from attention_ref.conformance.judge.trial import Trial
 from attention_ref.conformance.outcome import FAILED
@@ -68,7 +66,8 @@ def judge(
 
     Arguments:
         function: the kernel, or its name: `"module:callable"`, `"path/to/file.py:callable"` or a peer such as
-            `"torch.sdpa"`, which a new process imports. A function itself is judged in a forked copy of this process.
+            `"torch.sdpa"`, which a new process imports. A function itself is judged in a forked copy of this process;
+            after this process has computed with JAX, in a new one that imports it, for the copy could not compute.
         program: instead of a function the command of a program that answers requests, as in `check --exec`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
@@ -111,7 +110,7 @@ def judge(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
         given = {"arrays": arrays, "dialect": dialect, "gradients": asks, "gradient": gradient, "device": device}
-        source = _source(function, program, folder, given)
+        source = source_of(function, program, folder, given)
         trials = []
         for place in range(1 if chosen else jobs):
             storage = stack.enter_context(contextlib.closing(Storage(_MEMORY[size])))
@@ -136,23 +135,3 @@ def judge(
         smallest=found,
         command=command(source, seed, dtypes, size),
     )
-
-
-def _source(
-    function: Callable[..., Any] | str | None, program: str | None, folder: str, given: Mapping[str, Any]
-) -> Source:
-    """Return where the subject comes from, checked as far as this process can."""
-    if program is not None and function is None:
-        lost = [name for name in ("dialect", "gradient", "device") if given[name] is not None]
-        if lost:
-            raise UsageError(f"{', '.join(lost)} applies to a function only, not to a program")
-        return Source(program, is_program=True, folder=folder, **given)
-    if function is None or program is not None:
-        raise UsageError("give a function or a program, and not both")
-    if isinstance(function, str) and ":" not in function and (given["arrays"] or given["dialect"]):
-        raise UsageError(f"arrays and dialect are those of a function of yours; {function} defines its own")
-    if given["dialect"] is not None:
-        resolve(given["dialect"])
-    elif not isinstance(function, str):
-        framework(given["arrays"] or "numpy")
-    return Source(function, **given)
