@@ -50,3 +50,12 @@ def test_what_the_table_lacks_is_an_error_of_use(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["peers", "numpy", "--real-sizes", *option]) == 2
+
+
+def test_what_numpy_cannot_differentiate_is_judged_without_gradients(tmp_path: Path) -> None:
+    record = tmp_path / "table.json"
+    name = "tests.wrong_kernels.cheats:returns_float64"
+    assert main(["peers", name, "--real-sizes", "--gradients", "--time-limit", "20", "--json", str(record)]) == 0
+    (peer,) = json.loads(record.read_text())["peers"]
+    assert not peer["trouble"]
+    assert peer["judgement"]["gradients"] is False

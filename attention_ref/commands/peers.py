@@ -162,9 +162,12 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
 
 
 def _gradients(run: Run, options: argparse.Namespace) -> list[str]:
-    """Return the option that asks for gradients, but for what takes NumPy's arrays and has none."""
+    """Return the option that asks for gradients, but for functions of NumPy's arrays, which have none."""
+    arrays = (
+        (options.arrays or "numpy") if named_subjects.is_function(run.subject) else named_subjects.kind(run.subject)
+    )
     return ["--gradients"] * (
-        options.gradients and (run.subject == "numpy" or named_subjects.kind(run.subject) != "numpy")
+        options.gradients and (arrays != "numpy" or backends.room_and_path(run.subject) is not None)
     )
 
 
