@@ -68,11 +68,12 @@ def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     return Contents(rounded, integers, options)
 
 
-def altered(given: Contents, others: Contents, scenario: Scenario, seed: int) -> Contents:
-    """Return contents with some tensors, at least one, of others of the same call, and smaller lengths and offsets.
+def altered(given: Contents, scenario: Scenario, seed: int) -> Contents:
+    """Return the contents of a call with other numbers in some tensors, at least one, and smaller lengths and offsets.
 
     Where a window could hide all keys of a query then, lengths and offsets stay as they are.
     """
+    others = contents(scenario, seed, draw=1)
     generator = np.random.default_rng([seed, zlib.crc32(scenario.id.encode()), 2])
     names = [*given.tensors]
     changed = {str(generator.choice(names)), *(name for name in names if generator.integers(2))}
