@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check
+from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check, diagnose
 from attention_ref.conformance.dialects import named, names, read
 from attention_ref.conformance.peers.versions import is_within
+from attention_ref.conformance.probes import ask
 from attention_ref.numpy import attention
+from tests.wrong_kernels import stored
 
 Array = np.ndarray
 
@@ -478,3 +480,16 @@ def test_gradients_pass_through_every_storage(name: str) -> None:
 def test_what_is_wrong_with_a_storage_is_said(fields: Mapping[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         adapted(plain, Dialect(**fields))
+
+
+def test_a_mistake_in_packed_sequences_is_diagnosed_and_questions_are_answered() -> None:
+    kernel, dialect = stored.RIGHT["packed"]
+
+    def scaled(query: Array, *others: Any, **options: Any) -> Any:
+        return kernel(query / np.sqrt(query.shape[-1]), *others, **options)
+
+    scaled.__wrapped__ = kernel  # type: ignore[attr-defined]
+    found = diagnose(scaled, dialect=dialect)
+    assert "scale.inverse-d" in str(found)
+    assert ask(kernel, dialect, "default-scale") == "1/sqrt(size)"
+    assert ask(kernel, dialect, "causal-alignment") == "bottom right"

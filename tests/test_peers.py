@@ -63,7 +63,6 @@ MEASURED = {
     ),
     "torch.sdpa.lower_right": measured_as("window key-lengths " + NUMBERS, non_finite=SWALLOWS),
     "torch.flex": measured_as("sinks dropout weights", profiles=PART, key_lengths=LEAKS),
-    "torch.flex.documents": measured_as("empty-axis", profiles=("causal", "padding")),
     "torch.nested": measured_as(
         "empty-axis",
         profiles=("core", "padding"),

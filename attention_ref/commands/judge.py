@@ -11,10 +11,7 @@ from attention_ref.commands import named_subjects, paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
 
-_SUBJECT = (
-    "numpy, torch, keras (torch:fused: by that path), a peer (see list subjects), module:callable or "
-    "path/to/file.py:callable"
-)
+_SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:callable or path/to/file.py:callable"
 
 
 def add(commands: Any) -> None:

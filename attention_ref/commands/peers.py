@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all but slow peers")
+    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends, and quick peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")

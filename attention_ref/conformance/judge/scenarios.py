@@ -140,7 +140,7 @@ def draw(
     return list(found.values())
 
 
-def substitutes(scenario: Scenario, limits: Limits = ANY) -> Iterator[Scenario]:
+def substitutes(scenario: Scenario, options: frozenset[str] | None, limits: Limits = ANY) -> Iterator[Scenario]:
     """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
     s, head_sizes = scenario, limits.head_sizes
     common = [size for size in _COMMON if size in head_sizes] or head_sizes[:2] or _COMMON
@@ -150,7 +150,7 @@ def substitutes(scenario: Scenario, limits: Limits = ANY) -> Iterator[Scenario]:
             found = replace(s, groups=groups, head_size=head_size, value_size=value_size)
             if found != scenario:
                 yield found
-    if s.queries > 1:
+    if s.queries > 1 and (options is None or "causal" in options):
         yield _prompt(s)
 
 

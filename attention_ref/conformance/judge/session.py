@@ -66,7 +66,8 @@ class Session:
         trial, found = self.trials[place], dict[Scenario, Outcome]()
         generator = np.random.default_rng([trial.seed, 6, place])
         for scenario in scenarios:
-            for tried in chain([scenario], substitutes(scenario, trial.limits)):
+            options = trial.gradient_options if scenario.gradients else trial.options
+            for tried in chain([scenario], substitutes(scenario, options, trial.limits)):
                 if self._is_reached():
                     return list(found.values())
                 if tried in found:
