@@ -34,7 +34,8 @@ _COMMON = (64, 128)
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
-"""How many scores a call may have."""
+_GRADIENT_SCORES = {"small": 2**18, "full": 2**19, "large": 2**22}
+"""How many scores a call may have, and one that asks for gradients."""
 _REPEATS = {"small": 1, "full": 2, "large": 2}
 """How many calls are drawn for each situation."""
 _TRIES = 1000
@@ -52,6 +53,7 @@ class Draw:
         size: how long they are.
         options: what the subject takes; None: everything.
         limits: the sizes that the subject takes.
+        gradients: whether the calls ask for gradients.
     """
 
     generator: np.random.Generator
@@ -59,6 +61,12 @@ class Draw:
     size: Size
     options: frozenset[str] | None
     limits: Limits
+    gradients: bool = False
+
+    @property
+    def most_scores(self) -> int:
+        """How many scores a call may have."""
+        return (_GRADIENT_SCORES if self.gradients else _SCORES)[self.size]
 
     def one(self, *names: Any) -> Any:
         """Return one of several things."""
@@ -78,6 +86,8 @@ class Draw:
                     yield drawn[place]
             if not left:
                 return
+        if self.gradients and not self.limits.cross:
+            return  # as many queries as the longest keys are too many to differentiate
         raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
     def _scenario(self, fields: Fields) -> Scenario:
@@ -85,12 +95,14 @@ class Draw:
         head_size = self.one(*head_sizes)
         value_size = self.one(head_size, head_size, self.one(*head_sizes))
         drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        if self.gradients:
+            drawn |= {"gradients": True, "returns": ()}
         drawn |= {} if limits.value_size else {"value_size": head_size}
         drawn |= {} if limits.cross else {"queries": drawn["keys"], "offsets": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
             drawn["heads"], drawn["groups"] = self.one(
-                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size])
+                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= self.most_scores)
             )
         drawn |= {} if limits.grouped else {"groups": drawn["heads"]}
         return Scenario(self.dtype, **drawn)
@@ -99,7 +111,8 @@ class Draw:
         return self.options is None or scenario.options <= self.options
 
     def _fits(self, scenario: Scenario) -> bool:
-        return scenario.is_valid and (scenario.scores <= _SCORES[self.size] or scenario.heads == 1)
+        is_small = scenario.scores <= self.most_scores
+        return scenario.is_valid and (is_small or (scenario.heads == 1 and not self.gradients))
 
 
 Situations = Callable[[Draw], Iterator[Fields]]
@@ -111,17 +124,20 @@ def draw(
     dtypes: Sequence[str],
     size: Size,
     limits: Limits = ANY,
+    *,
+    gradients: bool = False,
 ) -> list[Scenario]:
-    """Draw the calls of a seed in random order: only options that a subject has, and sizes that it takes."""
+    """Draw the calls of a seed: only options that a subject has, and sizes that it takes.
+
+    Of calls that ask for gradients every situation is drawn once.
+    """
+    stream, repeats = (5, 1) if gradients else (2, _REPEATS[size])
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
-        generator = np.random.default_rng([seed, 2, place])
-        drawing = Draw(generator, dtype, size, options, limits)
-        for situations in (_lengths, _options, _pairs, _caches, _distributions):
-            for _ in range(_REPEATS[size]):
-                found |= {scenario.id: scenario for scenario in drawing.all(situations)}
-    each = list(found.values())
-    return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
+        drawing = Draw(np.random.default_rng([seed, stream, place]), dtype, size, options, limits, gradients)
+        for situations in _SITUATIONS * repeats:
+            found |= {scenario.id: scenario for scenario in drawing.all(situations)}
+    return list(found.values())
 
 
 def substitutes(scenario: Scenario, options: frozenset[str] | None, limits: Limits = ANY) -> Iterator[Scenario]:
@@ -259,6 +275,9 @@ def _distributions(d: Draw) -> Iterator[Fields]:
         yield _ragged({**_between(d), "batch": 2, "distribution": kind}, d)
         yield {**_between(d), "distribution": kind, "sinks": True}
         yield {**_between(d), "distribution": kind, "bias": "holes.1hqk"}
+
+
+_SITUATIONS: tuple[Situations, ...] = (_lengths, _options, _pairs, _caches, _distributions)
 
 
 def _narrow(d: Draw) -> int:
