@@ -45,7 +45,7 @@ LAWS = {
     "oracle": Law({"numpy", "attention_ref.spec"}),
     "conformance": Law(
         {"numpy", "attention_ref.spec", "attention_ref.vectors", "attention_ref.oracle"},
-        FRAMEWORKS | PEERS | {"hypothesis"},
+        FRAMEWORKS | PEERS | {"hypothesis", "safetensors"},
     ),
 }
 
