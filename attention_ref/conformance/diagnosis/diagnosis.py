@@ -21,6 +21,7 @@ from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.operations import OPERATIONS
 
 _DTYPES = ("float64", "float32")
+_LOWER = (*_DTYPES, "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Diagnosis:
     """The diagnosis of a function.
 
     Arguments:
-        name, dtype: the name of the function and the dtype of the inputs.
+        name, operation, dtype: the name of the function, what it is to compute, and the dtype of the inputs.
         ran: the number of cases that ran.
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
@@ -36,6 +37,7 @@ class Diagnosis:
     """
 
     name: str
+    operation: str
     dtype: str
     ran: int
     wrong: tuple[str, ...]
@@ -105,10 +107,12 @@ def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Obse
         findings += beside_numbers.refusals(seen, explained)
         explained |= {case for finding in findings for case in finding.cases}
     findings += _in_float32(subject, operation, seen)
+    if not wrong and not findings:
+        findings += _in_lower_dtypes(subject, operation, dtype)
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
     ids = tuple(each.case.id for each in wrong)
-    return Diagnosis(subject.name, dtype, len(seen), ids, tuple(findings), unexplained)
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
 
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation]) -> list[Finding]:
@@ -118,10 +122,19 @@ def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation]) -
     return [*beside_numbers.dtypes(single, subject.arrays), *beside_numbers.low_precision(single, right)]
 
 
+def _in_lower_dtypes(subject: Subject, operation: str, dtype: str) -> list[Finding]:
+    """Run in the other dtypes, to find rounding errors outside the budget of what is right in float64."""
+    for lower in _LOWER[_LOWER.index(dtype) + 1 :]:
+        if found := list(beside_numbers.roundings(list(observations(subject, operation, lower)))):
+            return found
+    return []
+
+
 def _lines(diagnosis: Diagnosis) -> list[str]:
     ran = f"{diagnosis.ran} cases in {diagnosis.dtype}"
     if diagnosis.conforms:
-        return [f"{diagnosis.name} computes softmax(scale q k^T) v as specified, in all of {ran}"]
+        what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
+        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
     explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
     for finding in diagnosis.findings:
