@@ -154,7 +154,7 @@ def test_a_failure_names_everything_that_is_needed_to_find_it() -> None:
     assert (mismatch.expected, mismatch.got, mismatch.error) == (expected, 7.0, 7.0 - expected)
     place = f"output[1, 0, 2, 3]: expected {expected:.17g}, got 7\n"
     line = f'conformance.check(<lambda>, cases="{PLAIN}", dtypes=("float64",))'
-    for words in (f"mine does not conform to specification {spec.VERSION}", PLAIN, case.hunts, place, line):
+    for words in (f"mine does not conform to specification {spec.VERSION}", PLAIN, case.catches, place, line):
         assert words in str(report)
     with pytest.raises(conformance.ConformanceError, match="mine does not conform"):
         report.raise_for_failures()

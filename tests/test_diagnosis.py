@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from attention_ref import cli
-from attention_ref.conformance import UsageError, ask, diagnose
+from attention_ref.conformance import UsageError, ask, check, diagnose
+from attention_ref.conformance.case import all_cases
 from attention_ref.conformance.diagnosis import DEVIATIONS, EVERY
+from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Formula
 from attention_ref.spec.clauses import clauses
+from attention_ref.vectors import bugs
 from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
 
 pytestmark = pytest.mark.bare
@@ -180,8 +183,8 @@ def test_a_sentence_keeps_the_letters_of_nan_and_true() -> None:
     assert sentences["empty-row.mean"].startswith("a query ")
 
 
-def test_the_formula_without_a_deviation_is_right() -> None:
-    formula = Formula()
+def attention_of(formula: Formula) -> Any:
+    """Return a formula as a function with the arguments and results of `attention`."""
 
     def attention(query: Any, key: Any, value: Any, **options: Any) -> Any:
         wanted = [name for name in ("weights", "log_sum_exp") if options.pop(f"return_{name}", False)]
@@ -191,7 +194,21 @@ def test_the_formula_without_a_deviation_is_right() -> None:
         results = [found[name].astype(query.dtype) for name in ("output", *wanted)]
         return results[0] if len(results) == 1 else tuple(results)
 
-    assert diagnose(attention).conforms
+    return attention
+
+
+def test_the_formula_without_a_deviation_is_right() -> None:
+    assert diagnose(attention_of(Formula())).conforms
+
+
+NAMED = [deviation for deviation in DEVIATIONS["attention"] if deviation.slug in bugs()]
+
+
+@pytest.mark.parametrize("deviation", NAMED, ids=lambda deviation: deviation.slug)
+def test_a_kind_of_bug_is_the_deviation_of_the_same_name(deviation: type[Deviation]) -> None:
+    kind = [case.id for case in all_cases() if case.bug == deviation.slug and case.operation == "attention"]
+    wrong = attention_of(deviation())
+    assert any(check(wrong, cases=case, dtypes=("float64",)).failures for case in kind)
 
 
 def test_what_takes_no_case_cannot_be_diagnosed() -> None:

@@ -56,5 +56,5 @@ def test_every_clause_but_the_foundations_has_a_wrong_attention_that_breaks_it_a
 
 @pytest.mark.parametrize("wrong", GALLERY, ids=lambda wrong: wrong.__name__)
 def test_wrong_attention_is_told_in_full(wrong):
-    assert all(getattr(wrong, field) for field in ("title", "clause", "seen", "instead", "correction"))
+    assert all(getattr(wrong, field) for field in ("title", "clause", "references", "instead", "correction"))
     assert len(wrong.source().splitlines()) <= 12

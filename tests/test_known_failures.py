@@ -49,6 +49,15 @@ def test_known_failures_exit_with_0(run: Any) -> None:
     assert "reproduce" not in out
 
 
+def test_a_file_states_the_version_of_its_format(run: Any) -> None:
+    entry = f'"{WRONG}" = "one is added"'
+    assert run(f"format_version = 2\n{entry}")[0] == command.CONFORMS
+    assert run(entry)[0] == command.CONFORMS
+    code, _, error = run(f"format_version = 3\n{entry}")
+    assert code == command.USAGE
+    assert "known.toml: format version 3 is not supported; expected 2 or 1" in error
+
+
 def test_a_known_failure_that_passes_is_a_failure(run: Any) -> None:
     code, out, _ = run(f'"{WRONG}" = "a reason"\n"{RIGHT}" = "long repaired"')
     assert code == command.DIFFERS

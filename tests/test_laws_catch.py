@@ -203,7 +203,7 @@ def test_a_report_is_data_too(tmp_path: Path) -> None:
     assert not replay_law(Subject("wrong", "numpy", {"attention": wrong.function()}), path).passed
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 3}'])
 def test_a_file_that_is_no_counterexample_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "case.json").write_text(text)
     with pytest.raises(UsageError, match=r"case\.json"):

@@ -92,7 +92,7 @@ def test_a_failure_is_the_text_of_the_report_and_no_traceback(run: Any) -> None:
     result = run(*subject("mine:wrong", "--attention-ref-dtype", "float64"))
     result.assert_outcomes(passed=1, failed=2)
     text = result.stdout.str()
-    for words in ("hunts: ", "output[", "]: expected ", " the budget "):
+    for words in ("catches: ", "output[", "]: expected ", " the budget "):
         assert words in text
     assert "reproduce: attention-ref check mine:wrong --case attention/core/single-query --dtype float64" in text
     assert "Traceback" not in text

@@ -41,7 +41,7 @@ def test_a_seed_changes_what_is_hashed_and_nothing_else() -> None:
     pytest.importorskip("mpmath")
     (own,) = [case for case in cases("attention", "bias") if case.id == "attention/bias/excluding"]
     (other,) = reseeded_cases.with_seed([own], 5)
-    assert (own.id, own.hunts, own.call.options) == (other.id, other.hunts, other.call.options)
+    assert (own.id, own.catches, own.call.options) == (other.id, other.catches, other.call.options)
     for name, values in own.call.inputs.items():
         assert other.call.inputs[name].shape == values.shape
         assert not np.array_equal(other.call.inputs[name], values)

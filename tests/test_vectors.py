@@ -16,7 +16,7 @@ import pytest
 
 from attention_ref import vectors
 from attention_ref.conformance import ATTENTIONS
-from attention_ref.conformance.case import foundations
+from attention_ref.conformance.case import case_of, foundations
 from attention_ref.conformance.listings import all_cases
 from attention_ref.spec.clauses import clauses
 from attention_ref.vectors.build import recipe
@@ -52,12 +52,32 @@ def test_files_follow_their_schemas(name: tuple[str, str]) -> None:
     assert all(_sizes_agree(table) for case in document["cases"] for table in _tables(case))
 
 
-@pytest.mark.parametrize("broken", [{"dtypes": []}, {"hunts": ""}, {"id": "plain"}, {"expected": {}}])
+@pytest.mark.parametrize(
+    "broken", [{"dtypes": []}, {"catches": ""}, {"bug": "mask.invert"}, {"id": "plain"}, {"expected": {}}]
+)
 def test_the_schema_rejects_broken_cases(broken: dict[str, Any]) -> None:
     document = vectors.load("attention", "core")
     document["cases"] = [document["cases"][0] | broken]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, vectors.schema("vectors"))
+
+
+def test_files_of_version_1_are_read() -> None:
+    stored = json.loads((Path(__file__).parent / "stored" / "vectors-v1.json").read_text(encoding="utf-8"))
+    document = vectors.current(stored)
+    assert document["format_version"] == vectors.FORMAT_VERSION
+    (item,) = document["cases"]
+    new = next(case for case in vectors.load("linear", "core")["cases"] if case["id"] == item["id"])
+    assert item == {name: value for name, value in new.items() if name != "bug"}
+    assert case_of("linear", "core", item).catches == stored["cases"][0]["hunts"]
+    assert vectors.current(vectors.load("linear", "core")) == vectors.load("linear", "core")
+    with pytest.raises(ValueError, match="format version 3 of vectors is not supported; expected 2 or 1"):
+        vectors.current({**stored, "format": 3})
+
+
+def test_every_kind_of_bug_is_described_and_caught(cases: list[dict[str, Any]]) -> None:
+    assert {case["bug"] for case in cases} == set(vectors.bugs())
+    assert all(len(text) > 15 and text.endswith(".") for text in vectors.bugs().values())
 
 
 def test_ids_are_unique_and_attention_has_many_cases(cases: list[dict[str, Any]]) -> None:

@@ -313,7 +313,7 @@ CHANGES = {
     "lines-moved": (reverse, "manifest", MANIFEST, "its lines were changed"),
     "line-broken": (break_line, "manifest", MANIFEST, "line 9 is not a digest and a path"),
     "spec": (version("spec", "2025.01"), "version", INDEX, "spec 2025.01 differs from 2026.11"),
-    "format": (version("format", 0), "version", INDEX, "format 0 differs from 1"),
+    "format": (version("format_version", 0), "version", INDEX, "format_version 0 differs from 2"),
     "title": (version("title", "mine"), "differs", INDEX, "not with the package"),
 }
 

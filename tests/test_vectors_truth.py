@@ -145,7 +145,7 @@ def _case(name: str, **amplitudes: float) -> recipe.Recipe:
     """A recipe of the core profile with some of its inputs multiplied."""
     found = next(case for case in recipe.cases("attention", "core") if case.id == f"attention/core/{name}")
     inputs = {key: array * amplitudes.get(key, 1) for key, array in found.call.inputs.items()}
-    return recipe.Recipe(found.id, found.call.changed(**inputs), found.hunts)
+    return recipe.Recipe(found.id, found.call.changed(**inputs), found.catches)
 
 
 def test_rounding_is_proportional_to_the_values() -> None:

@@ -40,27 +40,29 @@ class Case:
         call: the operation and all of its arguments.
         profile: the group of cases that it belongs to.
         clauses: ids of the clauses that decide its outcome, without foundations.
-        hunts: the bug that the case catches.
-        seen: references to reports of that bug.
+        catches: the bug that the case catches.
+        references: references to reports of that bug.
         dtypes: dtypes in which the inputs are exactly representable.
         expected: `output` and, if requested, `weights` and `log_sum_exp`, in that order.
         gradient: the cotangents and expected gradients as stored in the vectors, or None.
         cotangents: in the profile `grad`, the arrays that multiply the results; the expected results are the gradients
             of the sum of these products, by input name.
         taps: every intermediate of a layer, in order of computation.
+        bug: the kind of bug that it catches, one of `vectors.bugs()`; empty where the case is not of the vectors.
     """
 
     id: str
     call: Call
     profile: str
     clauses: tuple[str, ...]
-    hunts: str
-    seen: tuple[str, ...]
+    catches: str
+    references: tuple[str, ...]
     dtypes: tuple[str, ...]
     expected: Mapping[str, Expected]
     gradient: Mapping[str, Any] | None = None
     cotangents: Mapping[str, np.ndarray] = field(default_factory=dict)
     taps: Mapping[str, Expected] = field(default_factory=dict)
+    bug: str = ""
 
     @property
     def operation(self) -> str:
@@ -108,12 +110,13 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
         call=Call.from_json(operation, item),
         profile=profile,
         clauses=tuple(item["clauses"]),
-        hunts=item["hunts"],
-        seen=tuple(item.get("seen", ())),
+        catches=item["catches"],
+        references=tuple(item.get("references", ())),
         dtypes=tuple(item["dtypes"]),
         expected={name: _expected(result) for name, result in item["expected"].items()},
         gradient=item.get("gradient"),
         taps={name: _expected(result) for name, result in item.get("taps", {}).items()},
+        bug=item.get("bug", ""),
     )
 
 

@@ -1,9 +1,11 @@
 """Known failures: a TOML file of the cases that are expected to fail, with reasons. They must fail.
 
+    format_version = 2
     "attention/hygiene/*" = "NaN in hidden values reaches the output, issue 123"
     "attention/core/tiny*" = { dtypes = ["float32"], reason = "subnormal numbers are flushed to zero" }
 
-A key is a shell pattern of case ids; without `dtypes` it applies to every dtype.
+Any other key is a shell pattern of case ids; without `dtypes` it applies to every dtype. A file without
+`format_version` is of version 1, which differs in nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from attention_ref.conformance.case import Case, all_cases
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.outcome import FAILED, PASSED, Result
 from attention_ref.spec.dtypes import DTYPES
+
+FORMAT_VERSION = 2
+"""The version of the file format."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def read(path: str | Path) -> KnownFailures:
     """Read a file of known failures.
 
     Raises:
-        UsageError: if it cannot be read, or an entry has no reason, an unknown dtype or an unknown key.
+        UsageError: if it cannot be read, is of another format version, or an entry has no reason, an unknown dtype or
+            an unknown key.
     """
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -81,6 +87,9 @@ def read(path: str | Path) -> KnownFailures:
         raise UsageError(f"the known failures {path} cannot be read: {error}") from error
     except RecursionError as error:
         raise UsageError(f"the known failures {path} cannot be read: the TOML is nested too deeply") from error
+    version = table.pop("format_version", 1)
+    if isinstance(version, bool) or version not in (1, FORMAT_VERSION):
+        raise UsageError(f"{path}: format version {version!r} is not supported; expected {FORMAT_VERSION} or 1")
     return KnownFailures(str(path), tuple(_entry(str(path), pattern, value) for pattern, value in table.items()))
 
 

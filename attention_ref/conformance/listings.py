@@ -24,7 +24,7 @@ _FIRST = 5
 
 def listed_cases() -> dict[str, str]:
     """Return the bug that every case catches, by case id."""
-    return {case.id: case.hunts for case in all_cases()}
+    return {case.id: case.catches for case in all_cases()}
 
 
 def listed_clauses() -> dict[str, str]:
@@ -97,8 +97,9 @@ def _explain_case(case: Case) -> str:
     titles = [f"  {name}: {clauses()[name].title if name in clauses() else ''}" for name in case.clauses]
     parts = [
         f"{case.id}, exact in {', '.join(case.dtypes)}",
-        _filled("Catches: ", case.hunts),
-        *(["\n".join(["References:", *(f"  {place}" for place in case.seen)])] if case.seen else []),
+        _filled("Catches: ", case.catches),
+        *([_filled(f"Kind of bug: {case.bug}. ", vectors.bugs()[case.bug])] if case.bug else []),
+        *(["\n".join(["References:", *(f"  {place}" for place in case.references)])] if case.references else []),
         *(["\n".join(["Clauses:", *titles])] if titles else []),
         *(_filled(f"Who differs on {name}: ", clauses()[name].differ) for name in case.clauses if _differs(name)),
         *([f"config: {json.dumps(to_json(case.call.config))}"] if case.call.config is not None else []),

@@ -1,22 +1,25 @@
 """The vectors: cases with their expected results, as JSON for any language.
 
-`v1/<operation>/<profile>.json` is generated from `recipes/<operation>/<profile>.toml` and the executable specification
+`v2/<operation>/<profile>.json` is generated from `recipes/<operation>/<profile>.toml` and the executable specification
 by `python -m attention_ref.vectors.build.generate`. The format is described by `schema/vectors.json`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from attention_ref.vectors.bugs import bugs
+from attention_ref.vectors.format_version import is_version_1
 from attention_ref.vectors.schemas import schema
 
-FORMAT = 1
+FORMAT_VERSION = 2
 """The version of the file format, also the number in the folder name."""
 
-__all__ = ["FORMAT", "load", "operations", "profiles", "read", "schema"]
+__all__ = ["FORMAT_VERSION", "bugs", "current", "load", "operations", "profiles", "read", "schema"]
 
 
 def operations() -> list[str]:
@@ -52,5 +55,22 @@ def read(operation: str, profile: str) -> bytes:
     return _folder().joinpath(operation, f"{profile}.json").read_bytes()
 
 
+def current(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file of vectors in the current format; a file of version 1 is converted.
+
+    In version 1 `format_version`, `catches` and `references` were called `format`, `hunts` and `seen`, and cases had no
+    `bug`.
+
+    Raises:
+        ValueError: for a file of another version.
+    """
+    if not is_version_1(document, "vectors", FORMAT_VERSION):
+        return dict(document)
+    renamed = {"format": "format_version", "hunts": "catches", "seen": "references"}
+    about = {renamed.get(name, name): value for name, value in document.items()}
+    cases = [{renamed.get(name, name): value for name, value in case.items()} for case in document["cases"]]
+    return {**about, "format_version": FORMAT_VERSION, "cases": cases}
+
+
 def _folder() -> Traversable:
-    return resources.files("attention_ref.vectors").joinpath(f"v{FORMAT}")
+    return resources.files("attention_ref.vectors").joinpath(f"v{FORMAT_VERSION}")

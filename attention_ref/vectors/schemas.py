@@ -10,6 +10,7 @@ from typing import Any
 from attention_ref.spec.arguments import Argument
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
+from attention_ref.vectors.bugs import bugs
 
 Schema = dict[str, Any]
 
@@ -25,6 +26,7 @@ def schema(name: str) -> Schema:
 def _fill_vectors(found: Schema) -> None:
     found["properties"]["operation"]["enum"] = list(OPERATIONS)
     case = found["$defs"]["case"]["properties"]
+    case["bug"]["enum"] = list(bugs())
     case["dtypes"]["items"]["enum"] = list(DTYPES)
     case["inputs"]["properties"] = {argument.name: _array(argument) for argument in _arguments() if argument.is_array}
     case["options"]["properties"] = _options(None)
@@ -34,6 +36,7 @@ def _fill_vectors(found: Schema) -> None:
 
 def _fill_recipe(found: Schema) -> None:
     case = found["properties"]["case"]["items"]["properties"]
+    case["bug"]["enum"] = list(bugs())
     case["dtypes"]["items"]["enum"] = list(DTYPES)
     case["options"]["properties"] = _options("open")
     case |= {argument.name: _filling(argument) for argument in _arguments() if argument.is_array}

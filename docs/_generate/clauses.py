@@ -88,5 +88,5 @@ def _cases(clause: Clause) -> str:
 
 
 def _case(case: Case) -> str:
-    seen = f" Seen in {', '.join(map(thread, case.seen))}." if case.seen else ""
-    return f"- `{case.id}`: {prose(case.hunts)}.{seen}"
+    seen = f" Seen in {', '.join(map(thread, case.references))}." if case.references else ""
+    return f"- `{case.id}`: {prose(case.catches)}.{seen}"

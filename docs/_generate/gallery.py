@@ -96,12 +96,14 @@ def _entry(wrong: Wrong, clause: Clause) -> str:
     result = catch(wrong)
     facts = {
         "Instead": getattr(wrong, "instead", ""),
-        "Seen": _seen(getattr(wrong, "seen", "")) or ", ".join(map(thread, result.case.seen)),
-        "Elsewhere": "" if hasattr(wrong, "seen") else clause.differ,
+        "References": _seen(getattr(wrong, "references", "")) or ", ".join(map(thread, result.case.references)),
+        "Elsewhere": "" if hasattr(wrong, "references") else clause.differ,
         "Correct": getattr(wrong, "correction", "") or clause.statement,
         "Caught by": f"`{result.case.id}` in {result.dtype}: {_what(result)}",
     }
-    facts = {name: text if name in {"Seen", "Caught by"} else capital(prose(text)) for name, text in facts.items()}
+    facts = {
+        name: text if name in {"References", "Caught by"} else capital(prose(text)) for name, text in facts.items()
+    }
     return "\n\n".join(
         [
             f"({anchor(wrong)})=\n### {_title(wrong)}",

@@ -56,8 +56,8 @@ def versions() -> str:
             "wording; a clause never changes its meaning inside a version, and clauses may be added as optional ones",
         ),
         (
-            "of the vectors' format, `attention_ref.vectors.FORMAT`",
-            f"`{vectors.FORMAT}`",
+            "of the vectors' format, `attention_ref.vectors.FORMAT_VERSION`",
+            f"`{vectors.FORMAT_VERSION}`",
             "who reads the JSON in another language",
             "fields may be added; none is removed or given another meaning",
         ),

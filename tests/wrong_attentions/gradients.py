@@ -8,7 +8,7 @@ from tests.wrong_attentions.record import WrongAttention
 class RowSumMissing(WrongAttention):
     title = "The softmax differentiated one weight at a time"
     clause = "attention.gradients"
-    seen = "no release that we know of; what is left of FlashAttention's backward pass without its row sum"
+    references = "no release that we know of; what is left of FlashAttention's backward pass without its row sum"
     instead = "ignores that a larger weight makes the others of its row smaller"
     correction = "subtract each row's sum of weight times gradient before multiplying by the weights"
 
@@ -21,7 +21,7 @@ class RowSumMissing(WrongAttention):
 class ScaleMissingBackwards(WrongAttention):
     title = "No scale in the backward pass"
     clause = "attention.gradients"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "gives query and key sqrt(d) times their gradients; the output is right"
     correction = "multiply the gradients of query and key by the scale"
 

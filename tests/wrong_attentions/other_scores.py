@@ -8,7 +8,7 @@ from tests.wrong_attentions.record import WrongAttention
 class AdditiveWithoutTanh(WrongAttention):
     title = "Additive scores without the tanh"
     clause = "additive.formula"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "adds a term of the query alone to one of the key alone: every query gets the same weights"
     correction = "tanh between the two layers"
     operation = "additive_attention"
@@ -21,7 +21,7 @@ class AdditiveWithoutTanh(WrongAttention):
 class AdditiveWithoutKernels(WrongAttention):
     title = "Additive scores without projections"
     clause = "additive.kernels"
-    seen = "keras.layers.AdditiveAttention 3.15.1, which has none"
+    references = "keras.layers.AdditiveAttention 3.15.1, which has none"
     instead = "adds query and key as they are, and fails where their sizes differ"
     correction = "project each by its own kernel"
     operation = "additive_attention"
@@ -33,7 +33,7 @@ class AdditiveWithoutKernels(WrongAttention):
 class AdditiveKernelsSwapped(WrongAttention):
     title = "The kernels are swapped"
     clause = "additive.kernels"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "projects queries by the key's kernel"
     correction = "score_kernel . tanh(query query_kernel + key key_kernel)"
     operation = "additive_attention"
@@ -45,7 +45,7 @@ class AdditiveKernelsSwapped(WrongAttention):
 class AdditiveSeesEverything(WrongAttention):
     title = "Additive attention without visibility"
     clause = "additive.visibility"
-    seen = "teaching code that takes query, key and value only"
+    references = "teaching code that takes query, key and value only"
     instead = "attends to hidden keys"
     correction = "the same rules as in dot-product attention"
     operation = "additive_attention"
@@ -57,7 +57,7 @@ class AdditiveSeesEverything(WrongAttention):
 class MultiplicativeScaled(WrongAttention):
     title = "Multiplicative scores are scaled"
     clause = "multiplicative.formula"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "divides by sqrt(d), as scaled dot-product attention does"
     correction = "no scale: the kernel learns its own"
     operation = "multiplicative_attention"
@@ -71,7 +71,7 @@ class MultiplicativeScaled(WrongAttention):
 class MultiplicativeKernelTransposed(WrongAttention):
     title = "The kernel is transposed"
     clause = "multiplicative.kernel"
-    seen = "kernels of torch.nn.Linear, stored (out, in), read as (in, out)"
+    references = "kernels of torch.nn.Linear, stored (out, in), read as (in, out)"
     instead = "lets queries play the keys, and fails where the sizes differ"
     correction = "query score_kernel key, with the kernel (d,e)"
     operation = "multiplicative_attention"
@@ -83,7 +83,7 @@ class MultiplicativeKernelTransposed(WrongAttention):
 class MultiplicativeSeesEverything(WrongAttention):
     title = "Multiplicative attention without visibility"
     clause = "multiplicative.visibility"
-    seen = "teaching code that takes query, key and value only"
+    references = "teaching code that takes query, key and value only"
     instead = "attends to hidden keys"
     correction = "the same rules as in dot-product attention"
     operation = "multiplicative_attention"

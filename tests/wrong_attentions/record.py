@@ -14,7 +14,7 @@ class WrongAttention(RightAttention):
 
     title: the mistake.
     clause: the id of the clause that it breaks.
-    seen: who ships or shipped it, or which article teaches it (A to E).
+    references: who ships or shipped it, or which article teaches it (A to E).
     instead: what it computes.
     correction: what to do, in a phrase.
     operation: the operation that it stands for.
@@ -24,7 +24,7 @@ class WrongAttention(RightAttention):
 
     title: str
     clause: str
-    seen: str
+    references: str
     instead: str
     correction: str
     operation = "attention"

@@ -10,7 +10,7 @@ from tests.wrong_attentions.record import WrongAttention
 class ScaleByHeadSize(WrongAttention):
     title = "The scale is 1/d"
     clause = "attention.scale"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "divides by the head size, not by its root: the weights come out too even"
     correction = "divide by sqrt(d)"
     pervasive = True
@@ -22,7 +22,7 @@ class ScaleByHeadSize(WrongAttention):
 class ScaleMissing(WrongAttention):
     title = "No scale"
     clause = "attention.scale"
-    seen = "article D; keras.layers.Attention 3.15.1 by default"
+    references = "article D; keras.layers.Attention 3.15.1 by default"
     instead = "takes the inner products as they are: the weights come out too sharp"
     correction = "divide by sqrt(d)"
     pervasive = True
@@ -34,7 +34,7 @@ class ScaleMissing(WrongAttention):
 class ScaleByModelSize(WrongAttention):
     title = "The scale is taken from the model size"
     clause = "attention.scale"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "divides by sqrt(h*d)"
     correction = "divide by the root of the size of one head"
     pervasive = True
@@ -46,7 +46,7 @@ class ScaleByModelSize(WrongAttention):
 class ScaleNotReplaced(WrongAttention):
     title = "A given scale multiplies the default"
     clause = "attention.scale"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "computes with scale / sqrt(d)"
     correction = "a given scale replaces 1/sqrt(d)"
 
@@ -58,7 +58,7 @@ class ScaleNotReplaced(WrongAttention):
 class ScaleSplit(WrongAttention):
     title = "The scale's root multiplies query and key"
     clause = "attention.precision"
-    seen = "onnx.reference 1.23.2, as the ONNX standard recommends; PyTorch 2.13.0's math path"
+    references = "onnx.reference 1.23.2, as the ONNX standard recommends; PyTorch 2.13.0's math path"
     instead = "rounds query and key before the product: large scores that are exact lose three digits"
     correction = "multiply the scores, once"
 
@@ -72,7 +72,7 @@ class ScaleSplit(WrongAttention):
 class ScoresInHalf(WrongAttention):
     title = "Half precision scores in half precision"
     clause = "attention.precision"
-    seen = "transformers 5.23.0 eager, keras.ops 3.15.1 on TensorFlow and NumPy"
+    references = "transformers 5.23.0 eager, keras.ops 3.15.1 on TensorFlow and NumPy"
     instead = "keeps the inner products in float16: they overflow above 65504 and lose the digits that tell keys apart"
     correction = "compute scores and softmax in at least float32"
     dtypes = ("float16",)
@@ -85,7 +85,7 @@ class ScoresInHalf(WrongAttention):
 class FourAxesOnly(WrongAttention):
     title = "Exactly four axes"
     clause = "attention.batch"
-    seen = "keras.ops, onnx.reference, onnxruntime, torch.flex"
+    references = "keras.ops, onnx.reference, onnxruntime, torch.flex"
     instead = "names the axes of one layout and fails for every other number of batch axes"
     correction = "let the leading axes be free"
 
@@ -96,7 +96,7 @@ class FourAxesOnly(WrongAttention):
 class TwoAxesOnly(WrongAttention):
     title = "The transpose reverses every axis"
     clause = "attention.batch"
-    seen = "articles A and E"
+    references = "articles A and E"
     instead = "is right for one matrix and fails for a batch of them"
     correction = "swap the last two axes"
     pervasive = True
@@ -108,7 +108,7 @@ class TwoAxesOnly(WrongAttention):
 class HeadsTiled(WrongAttention):
     title = "Grouped heads are tiled"
     clause = "attention.heads"
-    seen = "x-transformers 2.31.10; the ONNX standard until onnx/onnx#7274"
+    references = "x-transformers 2.31.10; the ONNX standard until onnx/onnx#7274"
     instead = "lets query head i read key/value head i mod g"
     correction = "repeat each head h/g times in a row"
 
@@ -121,7 +121,7 @@ class HeadsTiled(WrongAttention):
 class SoftcapIgnored(WrongAttention):
     title = "The softcap is dropped"
     clause = "attention.softcap"
-    seen = "vllm-project/vllm-metal#665; EricLBuehler/mistral.rs#1930"
+    references = "vllm-project/vllm-metal#665; EricLBuehler/mistral.rs#1930"
     instead = "runs a capped model without its cap"
     correction = "softcap * tanh(scores / softcap)"
 
@@ -132,7 +132,7 @@ class SoftcapIgnored(WrongAttention):
 class SoftcapByAbsoluteValue(WrongAttention):
     title = "Another soft cap"
     clause = "attention.softcap"
-    seen = "documented by keras 3.15.1 for attn_logits_soft_cap"
+    references = "documented by keras 3.15.1 for attn_logits_soft_cap"
     instead = "bounds the scores by s / (1 + |s| / softcap)"
     correction = "softcap * tanh(scores / softcap)"
 
@@ -143,7 +143,7 @@ class SoftcapByAbsoluteValue(WrongAttention):
 class SoftcapAfterBias(WrongAttention):
     title = "Softcap after bias"
     clause = "attention.order"
-    seen = "x-transformers 2.31.10"
+    references = "x-transformers 2.31.10"
     instead = "caps the bias too"
     correction = "softcap first, then bias"
 
@@ -156,7 +156,7 @@ class SoftcapAfterBias(WrongAttention):
 class SoftcapAfterMask(WrongAttention):
     title = "Softcap after the mask"
     clause = "attention.order"
-    seen = "the ONNX standard until onnx/onnx#7867"
+    references = "the ONNX standard until onnx/onnx#7867"
     instead = "turns the -inf of a hidden key into -softcap: the key leaks"
     correction = "hide keys after everything else"
 
@@ -171,7 +171,7 @@ class SoftcapAfterMask(WrongAttention):
 class ScaleAfterBias(WrongAttention):
     title = "The scale multiplies the bias"
     clause = "attention.bias"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "adds the bias to the unscaled scores"
     correction = "scale first, then bias"
 
@@ -183,7 +183,7 @@ class ScaleAfterBias(WrongAttention):
 class BiasAsMask(WrongAttention):
     title = "A float mask is cast to boolean"
     clause = "attention.bias"
-    seen = "keras.layers.MultiHeadAttention 3.15.1, Flax 0.12.8"
+    references = "keras.layers.MultiHeadAttention 3.15.1, Flax 0.12.8"
     instead = "hides the keys whose bias is 0 and shows the others: an inverted mask"
     correction = "add numbers, AND truth values, and reject what is neither"
 
@@ -197,7 +197,7 @@ class BiasAsMask(WrongAttention):
 class LargeBiasHides(WrongAttention):
     title = "A large negative bias hides"
     clause = "attention.finite-bias"
-    seen = "onnxruntime 1.31.1, for the lowest float"
+    references = "onnxruntime 1.31.1, for the lowest float"
     instead = "takes every bias up to -10000 for -inf: a row of such biases returns 0"
     correction = "only -inf excludes"
 
@@ -208,7 +208,7 @@ class LargeBiasHides(WrongAttention):
 class ExclusionByArithmetic(WrongAttention):
     title = "-inf is left to arithmetic"
     clause = "attention.exclusion"
-    seen = "jax.nn 0.10.2, keras.ops 3.15.1 on TensorFlow and JAX"
+    references = "jax.nn 0.10.2, keras.ops 3.15.1 on TensorFlow and JAX"
     instead = "subtracts -inf from -inf in a row whose biases are all -inf: NaN"
     correction = "a key with the bias -inf is hidden like any other"
 

@@ -10,7 +10,7 @@ from tests.wrong_attentions.record import WrongAttention
 class DropoutRenormalised(WrongAttention):
     title = "Dropout is normalised again"
     clause = "attention.dropout"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "makes what is kept add up to 1: nothing is left of the noise in the sum"
     correction = "divide what is kept by 1 - dropout"
 
@@ -22,7 +22,7 @@ class DropoutRenormalised(WrongAttention):
 class DropoutNotScaled(WrongAttention):
     title = "Dropout without its scale"
     clause = "attention.dropout"
-    seen = "dropout as it was first published, which scales at inference instead"
+    references = "dropout as it was first published, which scales at inference instead"
     instead = "returns too little in training"
     correction = "divide what is kept by 1 - dropout"
 
@@ -33,7 +33,7 @@ class DropoutNotScaled(WrongAttention):
 class DropoutKeepsRate(WrongAttention):
     title = "The rate is taken for what is kept"
     clause = "attention.dropout"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "divides by the dropout rate"
     correction = "divide what is kept by 1 - dropout"
 
@@ -44,7 +44,7 @@ class DropoutKeepsRate(WrongAttention):
 class WeightsAfterDropout(WrongAttention):
     title = "The weights after dropout"
     clause = "attention.weights"
-    seen = "torch.nn.MultiheadAttention 2.13.0, transformers 5.23.0 eager, keras.layers.Attention 3.15.1"
+    references = "torch.nn.MultiheadAttention 2.13.0, transformers 5.23.0 eager, keras.layers.Attention 3.15.1"
     instead = "returns weights whose rows add up to 2 or to 0.97"
     correction = "return them as they are before dropout"
 
@@ -55,7 +55,7 @@ class WeightsAfterDropout(WrongAttention):
 class WeightsAveraged(WrongAttention):
     title = "Weights averaged over the heads"
     clause = "attention.weights"
-    seen = "torch.nn.MultiheadAttention 2.13.0 by default"
+    references = "torch.nn.MultiheadAttention 2.13.0 by default"
     instead = "returns (b,q,k)"
     correction = "return every head: (b,h,q,k)"
 
@@ -66,7 +66,7 @@ class WeightsAveraged(WrongAttention):
 class ValueSizeOfQuery(WrongAttention):
     title = "Values are as wide as queries"
     clause = "attention.value-size"
-    seen = "jax.nn 0.10.2"
+    references = "jax.nn 0.10.2"
     instead = "gives the output the query's shape, and fails for another value size"
     correction = "the output is as wide as the value"
 
@@ -82,7 +82,7 @@ class ValueSizeOfQuery(WrongAttention):
 class HiddenTimesZero(WrongAttention):
     title = "Zero times NaN"
     clause = "attention.hygiene"
-    seen = "every library that was measured; pytorch/pytorch#101967"
+    references = "every library that was measured; pytorch/pytorch#101967"
     instead = "multiplies hidden values by the weight 0: NaN in one reaches queries that do not see it"
     correction = "leave hidden values out of the sum"
 
@@ -94,7 +94,7 @@ class HiddenTimesZero(WrongAttention):
 class PaddingTimesZero(WrongAttention):
     title = "Zero times the NaN of padding"
     clause = "attention.key-lengths"
-    seen = "every library that was measured, but nested tensors in torch.nn.TransformerEncoder"
+    references = "every library that was measured, but nested tensors in torch.nn.TransformerEncoder"
     instead = "multiplies padding by the weight 0: what an uninitialised cache holds reaches the output"
     correction = "leave padding out of the sum"
 
@@ -105,7 +105,7 @@ class PaddingTimesZero(WrongAttention):
 class ElementwiseValues(WrongAttention):
     title = "Weights and values element by element"
     clause = "attention.formula"
-    seen = "article E, in its text"
+    references = "article E, in its text"
     instead = "fails unless k = v, and then mixes nothing"
     correction = "the matrix product of weights and value"
     pervasive = True
@@ -117,7 +117,7 @@ class ElementwiseValues(WrongAttention):
 class QueryAdded(WrongAttention):
     title = "The query is added inside"
     clause = "attention.formula"
-    seen = "article E, in its text"
+    references = "article E, in its text"
     instead = "adds the residual in the attention, where it is neither projected nor dropped"
     correction = "the residual connection belongs to the layer around"
     pervasive = True
@@ -130,7 +130,7 @@ class QueryAdded(WrongAttention):
 class TanhOverKeys(WrongAttention):
     title = "A tanh network over the keys"
     clause = "attention.formula"
-    seen = "article D"
+    references = "article D"
     instead = (
         "feeds the scores of a query to a dense network and ignores the values; fails in PyTorch, is built in Keras"
     )

@@ -10,7 +10,7 @@ from tests.wrong_attentions.record import WrongAttention
 class MaskInverted(WrongAttention):
     title = "Inverted mask"
     clause = "attention.mask"
-    seen = "rasbt/LLMs-from-scratch#1061; right for torch.nn.MultiheadAttention, wrong everywhere else"
+    references = "rasbt/LLMs-from-scratch#1061; right for torch.nn.MultiheadAttention, wrong everywhere else"
     instead = "hides where the mask is True"
     correction = "True means: may attend"
 
@@ -21,7 +21,7 @@ class MaskInverted(WrongAttention):
 class MaskAdded(WrongAttention):
     title = "A boolean mask is added"
     clause = "attention.mask"
-    seen = "transformers 5.23.0 eager; huggingface/transformers#41443"
+    references = "transformers 5.23.0 eager; huggingface/transformers#41443"
     instead = "raises visible scores by 1 and hides nothing"
     correction = "where(mask, scores, -inf)"
 
@@ -34,7 +34,7 @@ class MaskAdded(WrongAttention):
 class MaskAlignedLeft(WrongAttention):
     title = "A mask of three axes is given a head axis"
     clause = "attention.mask"
-    seen = "keras.layers.MultiHeadAttention 3.15.1, keras-hub 0.32.0"
+    references = "keras.layers.MultiHeadAttention 3.15.1, keras-hub 0.32.0"
     instead = "reads (h,q,k) as (b,q,k)"
     correction = "broadcast from the right, as NumPy does"
 
@@ -45,7 +45,7 @@ class MaskAlignedLeft(WrongAttention):
 class HiddenByMinusTenThousand(WrongAttention):
     title = "Hidden keys get a large negative score"
     clause = "attention.finite-bias"
-    seen = "flashinfer-ai/flashinfer#4401 (-50000); ohdearquant/lattice#373 (-10000)"
+    references = "flashinfer-ai/flashinfer#4401 (-50000); ohdearquant/lattice#373 (-10000)"
     instead = "prefers a hidden key to visible ones that score even lower"
     correction = "hide with -inf, or by not adding up"
 
@@ -57,7 +57,7 @@ class HiddenByMinusTenThousand(WrongAttention):
 class CausalDropped(WrongAttention):
     title = "The causal mask is dropped"
     clause = "attention.causal"
-    seen = "keras-team/keras#23038, with dropout or returned scores"
+    references = "keras-team/keras#23038, with dropout or returned scores"
     instead = "sees the future"
     correction = "key j only if j <= i + query_offset"
 
@@ -68,7 +68,7 @@ class CausalDropped(WrongAttention):
 class CausalStrict(WrongAttention):
     title = "The diagonal is masked"
     clause = "attention.causal"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "hides a query's own position; the first row sees nothing"
     correction = "j <= i, not j < i"
 
@@ -79,7 +79,7 @@ class CausalStrict(WrongAttention):
 class CausalBottomRight(WrongAttention):
     title = "Causal from the bottom right"
     clause = "attention.causal"
-    seen = "flash-attention from 2.1, x-transformers 2.31.10; microsoft/onnxruntime#29020"
+    references = "flash-attention from 2.1, x-transformers 2.31.10; microsoft/onnxruntime#29020"
     instead = "aligns the last query with the last key, where q and k differ"
     correction = "align at the top left, and say k - q as query_offset where the bottom right is meant"
 
@@ -91,7 +91,9 @@ class CausalBottomRight(WrongAttention):
 class OffsetIgnored(WrongAttention):
     title = "The offset is ignored"
     clause = "attention.query-offset"
-    seen = "torch.nn.functional, jax.nn and keras.ops have none; pytorch/pytorch#108108; ONNX until onnx/onnx#8068"
+    references = (
+        "torch.nn.functional, jax.nn and keras.ops have none; pytorch/pytorch#108108; ONNX until onnx/onnx#8068"
+    )
     instead = "lets a query behind a cache see the first keys of the cache only"
     correction = "key j is visible if j <= i + query_offset"
 
@@ -102,7 +104,7 @@ class OffsetIgnored(WrongAttention):
 class OffsetOfFirstRow(WrongAttention):
     title = "One offset for the whole batch"
     clause = "attention.query-offset"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "uses the first row's offset for every row"
     correction = "an offset of each batch row, shaped (b,1,1,1)"
 
@@ -113,7 +115,7 @@ class OffsetOfFirstRow(WrongAttention):
 class WindowExclusive(WrongAttention):
     title = "The window is one key short"
     clause = "attention.window"
-    seen = "sliding_window of Keras and of transformers' causal models; huggingface/transformers#39408"
+    references = "sliding_window of Keras and of transformers' causal models; huggingface/transformers#39408"
     instead = "counts the query's own position as one of the keys to the left"
     correction = "left is a distance: left + 1 keys with the own position"
 
@@ -124,7 +126,7 @@ class WindowExclusive(WrongAttention):
 class WindowOneSided(WrongAttention):
     title = "The window looks back only"
     clause = "attention.window"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "leaves the right side open"
     correction = "bound both sides"
 
@@ -135,7 +137,7 @@ class WindowOneSided(WrongAttention):
 class LengthsIgnored(WrongAttention):
     title = "Padding is attended to"
     clause = "attention.key-lengths"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "gives weight to keys past the length of their row"
     correction = "key j only if j < length"
 
@@ -146,7 +148,7 @@ class LengthsIgnored(WrongAttention):
 class LengthInclusive(WrongAttention):
     title = "One padded key too many"
     clause = "attention.key-lengths"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "takes the length for the last index"
     correction = "j < length, not j <= length"
 
@@ -157,7 +159,7 @@ class LengthInclusive(WrongAttention):
 class PaddingOnTheLeft(WrongAttention):
     title = "Padding is looked for on the left"
     clause = "attention.key-lengths"
-    seen = "left-padded batches, as tokenizers make them for generation"
+    references = "left-padded batches, as tokenizers make them for generation"
     instead = "hides the first keys of a row, not the last"
     correction = "the real keys come first"
 
@@ -168,7 +170,7 @@ class PaddingOnTheLeft(WrongAttention):
 class AnyRuleShows(WrongAttention):
     title = "One rule is enough"
     clause = "attention.visibility"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "shows a key that any of mask, causality, window or lengths allows"
     correction = "every rule must allow a key"
 
@@ -180,7 +182,7 @@ class AnyRuleShows(WrongAttention):
 class LastRuleWins(WrongAttention):
     title = "One rule replaces another"
     clause = "attention.visibility"
-    seen = "torch.nn.MultiheadAttention 2.13.0, where is_causal replaces the mask"
+    references = "torch.nn.MultiheadAttention 2.13.0, where is_causal replaces the mask"
     instead = "applies the last rule given"
     correction = "every rule must allow a key"
 

@@ -10,7 +10,7 @@ from tests.wrong_attentions.record import WrongAttention
 class SoftmaxMissing(WrongAttention):
     title = "No softmax"
     clause = "attention.formula"
-    seen = "articles A and D"
+    references = "articles A and D"
     instead = "takes scores for weights: they are negative, and do not add up to 1"
     correction = "softmax over the keys"
     pervasive = True
@@ -23,7 +23,7 @@ class SoftmaxMissing(WrongAttention):
 class SoftmaxOverTheMatrix(WrongAttention):
     title = "Normalised over the whole matrix"
     clause = "attention.formula"
-    seen = "article B"
+    references = "article B"
     instead = "divides by the sum over all queries: the output shrinks with their number"
     correction = "one sum for each query"
     pervasive = True
@@ -38,7 +38,7 @@ class SoftmaxOverTheMatrix(WrongAttention):
 class SoftmaxOverQueries(WrongAttention):
     title = "Softmax over the wrong axis"
     clause = "attention.formula"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "normalises each key over the queries"
     correction = "softmax over the last axis of (q,k)"
     pervasive = True
@@ -51,7 +51,7 @@ class SoftmaxOverQueries(WrongAttention):
 class MaximumMissing(WrongAttention):
     title = "No row maximum"
     clause = "attention.stability"
-    seen = "articles B and E"
+    references = "articles B and E"
     instead = "overflows to inf / inf = NaN for scores above 88 in float32, and divides 0 by 0 far below"
     correction = "subtract the row's maximum before exp"
 
@@ -62,7 +62,7 @@ class MaximumMissing(WrongAttention):
 class ExponentialInBaseTwo(WrongAttention):
     title = "log2(e) is folded into the scores"
     clause = "attention.precision"
-    seen = "kernels that have a fast exp2"
+    references = "kernels that have a fast exp2"
     instead = "rounds large scores once more before the maximum is taken: those that are exact lose three digits"
     correction = "subtract the maximum first"
     bits = np.log2(np.e)
@@ -81,7 +81,7 @@ class ExponentialInBaseTwo(WrongAttention):
 class MaximumOfEverything(WrongAttention):
     title = "The maximum of the whole array"
     clause = "attention.stability"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "divides 0 by 0 in a row that lies far below the largest score; one NaN reaches every row"
     correction = "the maximum of each row"
     pervasive = True
@@ -93,7 +93,7 @@ class MaximumOfEverything(WrongAttention):
 class MeanOnEmptyRows(WrongAttention):
     title = "Hidden keys score -1e9"
     clause = "attention.empty-row"
-    seen = "jax.nn 0.10.2, keras.ops 3.15.1, Flax 0.12.8, each with its own large negative number"
+    references = "jax.nn 0.10.2, keras.ops 3.15.1, Flax 0.12.8, each with its own large negative number"
     instead = "gives all keys the same weight where all are hidden: the mean of the values, padding included"
     correction = "a query that sees nothing returns 0"
 
@@ -105,7 +105,7 @@ class MeanOnEmptyRows(WrongAttention):
 class NanOnEmptyRows(WrongAttention):
     title = "An empty row returns NaN"
     clause = "attention.empty-row"
-    seen = "xformers' reference; torch.nn.MultiheadAttention 2.13.0 with need_weights; pytorch/pytorch#103749"
+    references = "xformers' reference; torch.nn.MultiheadAttention 2.13.0 with need_weights; pytorch/pytorch#103749"
     instead = "divides 0 by 0, which poisons the next layer"
     correction = "a query that sees nothing returns 0"
 
@@ -117,7 +117,7 @@ class NanOnEmptyRows(WrongAttention):
 class NoKeysRaise(WrongAttention):
     title = "The maximum of no keys"
     clause = "attention.empty-axis"
-    seen = "onnx.reference 1.23.2, torch.flex 2.13.0; onnxruntime 1.31.1 refuses"
+    references = "onnx.reference 1.23.2, torch.flex 2.13.0; onnxruntime 1.31.1 refuses"
     instead = "raises where k = 0"
     correction = "start the maximum at -inf"
 
@@ -129,7 +129,7 @@ class NoKeysRaise(WrongAttention):
 class NanSwallowed(WrongAttention):
     title = "NaN is made a number"
     clause = "attention.non-finite"
-    seen = "nan_to_num against the NaN of empty rows"
+    references = "nan_to_num against the NaN of empty rows"
     instead = "turns NaN into 0 and hides that the input was broken"
     correction = "prevent the NaN of empty rows; let every other one through"
 
@@ -140,7 +140,7 @@ class NanSwallowed(WrongAttention):
 class SinksDropped(WrongAttention):
     title = "Sinks are dropped"
     clause = "attention.sinks"
-    seen = "torch.nn.functional, keras.ops, jax.nn and ONNX have no sinks to pass them to"
+    references = "torch.nn.functional, keras.ops, jax.nn and ONNX have no sinks to pass them to"
     instead = "lets the weights of every row add up to 1"
     correction = "add exp(sink) to the denominator"
 
@@ -151,7 +151,7 @@ class SinksDropped(WrongAttention):
 class SinkCapped(WrongAttention):
     title = "The sink is capped"
     clause = "attention.sinks"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "passes the sink through the softcap, as if it were a score"
     correction = "a sink joins the denominator as it is"
 
@@ -164,7 +164,7 @@ class SinkCapped(WrongAttention):
 class LogSumExpInBits(WrongAttention):
     title = "Log-sum-exp in base 2"
     clause = "attention.log-sum-exp"
-    seen = "FlashInfer, by convention; flashinfer-ai/flashinfer#2113"
+    references = "FlashInfer, by convention; flashinfer-ai/flashinfer#2113"
     instead = "returns log2 of the denominator: parts that are merged by it get wrong weights"
     correction = "the natural logarithm"
 
@@ -175,7 +175,7 @@ class LogSumExpInBits(WrongAttention):
 class LogSumExpShifted(WrongAttention):
     title = "Log-sum-exp without the maximum"
     clause = "attention.log-sum-exp"
-    seen = "no release that we know of"
+    references = "no release that we know of"
     instead = "returns the logarithm of the shifted sum"
     correction = "add the row's maximum back"
 
@@ -186,7 +186,7 @@ class LogSumExpShifted(WrongAttention):
 class LogSumExpFinite(WrongAttention):
     title = "A finite log-sum-exp for an empty row"
     clause = "attention.log-sum-exp"
-    seen = "flashinfer-ai/flashinfer#4452; torch.flex until pytorch/pytorch#134650"
+    references = "flashinfer-ai/flashinfer#4452; torch.flex until pytorch/pytorch#134650"
     instead = "returns 0, so that a merge gives the empty row a share"
     correction = "-inf: the logarithm of no sum"
 

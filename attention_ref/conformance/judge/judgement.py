@@ -16,7 +16,7 @@ _MOST_REASONS, _MOST_LISTED, _MOST_LINES, _LONGEST = 2, 8, 2, 150
 
 Command = Callable[[str], str]
 
-FORMAT = 1
+FORMAT_VERSION = 2
 """Raised when a program that reads judgements would have to change."""
 
 
@@ -122,7 +122,7 @@ class Judgement:
     def to_json(self) -> str:
         """Return one record, on one line."""
         found: dict[str, Any] = {
-            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
             "subject": self.subject,
             "passed": self.passed,
             "reasons": list(self.reasons),

@@ -1,6 +1,6 @@
 """Counterexamples as JSON: minimal calls that break a law, with all data needed to run them again.
 
-- `format`, `spec`, `subject`, `law`, `statement`, `clauses`, `operation`, `dtype`.
+- `format_version`, `spec`, `subject`, `law`, `statement`, `clauses`, `operation`, `dtype`.
 - `calls`: the arguments of each call: `inputs` (arrays as in the vectors), `options` and, of a layer, `config`,
   `parameters` and `chunks`; `returns`, the names of its results in order; `came`, the results of the subject.
 - `demands`: `left` and `right`, lists of terms `{call, result, places, factors}`; `relation`, `=` or `<=`; `constants`
@@ -32,8 +32,8 @@ from attention_ref.spec.operations import OPERATIONS
 from attention_ref.vectors.array_forms import encoded, to_json
 from attention_ref.vectors.call import Call
 
-FORMAT = 1
-_FIELDS = ("format", "law", "statement", "operation", "dtype", "calls", "demands")
+FORMAT_VERSION = 2
+_FIELDS = ("format_version", "law", "statement", "operation", "dtype", "calls", "demands")
 
 
 def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def document(outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:
     trial, dtype = outcome.trial, about["dtype"]
     answers = [*outcome.answers, *({} for _ in trial.calls)]
     return {
-        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "spec": VERSION,
         **about,
         "calls": [_call(each, answer) for each, answer in zip(trial.calls, answers, strict=False)],
@@ -79,6 +79,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{path} cannot be read: the JSON is nested too deeply") from error
+    if isinstance(data, dict) and data.get("format") == 1:  # version 1 differs in the name of this field alone
+        data["format_version"] = FORMAT_VERSION
     if not isinstance(data, dict) or (missing := [name for name in _FIELDS if name not in data]):
         lacking = "" if not isinstance(data, dict) else f": missing fields {', '.join(missing)}"
         raise UsageError(f"{path} is not a counterexample of a law{lacking}")
@@ -87,7 +89,7 @@ def read(path: str | Path) -> dict[str, Any]:
     texts += clauses if isinstance(clauses, list) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise UsageError(f"{path} is not a counterexample of a law: its names are not strings")
-    if data["format"] != FORMAT or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
+    if data["format_version"] != FORMAT_VERSION or data["operation"] not in OPERATIONS or data["dtype"] not in DTYPES:
         raise UsageError(f"{path} is a counterexample of an unknown format or version")
     return data
 

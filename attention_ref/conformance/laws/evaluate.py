@@ -164,4 +164,4 @@ def _case(call: Call, name: str) -> Case:
     """Return a case of a call without expected results."""
     shapes = {result: call.shape(result) for result in call.results}
     expected = {result: Expected(np.broadcast_to(np.zeros(()), shape), _NONE) for result, shape in shapes.items()}
-    return Case(name, call, profile="laws", clauses=(), hunts="", seen=(), dtypes=(), expected=expected)
+    return Case(name, call, profile="laws", clauses=(), catches="", references=(), dtypes=(), expected=expected)

@@ -171,6 +171,6 @@ def _recipe(
     return Recipe(
         id=f"{operation}/onnx/{test.name}",
         call=Call(operation, arrays, {**scalars, **options}, config),
-        hunts=f"a difference from ONNX's test_{test.name}",
+        catches=f"a difference from ONNX's test_{test.name}",
         gradient=False,
     )

@@ -19,11 +19,12 @@ from attention_ref.conformance.reports.findings import findings
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.vectors.array_forms import encoded
 from attention_ref.vectors.call import Call
+from attention_ref.vectors.format_version import is_version_1
 
-FORMAT = 1
+FORMAT_VERSION = 2
 """The version of the format, raised on incompatible changes."""
 
-_OF_THE_CASE = ("clauses", "hunts", "seen")
+_OF_THE_CASE = ("clauses", "catches", "bug", "references")
 _AS_THEY_ARE = tuple(each.name for each in fields(Result) if each.name not in ("case", "mismatch"))
 
 
@@ -35,7 +36,7 @@ def write(report: CheckResults) -> str:
 def data(report: CheckResults) -> dict[str, Any]:
     """Return a report as data for JSON."""
     found = {
-        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "subject": report.subject.name,
         "version": report.subject.version,
         "arrays": report.subject.arrays,
@@ -60,9 +61,11 @@ def read(found: Mapping[str, Any]) -> CheckResults:
     """Make the results of a check from the data of a report.
 
     Cases are taken from the vectors; a case that the vectors lack has no arrays.
+
+    Raises:
+        ValueError: for a report of another version of the format than 2 and 1.
     """
-    if found.get("format") != FORMAT:
-        raise ValueError(f"format {found.get('format')!r} of reports is not supported; expected format {FORMAT}")
+    found = _current(found)
     lines = {(item["case"], item["dtype"]): item["reproduce"] for item in found["results"]}
     subject = {name: found[name] for name in ("arrays", "version", "is_room")}
     return CheckResults(
@@ -95,6 +98,14 @@ def not_asked(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a result for a case that was not run because of earlier timeouts."""
     nothing = {"verdict": UNSUPPORTED, "reason": NOT_ASKED, "hangs": False, "known": "", "reproduce": None}
     return {**item, **nothing}
+
+
+def _current(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data of a report in the current format; a report of version 1 is converted."""
+    if not is_version_1(found, "reports", FORMAT_VERSION):
+        return found
+    results = [{**item, "catches": item["hunts"], "bug": "", "references": item["seen"]} for item in found["results"]]
+    return {**found, "format_version": FORMAT_VERSION, "results": results}
 
 
 def _read_result(item: Mapping[str, Any]) -> Result:

@@ -74,8 +74,8 @@ def _lines(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     return [
         *formatting.found(result),
-        f"catches: {case.hunts}",
-        *([f"references: {', '.join(case.seen)}"] if case.seen else []),
+        f"catches: {case.catches}",
+        *([f"references: {', '.join(case.references)}"] if case.references else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
         *([f"it warned: {'; '.join(result.warnings)}"] if result.warnings else []),
         f"reproduce: {report.reproduce(case.id, result.dtype)}",

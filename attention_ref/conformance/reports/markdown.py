@@ -95,8 +95,8 @@ def _failure(report: CheckResults, result: Result) -> list[str]:
     case = result.case
     lines = [
         *formatting.found(result),
-        f"catches: {case.hunts}",
-        *([f"references: {', '.join(case.seen)}"] if case.seen else []),
+        f"catches: {case.catches}",
+        *([f"references: {', '.join(case.references)}"] if case.references else []),
         *([f"clauses: {', '.join(case.clauses)}"] if case.clauses else []),
         report.reproduce(case.id, result.dtype),
     ]

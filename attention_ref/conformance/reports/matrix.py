@@ -10,8 +10,9 @@ from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS, ClauseVerdict
 from attention_ref.conformance.reports import formatting, json
 from attention_ref.spec.clauses import clauses
+from attention_ref.vectors.format_version import is_version_1
 
-FORMAT = 1
+FORMAT_VERSION = 2
 """The version of the format, raised on incompatible changes."""
 
 TITLE = "Attention: who conforms to what"
@@ -105,13 +106,16 @@ def questions(columns: Sequence[Column]) -> list[str]:
 
 def data(columns: Sequence[Column], facts: Mapping[str, str]) -> dict[str, Any]:
     """Return a matrix as data for JSON; `schema/peers.json` describes it."""
-    return {"format": FORMAT, "facts": dict(facts), "peers": [_data(each) for each in columns]}
+    return {"format_version": FORMAT_VERSION, "facts": dict(facts), "peers": [_data(each) for each in columns]}
 
 
 def read(found: Mapping[str, Any]) -> list[Column]:
-    """Make columns from the data of a matrix."""
-    if found.get("format") != FORMAT:
-        raise ValueError(f"format {found.get('format')!r} of matrices is not supported; expected format {FORMAT}")
+    """Make columns from the data of a matrix; version 1 differs in the names of fields alone.
+
+    Raises:
+        ValueError: for a matrix of another version of the format than 2 and 1.
+    """
+    is_version_1(found, "matrices", FORMAT_VERSION)
     columns = []
     for item in found["peers"]:
         report = json.read(item["report"]) if item["report"] else None

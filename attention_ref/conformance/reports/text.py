@@ -156,11 +156,11 @@ def _failures(report: CheckResults) -> list[str]:
 
 
 def failure(report: CheckResults, result: Result) -> Iterator[str]:
-    """Write one failure: the case, what it hunts, what is wrong, how to run it again."""
+    """Write one failure: the case, what it catches, what is wrong, how to run it again."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")
-    yield f"  hunts: {case.hunts}" + (f"; seen: {', '.join(case.seen)}" if case.seen else "")
+    yield f"  catches: {case.catches}" + (f"; references: {', '.join(case.references)}" if case.references else "")
     yield from (f"  {line}" for line in formatting.found(result))
     if result.warnings:
         yield f"  it warned: {'; '.join(result.warnings[:3])}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from attention_ref.spec import VERSION
 from attention_ref.spec.operations import ATTENTIONS
-from attention_ref.vectors import FORMAT, array_forms
+from attention_ref.vectors import FORMAT_VERSION, array_forms
 from attention_ref.vectors.build import (
     attention_clauses,
     attention_truth,
@@ -29,7 +29,7 @@ from attention_ref.vectors.build import (
 )
 from attention_ref.vectors.build.recipe import Recipe
 
-FOLDER = Path(__file__).parents[1] / f"v{FORMAT}"
+FOLDER = Path(__file__).parents[1] / f"v{FORMAT_VERSION}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,8 +61,8 @@ def generate(files: Sequence[tuple[str, str]], processes: int | None = None) -> 
     documents: dict[Path, str] = {}
     for operation, profile in files:
         own = [case for (name, _), case in zip(recipes, cases, strict=True) if name == (operation, profile)]
-        document = {"format": FORMAT, "spec": VERSION, "operation": operation, "profile": profile, "cases": own}
-        documents[FOLDER / operation / f"{profile}.json"] = json_text.write(document)
+        about = {"format_version": FORMAT_VERSION, "spec": VERSION, "operation": operation, "profile": profile}
+        documents[FOLDER / operation / f"{profile}.json"] = json_text.write({**about, "cases": own})
     return documents
 
 
@@ -104,7 +104,8 @@ def _attended(case: Recipe) -> dict[str, Any]:
 
 
 def _described(case: Recipe, clauses: Sequence[str], dtypes: Sequence[str]) -> dict[str, Any]:
-    about = {"id": case.id, "clauses": clauses, "hunts": case.hunts, "seen": list(case.seen), "dtypes": dtypes}
+    about = {"id": case.id, "clauses": clauses, "catches": case.catches, "bug": case.bug}
+    about |= {"references": list(case.references), "dtypes": dtypes}
     return {**about, **case.call.to_json(parameter_kinds=False)}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def result(found: Result) -> dict[str, Any]:
     """Return expected values with the sizes of their rounding errors, as data; `double` only if not all 0."""
     columns = zip(*found.roundings, strict=True) if found.roundings else [()] * len(Rounding._fields)
-    sizes = {name: list(column) for name, column in zip(Rounding._fields, columns, strict=True)}
+    sizes = {name: list(map(_shortest, column)) for name, column in zip(Rounding._fields, columns, strict=True)}
     if not any(sizes["double"]):
         del sizes["double"]
     return {**to_json(found.array, with_kind=False), "rounding": sizes}
@@ -34,6 +34,11 @@ def _text(item: Any, indent: str) -> str:
     if isinstance(item, list) and any(isinstance(value, dict) for value in item):
         return "[\n" + ",\n".join(inner + _text(value, inner) for value in item) + f"\n{indent}]"
     return json.dumps(item, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def _shortest(size: float) -> float | int:
+    """Return a size as an integer if it is one, which saves its `.0`."""
+    return int(size) if size.is_integer() and size < 1e9 else size
 
 
 def _is_deep(item: Any) -> bool:

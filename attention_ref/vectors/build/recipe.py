@@ -2,7 +2,8 @@
 
 A recipe is `recipes/<operation>/<profile>.toml`: `sizes` that its cases share, and a `[[case]]` each with
 
-    name, hunts, seen      the end of its id, the bug that it catches, and references to that bug
+    name, catches          the end of its id, and the bug that it catches
+    bug, references        the kind of that bug (see vectors/bugs.toml), and references to reports of it
     sizes                  changes of the shared sizes, by the letters of the shape legend
     options                the scalar options of the call
     clauses, dtypes        clauses that cannot be derived (see attention_clauses.py), and a limit of the dtypes
@@ -35,13 +36,14 @@ class Recipe:
 
     id: str
     call: Call
-    hunts: str
+    catches: str
     clauses: tuple[str, ...] = ()
-    seen: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     dtypes: tuple[str, ...] | None = None
     gradient: bool = True
     exact_scores: bool = False
     taps: bool = True
+    bug: str = ""
 
 
 def names() -> list[tuple[str, str]]:
@@ -84,13 +86,14 @@ def _recipe(operation: str, case_id: str, document: Mapping[str, Any], table: Ma
     return Recipe(
         id=case_id,
         call=call,
-        hunts=table["hunts"],
+        catches=table["catches"],
         clauses=tuple(table.get("clauses", ())),
-        seen=tuple(table.get("seen", ())),
+        references=tuple(table.get("references", ())),
         dtypes=tuple(table["dtypes"]) if "dtypes" in table else None,
         gradient=table.get("gradient", operation in ATTENTIONS),
         exact_scores=table.get("exact_scores", False),
         taps=table.get("taps", True),
+        bug=table["bug"],
     )
 
 

@@ -1,7 +1,7 @@
 """The files of an export of the vectors, for other programs and languages.
 
     README.md                               description of the files, with a reader to copy
-    index.json                              the files, their versions, and the numbers of the budget
+    index.json                              the files, their versions, the numbers of the budget, and the kinds of bugs
     clauses.json                            the clauses that the cases refer to
     vectors.schema.json                     the JSON Schema of the vectors
     vectors/<operation>/<profile>.json      the vectors
@@ -106,11 +106,12 @@ def vector_path(operation: str, profile: str) -> str:
 def _index(cases: Mapping[Name, int]) -> dict[str, Any]:
     return {
         "title": TITLE,
-        "format": vectors.FORMAT,
+        "format_version": vectors.FORMAT_VERSION,
         "spec": VERSION,
         "license": "Apache-2.0",
         "errata": [asdict(erratum) for erratum in errata()],
         "budget": BUDGET,
+        "bugs": dict(vectors.bugs()),
         "files": [
             {"path": vector_path(operation, profile), "operation": operation, "profile": profile, "cases": count}
             for (operation, profile), count in cases.items()
@@ -122,7 +123,8 @@ def _readme(cases: Mapping[Name, int]) -> str:
     rows = [f"| `{operation}` | `{profile}` | {count} |" for (operation, profile), count in cases.items()]
     dtypes = [f"| {name} | {' | '.join(map(_power, size.values()))} |" for name, size in BUDGET["dtypes"].items()]  # type: ignore[attr-defined]
     text = resources.files("attention_ref.vectors.release").joinpath("exported.md").read_text(encoding="utf-8")
-    given = {"spec": VERSION, "format": str(vectors.FORMAT), "files": "\n".join(rows), "dtypes": "\n".join(dtypes)}
+    given = {"spec": VERSION, "format_version": str(vectors.FORMAT_VERSION)}
+    given |= {"files": "\n".join(rows), "dtypes": "\n".join(dtypes)}
     for name, value in {**given, "total": str(sum(cases.values())), "factor": str(BUDGET["factor"])}.items():
         text = text.replace(f"<<{name}>>", value)
     return text

@@ -95,7 +95,9 @@ def _index(data: bytes) -> dict[str, Any]:
 
 
 def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
-    for name, ours in (("format", vectors.FORMAT), ("spec", VERSION)):
+    if "format" in index and "format_version" not in index:  # as exports of version 1 call it
+        index = {**index, "format_version": index["format"]}
+    for name, ours in (("format_version", vectors.FORMAT_VERSION), ("spec", VERSION)):
         if index and index.get(name) != ours:
             text = f"{name} {index.get(name)} differs from {ours} of this package, so the vectors cannot be compared"
             yield Problem("version", INDEX, text)

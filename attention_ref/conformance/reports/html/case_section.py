@@ -53,8 +53,8 @@ def _case(case: Case, failures: Mapping[str, Sequence[Markup]]) -> Markup:
     options = [f"{name} = {json.dumps(value)}" for name, value in case.call.options.items()]
     links = [piece for each in failures.get(case.id, ()) for piece in (", ", each)][1:]
     items = [
-        ("catches", case.hunts),
-        ("references", ", ".join(case.seen)),
+        ("catches", case.catches),
+        ("references", ", ".join(case.references)),
         ("clauses", subject_section.clause_links(case.clauses)),
         ("exact in", ", ".join(case.dtypes)),
         ("inputs", ", ".join(arrays)),

@@ -87,8 +87,8 @@ def _failure(each: Column, report: CheckResults, result: Result) -> Markup:
     case = result.case
     apart = "" if report.decides(result) else ", optional"
     items = [
-        ("catches", case.hunts),
-        ("references", ", ".join(case.seen)),
+        ("catches", case.catches),
+        ("references", ", ".join(case.references)),
         ("clauses", clause_links(case.clauses)),
         *_numbers(result),
         ("it warned", "; ".join(result.warnings)),

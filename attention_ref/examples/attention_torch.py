@@ -1,0 +1,25 @@
+"""Attention in PyTorch (articles A, B and E)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import attention_ref.torch as ar
+
+
+def cross_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Attend to the real keys of each batch row."""
+    return ar.attention(query, key, value, key_lengths=lengths)
+
+
+def self_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend to what came before, and return the weights too."""
+    return ar.attention(query, key, value, causal=True, return_weights=True)
+
+
+if __name__ == "__main__":
+    generator = np.random.default_rng(0)
+    query, key, value = (torch.as_tensor(generator.normal(size=(1, 2, 3, 4))) for _ in range(3))
+    output, weights = self_attention(query, key, value)
+    print(f"output {tuple(output.shape)}; the weights of the first head:\n{weights[0, 0]}")
