@@ -35,6 +35,8 @@ LAWS = {
     "commands": Law(DOOR, OURS | {"numpy", "torch", "transformers"}),
     "spec": Law(),
     "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
+    "articles": Law({"numpy", "torch", "keras", "attention_ref.spec"}, OURS),
+    "examples": Law({"numpy", "torch", "keras"} | OURS),
     "generation": Law({"numpy", "attention_ref.spec"}),
     "plot.py": Law({"attention_ref.spec"}, {"numpy", "matplotlib"}),
     "weights": Law({"numpy", "attention_ref.spec"}, {"ml_dtypes", "safetensors"}),
