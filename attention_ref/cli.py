@@ -63,6 +63,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, diagnose, ask, locate, judge, laws, listing, explain, peers, vectors, inspect, convert, verify, doctor):
+    for each in (
+        check,
+        diagnose,
+        ask,
+        locate,
+        judge,
+        laws,
+        listing,
+        explain,
+        peers,
+        vectors,
+        inspect,
+        convert,
+        verify,
+        doctor,
+    ):
         each.add(commands)
     return parser

@@ -20,11 +20,15 @@ _SIDE = (
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "locate", run, "find the first tensor in which a model differs from a reference, and why")
+    parser = command(
+        commands, "locate", run, "find the first tensor in which a model differs from a reference, and why"
+    )
     option = parser.add_argument
     option("reference", metavar="REFERENCE", help=f"{_SIDE}; a checkpoint runs in this library in float64")
     option("target", metavar="TARGET", help="one of the same; a callable with an argument gets the path of REFERENCE")
-    option("--inputs", metavar="FILE", help="safetensors with source, target, lengths, types, ...; default: random tokens")
+    option(
+        "--inputs", metavar="FILE", help="safetensors with source, target, lengths, types, ...; default: random tokens"
+    )
     option("--map", metavar="OURS=THEIRS", action="append", default=[], help="tensors that belong together")
     option("--forward-only", action="store_true", help="do not compare gradients")
     option("--seed", metavar="N", type=int, default=0, help="of random inputs and perturbations; default: 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -143,13 +143,11 @@ def _in_order(rows: int, columns: int, candidates: Mapping[tuple[int, int], _Can
         best[i + 1] = np.maximum.accumulate(best[i + 1])
     chosen, i, j = {}, rows, columns
     while i and j:
-        found = candidates.get((i - 1, j - 1))
         if best[i, j] == best[i - 1, j]:
             i -= 1
         elif best[i, j] == best[i, j - 1]:
             j -= 1
         else:
-            assert found is not None
             i, j = i - 1, j - 1
             chosen[i] = j
     return chosen
@@ -159,7 +157,7 @@ def _left(candidates: Mapping[tuple[int, int], _Candidate], chosen: Mapping[int,
     """Pair what is left and close, the closest first: two sides may compute independent tensors in another order."""
     rows, columns = set(chosen), set(chosen.values())
     found = {}
-    for (i, j), each in _by_closeness(candidates):
+    for i, j in _by_closeness(candidates):
         if i not in rows and j not in columns:
             rows.add(i)
             columns.add(j)
@@ -167,8 +165,6 @@ def _left(candidates: Mapping[tuple[int, int], _Candidate], chosen: Mapping[int,
     return found
 
 
-def _by_closeness(
-    candidates: Mapping[tuple[int, int], _Candidate],
-) -> Iterable[tuple[tuple[int, int], _Candidate]]:
-    close = [(place, each) for place, each in candidates.items() if each.closeness > _CLOSE]
-    return sorted(close, key=lambda item: -item[1].closeness)
+def _by_closeness(candidates: Mapping[tuple[int, int], _Candidate]) -> list[tuple[int, int]]:
+    close = [place for place, each in candidates.items() if each.closeness > _CLOSE]
+    return sorted(close, key=lambda place: -candidates[place].closeness)

@@ -16,6 +16,11 @@ from attention_ref.conformance.divergence.layer_calls import Model, calls
 from attention_ref.conformance.divergence.model_layers import ModelLayer, layer_of, model_layers
 from attention_ref.conformance.divergence.recording import Arrays, Recorder
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
+from attention_ref.spec.dtypes import DTYPES
+from attention_ref.vectors.call import Call
+
+_ROUNDINGS = 16
+"""How many roundings of the largest element an explanation may be off from a recording with a few digits."""
 
 Kept = Callable[[str], bool]
 
@@ -55,9 +60,9 @@ class Compared(Protocol):
 def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Cause:
     """Diagnose the layer of a tensor: the layer itself, the step alone, then the block around it."""
     if not isinstance(sides.ours, RoomRecorder):
-        layer = tensor.name.removesuffix(".input").rpartition(".")[0] or tensor.name
+        scope = tensor.name.removesuffix(".input").rpartition(".")[0] or tensor.name
         reason = "the reference is no model of this library, so its layers cannot be computed otherwise"
-        return Cause(tensor, layer, is_in_single, reason=reason)
+        return Cause(tensor, scope, is_in_single, reason=reason)
     layers = model_layers(sides.ours.config)
     layer = layer_of(layers, tensor.name)
     if layer is None:
@@ -82,10 +87,20 @@ def _findings(sides: Compared, layer: ModelLayer, tensor: TensorError) -> tuple[
         return ()
     with np.errstate(all="ignore"):
         for call, result in calls(layer, tensor.name, values, model):
-            for dtype in dict.fromkeys((sides.theirs.dtype, "float32")):  # some libraries round to it in float64 too
-                answer = {"output": answers[result]} if result in answers else None
-                if answer is not None and (found := explain_call(call, answer, dtype, name=layer.scope)):
-                    return found
+            if result in answers and (found := _explained_call(sides, call, answers[result], layer.scope)):
+                return found
+    return ()
+
+
+def _explained_call(sides: Compared, call: Call, answer: np.ndarray, name: str) -> tuple[Finding, ...]:
+    """Explain one result, in the target's dtype and in float32, to which some libraries round in float64 too."""
+    unit = sides.theirs.unit
+    if unit > DTYPES[sides.theirs.dtype].unit_roundoff:  # a recording with a few digits
+        allowed = np.full(answer.shape, _ROUNDINGS * unit * np.abs(answer).max())
+        return explain_call(call, {"output": answer}, sides.theirs.dtype, allowed={"output": allowed}, name=name)
+    for dtype in dict.fromkeys((sides.theirs.dtype, "float32")):
+        if found := explain_call(call, {"output": answer}, dtype, name=name):
+            return found
     return ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def _compare(pair: Pair, sides: Sides, direction: str, unit: float, single: floa
     got = pair.form.to_reference(sides.target[pair.target])
     sizes = sides.sizes.get(pair.reference, np.zeros_like(expected))
     total = sides.blank(pair.reference, difference(got, expected))
-    found = {
+    found: dict[str, Any] = {
         "name": pair.reference,
         "target": pair.target,
         "direction": direction,
@@ -107,7 +108,7 @@ def _compare(pair: Pair, sides: Sides, direction: str, unit: float, single: floa
     step = sides.step_sizes.get(pair.reference, sizes)
     with np.errstate(invalid="ignore"):
         inherited = np.nan_to_num(total - added, nan=np.inf)
-    shares = {"inherited": _share(inherited, sizes, unit), "added": _share(added, step, unit)}
+    shares: dict[str, Any] = {"inherited": _share(inherited, sizes, unit), "added": _share(added, step, unit)}
     return TensorError(**found, **shares, added_in_single=_share(added, step, single))
 
 
@@ -131,5 +132,3 @@ def _share(error: np.ndarray, sizes: np.ndarray, unit: float) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(error == 0, 0.0, np.abs(error) / allowed)
     return float(shares.max())
-
-

@@ -119,7 +119,7 @@ def _words(tensor: TensorError) -> str:
 
 
 def _table(tensors: Sequence[TensorError]) -> list[str]:
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for each in tensors:
         shares = (each.total, each.inherited, each.added)
         rows.append((_words(each), each.target, *map(_number, shares)))

@@ -124,7 +124,9 @@ def _embedding_call(layer: ModelLayer, _: Arrays, own: Arrays, model: Model) -> 
     stack: StackConfig = getattr(model.config, f"{layer.stack}_stack")
     is_first = layer.stack == _first_stack(model)
     names = ("source", "types", "positions", "lengths") if is_first else ("target", "target_lengths")
-    inputs = _given(**{name.replace("target_", "").replace("target", "source"): model.inputs.get(name) for name in names})
+    inputs = _given(
+        **{name.replace("target_", "").replace("target", "source"): model.inputs.get(name) for name in names}
+    )
     return _around(config, stack.model, own, inputs, {})
 
 
@@ -144,7 +146,7 @@ def _head_call(layer: ModelLayer, given: Arrays, own: Arrays, model: Model) -> C
 def _around(
     embedding: EmbeddingConfig, model: int, own: Arrays, inputs: Arrays, others: Arrays, head: Any = None
 ) -> Call:
-    no_bias = dict.fromkeys(("query_bias", "key_bias", "value_bias", "output_bias"), False)
+    no_bias: Any = dict.fromkeys(("query_bias", "key_bias", "value_bias", "output_bias"), False)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=1, head_size=1, **no_bias),
         feedforward=FeedForwardConfig(model=model, hidden=1, input_bias=False, output_bias=False),

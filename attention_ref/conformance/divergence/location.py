@@ -135,7 +135,10 @@ class _Comparison:
             if not self.theirs.can_replace:
                 break
             target = self.renewed = self.theirs.run(self.replacement()).values
-            refused |= {(pair.reference, pair.target) for pair in self._strangers()}
+            strangers = self._strangers()
+            if strangers:  # which spoil the tensors after them
+                refused |= {(pair.reference, pair.target) for pair in strangers}
+                target = self.theirs.run(self.replacement(self._far_names().__contains__)).values
         if not self.theirs.can_replace and self.ours.can_replace:
             self.renewed = self.ours.run(self.counterpart()).values
 
@@ -143,12 +146,10 @@ class _Comparison:
         """Return the pairs that do not belong together: given the reference's values of such a tensor, the target's
         other tensors come out worse than without.
         """
-        distances = self._distances(self.renewed)
-        far = [pair for pair in self.pairs if distances[pair.reference] > _FAR and pair.reference not in self.names]
+        names = self._far_names()
+        far = [pair for pair in self.pairs if pair.reference in names - set(self.names)]
         if not far:
             return []
-
-        names = {pair.reference for pair in far}
         before = self._distances_without(lambda name: name in names)
         strangers = []
         for pair in far[:_MOST_FAR]:
@@ -158,6 +159,9 @@ class _Comparison:
             better = sum(before[name] > 10 * after[name] + _SURELY for name in others)
             strangers += [pair] if worse > better else []
         return strangers
+
+    def _far_names(self) -> set[str]:
+        return {name for name, distance in self._distances(self.renewed).items() if distance > _FAR}
 
     def _distances_without(self, is_kept: Callable[[str], bool]) -> dict[str, float]:
         """Return the distances if the target has the reference's tensors except some."""

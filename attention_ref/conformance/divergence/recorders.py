@@ -36,25 +36,29 @@ def recorder(given: Any, inputs: Mapping[str, Any] | None, own: Any, *, name: st
         return read_dump(os.fspath(given))
     if isinstance(given, Mapping):
         return DumpRecorder(given, name)
-    is_own = own is not None and own is not inputs
+    own = None if own is inputs else own
     if is_room_model(given):
-        return RoomRecorder(given, own if is_own else inputs or made_inputs(given.config, 0), name, is_exact=is_exact)
-    if inputs is None and not is_own:
+        inputs = made_inputs(given.config, 0) if inputs is None else inputs
+        return RoomRecorder(given, inputs if own is None else own, name, is_exact=is_exact)
+    if inputs is None and own is None:
         raise UsageError(f"{name} is a model, so it needs inputs")
-    if _is_a(given, "torch", "nn.Module"):
-        if isinstance(own, tuple):
-            return TorchRecorder(given, own, {}, _named(given))
-        arguments, options = ((), dict(own)) if is_own else torch_arguments(given, inputs or {})
-        return TorchRecorder(given, arguments, options, _named(given))
-    if _is_a(given, "keras", "layers.Layer"):
-        if isinstance(own, tuple):
-            return KerasRecorder(given, own, {}, _named(given))
-        arguments, options = ((), dict(own)) if is_own else named_arguments(given.call, inputs or {})
-        return KerasRecorder(given, arguments, options, _named(given))
-    raise UsageError(
-        f"{name} must be a model of a backend, a torch.nn.Module, a Keras model, a mapping of names to arrays, or the "
-        f"path of a file with tensors; received {type(given).__name__}"
-    )
+    return _other_model(given, inputs or {}, own, name)
+
+
+def _other_model(given: Any, inputs: Mapping[str, Any], own: Any, name: str) -> Recorder:
+    is_torch, is_keras = _is_a(given, "torch", "nn.Module"), _is_a(given, "keras", "layers.Layer")
+    if not is_torch and not is_keras:
+        raise UsageError(
+            f"{name} must be a model of a backend, a torch.nn.Module, a Keras model, a mapping of names to arrays, or "
+            f"the path of a file with tensors; received {type(given).__name__}"
+        )
+    arguments: tuple[Any, ...] = own if isinstance(own, tuple) else ()
+    options: Mapping[str, Any] = own if isinstance(own, Mapping) else {}
+    if own is None:
+        arguments, options = torch_arguments(given, inputs) if is_torch else named_arguments(given.call, inputs)
+    kind: Any = TorchRecorder if is_torch else KerasRecorder
+    recorded: Recorder = kind(given, arguments, options, type(given).__name__)
+    return recorded
 
 
 def _is_a(given: Any, package: str, path: str) -> bool:
@@ -63,7 +67,3 @@ def _is_a(given: Any, package: str, path: str) -> bool:
     for part in path.split("."):
         found = getattr(found, part, None)
     return found is not None and isinstance(given, found)
-
-
-def _named(given: Any) -> str:
-    return type(given).__name__

@@ -40,7 +40,7 @@ def spread(model: Recorder, fixed: Mapping[str, np.ndarray], runs: int, seed: in
         seed: of the perturbations.
     """
     base = model.run(lambda name, _: fixed.get(name))
-    return _sizes(base.values, model, runs, seed, lambda replace: model.run(replace), lambda each: each.values, fixed)
+    return _sizes(base.values, model, runs, seed, model.run, lambda each: each.values, fixed)
 
 
 def gradient_spread(model: Recorder, output: str, cotangent: np.ndarray, runs: int, seed: int) -> Arrays:

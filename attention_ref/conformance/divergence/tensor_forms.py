@@ -42,9 +42,9 @@ class Form(NamedTuple):
 def forms(reference: Shape, target: Shape) -> list[Form]:
     """Return the layouts by which a tensor of the shape `target` can be one of the shape `reference`.
 
-        reference      target
-        (b,l,m)        (b,l,m), (b*l,m), (l,b,m), (b,l,h,d), (b,h,l,d)
-        (b,h,l,d)      (b,h,l,d), (b*h,l,d), (b,l,h,d), (b,l,h*d), (b*l,h*d)
+    reference      target
+    (b,l,m)        (b,l,m), (b*l,m), (l,b,m), (b,l,h,d), (b,h,l,d)
+    (b,h,l,d)      (b,h,l,d), (b*h,l,d), (b,l,h,d), (b,l,h*d), (b*l,h*d)
     """
     if math.prod(reference) != math.prod(target) or not math.prod(reference):
         return []
