@@ -12,7 +12,7 @@ from attention_ref.conformance.diagnosis import explain_call
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.divergence.alignment import Pair
 from attention_ref.conformance.divergence.comparison import TensorError
-from attention_ref.conformance.divergence.layer_calls import Model, calls
+from attention_ref.conformance.divergence.layer_calls import calls, model_of
 from attention_ref.conformance.divergence.model_layers import ModelLayer, layer_of, model_layers
 from attention_ref.conformance.divergence.recording import Arrays, Recorder
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
@@ -70,6 +70,7 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
     if tensor.direction == "backward":
         return Cause(tensor, layer.scope, is_in_single, reason="its forward pass is right")
     around = [each for each in layers if each.kind == "block" and layer.scope.startswith(f"{each.scope}.")]
+    around = [] if is_in_single else around
     for each in (layer, *around):
         found = _findings(sides, each, tensor)
         if found:
@@ -79,7 +80,7 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
 
 def _findings(sides: Compared, layer: ModelLayer, tensor: TensorError) -> tuple[Finding, ...]:
     ours: Any = sides.ours
-    model = Model(ours.config, ours.parameters, ours.inputs)
+    model = model_of(ours)
     answers = _answers(sides, layer)
     values = sides.reference if sides.theirs.can_replace else _target_values(sides)
     needed = {name for names in layer.inputs.values() for name in names}

@@ -10,6 +10,7 @@ import numpy as np
 
 from attention_ref.conformance.divergence.model_layers import ModelLayer
 from attention_ref.conformance.divergence.recording import Arrays
+from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
 from attention_ref.spec.parameters import parameters as tree
@@ -37,6 +38,11 @@ class Model:
         is_pair = self.config.encoder_stack is not None and self.config.decoder_stack is not None
         name = "target_lengths" if is_pair and stack == "decoder" else "lengths"
         return _given(key_lengths=self.inputs.get(name))
+
+
+def model_of(recorder: RoomRecorder) -> Model:
+    """Return the model of a recorder."""
+    return Model(recorder.config, recorder.parameters, recorder.inputs)
 
 
 def calls(layer: ModelLayer, name: str, values: Arrays, model: Model) -> Iterator[tuple[Call, str]]:

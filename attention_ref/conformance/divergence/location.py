@@ -11,11 +11,13 @@ from attention_ref.conformance.divergence.alignment import Pair, align, closenes
 from attention_ref.conformance.divergence.cause import Cause, explained
 from attention_ref.conformance.divergence.comparison import Sides, TensorError, compare
 from attention_ref.conformance.divergence.divergence_report import Divergence
+from attention_ref.conformance.divergence.layer_calls import model_of
 from attention_ref.conformance.divergence.padding import Blank, blank_padding
 from attention_ref.conformance.divergence.recorders import recorder
 from attention_ref.conformance.divergence.recording import Arrays, Recorder
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.conformance.divergence.spread import RUNS, gradient_spread, spread
+from attention_ref.conformance.divergence.tape_sizes import is_small, tape_sizes
 from attention_ref.conformance.errors import UsageError
 from attention_ref.spec.dtypes import DTYPES
 
@@ -89,6 +91,7 @@ class _Comparison:
         self.blank: Blank = lambda _, array: array
         if isinstance(ours, RoomRecorder):
             self.blank = blank_padding(ours.config, ours.inputs)
+        self.is_on_tape = False
         self.pairs: list[Pair] = []
         self.renewed: Arrays = {}
         self._align()
@@ -197,15 +200,20 @@ class _Comparison:
         return lambda name, _: given.get(name)
 
     def _forward(self) -> list[TensorError]:
-        can_perturb = self.ours.can_replace
-        if can_perturb:
+        if self.ours.can_replace:
             fixed = {pair.reference: self.reference[pair.reference] for pair in self.pairs}
-            sizes = spread(self.ours, {}, self.runs, self.seed)
+            sizes = {**spread(self.ours, {}, self.runs, self.seed), **self._tape()}
             steps = spread(self.ours, fixed, self.runs, self.seed)
         else:
             sizes = steps = _estimated(self.reference)
         sides = Sides(self.reference, self.target, self.renewed, self.theirs.can_replace, sizes, steps, self.blank)
         return compare(self.pairs, sides, "forward", self.unit, self.single)
+
+    def _tape(self) -> Arrays:
+        """Return the sizes of errors by the tape, of a small model; otherwise none."""
+        model = model_of(self.ours) if isinstance(self.ours, RoomRecorder) else None
+        self.is_on_tape = model is not None and is_small(model, self.reference)
+        return tape_sizes(model) if model is not None and self.is_on_tape else {}
 
     def _backward(self) -> list[TensorError]:
         last = self.pairs[-1]
@@ -235,6 +243,11 @@ class _Comparison:
         return explained(self, wrong, is_in_single=False)
 
     def _budget_source(self) -> str:
+        if self.is_on_tape:
+            return (
+                f"the specification's tape for all errors together, and the spread of {self.runs} runs with perturbed "
+                "roundings for one step and for gradients"
+            )
         if self.ours.can_replace:
             return f"the spread of {self.runs} runs of the reference with perturbed roundings"
         return "one rounding for every tensor before it, because the reference cannot run with perturbed roundings"

@@ -135,12 +135,12 @@ def is_room_model(model: Any) -> bool:
 
 def room_parameters(model: Any) -> dict[str, np.ndarray]:
     """Return the parameters of a model of a backend as NumPy arrays."""
-    if isinstance(getattr(model, "parameters", None), Mapping):
-        found = model.parameters
-    elif hasattr(model, "state_dict"):
-        found = model.state_dict()
-    else:
+    if hasattr(model, "parts"):  # of Keras, whose models are modules of PyTorch too on that engine
         found = _keras_variables(model)
+    elif isinstance(model.parameters, Mapping):
+        found = model.parameters
+    else:
+        found = model.state_dict()
     return {name: _stored(found[name]) for name in tree(model.config)}
 
 
