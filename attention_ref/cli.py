@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from attention_ref import __version__
 from attention_ref.commands import (
     ask,
+    bench,
     check,
     convert,
     diagnose,
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         convert,
         verify,
         doctor,
+        bench,
     ):
         each.add(commands)
     return parser
