@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from attention_ref.conformance import Divergence
-
 WEIGHT_COLOURS = "cividis"
 """From dark blue, 0, to yellow, 1, ordered by lightness for readers with any colour vision."""
 
@@ -113,7 +111,7 @@ def positions(codes: Any) -> Figure:
     return figure
 
 
-def errors_by_depth(found: Divergence) -> Figure:
+def errors_by_depth(found: Any) -> Figure:
     """Plot the error of every tensor of a comparison by depth, on a logarithmic scale, in shares of its budget.
 
     Arguments:

@@ -112,7 +112,7 @@ class Fault:
         return self.plant(model) or nullcontext()
 
 
-class Activation(torch.nn.Module):
+class Activation(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, function: Callable[[Any], Any]) -> None:
         super().__init__()
         self.function = function

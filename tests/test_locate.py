@@ -26,7 +26,7 @@ from attention_ref.conformance import Divergence, UsageError, locate
 from attention_ref.conformance.divergence.alignment import align
 from attention_ref.conformance.divergence.layer_calls import model_of
 from attention_ref.conformance.divergence.model_inputs import made_inputs, torch_arguments
-from attention_ref.conformance.divergence.recorders import recorder
+from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.conformance.divergence.spread import RUNS, spread
 from attention_ref.conformance.divergence.tape_sizes import tape_sizes
 from attention_ref.conformance.divergence.tensor_forms import forms
@@ -114,7 +114,7 @@ def test_added_and_inherited_errors_are_separated() -> None:
     assert "not explained" in str(found)
 
 
-class HalfGradient(torch.autograd.Function):
+class HalfGradient(torch.autograd.Function):  # type: ignore[misc, name-defined]
     """The identity, with half of its gradient."""
 
     @staticmethod
@@ -194,12 +194,13 @@ def test_the_tree_of_the_model_debugger_is_read(is_printed: bool, tmp_path: Path
 
 def test_a_keras_model_is_compared() -> None:
     keras = pytest.importorskip("keras")
-    norm, size, options = 1e-5, 16, {"positions": None, "activation": "gelu"}
-    config = ModelConfig.encoder(vocab=30, model=size, heads=2, layers=1, feedforward=24, **options)
+    norm, size = 1e-5, 16
+    config = ModelConfig.encoder(
+        vocab=30, model=size, heads=2, layers=1, feedforward=24, positions=None, activation="gelu"
+    )
     generator = np.random.default_rng(0)
-    params = {
-        name: generator.normal(0, 0.3, array.shape).astype("float32") for name, array in weights.init(config).items()
-    }
+    shapes = {name: array.shape for name, array in weights.init(config).items()}
+    params = {name: np.asarray(generator.normal(0, 0.3, shape), "float32") for name, shape in shapes.items()}
     source = keras.Input((12,), dtype="int32")
     array = keras.layers.Embedding(30, size)(source) * float(size**0.5)
     normal = keras.layers.LayerNormalization(epsilon=norm)(array)
@@ -245,13 +246,16 @@ def size(sizes: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("encoder", 2), ("decoder", 1)])
-def test_the_spread_of_perturbed_runs_is_that_of_the_tape(kind: str, layers: int) -> None:
+def test_the_spread_of_perturbed_runs_is_near_the_tape(kind: str, layers: int) -> None:
     config = getattr(ModelConfig, kind)(vocab=7, model=4, heads=2, layers=layers, feedforward=8)
     generator = np.random.default_rng(0)
-    params = {name: generator.normal(0, 0.4, array.shape) for name, array in weights.init(config).items()}
+    params = {
+        name: np.asarray(generator.normal(0, 0.4, array.shape), "float32")
+        for name, array in weights.init(config).items()
+    }
     inputs = {"source": generator.integers(7, size=(1, 3))}
     reference = attention_ref.numpy.Transformer(config, params)
-    recorded = recorder(reference, inputs, inputs, name="the reference", is_exact=True)
+    recorded = RoomRecorder(reference, inputs, "the reference", is_exact=True)
     tape, perturbed = tape_sizes(model_of(recorded)), spread(recorded, {}, RUNS, 0)
     ratios = {
         name: size(perturbed[name]) / size(sizes) for name, sizes in tape.items() if name in perturbed and size(sizes)
@@ -260,9 +264,7 @@ def test_the_spread_of_perturbed_runs_is_that_of_the_tape(kind: str, layers: int
     assert min(ratios.values()) > 0.2
     assert 1 < np.median(list(ratios.values())) < 4
     assert max(ratios.values()) < 6
-    target = attention_ref.torch.Transformer(config, {name: each.astype("float32") for name, each in params.items()})
-    rounded = {name: each.astype("float32") for name, each in params.items()}
-    found = locate(attention_ref.numpy.Transformer(config, rounded), target, inputs)
+    found = locate(reference, attention_ref.torch.Transformer(config, params), inputs)
     assert found.cause is None, str(found)
     assert "tape" in found.budget
 
@@ -271,7 +273,7 @@ def test_names_that_are_given_are_used_and_checked() -> None:
     tensors = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones((2, 3))}
     other = {"x": np.ones((2, 3)), "y": np.arange(6.0).reshape(2, 3), "z": np.ones(5)}
     assert [(pair.reference, pair.target) for pair in align(tensors, other)] == [("a", "y"), ("b", "x")]
-    assert [(pair.reference, pair.target) for pair in align(tensors, other, {"a": "x"})][0] == ("a", "x")
+    assert ("a", "x") in [(pair.reference, pair.target) for pair in align(tensors, other, {"a": "x"})]
     with pytest.raises(UsageError, match="the target has no tensor w"):
         align(tensors, other, {"a": "w"})
     with pytest.raises(UsageError, match="no two layouts"):

@@ -74,45 +74,52 @@ def _stack_layers(config: StackConfig, name: str, memory: Sum) -> Iterator[Model
 
 
 def _block_layers(config: BlockConfig, scope: str, stack: str, array: Sum, memory: Sum) -> Iterator[ModelLayer]:
-    order = config.order
-    is_crossed = config.cross_attention is not None
-    for name in ("self_attention", *(["cross_attention"] if is_crossed else []), "feedforward"):
-        path, norm = f"{scope}.{name}", f"{scope}.{name}_norm"
-        branch = array
-        if order != "post" and not (name == "feedforward" and config.shared_norm):
-            yield ModelLayer(norm, "norm", config.norm, {"array": array}, stack, norm)
-            branch = (norm,)
-        elif config.shared_norm:
+    sublayers: dict[str, Any] = {"self_attention": config.attention, "cross_attention": config.cross_attention}
+    sublayers["feedforward"] = config.feedforward
+    for name, of_kind in sublayers.items():
+        if of_kind is None:
+            continue
+        path, norms = f"{scope}.{name}", [f"{scope}.{norm}" for norm in config.norms_of(name)]
+        result: Sum = (f"{path}.output",)
+        first, last = f"{path}_norm", f"{path}_output_norm"
+        branch = start = array
+        if first in norms and config.order != "post":
+            yield ModelLayer(first, "norm", config.norm, {"array": array}, stack, first)
+            branch = (first,)
+        elif name == "feedforward" and config.shared_norm:
             branch = (f"{scope}.self_attention_norm",)
+        if config.residual == "norm":
+            start = branch
         kind = "feedforward" if name == "feedforward" else "attention"
-        of_kind: Any = {"self_attention": config.attention, "cross_attention": config.cross_attention}
         inputs = {"array" if kind == "feedforward" else "query": branch}
         inputs |= {"key": memory} if name == "cross_attention" else {}
-        yield ModelLayer(path, kind, of_kind.get(name, config.feedforward), inputs, stack, f"{path}.output")
-        result = f"{path}.output"
-        if order == "sandwich":
-            result = f"{scope}.{name}_output_norm"
-            yield ModelLayer(result, "norm", config.norm, {"array": (f"{path}.output",)}, stack, result)
-        if order == "post":
-            yield ModelLayer(norm, "norm", config.norm, {"array": (*array, result)}, stack, norm)
-            array = (norm,)
-        elif order != "parallel":
-            array = (*array, result)
+        yield ModelLayer(path, kind, of_kind, inputs, stack, result[0])
+        if last in norms:
+            yield ModelLayer(last, "norm", config.norm, {"array": result}, stack, last)
+            result = (last,)
+        if config.order == "post":
+            yield ModelLayer(first, "norm", config.norm, {"array": (*start, *result)}, stack, first)
+            array = (first,)
+        elif config.order != "parallel":
+            array = (*start, *result)
 
 
 def projections(
     config: ModelConfig, parameters: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return the projections of queries and keys `(b,l,h,d)` that are rotated or normalised afterwards.
+    """Return the projections `(b,l,h,d)` of queries and keys that are rotated or normalised afterwards, and all that
+    are clipped.
 
     The keys are the names of the tensors that come of them, such as `decoder.blocks.0.self_attention.query`.
     """
     found = {}
     for layer in model_layers(config):
-        if layer.kind != "attention" or (layer.config.rotary is None and layer.config.query_key_norm is None):
+        if layer.kind != "attention":
             continue
+        is_clipped = layer.config.clip is not None
+        is_changed = is_clipped or layer.config.rotary is not None or layer.config.query_key_norm is not None
         own, given = under(parameters, layer.scope), layer.given(values)
-        for name in ("query", "key"):
+        for name in ("query", "key") * is_changed + ("value",) * is_clipped:
             array = given.get(name, given["query"])  # (b,l,m)
             projected = np.einsum("blm,mhd->blhd", array, own[f"{name}.kernel"].astype(np.float64))
             found[f"{layer.scope}.{name}"] = projected + own.get(f"{name}.bias", 0.0)

@@ -93,7 +93,9 @@ class RoomRecorder(Recorder):
             other = None if replace is None else replace(name, values)
             if other is not None:
                 if name.endswith(".scores"):  # a copy, whose weights are computed already
-                    changes[f"{name.removesuffix('scores')}weights"] = np.where(np.isinf(values), 0.0, other - values)
+                    is_seen = np.isfinite(values)
+                    change = np.subtract(other, values, out=np.zeros_like(values), where=is_seen)
+                    changes[f"{name.removesuffix('scores')}weights"] = change
                 _write(tensor, other)
 
         inputs = {name: self._array(each) for name, each in self.inputs.items()}
@@ -135,6 +137,7 @@ def is_room_model(model: Any) -> bool:
 
 def room_parameters(model: Any) -> dict[str, np.ndarray]:
     """Return the parameters of a model of a backend as NumPy arrays."""
+    found: Mapping[str, Any]
     if hasattr(model, "parts"):  # of Keras, whose models are modules of PyTorch too on that engine
         found = _keras_variables(model)
     elif isinstance(model.parameters, Mapping):
