@@ -2,7 +2,7 @@
 
 In each run, every parameter and every recorded tensor is changed, at random, by a small multiple of itself. To first
 order the changes of the tensors are those of rounding errors of that relative size, so their spread over a few runs,
-divided by that size, is what one unit of roundoff costs. From one recorded tensor to the next a model rounds more than
+divided by that size, is what one unit of roundoff costs; that of the tensor itself is added. From one recorded tensor to the next a model rounds more than
 once, in products, sums and elementary functions: a step counts as `STEP_UNITS` roundings.
 
 Source: random perturbation of roundings as in Parker, "Monte Carlo Arithmetic" (1997).
@@ -84,5 +84,8 @@ def _sizes(
 
         with model.perturbed(scale, generator), np.errstate(invalid="ignore"):
             for name, array in read(run(perturb)).items():
-                sums[name] += np.nan_to_num((array - base[name]) / scale * STEP_UNITS) ** 2
-    return {name: np.sqrt(each / runs) for name, each in sums.items()}
+                sums[name] += np.nan_to_num((array - base[name]) / scale) ** 2
+    return {
+        name: STEP_UNITS * np.sqrt(each / runs + np.where(np.isfinite(base[name]), base[name], 0) ** 2)
+        for name, each in sums.items()
+    }

@@ -175,9 +175,10 @@ class _Hooks:
             return tensor
         with torch.no_grad() if not self.is_traced else nullcontext():
             new = torch.from_numpy(np.array(other)).to(tensor).reshape(tensor.shape).requires_grad_(self.is_traced)
-        self._see(new)
         self.replaced[name] = new
-        return new
+        used = new.clone() if self.is_traced else new  # a module may change it in place, which a leaf forbids
+        self._see(used)
+        return used
 
     def _see(self, tensor: Any) -> None:
         self._seen.add((tensor.data_ptr(), tensor.numel()))
