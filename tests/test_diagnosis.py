@@ -190,8 +190,11 @@ def attention_of(formula: Formula) -> Any:
         wanted = [name for name in ("weights", "log_sum_exp") if options.pop(f"return_{name}", False)]
         if "key_lengths" in options:
             options["key_lengths"] = np.asarray(options["key_lengths"])
+        arrays = {name: item for name, item in options.items() if getattr(item, "dtype", None) == query.dtype}
+        options |= {name: array.astype(np.float64) for name, array in arrays.items()}
         found = formula(query.astype(np.float64), key.astype(np.float64), value.astype(np.float64), **options)
-        results = [found[name].astype(query.dtype) for name in ("output", *wanted)]
+        dtypes = {"log_sum_exp": np.promote_types(query.dtype, np.float32)} if query.dtype.itemsize == 2 else {}
+        results = [found[name].astype(dtypes.get(name, query.dtype)) for name in ("output", *wanted)]
         return results[0] if len(results) == 1 else tuple(results)
 
     return attention

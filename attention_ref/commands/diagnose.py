@@ -1,4 +1,4 @@
-"""`attention-ref diagnose`: name the mistakes that reproduce the numbers of a wrong attention, layer or other operation."""
+"""`attention-ref diagnose`: name the mistakes that reproduce wrong numbers."""
 
 from __future__ import annotations
 

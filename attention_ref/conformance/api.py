@@ -194,7 +194,7 @@ def _examined(
 
 
 def _explainable(subject: BaseSubject, results: Sequence[Result]) -> list[str]:
-    """Return the operations that fail and can be diagnosed: those of somebody else, in this process, that never hang."""
+    """Return the operations that fail and can be diagnosed: those of others, in this process, that never hang."""
     is_of_others = isinstance(subject, Subject) and not subject.is_room and not subject.version
     if not is_of_others or any(result.hangs for result in results):
         return []

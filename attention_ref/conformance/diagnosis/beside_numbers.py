@@ -11,6 +11,7 @@ import numpy as np
 from attention_ref.conformance.budget import compare
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.observation import Observation
+from attention_ref.conformance.outcome import result_dtype
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.trace import FACTOR
@@ -118,9 +119,8 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
 
 
 def roundings(seen: Sequence[Observation]) -> Iterator[Finding]:
-    """Find results of the right dtype that are outside the budget of rounding errors, where those of float64 are not."""
-    ran = [each for each in seen if each.results and set(each.dtypes.values()) == {each.dtype}]
-    off = [each for each in ran if not each.is_right]
+    """Find results of the right dtype outside the budget of rounding errors, where those of float64 are within it."""
+    off = [each for each in seen if each.results and not each.is_right and _has_right_dtypes(each)]
     if not off:
         return
     dtype = off[0].dtype
@@ -132,6 +132,10 @@ def roundings(seen: Sequence[Observation]) -> Iterator[Finding]:
         "and round the result once",
         cases=tuple(each.case.id for each in off),
     )
+
+
+def _has_right_dtypes(observation: Observation) -> bool:
+    return all(found == result_dtype(name, observation.dtype) for name, found in observation.dtypes.items())
 
 
 def _is_within(observation: Observation, unit: float) -> bool:

@@ -17,7 +17,7 @@ from attention_ref.conformance.diagnosis.observation import Observation
 from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
 
 Combination = tuple[type[Deviation], ...]
-_SAMPLE = 16
+_SAMPLE, _SAMPLE_OF_LAYERS = 16, 5
 """The number of unexplained observations on which candidates are screened."""
 _CONSISTENT = 2 / 3
 """The fraction of the cases changed by a deviation that it must reproduce to be accepted."""
@@ -66,6 +66,10 @@ class Search:
         """Return the indices of the observations that some deviations reproduce."""
         return {place for place in range(len(self.observations)) if self.reproduces(chosen, place)}
 
+    @property
+    def _is_layer(self) -> bool:
+        return self.observations[0].case.call.table.is_layer
+
     def _better(self, found: Combination) -> Combination | None:
         """Return a larger combination that reproduces more observations, or None."""
         before = self.explained(found)
@@ -73,7 +77,7 @@ class Search:
         left.sort(key=lambda place: len(self.observations[place].case.call.named))
         others = [each for each in self.deviations if all(_combine(each, other) for other in found)]
         singles = [(*found, each) for each in others]
-        sample = left[:: max(1, len(left) // _SAMPLE)]
+        sample = left[:: max(1, len(left) // (_SAMPLE_OF_LAYERS if self._is_layer else _SAMPLE))]
         chosen = self._best(singles, sample, before) or self._best(singles, left, before)
         with_numbers = [place for place in left if self.observations[place].results]
         if chosen is None and with_numbers:

@@ -137,6 +137,8 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
     explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
+    if not diagnosis.wrong:
+        lines = [f"{diagnosis.name} has the right values in all of {ran}, but"]
     for finding in diagnosis.findings:
         lines += ["", f"{finding.deviation}: {finding.sentence}", f"  correct: {finding.correction}"]
         lines += [f"  clause {finding.clause}, {len(finding.cases)} case{'s' * (len(finding.cases) != 1)}"]

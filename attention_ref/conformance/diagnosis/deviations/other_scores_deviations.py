@@ -79,6 +79,10 @@ class VisibilityIgnored(Deviation):
     def together(self, rules: list[Array]) -> Array:
         return np.ones_like(rules[0])
 
+    def hidden(self, scores: Array, mask: Any, visible: Array, dropout_mask: Any) -> Array:
+        hidden = super().hidden(scores, mask, visible, dropout_mask)
+        return np.where(np.all(hidden == -np.inf, axis=-1, keepdims=True), np.nan, hidden)  # a bias of -inf alone
+
 
 ADDITIVE: tuple[type[Deviation], ...] = (AdditiveWithoutTanh, AdditiveKernelsIgnored, AdditiveKernelsExchanged)
 MULTIPLICATIVE: tuple[type[Deviation], ...] = (MultiplicativeScaled, MultiplicativeTransposed)
