@@ -24,7 +24,7 @@ _SAME_PROJECTION = 1.0  # of a pair whose names both say query, key or value; wh
 _PROJECTIONS = {
     "query": ("query", "query_projection", "q", "q_proj", "q_lin", "wq", "query_proj", "to_q"),
     "key": ("key", "key_projection", "k", "k_proj", "k_lin", "wk", "key_proj", "to_k"),
-    "value": ("value", "v", "v_proj", "v_lin", "wv", "value_proj", "to_v"),
+    "value": ("value", "value_projection", "v", "v_proj", "v_lin", "wv", "value_proj", "to_v"),
 }
 """The last part of the name of a projection in this library and in others. Queries and keys are told apart by names
 alone, because a target that exchanges them computes the values of one in the place of the other.
