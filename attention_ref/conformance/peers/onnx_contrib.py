@@ -84,6 +84,8 @@ def _grouped(
     is_rotary: bool = False,
 ) -> np.ndarray:
     """Arrays are `(b,h,q,d)`, `(b,g,k,d)` and `(b,g,k,d)`; the result is `(b,q,h*d)`."""
+    if local_window_size is not None and key_lengths is not None and np.any(np.less(key_lengths, query.shape[2])):
+        raise Unsupported("with a window, a query behind the last key of its row is padding")
     places = _places(query, key, causal or local_window_size is not None, query_offset, key_lengths)
     new = places.past[:, None] + np.arange(
         query.shape[2]
