@@ -39,7 +39,9 @@ def test_peers_are_judged_at_real_sizes(tmp_path: Path, capsys: pytest.CaptureFi
     options = ["--time-limit", "20", "--markdown", str(page), "--json", str(record)]
     assert main(["peers", name, "--real-sizes", *options]) == 0
     assert f"| `{name}` | ✗ output has the dtype float64 instead of float32 in `float32/" in capsys.readouterr().out
-    assert f"    attention-ref peers {name} --real-sizes --dtype float32" in page.read_text().splitlines()
+    assert (
+        f"    attention-ref peers {name} --real-sizes --dtype float32 --time-limit 20" in page.read_text().splitlines()
+    )
     (peer,) = json.loads(record.read_text())["peers"]
     assert peer["judgement"]["passed"] is False
 
