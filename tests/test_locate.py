@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -266,6 +267,36 @@ def test_the_spread_of_perturbed_runs_is_near_the_tape(kind: str, layers: int) -
     found = locate(reference, attention_ref.torch.Transformer(config, params), inputs)
     assert found.cause is None, str(found)
     assert "tape" in found.budget
+
+
+def test_a_backend_is_compared(room: ModuleType) -> None:
+    config = ModelConfig.encoder_decoder(vocab=11, model=8, heads=2, layers=1, feedforward=12)
+    params = {name: np.asarray(array, "float32") for name, array in weights.init(config).items()}
+    reference, inputs = attention_ref.numpy.Transformer(config, params), made_inputs(config, 0)
+    right = locate(reference, room.Transformer(config, params), inputs)
+    assert right.cause is None, str(right)
+    name = "decoder.blocks.0.cross_attention.key.kernel"
+    wrong = locate(reference, room.Transformer(config, {**params, name: params[name] * np.float32(1.01)}), inputs)
+    assert wrong.cause is not None
+    assert wrong.cause.tensor.name == "decoder.blocks.0.cross_attention.key"
+    assert [each.name for each in wrong.tensors if each.is_wrong] == ["decoder.blocks.0.cross_attention.key"]
+
+
+def test_a_side_that_is_none_is_refused(tmp_path: Path) -> None:
+    model, config, params = made("bert", layers=1)
+    reference = attention_ref.numpy.Transformer(config, params)
+    (tmp_path / "other.json").write_text("[1]")
+    for target, message in (
+        (3, "received int"),
+        ({}, "no tensor with real numbers"),
+        ({"a": np.ones(3)}, "no tensor of the target fits"),
+        (str(tmp_path / "other.json"), "not the tree of the model debugger"),
+        (str(tmp_path / "none.npz"), "are read from a .safetensors or a .json file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            locate(reference, target, made_inputs(config, 0))
+    with pytest.raises(UsageError, match="it needs inputs"):
+        locate(reference, model)
 
 
 def test_names_that_are_given_are_used_and_checked() -> None:
