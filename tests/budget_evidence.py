@@ -148,7 +148,7 @@ def random_cases(count: int, dtype: str) -> Iterator[Case]:
 
 
 def vector_cases(dtype: str) -> Iterator[Case]:
-    """Give the cases of the vectors that have a dtype."""
+    """Return the cases of the vectors that have a dtype."""
     for operation in vectors.operations():
         for profile in vectors.profiles(operation):
             yield from (case for case in cases(operation, profile) if dtype in case.dtypes)

@@ -74,13 +74,13 @@ def evidence(
 
 
 def explaining(result: Result) -> set[str]:
-    """Give the clauses that explain a failure where they are broken."""
+    """Return the clauses that explain a failure where they are broken."""
     listed = {*result.case.clauses, *(clause.id for clause in foundations(result.case.operation))}
     return listed | ({"attention.precision"} if result.dtype in NARROW else set())
 
 
 def operations_of(subject: Subject, wanted: Sequence[str]) -> list[str]:
-    """Give the operations of a subject that are checked; all when none is wanted."""
+    """Return the operations of a subject to check; all if none is selected."""
     return [name for name in subject.operations if not wanted or name in wanted]
 
 

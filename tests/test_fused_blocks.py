@@ -52,7 +52,7 @@ def numbers(generator: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def call_of(names: tuple[str, ...], query_length: int, key_length: int, value_size: int = V) -> dict[str, Any]:
-    """Give the arguments of a call with the named options."""
+    """Return the arguments of a call with the named options."""
     generator = np.random.default_rng(query_length + 7 * key_length)
     sizes = {"query": (B, H, query_length, D), "key": (B, G, key_length, D), "value": (B, G, key_length, value_size)}
     call: dict[str, Any] = {name: numbers(generator, *size) for name, size in sizes.items()}

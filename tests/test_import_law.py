@@ -72,7 +72,7 @@ def imports(node: ast.AST, is_later: bool = False) -> Iterator[Import]:
 
 
 def violations(source: str, folder: str) -> list[str]:
-    """Give the imports of a file in `folder` that its law does not allow."""
+    """Return the imports of a file in `folder` that its law does not allow."""
     law = LAWS[folder]
     own = {f"attention_ref.{folder}"} if folder else set()
     found = []

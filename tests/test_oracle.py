@@ -213,7 +213,7 @@ def _drawn(distribution: str, q: int, k: int, d: int, seed: int) -> list[np.ndar
 
 
 def _shares(torch: ModuleType, kernel: str, dtype: str, distribution: str) -> Iterator[float]:
-    """Run a kernel of PyTorch and its backward pass; give the worst share of the budget of each of their results."""
+    """Run a kernel of PyTorch and its backward pass; return the largest error of each result in units of its budget."""
     attention = torch.nn.functional.scaled_dot_product_attention
     for seed, (q, k, d, causal) in enumerate(LENGTHS):
         drawn = [torch.tensor(array).to(getattr(torch, dtype)) for array in _drawn(distribution, q, k, d, seed)]

@@ -294,7 +294,7 @@ def test_jax_spoils_float64():
 
 
 def keras_layers():
-    """Give the output of Keras' layers in float64, and what it should be, by the layer and its path."""
+    """Return the output of Keras' layers in float64 and the expected output, by layer and code path."""
     keras = pytest.importorskip("keras", reason="the peers keras.* need keras")
     query, key, value = (keras.ops.convert_to_tensor(array[:, 0, :, :3], "float64") for array in arrays())
     options = {"use_bias": False, "dtype": "float64"}

@@ -124,7 +124,7 @@ def _watcher(subject: BaseSubject, format: str, output: str | None, colour: bool
 
 
 def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:
-    """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
+    """Return an iterator of the answers, which runs nothing yet; usage errors are raised before anything is checked."""
     from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 

@@ -49,7 +49,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
 
 def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
-    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+    """Return the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
@@ -91,7 +91,7 @@ def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotarySc
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -146,7 +146,7 @@ def _turns(positions: Any, frequencies: Constant, config: Rotary) -> tuple[Array
 
 
 def alibi_slopes(heads: int) -> Constant:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
@@ -160,7 +160,7 @@ def alibi_slopes(heads: int) -> Constant:
 
 
 def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -180,7 +180,7 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
-    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+    """Return the bucket of keys at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
@@ -205,7 +205,7 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
 
 def _buckets(buckets: int, maximum_distance: int) -> Constant:
-    """Give the bucket of every distance from 0 to the maximum: in float32 those at the edges would change buckets."""
+    """Return the bucket of every distance from 0 to the maximum: in float32 those at the edges would change buckets."""
     distances, exact = np.arange(maximum_distance + 1), buckets // 2
     share = np.log(np.maximum(distances, 1) / exact) / math.log(maximum_distance / exact)
     far = np.minimum(exact + (share * (buckets - exact)).astype(np.int32), buckets - 1)
@@ -235,6 +235,6 @@ def relative_bias(
 
 
 def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    """Return `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
     offsets = integers(query_offset)[..., None, None]  # () or (b,1,1)
     return ops.arange(key_length, dtype="int32") - (ops.arange(query_length, dtype="int32")[:, None] + offsets)

@@ -44,7 +44,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 @symbolic
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -73,7 +73,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ops.logical_not(ops.any(visible, axis=-1, keepdims=True))  # (...,1)
     logits = ops.where(visible, scores, -math.inf)
     maximum = _largest(ops.stop_gradient(logits))  # (...,1)
@@ -89,7 +89,7 @@ def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array,
 
 
 def _largest(logits: Array) -> Array:
-    """Give the row maximum, -inf of no logits at all, where `ops.amax` has no answer."""
+    """Return the row maximum, -inf of no logits at all, where `ops.amax` has no answer."""
     if 0 in logits.shape:
         return ops.full((*ops.shape(logits)[:-1], 1), -math.inf, dtype=logits.dtype)
     return ops.amax(logits, axis=-1, keepdims=True)
@@ -170,7 +170,7 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
 
 
 def _mean(x: Array) -> Array:
-    """Give the mean of the last axis; `ops.mean` computes float64 in float32 on the JAX and PyTorch engines."""
+    """Return the mean of the last axis; `ops.mean` computes float64 in float32 on the JAX and PyTorch engines."""
     return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 

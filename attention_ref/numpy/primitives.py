@@ -44,7 +44,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 @np.errstate(all="ignore")
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -73,7 +73,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ~np.any(visible, axis=-1, keepdims=True)  # (...,1)
     logits = np.where(visible, scores, -np.inf)
     maximum = np.max(logits, axis=-1, keepdims=True, initial=-np.inf)

@@ -49,14 +49,14 @@ def sinusoidal_positions(
 
 
 def sinusoid_frequencies(size: int, config: Sinusoid, *, like: Number = 1.0) -> list[Number]:
-    """Give the `m/2` frequencies of the code, in radians for each position."""
+    """Return the `m/2` frequencies of the code, in radians for each position."""
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     return _geometric(config.base, half, steps, like)
 
 
 def _geometric(base: Number, count: int, steps: int, like: Number) -> list[Number]:
-    """Give `base^(-i/steps)` for the first `count` integers."""
+    """Return `base^(-i/steps)` for the first `count` integers."""
     exponents = [double(-i, like) / double(steps, like) for i in range(count)]
     return [power(base, exponent) for exponent in exponents]
 
@@ -70,7 +70,7 @@ def _sinusoid_row(position: Number, frequencies: Sequence[Number], config: Sinus
 
 
 def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) -> list[Number]:
-    """Give the frequencies of rotary positions, one for each rotated pair.
+    """Return the frequencies of rotary positions, one for each rotated pair.
 
         frequency_i = base^(-2i/dimension)
 
@@ -134,7 +134,7 @@ def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> list[fl
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -181,7 +181,7 @@ def rotate(array: Array, positions: Array, config: Rotary) -> Array:
 def _turn(
     position: Number, frequencies: Sequence[Number], amplitude: float, config: Rotary
 ) -> tuple[list[Number], list[Number]]:
-    """Give the cosines and sines of one position's angles."""
+    """Return the cosines and sines of one position's angles."""
     angles = [position * frequency for frequency in frequencies]
     if config.angles == "float32":
         angles = [double(single(single(position) * single(frequency)), position) for frequency in frequencies]
@@ -202,7 +202,7 @@ def _rotate_row(
 
 
 def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
@@ -215,7 +215,7 @@ def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
 
 
 def _power_of_two(exponent: float, like: Number) -> Number:
-    """Give `2^exponent`, as an exact constant where it is one."""
+    """Return `2^exponent`, as an exact constant where it is one."""
     return double(2.0**exponent, like) if exponent.is_integer() else power(2.0, double(exponent, like))
 
 
@@ -227,7 +227,7 @@ def alibi_bias(
     query_offset: int | Sequence[int] | Array = 0,
     like: Number = 1.0,
 ) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -254,7 +254,7 @@ def alibi_bias(
 
 
 def relative_bucket(distance: int, config: RelativeBias) -> int:
-    """Give the bucket of a key at `distance = j - (i + query_offset)`.
+    """Return the bucket of a key at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key

@@ -54,7 +54,7 @@ def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number
 
 
 def log_sum_exp(scores: Sequence[Number], sink: Number | None = None) -> Number | None:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))`; None stands for -inf.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))`; None stands for -inf.
 
     A row without visible keys gives -inf, with a sink too: it attends to nothing.
 

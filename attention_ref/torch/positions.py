@@ -45,7 +45,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
 
 def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device | None = None) -> Array:
-    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+    """Return the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
@@ -88,7 +88,7 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -142,7 +142,7 @@ def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:
 
 
 def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
@@ -156,7 +156,7 @@ def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
 
 
 def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -176,7 +176,7 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
-    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+    """Return the bucket of keys at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
@@ -229,6 +229,6 @@ def _count(length: int, device: torch.device | None) -> Array:
 
 
 def _distances(query_length: int, key_length: int, query_offset: Any, device: torch.device) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    """Return `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
     offsets = as_array(query_offset, device)[..., None, None]  # () or (b,1,1)
     return torch.arange(key_length, device=device) - (torch.arange(query_length, device=device)[:, None] + offsets)

@@ -42,7 +42,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -71,7 +71,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ~torch.any(visible, dim=-1, keepdim=True)  # (...,1)
     logits = torch.where(visible, scores, -math.inf)
     maximum = _largest(logits.detach())  # (...,1)
@@ -87,7 +87,7 @@ def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array,
 
 
 def _largest(logits: Array) -> Array:
-    """Give the row maximum, -inf of no logits at all, where `torch.amax` has no answer."""
+    """Return the row maximum, -inf of no logits at all, where `torch.amax` has no answer."""
     if logits.shape[-1] == 0:
         return logits.new_full((*logits.shape[:-1], 1), -math.inf)
     return torch.amax(logits, dim=-1, keepdim=True)

@@ -41,7 +41,7 @@ def verified() -> str:
 
 
 def date() -> str:
-    """Give the day on which the tests ran with the versions of constraints.txt."""
+    """Return the day on which the tests ran with the versions of constraints.txt."""
     found = re.search(r"(?m)^# Verified on (\d{4}-\d\d-\d\d)\.$", "\n".join(_lines()))
     if found is None:
         raise LookupError("constraints.txt does not say when it was verified")

@@ -12,7 +12,7 @@ from attention_ref.spec.clauses import Clause, clauses
 
 
 def chosen(*patterns: str) -> Iterator[Clause]:
-    """Give the clauses whose ids match, in their order."""
+    """Return the clauses whose ids match, in their order."""
     names = [name for name in clauses() if any(fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         raise LookupError(f"no clause matches {' '.join(patterns)}")

@@ -26,7 +26,7 @@ def module(name: str, *only: str) -> str:
 
 
 def source(name: str) -> Path:
-    """Give the file of a module without importing it."""
+    """Return the file of a module without importing it."""
     found = find_spec(name)
     if found is None or found.origin is None:
         raise LookupError(f"there is no module {name}")
@@ -114,7 +114,7 @@ def _has_docstring(node: ast.FunctionDef) -> bool:
 
 
 def _constant(node: ast.stmt, after: ast.stmt | None) -> str:
-    """Give the name of a constant that has a docstring behind it."""
+    """Return the name of a constant that has a docstring behind it."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     is_described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     return ast.unparse(targets[0]) if targets and is_described else ""

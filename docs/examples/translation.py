@@ -104,7 +104,7 @@ def batch_of(strings: list[str]) -> Batch:
 
 
 def learning_rate(step: int) -> float:
-    """Give the learning rate of a step, counted from 0."""
+    """Return the learning rate of a step, counted from 0."""
     return PEAK * min((step + 1) / WARMUP, (WARMUP / (step + 1)) ** 0.5)
 
 
@@ -119,6 +119,6 @@ def translated(model: Any, strings: list[str]) -> list[str]:
 
 
 def exact_match(model: Any, strings: list[str]) -> float:
-    """Give the share of strings that a model translates without any error."""
+    """Return the fraction of strings that a model translates without an error."""
     found = translated(model, strings)
     return sum(one == translate(string) for one, string in zip(found, strings, strict=True)) / len(strings)

@@ -24,7 +24,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate of a step: `translation.learning_rate`, for an optimiser that counts steps in a tensor."""
 
     def __call__(self, step: Any) -> Any:
-        """Give the learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         step = ops.cast(step, "float32") + 1
         return PEAK * ops.minimum(step / WARMUP, ops.sqrt(WARMUP / step))
 
@@ -51,7 +51,7 @@ def of_three_inputs(model: Transformer) -> keras.Model:
 
 
 def loss() -> keras.losses.Loss:
-    """Give the mean cross-entropy of the next token, where there is one: padding does not count."""
+    """Return the mean cross-entropy of the next token, where there is one: padding does not count."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PADDING)
 
 
@@ -64,5 +64,5 @@ def batches(seed: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
 
 
 def parameters(model: Transformer) -> dict[str, np.ndarray]:
-    """Give the weights as every room takes them."""
+    """Return the weights as every room takes them."""
     return model.parameter_arrays()

@@ -26,7 +26,7 @@ def train(steps: int = STEPS, seed: int = 0) -> Transformer:
 
 
 def loss_of(model: Transformer, batch: Batch) -> torch.Tensor:
-    """Give the mean cross-entropy of the next token, where there is one: padding does not count."""
+    """Return the mean cross-entropy of the next token, where there is one: padding does not count."""
     source, lengths, read, predicted = (
         torch.as_tensor(array) for array in (batch.source, batch.lengths, batch.read, batch.predicted)
     )
@@ -35,5 +35,5 @@ def loss_of(model: Transformer, batch: Batch) -> torch.Tensor:
 
 
 def parameters(model: Transformer) -> dict[str, np.ndarray]:
-    """Give the weights as every room takes them."""
+    """Return the weights as every room takes them."""
     return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}

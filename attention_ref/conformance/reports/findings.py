@@ -91,7 +91,7 @@ def _dtypes(report: CheckResults, wrong: Iterable[Result]) -> Iterator[Finding]:
 
 
 def _by_clause(report: CheckResults, wrong: Sequence[Result]) -> Iterator[Finding]:
-    """Give every failure to one clause: that which explains most comes first."""
+    """Assign every failure to one clause; the clause that explains most failures comes first."""
     left = list(wrong)
     for clause in _ordered(report):
         mine = [each for each in left if clause.id in each.case.clauses or _is_foundation(clause.id)]

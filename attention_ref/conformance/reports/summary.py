@@ -28,12 +28,12 @@ class Gap:
 
 
 def name(report: CheckResults) -> str:
-    """Give the name and the version of what was checked."""
+    """Return the name and the version of the subject."""
     return " ".join(filter(None, (report.subject.name, report.subject.version)))
 
 
 def headline(report: CheckResults) -> str:
-    """Give the verdict in a line, without the name."""
+    """Return the verdict as one line, without the name."""
     deciding = [result for result in report.results if report.decides(result)]
     ran = dtypes_run(deciding, report)
     where = f" in {listed(ran)}" if ran else ": nothing ran"
@@ -43,18 +43,18 @@ def headline(report: CheckResults) -> str:
 
 
 def verdict(report: CheckResults) -> str:
-    """Give the verdict in words."""
+    """Return the verdict in words."""
     return "conforms" if report.passed else "does not conform"
 
 
 def dtypes_run(results: Sequence[Result], report: CheckResults) -> list[str]:
-    """Give the dtypes in which something ran."""
+    """Return the dtypes in which something ran."""
     ran = {result.dtype for result in results if result.verdict != UNSUPPORTED}
     return [dtype for dtype in report.dtypes if dtype in ran]
 
 
 def summary(report: CheckResults) -> Iterator[str]:
-    """Give what follows the headline: counts, the level, where to look first."""
+    """Return the lines after the headline: counts, the level, where to look first."""
     deciding = [result for result in report.results if report.decides(result)]
     optional = [result for result in report.results if not report.decides(result)]
     yield counts(deciding)
@@ -99,7 +99,7 @@ def _blamed(clause: ClauseVerdict) -> str:
 
 
 def culprits(report: CheckResults) -> list[ClauseVerdict]:
-    """Give the clauses that fail and decide and whose failures are not all cases of others that fail more often.
+    """Return the clauses that fail and decide and whose failures are not all cases of others that fail more often.
 
     Those with the most failures come first. Where a foundation fails, nothing else is told from it.
     """
@@ -125,7 +125,7 @@ def counts(results: Sequence[Result]) -> str:
 
 
 def gaps(report: CheckResults) -> list[Gap]:
-    """Give every reason why cases did not run, the most frequent first."""
+    """Return every reason why cases did not run, the most frequent first."""
     cases: dict[str, dict[str, set[str]]] = {}
     for result in report.results:
         if result.verdict == UNSUPPORTED:
@@ -140,7 +140,7 @@ def gaps(report: CheckResults) -> list[Gap]:
 
 
 def telling(report: CheckResults) -> list[Result]:
-    """Give the most telling failure of every failing clause, those with the fewest clauses first."""
+    """Return the most telling failure of every failing clause, those with the fewest clauses first."""
     wrong = [result for result in report.failures if not result.known]
     ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
     chosen: dict[tuple[str, str], Result] = {}
