@@ -6,9 +6,9 @@ runs a backend on random calls: random shapes and options, inputs with every bit
 sizes of rounding errors are the specification's, in 50 digits. Then it runs the backend on the vectors. For every dtype
 a line says how many calls break the budget, and the median and the largest, over calls, of
 
-    share = the largest of (error / budget) over all numbers of a call's results
+    error_ratio = the largest of (error / budget) over all numbers of a call's results
 
-Sound: no violation. Sharp: a median share above 1/40. The Keras engine is chosen by KERAS_BACKEND.
+Sound: no violation. Sharp: a median ratio above 1/40. The Keras engine is chosen by KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -156,15 +156,15 @@ def vector_cases(dtype: str) -> Iterator[Case]:
 
 def summary(backend: Subject, dtype: str, calls: Iterable[Case]) -> Summary:
     """Run a backend on many calls."""
-    violations, shares = 0, []
+    violations, ratios = 0, []
     for case in calls:
         (result,) = run(backend, [(case, dtype)])
         if result.verdict != PASSED:
             violations += 1
             print(case.id, case.operation, dict(case.call.options), result.verdict, result.reason, result.mismatch)
-        if result.share is not None:
-            shares.append(result.share)
-    return Summary(len(shares), violations, statistics.median(shares), max(shares))
+        if result.error_ratio is not None:
+            ratios.append(result.error_ratio)
+    return Summary(len(ratios), violations, statistics.median(ratios), max(ratios))
 
 
 def main() -> int:

@@ -68,9 +68,9 @@ def evidence(
     verdicts = [each.verdict for each in results]
     new = [each for each in results if each.verdict == FAILED and (each.case.id, each.dtype) not in before.failures]
     alarms = [each for each in new if not before.broken[each.dtype] & explaining(each)]
-    shares = [each.share for each in results if each.verdict == PASSED and each.share is not None]
+    ratios = [each.error_ratio for each in results if each.verdict == PASSED and each.error_ratio is not None]
     counts = [verdicts.count(name) for name in (PASSED, FAILED, UNSUPPORTED)]
-    return Seen(*counts, new, alarms, max(shares, default=0.0))
+    return Seen(*counts, new, alarms, max(ratios, default=0.0))
 
 
 def explaining(result: Result) -> set[str]:

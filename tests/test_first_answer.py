@@ -237,7 +237,7 @@ def test_values_are_judged_apart_from_their_dtype() -> None:
     assert "math.sqrt(d)" in lines[5]
     plain = next(each for each in report.results if each.case.id == "attention/core/plain" and each.dtype == "float32")
     assert (plain.verdict, plain.wrong_dtype, plain.mismatch) == ("failed", "float64", None)
-    assert plain.share <= 1
+    assert plain.error_ratio <= 1
     verdicts = {clause.id: clause.verdict for clause in report.clauses}
     assert (verdicts["attention.formula"], verdicts["attention.precision"]) == ("conforms", "fails")
     assert report.level.number == 1

@@ -47,8 +47,8 @@ def test_a_model_from_a_file(case, dtype: str, room: ModuleType, room_arrays: Fr
     assert config == case.call.config
     assert list(told) == list(case.taps)
     for got, expected in [(output, case.expected["output"]), *((told[n], e) for n, e in case.taps.items())]:
-        shares = compare(room_arrays.read(got), expected.values, budget(expected.roundings, dtype)).share
-        assert shares.max(initial=0) <= 1
+        ratios = compare(room_arrays.read(got), expected.values, budget(expected.roundings, dtype)).error_ratio
+        assert ratios.max(initial=0) <= 1
 
 
 def test_every_kind_of_model_has_one_to_four_layers() -> None:

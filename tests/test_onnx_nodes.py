@@ -41,7 +41,7 @@ def test_a_room_passes_every_test(operator: str, room: ModuleType) -> None:
     outcomes = list(onnx_nodes.run(subject_of(room, room.__name__.rpartition(".")[-1], ""), tests))
     assert [(each.test.name, each.reason) for each in outcomes if each.verdict != "passed"] == []
     assert len(outcomes) == len(tests) > 0
-    assert max(outcome.share for outcome in outcomes) > 0, "errors are measured"
+    assert max(outcome.error_ratio for outcome in outcomes) > 0, "errors are measured"
 
 
 def test_no_test_of_the_standard_is_left_out() -> None:

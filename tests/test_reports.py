@@ -101,7 +101,7 @@ SPOILED = {
     "more": lambda data: data.update(extra=1),
     "less": lambda data: data.pop("spec"),
     "verdict": lambda data: data["results"][0].update(verdict="perhaps"),
-    "share": lambda data: data["results"][0].update(share=-1),
+    "error_ratio": lambda data: data["results"][0].update(error_ratio=-1),
     "line": lambda data: next(each for each in data["results"] if each["verdict"] == "failed").update(reproduce=None),
     "count": lambda data: data["clauses"][0].update(cases="many"),
 }

@@ -77,7 +77,7 @@ def test_a_right_program_conforms_and_numbers_arrive_as_they_were_sent(run) -> N
     report = run("say(answered(request))", "attention/core/*", before=RIGHT)
     assert report.passed, str(report)
     assert {result.verdict for result in report.results} == {"passed"}
-    assert max(result.share for result in report.results) < 0.5  # of a budget of roundings: no digit is lost
+    assert max(result.error_ratio for result in report.results) < 0.5  # of a budget of roundings: no digit is lost
 
 
 BAD = {

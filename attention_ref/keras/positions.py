@@ -68,19 +68,19 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
-        kept = _llama3_shares(frequencies, scaling)
+        kept = _llama3_fractions(frequencies, scaling)
     else:
-        kept = _yarn_shares(pairs, dimension, config.base, scaling)
+        kept = _yarn_fractions(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
-def _llama3_shares(frequencies: Constant, scaling: RotaryScaling) -> Constant:
+def _llama3_fractions(frequencies: Constant, scaling: RotaryScaling) -> Constant:
     turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return np.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotaryScaling) -> Constant:
+def _yarn_fractions(pairs: Constant, dimension: int, base: float, scaling: RotaryScaling) -> Constant:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -207,8 +207,8 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 def _buckets(buckets: int, maximum_distance: int) -> Constant:
     """Return the bucket of every distance from 0 to the maximum: in float32 those at the edges would change buckets."""
     distances, exact = np.arange(maximum_distance + 1), buckets // 2
-    share = np.log(np.maximum(distances, 1) / exact) / math.log(maximum_distance / exact)
-    far = np.minimum(exact + (share * (buckets - exact)).astype(np.int32), buckets - 1)
+    fraction = np.log(np.maximum(distances, 1) / exact) / math.log(maximum_distance / exact)
+    far = np.minimum(exact + (fraction * (buckets - exact)).astype(np.int32), buckets - 1)
     return np.where(distances < exact, distances, far).astype(np.int32)
 
 

@@ -103,27 +103,27 @@ def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) ->
         stretch = _geometric(scaling.factor, dimension // 2, max(dimension // 2 - 1, 1), like)
         return [frequency * change for frequency, change in zip(frequencies, stretch, strict=True)]
     if scaling.kind == "linear":
-        shares = [0.0] * len(frequencies)
+        fractions = [0.0] * len(frequencies)
     elif scaling.kind == "llama3":
-        shares = [_llama3_share(float(frequency), scaling) for frequency in frequencies]
+        fractions = [_llama3_fraction(float(frequency), scaling) for frequency in frequencies]
     else:
-        shares = _yarn_shares(dimension, config.base, scaling)
-    return [_blend(frequency, share, scaling) for frequency, share in zip(frequencies, shares, strict=True)]
+        fractions = _yarn_fractions(dimension, config.base, scaling)
+    return [_blend(frequency, fraction, scaling) for frequency, fraction in zip(frequencies, fractions, strict=True)]
 
 
-def _blend(frequency: Number, share: float, scaling: RotaryScaling) -> Number:
-    """Keep a share of a frequency and divide the rest by the factor."""
-    kept, slowed = double(share, frequency), double(1 - share, frequency)
+def _blend(frequency: Number, fraction: float, scaling: RotaryScaling) -> Number:
+    """Keep a fraction of a frequency and divide the rest by the factor."""
+    kept, slowed = double(fraction, frequency), double(1 - fraction, frequency)
     return frequency * kept + frequency / double(scaling.factor, frequency) * slowed
 
 
-def _llama3_share(frequency: float, scaling: RotaryScaling) -> float:
+def _llama3_fraction(frequency: float, scaling: RotaryScaling) -> float:
     turns = scaling.original_length * frequency / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return min(1.0, max(0.0, (turns - low) / (high - low)))
 
 
-def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
+def _yarn_fractions(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -272,8 +272,8 @@ def relative_bucket(distance: int, config: RelativeBias) -> int:
     exact = buckets // 2
     if distance < exact:
         return start + distance
-    share = math.log(distance / exact) / math.log(config.maximum_distance / exact)
-    return start + min(exact + int(share * (buckets - exact)), buckets - 1)
+    fraction = math.log(distance / exact) / math.log(config.maximum_distance / exact)
+    return start + min(exact + int(fraction * (buckets - exact)), buckets - 1)
 
 
 def relative_bias(

@@ -244,7 +244,7 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean of the same shape; True where a number is kept.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Source: Srivastava et al., "Dropout" (2014), in its inverted form.
     """

@@ -65,19 +65,19 @@ def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device |
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
-        kept = _llama3_shares(frequencies, scaling)
+        kept = _llama3_fractions(frequencies, scaling)
     else:
-        kept = _yarn_shares(pairs, dimension, config.base, scaling)
+        kept = _yarn_fractions(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
-def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
+def _llama3_fractions(frequencies: Array, scaling: RotaryScaling) -> Array:
     turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return torch.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
+def _yarn_fractions(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -197,8 +197,8 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
     else:
         distances = torch.clamp(-distances, min=0)
     exact = buckets // 2
-    share = torch.log(torch.clamp(distances, min=1).double() / exact) / math.log(config.maximum_distance / exact)
-    far = torch.clamp(exact + (share * (buckets - exact)).to(distances.dtype), max=buckets - 1)
+    fraction = torch.log(torch.clamp(distances, min=1).double() / exact) / math.log(config.maximum_distance / exact)
+    far = torch.clamp(exact + (fraction * (buckets - exact)).to(distances.dtype), max=buckets - 1)
     return start + torch.where(distances < exact, distances, far)
 
 

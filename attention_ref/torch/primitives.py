@@ -220,7 +220,7 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Returns:
         `(...)`.

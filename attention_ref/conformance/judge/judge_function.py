@@ -106,9 +106,9 @@ def judge(
         progress: called after every call with the number done, the number to do, and the outcome.
 
     Returns:
-        A judgement: `passed`, `reasons`, `seed`, `smallest`, `worst_share`, `str(judgement)`, `to_json()`. A call that
-        the function refuses, with `NotImplementedError`, `ValueError` or `conformance.Unsupported`, is unsupported and
-        listed; a function for which nothing else ran has not passed.
+        A judgement: `passed`, `reasons`, `seed`, `smallest`, `worst_error_ratio`, `str(judgement)`, `to_json()`. A call
+        that the function refuses, with `NotImplementedError`, `ValueError` or `conformance.Unsupported`, is unsupported
+        and listed; a function for which nothing else ran has not passed.
 
     Raises:
         UsageError: for a dtype, kind of arrays, dialect, case or subject that does not exist.

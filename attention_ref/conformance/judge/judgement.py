@@ -72,9 +72,11 @@ class Judgement:
         return self.smallest or next(iter(failures), None)
 
     @property
-    def worst_share(self) -> float | None:
+    def worst_error_ratio(self) -> float | None:
         """The largest error over its budget among the calls that passed: 1 is the limit."""
-        return max((outcome.share for outcome in self.having(PASSED) if outcome.share is not None), default=None)
+        return max(
+            (outcome.error_ratio for outcome in self.having(PASSED) if outcome.error_ratio is not None), default=None
+        )
 
     @property
     def subject_seconds(self) -> float:
@@ -130,7 +132,7 @@ class Judgement:
             "dtypes": list(self.dtypes),
             "size": self.size,
             "smallest": self.failing and _item(self.failing),
-            "worst_share": self.worst_share,
+            "worst_error_ratio": self.worst_error_ratio,
             "counts": {verdict: len(self.having(verdict)) for verdict in (PASSED, FAILED, UNSUPPORTED)},
             "not_asked": [scenario.id for scenario in self.not_asked],
             "not_deterministic": [scenario.id for scenario in self.not_deterministic],
@@ -151,7 +153,7 @@ def _item(outcome: Outcome) -> dict[str, Any]:
         "verdict": outcome.verdict,
         "reason": outcome.reason,
         "where": outcome.where,
-        "share": outcome.share,
+        "error_ratio": outcome.error_ratio,
         "mismatch": mismatch and {**vars(mismatch), "index": list(mismatch.index)},
         "subject_seconds": round(outcome.subject_seconds, 4),
     }
@@ -215,10 +217,10 @@ def described(outcome: Outcome) -> str:
     if mismatch is None:
         return outcome.reason
     place = ",".join(map(str, mismatch.index))
-    share = mismatch.error / mismatch.budget if mismatch.budget else float("inf")
+    error_ratio = mismatch.error / mismatch.budget if mismatch.budget else float("inf")
     return (
         f"{mismatch.array}[{place}] is {mismatch.got:.9g} instead of {mismatch.expected:.9g}, "
-        f"off by {share:.3g} budgets; {mismatch.off} of {mismatch.size} numbers exceed theirs"
+        f"off by {error_ratio:.3g} budgets; {mismatch.off} of {mismatch.size} numbers exceed theirs"
     )
 
 
@@ -227,8 +229,10 @@ def _asked(judgement: Judgement) -> list[str]:
     lines = [
         f"calls: {counts}, {len(judgement.not_asked)} not asked; each asked twice, in {', '.join(judgement.dtypes)}"
     ]
-    if judgement.worst_share is not None:
-        lines.append(f"margin: the largest error of a call that passed is {judgement.worst_share:.3g} of its budget")
+    if judgement.worst_error_ratio is not None:
+        lines.append(
+            f"margin: the largest error of a call that passed is {judgement.worst_error_ratio:.3g} of its budget"
+        )
     lines.append(
         f"time: subject {judgement.subject_seconds:.1f} s, truth {judgement.oracle_seconds:.1f} s (for information)"
     )

@@ -31,8 +31,8 @@ class Outcome:
         verdict: `"passed"`, `"failed"` or `"unsupported"`.
         reason: why not passed.
         where: the line of code that raised, or the last lines of stderr.
-        share: the largest error over its budget, where numbers were compared.
-        mismatch: the number with the largest share, where it exceeds its budget.
+        error_ratio: the largest error over its budget, where numbers were compared.
+        mismatch: the number with the largest ratio, if it exceeds its budget.
         digest: of the bits of the answer.
         is_deterministic: whether the second answer had the same bits.
         hangs: whether there was no answer in time.
@@ -44,7 +44,7 @@ class Outcome:
     verdict: str
     reason: str = ""
     where: str = ""
-    share: float | None = None
+    error_ratio: float | None = None
     mismatch: Mismatch | None = None
     digest: str = ""
     is_deterministic: bool = True
@@ -92,14 +92,14 @@ class Trial:
         digest = _digest(results)
         if before is not None and before.digest == digest and not replayed:
             return replace(before, pattern=pattern, subject_seconds=seconds, oracle_seconds=0.0)
-        share, mismatch = compared(scenario, given, results, self._generator)
+        error_ratio, mismatch = compared(scenario, given, results, self._generator)
         reason = "" if mismatch is None else self._reason(scenario, results, replayed)
         return Outcome(
             scenario,
             pattern,
             FAILED if reason else PASSED,
             reason,
-            share=share,
+            error_ratio=error_ratio,
             mismatch=mismatch,
             digest=digest,
             is_deterministic=before is None or before.digest == digest,

@@ -48,7 +48,7 @@ def compared(
     results: Mapping[str, np.ndarray],
     generator: np.random.Generator,
 ) -> tuple[float, Mismatch | None]:
-    """Return the largest share of its budget that an error has, and the number that exceeds it most, where one does."""
+    """Return the largest ratio of an error to its budget, and the number with that ratio if it exceeds 1."""
     heads, rows = chosen(scenario, generator)
     arguments = given.for_truth()
     asks = "weights" in scenario.returns
@@ -61,10 +61,10 @@ def compared(
         largest = DTYPES[result_dtype(name, scenario.dtype)].largest
         true = np.where(np.abs(result.values) > largest, np.copysign(np.inf, result.values), result.values)
         comparison = compare(picked, true, np.broadcast_to(allowed, true.shape))
-        share = np.where(np.isnan(comparison.share), np.inf, comparison.share)
-        worst = max(worst, float(share.max(initial=0)))
-        if found is None and np.any(share > 1):
-            place = np.unravel_index(int(share.argmax()), share.shape)
+        error_ratio = np.where(np.isnan(comparison.error_ratio), np.inf, comparison.error_ratio)
+        worst = max(worst, float(error_ratio.max(initial=0)))
+        if found is None and np.any(error_ratio > 1):
+            place = np.unravel_index(int(error_ratio.argmax()), error_ratio.shape)
             batch, head, row, *rest = (int(each) for each in place)
             found = Mismatch(
                 array=name,
@@ -73,8 +73,8 @@ def compared(
                 got=float(picked[place]),
                 error=float(comparison.error[place]),
                 budget=float(np.broadcast_to(allowed, true.shape)[place]),
-                off=int(np.count_nonzero(share > 1)),
-                size=share.size,
+                off=int(np.count_nonzero(error_ratio > 1)),
+                size=error_ratio.size,
             )
     return worst, found
 

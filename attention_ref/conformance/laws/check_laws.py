@@ -115,8 +115,8 @@ def replay_law(
     except Unsupported as reason:
         result = LawResult(law, operation, dtype, UNSUPPORTED, reason=str(reason))
     else:
-        verdict, share = (HOLDS, outcome.share) if outcome.holds else (FAILS, None)
-        result = LawResult(law, operation, dtype, verdict, 1, share, outcome=None if outcome.holds else outcome)
+        verdict, error_ratio = (HOLDS, outcome.error_ratio) if outcome.holds else (FAILS, None)
+        result = LawResult(law, operation, dtype, verdict, 1, error_ratio, outcome=None if outcome.holds else outcome)
     return LawReport(subject, (dtype,), (result,), replayed=str(path))
 
 

@@ -12,7 +12,7 @@ from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.outcome import PRECISION, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import is_plain
 from attention_ref.conformance.reports import formatting
-from attention_ref.conformance.reports.formatting import count, listed, share
+from attention_ref.conformance.reports.formatting import count, listed, ratio
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 
@@ -42,12 +42,12 @@ def computes(report: CheckResults) -> str:
 
 def _precision(report: CheckResults, dtypes: Sequence[str]) -> str:
     """Say how much of the budget the right results in some dtypes take."""
-    shares = [
-        each.share
+    ratios = [
+        each.error_ratio
         for each in report.results
-        if each.dtype in dtypes and each.has_right_values and each.share is not None
+        if each.dtype in dtypes and each.has_right_values and each.error_ratio is not None
     ]
-    return f"{listed(dtypes)} within {share(max(shares))} of the budget" if shares else ""
+    return f"{listed(dtypes)} within {ratio(max(ratios))} of the budget" if ratios else ""
 
 
 def _returned(results: Sequence[Result]) -> str:

@@ -9,7 +9,7 @@ from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict, verdicts_of_cases
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import LEVELS
-from attention_ref.conformance.reports.formatting import count, listed, share
+from attention_ref.conformance.reports.formatting import count, listed, ratio
 from attention_ref.spec.clauses import clauses
 
 _MOST_NAMES = 4
@@ -119,8 +119,8 @@ def counts(results: Sequence[Result]) -> str:
     numbers = [f"{verdicts.count(name)} {name}" for name in (PASSED, FAILED, UNSUPPORTED)]
     names = dict.fromkeys(result.case.operation for result in results)
     operations = listed(names) if len(names) <= _MOST_NAMES else f"{len(names)} operations"
-    shares = [result.share for result in results if result.verdict == PASSED and result.share is not None]
-    worst = f"; worst error {share(max(shares))} of its budget" if shares and verdicts.count(FAILED) == 0 else ""
+    ratios = [result.error_ratio for result in results if result.verdict == PASSED and result.error_ratio is not None]
+    worst = f"; worst error {ratio(max(ratios))} of its budget" if ratios and verdicts.count(FAILED) == 0 else ""
     return f"{count(len(verdicts), 'case')} of {operations}: {', '.join(numbers)}{worst}"
 
 

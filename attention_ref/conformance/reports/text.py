@@ -114,9 +114,9 @@ def _table(report: CheckResults, paint: Paint) -> list[str]:
     lines = [f"  {'clause':{width}}  {'verdict':11}  {'cases run':>12}  worst error / budget"]
     for verdict in sorted(report.clauses, key=lambda each: each.is_optional):
         word = paint(f"{verdict.verdict:11}", verdict.verdict)
-        share = "" if verdict.share is None else formatting.share(verdict.share)
+        error_ratio = "" if verdict.error_ratio is None else formatting.ratio(verdict.error_ratio)
         note = "; ".join(summary.notes(verdict, report))
-        lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {share:8}  {note}".rstrip())
+        lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {error_ratio:8}  {note}".rstrip())
     return lines
 
 

@@ -67,7 +67,7 @@ def attention_names(query: str, key: str, value: str, output: str) -> dict[str, 
 
 
 def rotary(
-    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: float | None = None
+    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, fraction: float | None = None
 ) -> Rotary:
     """The rotary positions of `rope_parameters`, or of the older `rope_scaling`.
 
@@ -76,7 +76,7 @@ def rotary(
         head_size: d.
         length: `max_position_embeddings`, from which a scaling starts that names no other length.
         theta: of an older file, which has it beside it, or the family's own.
-        share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
+        fraction: how much of each head is rotated where the object does not say it; None for a family that rotates all.
 
     Raises:
         ValueError: for a key or a kind that we do not compute.
@@ -85,8 +85,8 @@ def rotary(
     older = left.pop("type", "default")
     kind = left.pop("rope_type", older)
     base = left.pop("rope_theta", 10000.0 if theta is None else theta)
-    part = left.pop("partial_rotary_factor", 1.0 if share is None else share)
-    if share is None and part != 1.0:
+    part = left.pop("partial_rotary_factor", 1.0 if fraction is None else fraction)
+    if fraction is None and part != 1.0:
         raise ValueError(f"partial_rotary_factor is {part}; this family rotates whole heads")
     scaling = None
     if kind in SCALINGS:
@@ -144,12 +144,12 @@ PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=No
 """The keys of rotary positions of a part of each head."""
 
 
-def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
-    """The rotary positions of the keys `ROPE`, with the family's own base and share."""
+def rotary_of(values: Values, head_size: int, *, theta: Any = None, fraction: Any = None) -> Rotary:
+    """The rotary positions of the keys `ROPE`, with the family's own base and fraction."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
     rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
     theta = theta if values.rope_theta is None else values.rope_theta
-    return rotary(rope, head_size, values.max_position_embeddings, theta, share)
+    return rotary(rope, head_size, values.max_position_embeddings, theta, fraction)
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:
