@@ -33,6 +33,12 @@ class Stack(Configured):
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> tuple(stack(ops.array([[1, 2, 3]])).shape)
+        (1, 3, 8)
     """
 
     record = StackConfig
@@ -140,6 +146,12 @@ class Transformer(Configured, keras.Model):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> tuple(model(ops.array([[1, 2, 3]])).shape)
+        (1, 3, 5)
     """
 
     record = ModelConfig

@@ -34,6 +34,11 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
     Raises:
         SpecificationError: for a size that cannot hold the code.
+
+    Example:
+        >>> print(ops.convert_to_numpy(sinusoidal_positions(ops.array([0, 1]), 4, like=ops.zeros(1))).round(3))
+        [[0.    1.    0.    1.   ]
+         [0.841 0.54  0.01  1.   ]]
     """
     positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
@@ -57,6 +62,10 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
 
     Returns:
         `(dimension/2,)`, NumPy float64, in radians for each position.
+
+    Example:
+        >>> print(ops.convert_to_numpy(rotary_frequencies(4, spec.Rotary())).round(3))
+        [1.   0.01]
     """
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
@@ -91,7 +100,12 @@ def _yarn_fractions(pairs: Constant, dimension: int, base: float, scaling: Rotar
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1.
+
+    Example:
+        >>> rotary_amplitude(spec.Rotary())
+        1.0
+    """
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -116,6 +130,10 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
     Returns:
         `(b,h,l,d)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(rotate(ops.array([[[[1.0, 0.0]]]]), ops.array([1]), spec.Rotary())).round(3))
+        [[[[0.54  0.841]]]]
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
@@ -152,6 +170,10 @@ def alibi_slopes(heads: int) -> Constant:
 
     Returns:
         `(h,)`, NumPy float64.
+
+    Example:
+        >>> print(ops.convert_to_numpy(alibi_slopes(4)).round(3))
+        [0.25  0.062 0.016 0.004]
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
@@ -171,6 +193,11 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> print(ops.convert_to_numpy(alibi_bias(2, 1, 2, query_offset=2, like=ops.zeros(1))[:, 0]).round(3))
+        [[-0.125 -0.062]
+         [-0.008 -0.004]]
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
@@ -192,6 +219,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
     Returns:
         Integers `(...)`.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=8, maximum_distance=16)
+        >>> ops.convert_to_numpy(relative_bucket(ops.array([-2, -1, 0, 1, 2]), config)).tolist()
+        [2, 1, 0, 5, 6]
     """
     distances, buckets, start = integers(distances), config.buckets, 0
     if config.bidirectional:
@@ -226,6 +258,13 @@ def relative_bias(
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=4, maximum_distance=8)
+        >>> table = ops.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> print(ops.convert_to_numpy(relative_bias(table, 2, 2, config)).round(3))
+        [[[0. 3.]
+          [1. 0.]]]
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)

@@ -29,6 +29,12 @@ class Stack:
         config: sizes and options.
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> stack(np.array([[1, 2, 3]])).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Array]) -> None:
@@ -118,6 +124,12 @@ class Transformer:
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> model(np.array([[1, 2, 3]])).shape
+        (1, 3, 5)
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any]) -> None:

@@ -30,6 +30,11 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
     Raises:
         SpecificationError: for a size that cannot hold the code.
+
+    Example:
+        >>> sinusoidal_positions(np.array([0, 1]), 4, like=np.zeros(1)).round(3)
+        array([[0.   , 1.   , 0.   , 1.   ],
+               [0.841, 0.54 , 0.01 , 1.   ]])
     """
     positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
@@ -53,6 +58,10 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Array:
 
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
+
+    Example:
+        >>> rotary_frequencies(4, spec.Rotary()).round(3)
+        array([1.  , 0.01])
     """
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
@@ -87,7 +96,12 @@ def _yarn_fractions(pairs: Array, dimension: int, base: float, scaling: RotarySc
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1.
+
+    Example:
+        >>> rotary_amplitude(spec.Rotary())
+        1.0
+    """
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -112,6 +126,10 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
     Returns:
         `(b,h,l,d)`.
+
+    Example:
+        >>> rotate(np.array([[[[1.0, 0.0]]]]), np.array([1]), spec.Rotary()).round(3)
+        array([[[[0.54 , 0.841]]]])
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
@@ -147,6 +165,10 @@ def alibi_slopes(heads: int) -> Array:
 
     Returns:
         `(h,)`, float64.
+
+    Example:
+        >>> alibi_slopes(4).round(3)
+        array([0.25 , 0.062, 0.016, 0.004])
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
@@ -166,6 +188,11 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> alibi_bias(2, 1, 2, query_offset=2, like=np.zeros(1))[:, 0].round(3)
+        array([[-0.125, -0.062],
+               [-0.008, -0.004]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
@@ -187,6 +214,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
     Returns:
         Integers `(...)`.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=8, maximum_distance=16)
+        >>> relative_bucket(np.array([-2, -1, 0, 1, 2]), config).tolist()
+        [2, 1, 0, 5, 6]
     """
     distances, buckets, start = np.asarray(distances), config.buckets, 0
     if config.bidirectional:
@@ -215,6 +247,13 @@ def relative_bias(
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=4, maximum_distance=8)
+        >>> table = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> relative_bias(table, 2, 2, config).round(3)
+        array([[[0., 3.],
+                [1., 0.]]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)

@@ -32,6 +32,12 @@ class Stack(nn.Module):
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         owner: the embedding whose `token` table this stack shares; its own when None.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> tuple(stack(torch.tensor([[1, 2, 3]])).shape)
+        (1, 3, 8)
     """
 
     def __init__(
@@ -134,6 +140,12 @@ class Transformer(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> tuple(model(torch.tensor([[1, 2, 3]])).shape)
+        (1, 3, 5)
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None) -> None:

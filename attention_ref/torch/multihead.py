@@ -26,6 +26,13 @@ class Cache(NamedTuple):
         key: `(b,g,p,d)`, after normalisation and rotation.
         value: `(b,g,p,v)`.
         lengths: how many of the p positions of each batch row are filled, the first ones, integers `(b,)`.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2, causal=True)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> cache = layer.project_kv(torch.zeros(1, 3, 8))
+        >>> tuple(cache.key.shape)
+        (1, 2, 3, 4)
     """
 
     key: Array
@@ -53,6 +60,12 @@ class MultiHeadAttention(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> tuple(layer(torch.zeros(1, 3, 8)).shape)
+        (1, 3, 8)
     """
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None) -> None:
@@ -214,6 +227,12 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
+
+    Example:
+        >>> cache = Cache(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4), torch.tensor([3]))
+        >>> new = Cache(torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 1, 4), torch.tensor([1]))
+        >>> append_to_cache(cache, new).lengths.tolist()
+        [4]
     """
     return Cache(
         key=_append(cache.key, new.key, cache.lengths.long()),

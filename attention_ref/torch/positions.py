@@ -30,6 +30,11 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
     Raises:
         SpecificationError: for a size that cannot hold the code.
+
+    Example:
+        >>> sinusoidal_positions(torch.tensor([0, 1]), 4, like=torch.zeros(1))
+        tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+                [0.8415, 0.5403, 0.0100, 0.9999]])
     """
     positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
@@ -54,6 +59,10 @@ def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device |
 
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
+
+    Example:
+        >>> rotary_frequencies(4, spec.Rotary())
+        tensor([1.0000, 0.0100], dtype=torch.float64)
     """
     pairs = _count(dimension // 2, device)
     frequencies = config.base ** (-2 * pairs / dimension)
@@ -88,7 +97,12 @@ def _yarn_fractions(pairs: Array, dimension: int, base: float, scaling: RotarySc
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1.
+
+    Example:
+        >>> rotary_amplitude(spec.Rotary())
+        1.0
+    """
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -113,6 +127,10 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
     Returns:
         `(b,h,l,d)`.
+
+    Example:
+        >>> rotate(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([1]), spec.Rotary())
+        tensor([[[[0.5403, 0.8415]]]])
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
@@ -148,6 +166,10 @@ def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
 
     Returns:
         `(h,)`, float64.
+
+    Example:
+        >>> alibi_slopes(4)
+        tensor([0.2500, 0.0625, 0.0156, 0.0039], dtype=torch.float64)
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * (_count(power, device) + 1) / power)
@@ -167,6 +189,11 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> alibi_bias(2, 1, 2, query_offset=2, like=torch.zeros(1))[:, 0]
+        tensor([[-0.1250, -0.0625],
+                [-0.0078, -0.0039]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
@@ -188,6 +215,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
     Returns:
         Integers `(...)`.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=8, maximum_distance=16)
+        >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2]), config).tolist()
+        [2, 1, 0, 5, 6]
     """
     distances, buckets, start = as_array(distances), config.buckets, 0
     if config.bidirectional:
@@ -216,6 +248,13 @@ def relative_bias(
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=4, maximum_distance=8)
+        >>> table = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> relative_bias(table, 2, 2, config)
+        tensor([[[0., 3.],
+                 [1., 0.]]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _generate.text import docstring, fence
 
-SECTION = re.compile(r"^(Arguments|Returns|Raises):\n((?:(?:    .*)?\n)+)", re.MULTILINE)
+SECTION = re.compile(r"^(Arguments|Returns|Raises|Example):\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 ENTRY = re.compile(r"(?s)^([\w*][\w*, ]*?): (.*)$")
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -91,6 +91,8 @@ def _signature(node: ast.FunctionDef, *, skip: bool = False) -> str:
 
 def _section(found: re.Match[str]) -> str:
     body = textwrap.dedent(found[2]).strip("\n")
+    if found[1] == "Example":
+        return f"**Example**\n\n```pycon\n{body}\n```\n\n"
     items = re.split(r"\n(?! )", body) if found[1] != "Returns" else []
     entries = [ENTRY.match(re.sub(r"\s*\n\s+", " ", item)) for item in items]
     if not items or not all(entries):
