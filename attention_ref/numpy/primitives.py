@@ -10,7 +10,7 @@ import numpy as np
 
 from attention_ref.numpy._arrays import Array, as_array, checked, describe, widen
 from attention_ref.numpy._normal import times_normal_distribution
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -180,10 +180,48 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name:
         >>> normalize(np.array([3.0, 4.0]), config, parameters, "norm").round(3)
         array([0.849, 1.131])
     """
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = np.ones(array.shape[-1:], array.dtype)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": np.array([1.0, 1.0])}
+        >>> normalize_heads(np.array([[3.0, 4.0]]), config, "shared", parameters, "norm").round(3)
+        array([[0.849, 1.131]])
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (count, size) = f"{name}.", array.shape[-2:]
+    own = {leaf: parameter for leaf, parameter in parameters.items() if leaf.startswith(scope)}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: parameter.reshape(-1) for leaf, parameter in own.items()}
+        joined = array.reshape(*array.shape[:-2], count * size)  # (...,h,d) -> (...,h*d)
+        return normalize(joined, config, own, name).reshape(array.shape)
+    each = [
+        normalize(array[..., i, :], config, {leaf: parameter[i] for leaf, parameter in own.items()}, name)
+        for i in range(count)
+    ]
+    return np.stack(each, axis=-2)
 
 
 def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
@@ -200,6 +238,16 @@ def relu(x: Array) -> Array:
         array([0., 0., 2.])
     """
     return np.maximum(x, 0)
+
+
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`.
+
+    Example:
+        >>> relu_squared(np.array([-1.0, 0.0, 3.0])).round(3)
+        array([0., 0., 9.])
+    """
+    return np.square(np.maximum(x, 0))
 
 
 def gelu(x: Array) -> Array:
@@ -244,6 +292,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
@@ -264,6 +313,16 @@ def activate(array: Array, name: str) -> Array:
     return ACTIVATIONS[name](widen(array)).astype(array.dtype)
 
 
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+
+    Example:
+        >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
+        array([-2. ,  0.5,  2. ])
+    """
+    return np.clip(array, -limit, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
+
+
 def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     """Drop numbers and divide what is kept by `1 - rate`.
 
@@ -276,7 +335,7 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
         `(...)`.
 
     Example:
-        >>> dropout(np.array([1.0, 2.0]), np.array([True, False]), 0.5)
+        >>> dropout(np.array([1.0, 2.0]), np.array([True, False]), 0.5).round(3)
         array([2., 0.])
     """
     return array if dropout_mask is None else np.where(dropout_mask, array / (1 - rate), 0)

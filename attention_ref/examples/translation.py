@@ -72,7 +72,7 @@ def decode(tokens: np.ndarray) -> list[str]:
 
 
 def translate(string: str) -> str:
-    """Say what is right: the string backwards, symbol by symbol."""
+    """Return the right translation: the string backwards, symbol by symbol."""
     return "".join(TRANSLATIONS[SYMBOLS.index(symbol)] for symbol in reversed(string))
 
 
@@ -88,7 +88,7 @@ def draw(generator: np.random.Generator, size: int, *, held_out: bool = False) -
 
 
 def is_held_out(string: str) -> bool:
-    """Say whether a string is for testing: known from the string alone, so that no list has to be kept."""
+    """Return whether a string is for testing: known from the string alone, so that no list has to be kept."""
     return sum((place + 1) * SYMBOLS.index(symbol) for place, symbol in enumerate(string)) % 8 == 0
 
 
