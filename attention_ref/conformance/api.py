@@ -132,15 +132,27 @@ def check_subject(
     examines: bool = True,
     watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
-    """Check a subject in some or all of its operations; everything else is as in `check`.
+    """Check a subject in some or all of its operations.
 
-    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
-    is given the report of a subject that hangs in every call, and gives what is to be called with None before each
-    call, and with its result. What cannot be called as attention is rejected where all cases are chosen, unless it
-    `examines` nothing.
+    Optional clauses decide conformance for backends of this library, if profiles are selected, and if only optional
+    cases are selected.
 
-    Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
-    optional cases is chosen.
+    Arguments:
+        subject: what to check.
+        operations: some of its operations; all if None.
+        profiles, dtypes, cases, seed, progress: as in `check`.
+        gradients: whether to include the cases that ask for gradients.
+        reproduce: returns the command that runs a case in a dtype again; that of `attention-ref check` if None.
+        known: the failures that are expected.
+        examines: whether to reject a function that cannot be called as attention before any case is run, if all cases
+            are selected.
+        watch: receives the report of a subject whose every call hangs, and returns a context manager. Its value is
+            called with None before each call, and with each result.
+
+    Example:
+        >>> subject = Subject("mine", "numpy", {"attention": attention})
+        >>> check_subject(subject, cases="attention/core/single-*", dtypes=("float64",)).passed
+        True
     """
     for operation in operations or ():
         if operation not in subject.operations:
@@ -175,9 +187,9 @@ def check_subject(
     if watch is None or subject.timeout is None:
         advice = examined(lambda: None)
         return report(run(subject, checks, progress), advice)
-    with watch(report(hanging(subject, checks))) as told:
-        advice = examined(lambda: told(None))
-        results = run(subject, checks, progress, lambda result: told(result and report([result]).results[0]))
+    with watch(report(hanging(subject, checks))) as notify:
+        advice = examined(lambda: notify(None))
+        results = run(subject, checks, progress, lambda result: notify(result and report([result]).results[0]))
         return report(results, advice)
 
 

@@ -45,6 +45,10 @@ def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number
 
     How others differ: a row without visible keys has no weights here. `jax.nn`, Flax and Keras give such a row the
     same weight everywhere, so that it returns the mean of the values, hidden ones included.
+
+    Example:
+        >>> [round(weight, 3) for weight in softmax([1.0, 2.0])]
+        [0.269, 0.731]
     """
     if not scores:
         return []
@@ -61,6 +65,10 @@ def log_sum_exp(scores: Sequence[Number], sink: Number | None = None) -> Number 
     Arguments:
         scores: the scores of the visible keys.
         sink: as in `softmax`.
+
+    Example:
+        >>> round(log_sum_exp([1.0, 2.0]), 3)
+        2.313
     """
     if not scores:
         return None

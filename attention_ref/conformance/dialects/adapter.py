@@ -31,6 +31,14 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
 
     Raises:
         UsageError: if the dialect names an argument that the function's signature lacks.
+
+    Example:
+        >>> def length_first(query, key, value):
+        ...     return attention(*(array.swapaxes(1, 2) for array in (query, key, value))).swapaxes(1, 2)
+        >>> function = adapted(length_first, Dialect(layout="batch length heads size"))
+        >>> array = np.zeros((1, 2, 3, 4))
+        >>> function(array, array, array).shape
+        (1, 2, 3, 4)
     """
     words = _words(function, dialect)
     offered = _offered(words, dialect)
