@@ -54,7 +54,7 @@ SHARP = 1 / 40
 
 
 class Summary(NamedTuple):
-    """What was seen over all calls in a dtype."""
+    """The errors of all calls in a dtype."""
 
     calls: int
     violations: int

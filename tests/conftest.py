@@ -1,4 +1,4 @@
-"""What every test may ask for: a backend (`room`), arrays of its kind (`room_arrays`), a GPU (`gpu`)."""
+"""Fixtures of all tests: a backend (`room`), arrays of its kind (`room_arrays`), a GPU (`gpu`)."""
 
 from __future__ import annotations
 

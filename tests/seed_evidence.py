@@ -32,14 +32,14 @@ NARROW = ("float16", "bfloat16")
 
 
 class Known(NamedTuple):
-    """What a subject does with the numbers of the vectors."""
+    """The results of a subject with the numbers of the vectors."""
 
     failures: set[tuple[str, str]]
     broken: dict[str, set[str]]
 
 
 class Seen(NamedTuple):
-    """What was seen with one seed."""
+    """The results with one seed."""
 
     passed: int
     failed: int

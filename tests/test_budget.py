@@ -1,4 +1,4 @@
-"""How far a result may lie from the truth, against sizes worked out by hand."""
+"""The budget of a result, compared with sizes that were derived by hand."""
 
 from __future__ import annotations
 

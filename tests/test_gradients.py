@@ -128,7 +128,7 @@ def make(arrays: Framework, item: Any) -> Any:
 
 
 def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Say of every query and key whether nothing depends on it: the query sees no key, or no query sees the key."""
+    """Return for every query and key whether no result depends on it: the query sees no key, or no query sees it."""
     inputs, options = split(case)
     names = ("mask", "causal", "query_offset", "window", "key_lengths")
     rules = {name: options[name] for name in names if name in options} | {"bias": inputs.get("bias")}

@@ -1,4 +1,4 @@
-"""What a folder may import: the arrows between the parts of the library point one way."""
+"""The import law: imports between the parts of the library point one way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS = {f"attention_ref.{path.name}" for path in PACKAGE.iterdir() if path.is_di
 
 
 class Law(NamedTuple):
-    """What a folder may import beside the standard library and itself: at once, and later, inside a function."""
+    """The imports of a folder besides the standard library and itself: at once, and later, inside a function."""
 
     at_once: Set[str] = frozenset()
     later: Set[str] = frozenset()

@@ -38,7 +38,7 @@ ACTIVATIONS = {
 
 @pytest.fixture(params=[Specification], ids=["spec"])
 def build(request: pytest.FixtureRequest) -> Build:
-    """What makes a layer or model of a configuration and parameters."""
+    """The function that builds a layer or model from a configuration and parameters."""
     return request.param
 
 

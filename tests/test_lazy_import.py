@@ -1,4 +1,4 @@
-"""What importing a part of the library costs: nothing that the part does not need."""
+"""Importing a part of the library imports only the packages that it needs."""
 
 from __future__ import annotations
 

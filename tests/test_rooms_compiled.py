@@ -1,4 +1,4 @@
-"""What a compiler makes of a call is what the specification says: torch.compile, tf.function and jax.jit.
+"""Compiled calls return what the specification says: torch.compile, tf.function and jax.jit.
 
 NumPy compiles nothing and runs as it is.
 """

@@ -167,7 +167,7 @@ def _checked(subject: BaseSubject, *, known: str | None, write_dialect: str | No
 
 
 def _save_dialect(path: str, dialect: str) -> None:
-    """Write the dialect that was found, or say that there is none."""
+    """Write the suggested dialect, or a note that there is none."""
     if dialect:
         save(path, dialect)
     text = f"{path} describes its dialect" if dialect else "no dialect was found, and none is written"

@@ -74,7 +74,7 @@ def check(
         gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
             `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
             the function, and for NumPy's arrays gradients are unsupported.
-        claims: profiles that the function is said to support: what is unsupported in them is a failure.
+        claims: profiles that the function must support: an unsupported case of them is a failure.
         progress: called after every case with the number done, the number to do, and the last result.
         timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
             and the system has a timer that interrupts; native code is interrupted when it returns to Python.
@@ -219,7 +219,7 @@ def _explained(subject: BaseSubject) -> Sequence[Finding]:
 
 
 def require_claims(subject: BaseSubject) -> None:
-    """Reject a claim to a profile that there is not.
+    """Reject a claim to an unknown profile.
 
     Raises:
         UsageError: for the first one.

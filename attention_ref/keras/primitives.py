@@ -335,7 +335,7 @@ def clipped(array: Array, limit: float) -> Array:
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:
-    """Draw what is kept, True with probability `1 - rate`, by Keras's generator; None where nothing is dropped."""
+    """Draw a dropout mask, True with probability `1 - rate`, by Keras's generator; None if nothing is dropped."""
     return keras.random.uniform(shape, dtype="float32", seed=generator) >= rate if rate else None
 
 

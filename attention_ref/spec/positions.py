@@ -1,4 +1,4 @@
-"""Positional codes: what tells a query and a key where they stand.
+"""Positional codes: sinusoids, rotary positions, linear biases and relative biases.
 
 Angles are computed in float64 and rounded once by whoever stores them: in float32 the angle itself is off by 1e-3 at
 position 131071.

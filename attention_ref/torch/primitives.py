@@ -330,7 +330,7 @@ def clipped(array: Array, limit: float) -> Array:
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:
-    """Draw what is kept, True with probability `1 - rate`, by PyTorch's generator; None where nothing is dropped."""
+    """Draw a dropout mask, True with probability `1 - rate`, by PyTorch's generator; None if nothing is dropped."""
     return torch.rand(shape, device=device) >= rate if rate else None
 
 

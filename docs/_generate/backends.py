@@ -33,7 +33,7 @@ def table() -> str:
 
 
 def verified() -> str:
-    """Say with which versions the tests ran, and when."""
+    """Return the versions with which the tests ran, and the date."""
     pins = dict(line.split("==") for line in _lines() if "==" in line)
     rows = [["Package", "Version"], *([_code(name), pins[name]] for name in PACKAGES)]
     text = f"attention_ref {__version__}, specification {VERSION}, was verified on {date()} with these versions:"

@@ -38,7 +38,7 @@ def decisions() -> str:
 
 
 def count() -> str:
-    """Say how many clauses and cases there are."""
+    """Return the numbers of clauses and cases."""
     optional = sum(clause.optional for clause in clauses().values())
     return f"{len(clauses())} clauses ({optional} of them optional), {len(list(all_cases()))} cases."
 

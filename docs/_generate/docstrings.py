@@ -68,7 +68,7 @@ def _method(node: ast.FunctionDef) -> str:
 
 
 def _construction(node: ast.ClassDef) -> str:
-    """What a class is called with: its `__init__`, or the fields of a dataclass or a named tuple."""
+    """Return the arguments of a class: of its `__init__`, or the fields of a dataclass or a named tuple."""
     inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
     if inits:
         return f"({_signature(inits[0], skip=True)})"

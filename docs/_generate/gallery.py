@@ -40,7 +40,7 @@ def index(*patterns: str) -> str:
 
 
 def count() -> str:
-    """Say how many there are."""
+    """Return the numbers of wrong attentions and layers."""
     return f"{len(ATTENTIONS)} wrong attentions and {len(LAYERS)} wrong layers."
 
 

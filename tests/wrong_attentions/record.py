@@ -1,4 +1,4 @@
-"""What the gallery says of a wrong attention."""
+"""The description of a wrong attention in the gallery."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
     return {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}, is_open
 
 
-def spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
+def narrowed(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
     """Return the dialect without the arguments that this function lacks, where several functions share a dialect."""
     found = parameters(function)
     if found is None or found[1]:
@@ -131,8 +131,9 @@ class _Call:
         layout = axes.parse(self.dialect.layout)
         given = [query if order is None else framework_of(query).take(query, order, -3 % len(query.shape)), key, value]
         tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
-        said = option_rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
-        arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
+        options = option_rules.translated(self.dialect, self.words, self.options, sizes, query, order)
+        options |= self._asked(sizes)
+        arguments = {self.words[name]: option for name, option in options.items()} | dict(self.dialect.constants)
         named = {self.words[n]: tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n in self.words}
         positional = [tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n not in self.words]
         return self._read(self.function(*positional, **named, **arguments), sizes, order)

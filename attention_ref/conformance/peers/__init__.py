@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module, metadata, util
 
-from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.adapter import adapted, narrowed
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.peers.peer import Peer, found
 from attention_ref.conformance.peers.versions import is_within
@@ -150,11 +150,11 @@ def peer(name: str) -> Subject:
     known = PEERS[name]
     if missing := [module for module in known.modules if util.find_spec(module) is None]:
         raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
-    dialect = known.spoken
+    dialect = known.own_dialect
     operations = {operation: found(path) for operation, path in known.layers.items()}
     if known.attention:
         function = found(known.attention)
-        operations["attention"] = adapted(function, spoken(dialect, function))
+        operations["attention"] = adapted(function, narrowed(dialect, function))
     return Subject(name, dialect.arrays, operations, version=_version(dialect), dialect=dialect)
 
 

@@ -1,4 +1,4 @@
-"""What a report says first: what a subject computes, and what is wrong with it, in order of weight."""
+"""The findings at the top of a report: what a subject computes, and its deviations, the most important first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMULA = "softmax(q k^T / sqrt(d)) v"
 
 
 def computes(report: CheckResults) -> str:
-    """Say what an attention computes in a plain call, and how well in each dtype; nothing where that was not run."""
+    """Describe what an attention computes in a plain call, and its accuracy by dtype; empty if no plain call ran."""
     plain = [each for each in report.results if is_plain(each.case) and each.verdict != UNSUPPORTED]
     by_dtype = {dtype: [each for each in plain if each.dtype == dtype] for dtype in report.dtypes}
     by_dtype = {dtype: results for dtype, results in by_dtype.items() if results}
@@ -30,18 +30,18 @@ def computes(report: CheckResults) -> str:
     if not right:
         wrong = sum(not each.has_right_values for each in plain)
         return f"does not compute {FORMULA}: {wrong} of {len(plain)} plain calls are wrong"
-    told = [_precision(report, [dtype for dtype in right if not _returned(by_dtype[dtype])])]
-    told += [
+    parts = [_precision(report, [dtype for dtype in right if not _returned(by_dtype[dtype])])]
+    parts += [
         f"{dtype}: values right, dtype wrong ({_returned(by_dtype[dtype])})"
         for dtype in right
         if _returned(by_dtype[dtype])
     ]
-    told += [f"{dtype} wrong in {_wrong(results)}" for dtype, results in by_dtype.items() if dtype not in right]
-    return f"computes {FORMULA}; {'; '.join(filter(None, told))}"
+    parts += [f"{dtype} wrong in {_wrong(results)}" for dtype, results in by_dtype.items() if dtype not in right]
+    return f"computes {FORMULA}; {'; '.join(filter(None, parts))}"
 
 
 def _precision(report: CheckResults, dtypes: Sequence[str]) -> str:
-    """Say how much of the budget the right results in some dtypes take."""
+    """Describe the largest error of the right results in some dtypes, divided by its budget."""
     ratios = [
         each.error_ratio
         for each in report.results

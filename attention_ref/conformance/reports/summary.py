@@ -1,4 +1,4 @@
-"""What a reader of a report wants first: counts, where to look, the most telling failures, what is unsupported."""
+"""The summary of a report: counts, where to look first, representative failures, and what is unsupported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def summary(report: CheckResults) -> Iterator[str]:
 
 
 def _by_dtype(results: Sequence[Result], report: CheckResults) -> Iterator[str]:
-    """Count the cases of each dtype, where one fails and there are several."""
+    """Count the cases of each dtype, if there are several dtypes and one fails."""
     if len(report.dtypes) < 2 or all(each.verdict != FAILED for each in results):
         return
     for dtype in report.dtypes:
@@ -84,7 +84,7 @@ def _by_dtype(results: Sequence[Result], report: CheckResults) -> Iterator[str]:
 
 
 def level(report: CheckResults) -> str:
-    """Say which level was reached and what the next one lacks; nothing where too little was run."""
+    """Describe the level that was reached and what the next one lacks; empty if too little was run."""
     found = report.level
     if found is None:
         return ""
@@ -140,7 +140,7 @@ def gaps(report: CheckResults) -> list[Gap]:
 
 
 def telling(report: CheckResults) -> list[Result]:
-    """Return the most telling failure of every failing clause, those with the fewest clauses first."""
+    """Return a representative failure of every failing clause: the case with the fewest clauses."""
     wrong = [result for result in report.failures if not result.known]
     ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
     chosen: dict[tuple[str, str], Result] = {}
@@ -155,7 +155,7 @@ def telling(report: CheckResults) -> list[Result]:
 
 
 def notes(clause: ClauseVerdict, report: CheckResults) -> Iterator[str]:
-    """Say what a verdict on a clause leaves open."""
+    """Describe the limits of a verdict on a clause."""
     if clause.is_optional:
         yield "optional, decisive here" if report.binds_optional else "optional"
     if clause.verdict == FAILS:

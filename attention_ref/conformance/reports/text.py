@@ -72,8 +72,8 @@ def _headline(report: CheckResults, paint: Paint) -> str:
 
 def _first(report: CheckResults, headline: str) -> list[str]:
     """Write the verdict, what the subject computes, and what would make more of it right."""
-    said = [computes(report), report.advice]
-    lines = [headline, *(f"  {line}" for line in said if line)]
+    sentences = [computes(report), report.advice]
+    lines = [headline, *(f"  {line}" for line in sentences if line)]
     if report.suggested_dialect:
         lines += ["  as a dialect, for --dialect FILE:"]
         lines += [f"      {line}".rstrip() for line in report.suggested_dialect.splitlines()]
@@ -97,7 +97,7 @@ def _findings(report: CheckResults) -> list[str]:
 
 
 def _last(report: CheckResults, headline: str, *, verbose: bool) -> list[str]:
-    """Repeat the verdict, and say how to see more."""
+    """Repeat the verdict, with the option that shows more."""
     shown = summary.telling(report)
     if verbose or not shown:
         return [headline]
@@ -132,7 +132,7 @@ def _unsupported(report: CheckResults) -> list[str]:
 
 
 def _known_failures(report: CheckResults) -> list[str]:
-    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
+    """Write the known failures of a report with their reasons, and those that passed (XPASS)."""
     failed: dict[str, set[str]] = {}
     for result in report.failures:
         if result.known:
@@ -156,7 +156,7 @@ def _failures(report: CheckResults) -> list[str]:
 
 
 def failure(report: CheckResults, result: Result) -> Iterator[str]:
-    """Write one failure: the case, what it catches, what is wrong, how to run it again."""
+    """Write one failure: the case, the bug that it catches, the mismatch, and the command that reproduces it."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")

@@ -1,4 +1,4 @@
-"""What the configurations of several families have in common."""
+"""The common parts of the configurations of several families."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def count(stack: str) -> Callable[[ModelConfig], Any]:
 
 
 def layers(stack: str, default: Any = ABSENT) -> Key:
-    """The key that says how many blocks a stack has."""
+    """The key with the number of blocks of a stack."""
     return Key(count(stack), default, largest=MOST_LAYERS)
 
 
@@ -183,7 +183,7 @@ ROPE: Keys = {
 
 
 def partial_rope_of(config: ModelConfig) -> Any:
-    """`rope_parameters` of a family that rotates a part of each head, which is always said."""
+    """`rope_parameters` of a family that rotates a part of each head, which is always present."""
     rope = rope_of(config)
     return rope if rope is ABSENT else {"partial_rotary_factor": 1.0, **rope}
 
