@@ -30,7 +30,7 @@ from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import DTYPES
 
 MOST_FAILURES = 5
-"""After how many failing calls the others are not asked, unless it is said otherwise."""
+"""The default number of failing calls after which no more are run."""
 
 _MEMORY = {"small": 1 << 26, "full": 1 << 28, "large": 1 << 30}
 _SEEDS = 2**31
@@ -38,7 +38,7 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Limits:
-    """When to ask no more, and who is told of every call.
+    """When to stop, and the callback after every call.
 
     Arguments:
         end: the time, on the clock of `time.monotonic`.
@@ -56,7 +56,7 @@ class Limits:
         return len(failed) >= self.failures or any(each.hangs for each in failed) or time.monotonic() > self.end
 
     def tell(self, done: int, total: int, outcome: Outcome) -> None:
-        """Tell of a call."""
+        """Report a call."""
         if self.progress is not None:
             self.progress(done, total, outcome)
 

@@ -22,7 +22,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a subject did in every call.
+    """The outcomes of a subject in every call.
 
     Arguments:
         subject: its name.
@@ -80,17 +80,17 @@ class Judgement:
 
     @property
     def subject_seconds(self) -> float:
-        """How long the subject took, with the transfer of its results."""
+        """The time of the subject, with the transfer of its results."""
         return sum(outcome.subject_seconds for outcome in self.outcomes)
 
     @property
     def oracle_seconds(self) -> float:
-        """How long the truth took."""
+        """The time of the expected results."""
         return sum(outcome.oracle_seconds for outcome in self.outcomes)
 
     @property
     def unsupported(self) -> Mapping[str, tuple[Scenario, ...]]:
-        """The calls that it refused, by what it said."""
+        """The calls that it refused, by reason."""
         found: dict[str, list[Scenario]] = {}
         for outcome in self.having(UNSUPPORTED):
             found.setdefault(outcome.reason, []).append(outcome.scenario)

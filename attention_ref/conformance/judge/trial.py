@@ -75,7 +75,7 @@ class Trial:
         self.process.close()
 
     def ask(self, scenario: Scenario, pattern: Pattern, before: Outcome | None = None) -> Outcome:
-        """Ask for a call and judge the answer; one with the bits of an answer before is judged as that was."""
+        """Run a call and judge the answer; an answer with the same bits as an earlier one has the same verdict."""
         if not self.process.is_running:
             self.process = Process(self.source, self.storage)
         given = contents(scenario, self.seed)

@@ -69,7 +69,7 @@ def findings(report: CheckResults) -> list[Finding]:
 
 
 def _is_of_dtype(finding: Finding) -> bool:
-    """Return whether a finding is about the dtype of results, and says nothing of their values."""
+    """Return whether a finding is about the dtype of results, and not about their values."""
     return finding.deviation.startswith("dtype.")
 
 

@@ -101,7 +101,7 @@ def _blamed(clause: ClauseVerdict) -> str:
 def culprits(report: CheckResults) -> list[ClauseVerdict]:
     """Return the clauses that fail and decide and whose failures are not all cases of others that fail more often.
 
-    Those with the most failures come first. Where a foundation fails, nothing else is told from it.
+    Those with the most failures come first. If a foundation fails, other clauses cannot be distinguished from it.
     """
     deciding = [clause for clause in report.clauses if report.binds_optional or not clause.is_optional]
     blamed = [clause for clause in deciding if clause.verdict == FAILS and not clause.only_with]
