@@ -106,7 +106,7 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
 
 
 def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray, key: np.ndarray) -> None:
-    """Change one key of every head so that its score exceeds the others by about `_LEAD`."""
+    """Let one key of every head have a score that exceeds the others by `_LEAD`, about."""
     direction = generator.normal(size=scenario.head_size)
     direction *= math.sqrt(_LEAD * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
     query += direction
@@ -151,7 +151,7 @@ def _shape(scenario: Scenario, axes: str) -> tuple[int, ...]:
 
 
 def _with_a_key(scenario: Scenario, mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
-    """Make the last key within its position rules visible to every query that sees no key."""
+    """Let every query see the last key that its place lets it see, where it would see none."""
     shape = (scenario.batch, scenario.heads, scenario.queries, scenario.keys)
     first, last = (each[:, None, :, None] for each in scenario.seen())
     keys = np.arange(scenario.keys)

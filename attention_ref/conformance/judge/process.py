@@ -1,4 +1,4 @@
-"""The parent side of a subject's process: start it, send it calls, and end it with everything that it has started."""
+"""The process of a subject, seen from outside: started, asked, and ended with everything that it has started."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Process:
         storage: str | None,
         timeout: float | None,
     ) -> Answered:
-        """Run one call.
+        """Ask for one call.
 
         Arguments:
             places: where every array lies, and whether it has the dtype of the call.
@@ -176,7 +176,7 @@ class Process:
     def _results(
         self, header: Mapping[str, Any], expected: Mapping[str, tuple[tuple[int, ...], str]], deadline: float
     ) -> dict[str, np.ndarray]:
-        """Read the numbers, then compare their declared shapes and dtypes with the expected ones."""
+        """Read the numbers, and only then compare what they are said to be with what they must be."""
         described = header.get("results")
         if not isinstance(described, list) or len(described) != len(expected):
             self._broken("its answer has no results")
@@ -235,11 +235,11 @@ class Process:
 def _spawned(source: Source, request: int, reply: int, error: int, memory: int) -> int:
     """Start a new Python that imports the subject."""
     dialect = None if source.dialect is None else str(source.dialect)
-    settings: dict[str, Any] = {"subject": source.subject, "arrays": source.arrays, "dialect": dialect}
-    settings |= {"requests": request, "replies": reply, "memory": memory}
+    told: dict[str, Any] = {"subject": source.subject, "arrays": source.arrays, "dialect": dialect}
+    told |= {"requests": request, "replies": reply, "memory": memory}
     path = os.pathsep.join(["", *filter(None, sys.path)])
     process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
-        [sys.executable, "-m", worker.__name__, json.dumps(settings)],
+        [sys.executable, "-m", worker.__name__, json.dumps(told)],
         stdin=subprocess.DEVNULL,
         stdout=error,
         stderr=error,

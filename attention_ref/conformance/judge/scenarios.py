@@ -30,9 +30,9 @@ _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
-"""The largest number of scores of a call."""
+"""How many scores a call may have."""
 _REPEATS = {"small": 1, "full": 2, "large": 2}
-"""The number of calls for each situation."""
+"""How many calls are drawn for each situation."""
 _TRIES = 1000
 
 Fields = dict[str, Any]

@@ -1,6 +1,6 @@
 """The process of a subject: reads requests, calls the subject, and writes what it returns as plain bytes.
 
-It receives neither seeds nor expected results. Requests and replies are lines of JSON; after the line of an answer come its
+It is told neither seeds nor truths. Requests and replies are lines of JSON; after the line of an answer come its
 numbers, float64. What the subject prints goes to stderr.
 """
 
@@ -159,12 +159,12 @@ def _kind(item: Any) -> str:
 
 def main(arguments: list[str]) -> None:
     """Serve the subject that is named on the command line as JSON."""
-    settings = json.loads(arguments[0])
+    told = json.loads(arguments[0])
 
     def make(memory: mmap.mmap) -> Worker:
-        return Worker(load(settings["subject"]), settings["arrays"], settings["dialect"], memory)
+        return Worker(load(told["subject"]), told["arrays"], told["dialect"], memory)
 
-    descriptors = settings["requests"], settings["replies"], settings["memory"]
+    descriptors = told["requests"], told["replies"], told["memory"]
     supervise(lambda: serve(make, *descriptors), descriptors)
 
 
