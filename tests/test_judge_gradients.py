@@ -81,7 +81,7 @@ def test_the_gradients_of_a_backend_are_judged(engine: str, monkeypatch: pytest.
     case = "float32/b1.h4.g2.q65.k70.d24.v16/causal,offset=5,bias=normal.1hqk,sinks,gradients/normal"
     judgement = judge("attention_ref.keras:attention", arrays="keras", case=case)
     assert judgement.passed, str(judgement)
-    assert judgement.worst_share
+    assert judgement.worst_error_ratio
 
 
 def test_a_kernel_of_numpy_needs_a_function_of_its_gradients() -> None:

@@ -19,8 +19,8 @@ KINDS = [("float32", False), ("float32", True), ("bfloat16", False)]
 
 def test_a_cell_has_the_verdict_and_what_was_not_asked_is_no_verdict() -> None:
     good = Row("good", json.loads(judge(right.base_two, case=CASE, seed=1).to_json()))
-    share = good.record["calls"][0]["share"]
-    assert good.cell(KINDS[0]) == f"✓ 1, {share:.2f}, {share:.2f}"
+    ratio = good.record["calls"][0]["error_ratio"]
+    assert good.cell(KINDS[0]) == f"✓ 1, {ratio:.2f}, {ratio:.2f}"
     assert [good.cell(kind) for kind in KINDS[1:]] == ["–", "–"]
     wrong = MISTAKES["the partial last tile is dropped"].planted()
     bad = Row("bad", json.loads(judge(wrong, case=CASE, seed=1).to_json()))
