@@ -12,6 +12,7 @@ from keras import ops
 
 from attention_ref.keras._angles import cosines_and_sines
 from attention_ref.keras._arrays import Array, checked, integers, widen
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 Constant = np.ndarray[Any, Any]
@@ -60,6 +61,7 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
     Returns:
         `(dimension/2,)`, NumPy float64, in radians for each position.
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -94,6 +96,7 @@ def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotarySc
 
 def rotary_amplitude(config: Rotary) -> float:
     """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -155,6 +158,7 @@ def alibi_slopes(heads: int) -> Constant:
     Returns:
         `(h,)`, NumPy float64.
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
     between = 2.0 ** (-4 * np.arange(1, 2 * power + 1, 2) / power)
@@ -195,6 +199,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
     Returns:
         Integers `(...)`.
     """
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
     distances, buckets, start = integers(distances), config.buckets, 0
     if config.bidirectional:
         buckets //= 2
@@ -239,7 +248,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return ops.moveaxis(ops.take(table, buckets, axis=0), -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

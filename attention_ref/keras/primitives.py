@@ -9,8 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, checked, describe, symbolic, tanh, widen
+from attention_ref.keras._arrays import Array, as_array, checked, describe, of_an_array, symbolic, tanh, widen
+from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm
+from attention_ref.spec.parameters import check_norm
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -64,9 +66,9 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
 def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Array, Array, Array | None]:
     """Check what is given; give the visibility in the shape of the scores, the sinks in at least float32."""
-    scores = as_array(scores)
-    visible = as_array(True if visible is None else visible)
-    sinks = None if sinks is None else as_array(sinks)
+    scores = converted(operation, "scores", scores, as_array)
+    visible = converted(operation, "visible", True if visible is None else visible, as_array)
+    sinks = None if sinks is None else converted(operation, "sinks", sinks, as_array)
     check_softmax(operation, describe(scores), describe(visible), None if sinks is None else describe(sinks))
     visible = ops.broadcast_to(visible, ops.shape(scores))
     return scores, visible, None if sinks is None else widen(sinks)
@@ -158,6 +160,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    check_norm(config, parameters, name)
     gain = parameters[f"{name}.gain"]
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
@@ -174,26 +177,31 @@ def _mean(x: Array) -> Array:
     return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
+@of_an_array
 def relu(x: Array) -> Array:
     """`max(x, 0)`."""
     return ops.relu(x)
 
 
+@of_an_array
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
     return x / 2 * (1 + ops.erf(x / math.sqrt(2)))
 
 
+@of_an_array
 def gelu_tanh(x: Array) -> Array:
     """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
     return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
+@of_an_array
 def quick_gelu(x: Array) -> Array:
     """`x / (1 + exp(-1.702 x))`."""
     return x * ops.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
 
 
+@of_an_array
 def silu(x: Array) -> Array:
     """`x / (1 + exp(-x))`."""
     return x * ops.sigmoid(x)
@@ -231,4 +239,5 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Returns:
         `(...)`.
     """
+    array, dropout_mask = checked("dropout", array=array, dropout_mask=dropout_mask, rate=rate)
     return array if dropout_mask is None else ops.where(dropout_mask, array / (1 - rate), 0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from attention_ref.numpy._arrays import Array, Arrays, values, widen
 from attention_ref.numpy._tiles import Scale
-from attention_ref.numpy.masks import visible_keys
+from attention_ref.numpy._visibility import conjunction
 from attention_ref.spec.shapes import Sizes
 
 _OF_A_HEAD, _OF_A_CALL = 2**16, 2**20
@@ -105,4 +105,4 @@ def _visible_keys(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> A
     rules = {name: arrays[name] for name in ("mask", "bias", "key_lengths")} | {"window": options["window"]}
     if not options["causal"] and sizes.key_length and all(rule is None for rule in rules.values()):
         return None
-    return visible_keys(sizes.scores, causal=options["causal"], query_offset=arrays["query_offset"], **rules)
+    return conjunction(sizes.scores, causal=options["causal"], query_offset=arrays["query_offset"], **rules)

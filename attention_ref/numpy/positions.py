@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, checked, widen
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 
@@ -54,6 +55,7 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Array:
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -88,6 +90,7 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
 
 def rotary_amplitude(config: Rotary) -> float:
     """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -148,6 +151,7 @@ def alibi_slopes(heads: int) -> Array:
     Returns:
         `(h,)`, float64.
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
     between = 2.0 ** (-4 * np.arange(1, 2 * power + 1, 2) / power)
@@ -188,7 +192,12 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
     Returns:
         Integers `(...)`.
     """
-    distances, buckets, start = np.asarray(distances), config.buckets, 0
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
+    buckets, start = config.buckets, 0
     if config.bidirectional:
         buckets //= 2
         start = np.where(distances > 0, buckets, 0)
@@ -219,7 +228,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return np.moveaxis(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

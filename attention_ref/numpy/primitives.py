@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, as_array, checked, describe, widen
+from attention_ref.numpy._arrays import Array, as_array, checked, describe, of_an_array, widen
 from attention_ref.numpy._normal import times_normal_distribution
+from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm
+from attention_ref.spec.parameters import check_norm
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -64,9 +66,9 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
 def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Array, Array, Array | None]:
     """Check what is given; give the visibility in the shape of the scores, the sinks in at least float32."""
-    scores = as_array(scores)
-    visible = as_array(True if visible is None else visible)
-    sinks = None if sinks is None else as_array(sinks)
+    scores = converted(operation, "scores", scores, as_array)
+    visible = converted(operation, "visible", True if visible is None else visible, as_array)
+    sinks = None if sinks is None else converted(operation, "sinks", sinks, as_array)
     check_softmax(operation, describe(scores), describe(visible), None if sinks is None else describe(sinks))
     visible = np.broadcast_to(visible, scores.shape)
     return scores, visible, None if sinks is None else widen(sinks)
@@ -151,6 +153,7 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    check_norm(config, parameters, name)
     gain = parameters[f"{name}.gain"]
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
@@ -163,26 +166,31 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
     return y if bias is None else y + bias
 
 
+@of_an_array
 def relu(x: Array) -> Array:
     """`max(x, 0)`."""
     return np.maximum(x, 0)
 
 
+@of_an_array
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
     return times_normal_distribution(widen(x)).astype(x.dtype, copy=False)
 
 
+@of_an_array
 def gelu_tanh(x: Array) -> Array:
     """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
     return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
+@of_an_array
 def quick_gelu(x: Array) -> Array:
     """`x / (1 + exp(-1.702 x))`."""
     return x / (1 + np.exp(-1.702 * x))
 
 
+@of_an_array
 def silu(x: Array) -> Array:
     """`x / (1 + exp(-x))`."""
     return x / (1 + np.exp(-x))
@@ -216,4 +224,5 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Returns:
         `(...)`.
     """
+    array, dropout_mask = checked("dropout", array=array, dropout_mask=dropout_mask, rate=rate)
     return array if dropout_mask is None else np.where(dropout_mask, array / (1 - rate), 0)

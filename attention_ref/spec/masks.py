@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.checks import checked
 from attention_ref.spec.numbers import Number
-from attention_ref.spec.shapes import Described, check_integers, check_key_lengths, check_window
+from attention_ref.spec.shapes import Described, check_key_lengths
 
 Offsets = int | Sequence[int] | Array
 Window = tuple[int | None, int | None]
@@ -33,7 +34,8 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0
     How others differ: PyTorch, JAX and Keras align at the top left, which is offset 0, also when q and k differ;
     FlashAttention from 2.1 and x-transformers align at the bottom right; ONNX takes the length of the cache.
     """
-    check_integers("causal_mask", "query_offset", as_array(query_offset).values)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("causal_mask", **lengths, query_offset=query_offset)
     return _by_position(query_length, key_length, query_offset, lambda distance: distance <= 0)
 
 
@@ -57,8 +59,8 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
     How others differ: FlashAttention, JAX and ONNX count the same way. A "sliding window of W" in Keras and in
     transformers' causal models counts the query's own position and is `(W - 1, 0)` here.
     """
-    check_integers("window_mask", "query_offset", as_array(query_offset).values)
-    check_window("window_mask", window)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("window_mask", **lengths, window=window, query_offset=query_offset)
     left, right = window
     return _by_position(
         query_length,
@@ -81,7 +83,7 @@ def length_mask(key_lengths: Sequence[int] | Array, key_length: int) -> Array:
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
     """
-    lengths = as_array(key_lengths)
+    (lengths,) = checked("length_mask", key_lengths=key_lengths, key_length=key_length)
     described = Described(lengths.shape, "int64" if lengths.dtype == "integer" else lengths.dtype)
     check_key_lengths("length_mask", described, lengths.values, key_length)
     values = [position < length for length in lengths.values for position in range(key_length)]

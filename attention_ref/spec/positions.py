@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from attention_ref.spec.arrays import Array, indices
-from attention_ref.spec.checks import checked
+from attention_ref.spec.checks import check_call, checked
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 
@@ -94,6 +94,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) ->
     Source: Su et al., "RoFormer" (2021); linear: Chen et al. (2023); NTK-aware: bloc97 (2023); YaRN: Peng et al.
     (2023), section 3.2; llama3: the released Llama 3.1 code.
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     scaling = config.scaling
     frequencies = _geometric(config.base, dimension // 2, dimension // 2, like)
     if scaling is None:
@@ -135,6 +136,7 @@ def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> list[fl
 
 def rotary_amplitude(config: Rotary) -> float:
     """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -208,6 +210,7 @@ def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
 
     Source: Press, Smith and Lewis, "Train Short, Test Long" (2022), section 3, and its released code.
     """
+    check_call("alibi_slopes", {"heads": heads})
     largest = 2 ** math.floor(math.log2(heads))
     exponents = [-8 * i / largest for i in range(1, largest + 1)]
     exponents += [-4 * i / largest for i in range(1, 2 * largest + 1, 2)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.torch._arrays import Array, as_array, checked, widen
 
@@ -55,6 +56,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device |
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = _count(dimension // 2, device)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -89,6 +91,7 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
 
 def rotary_amplitude(config: Rotary) -> float:
     """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind != "yarn":
         return 1.0
@@ -149,6 +152,7 @@ def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
     Returns:
         `(h,)`, float64.
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * (_count(power, device) + 1) / power)
     between = 2.0 ** (-4 * (2 * _count(power, device) + 1) / power)
@@ -189,7 +193,12 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
     Returns:
         Integers `(...)`.
     """
-    distances, buckets, start = as_array(distances), config.buckets, 0
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
+    buckets, start = config.buckets, 0
     if config.bidirectional:
         buckets //= 2
         start = torch.where(distances > 0, buckets, 0)
@@ -220,7 +229,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset, table.device)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return torch.movedim(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 
