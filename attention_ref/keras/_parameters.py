@@ -84,9 +84,13 @@ class Holder(keras.layers.Layer):
             rule = "masks that Keras attaches to tensors are not supported; remove it and pass lengths or a mask"
             reject(type(self).__name__, rule, "a tensor with a Keras mask")
         arrays = dict(zip(signature(self.call).parameters, arguments, strict=False))
-        for name, one in {**arrays, **options}.items():
-            if _is_unreadable(one, is_array=name in arrays):
-                checks.converted(type(self).__name__, name, one, as_array)
+        named = arrays | options if len(arrays) == len(arguments) else {}  # Python refuses what is too much
+        read = {
+            name: checks.converted(type(self).__name__, name, one, as_array)
+            for name, one in named.items()
+            if _is_unreadable(one, is_array=name in arrays)
+        }
+        arguments = tuple(read.get(name, one) for name, one in arrays.items()) if named else arguments
         try:
             return super().__call__(*arguments, **options)
         except SpecificationError as error:
@@ -179,8 +183,8 @@ _READABLE = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 
 
 def _is_unreadable(given: Any, *, is_array: bool) -> bool:
     """Return whether Keras, which converts arguments before the call, might raise an error of its own."""
-    if given is None or is_tensor(given) or isinstance(given, (keras.Variable, type)):
+    if given is None or is_tensor(given) or isinstance(given, keras.Variable):
         return False
     if isinstance(given, (np.ndarray, np.generic)):
         return given.dtype.name not in _READABLE
-    return is_array or isinstance(given, (str, bytes)) or hasattr(given, "__array__")
+    return is_array or isinstance(given, (str, bytes)) or (hasattr(given, "__array__") and not isinstance(given, type))

@@ -44,8 +44,10 @@ def check_distances(operation: str, name: str, numbers: Sequence[int] | None) ->
     Raises:
         SpecificationError: for a number beyond `LARGEST`.
     """
-    largest = LARGEST.get(operation)
-    for number in (min(numbers), max(numbers)) if numbers and largest is not None else ():
+    if not numbers or operation not in LARGEST:
+        return
+    largest = LARGEST[operation]
+    for number in (min(numbers), max(numbers)):
         if abs(number) > largest:
             reject(operation, f"{name} must lie between {-largest} and {largest}", number)
 

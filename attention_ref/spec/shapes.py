@@ -149,7 +149,8 @@ def check_visible_keys(shape: Any, arrays: Mapping[str, Described | None], optio
     if len(sizes) < 3 or not all(is_integer(size) and size >= 0 for size in sizes):
         reject("visible_keys", "shape must be (b,h,q,k), sizes of at least 0", repr(shape))
     call = _Call("visible_keys", {"bias": arrays["bias"], **arrays})  # first, for reals have the dtype of the first
-    call.check_visibility(Sizes(sizes[:-3], sizes[-3], sizes[-3], *sizes[-2:], None, None), options)
+    *batch, heads, queries, keys = sizes
+    call.check_visibility(Sizes(tuple(batch), heads, heads, queries, keys, None, None), options)
 
 
 def check_key_lengths(
