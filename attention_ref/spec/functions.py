@@ -9,7 +9,7 @@ from attention_ref.spec.arguments import Argument, Operation
 from attention_ref.spec.config import RelativeBias, Rotary
 
 _QUERY_LENGTH, _KEY_LENGTH = (Argument(name, "count", range="[0, inf)") for name in ("query_length", "key_length"))
-_QUERY_OFFSET = Argument("query_offset", "integer", "(b)", 0)
+_QUERY_OFFSET = Argument("query_offset", "integer", "...", 0)
 
 
 def _step(
