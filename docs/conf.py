@@ -28,14 +28,16 @@ nitpicky = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+myst_dmath_allow_labels = False
+html_math_renderer = "mathml"
 myst_links_external_new_tab = False
 
 # Every build runs every cell, but those of a page and of its translation, which are the same, only once.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(SCRATCH / "cache")
-nb_execution_timeout = 240
+nb_execution_timeout = 1800  # a limit for what hangs, however busy the machine is
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # a failing cell is a warning, and warnings are errors: all of them are shown
 nb_execution_show_tb = True

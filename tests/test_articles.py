@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from attention_ref.articles import FOLDER, MISTAKES
 from attention_ref.conformance.listings import all_cases
 from attention_ref.spec.clauses import clauses
-from docs.articles.mistakes import FOLDER, MISTAKES
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_layers import GALLERY as LAYERS
 
@@ -59,7 +59,7 @@ def test_both_languages_run_the_same_cells(article):
 
 
 def test_the_list_is_whole():
-    ids = [entry["id"] for entry in tomllib.loads((FOLDER.parent / "mistakes.toml").read_text())["mistake"]]
+    ids = [entry["id"] for entry in tomllib.loads((FOLDER / "mistakes.toml").read_text())["mistake"]]
     assert len(ids) == len(set(ids))
     shown = {
         id for article in "abcde" for id in re.findall(r"^\{\{ mistake (\S+) \}\}$", page(article, "en"), re.MULTILINE)

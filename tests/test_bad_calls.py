@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec import checks
+from attention_ref.spec.config import Activation
 from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import Described
@@ -78,7 +79,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "rotary_amplitude": {"config": spec.Rotary()},
     "alibi_slopes": {"heads": 4},
     "relative_bucket": {"distances": ints(3), "config": spec.RelativeBias()},
-    **{name: {"x": Given((2, 8))} for name in ("relu", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    **{name: {"x": Given((2, 8))} for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
     "dropout": {"array": Given((2, 8)), "dropout_mask": Given((2, 8), "bool"), "rate": 0.5},
     "count_without": {"tokens": ints(2, 3), "skipped": 0, "starts": ints(2)},
 }
@@ -175,9 +176,9 @@ BAD: dict[str, list[Bad]] = {
     "activate": [
         *real("array", (2, 8)),
         Bad("array", None, "array must be given", "None"),
-        Bad("name", "mish", "name must be relu or gelu or gelu_tanh or quick_gelu or silu or tanh", "'mish'"),
-        Bad("name", ["relu"], "name must be relu or gelu", "['relu']"),
-        Bad("name", 1, "name must be relu or gelu", "1"),
+        Bad("name", "mish", f"name must be {' or '.join(get_args(Activation))}", "'mish'"),
+        Bad("name", ["relu"], "name must be relu or relu_squared or gelu", "['relu']"),
+        Bad("name", 1, "name must be relu or relu_squared or gelu", "1"),
         Bad("name", None, "name must be given", "None"),
     ],
     "rotate": [
@@ -241,7 +242,7 @@ BAD_OF_FUNCTIONS: dict[str, list[Bad]] = {
     "rotary_amplitude": [*record("Rotary")],
     "alibi_slopes": [*count("heads", 1)],
     "relative_bucket": [*integers("distances"), *record("RelativeBias")],
-    **{name: [*real("x", (2, 8))] for name in ("relu", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    **{name: [*real("x", (2, 8))] for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
     "dropout": [
         *real("array", (2, 8)),
         *(bad for bad in number("rate") if bad.value is None),

@@ -205,6 +205,8 @@ def test_a_command_that_cannot_be_read_exits_with_2(arguments: str, capsys: pyte
         ("doctor", ["Python", "numpy", "Keras engine", "OMP_NUM_THREADS", "torch.sdpa"]),
         (f"check numpy --case {CASE} --dtype all", ["float64, float32"]),
         ("check numpy --profile gqa --profile causal", ["attention.heads", "attention.causal"]),
+        (f"check numpy:reference --case {CASE} --verbose", ["numpy:reference"]),
+        ("diagnose numpy:fused", ["numpy:fused"]),
     ],
 )
 def test_a_command_prints_what_it_is_asked_for(

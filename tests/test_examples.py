@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -12,9 +13,10 @@ import pytest
 import attention_ref.numpy
 from attention_ref import spec, weights
 from attention_ref.conformance.frameworks.interface import Framework
-from docs.examples import additive, encoder, translation
-from docs.examples.agreement import agreement, specified
+from attention_ref.examples import additive, encoder, translation
+from attention_ref.examples.agreement import agreement, specified
 
+FOLDER = Path(additive.__file__).parent
 RANDOM = np.random.default_rng(0)
 HELD_OUT = translation.draw(np.random.default_rng(99), 100, held_out=True)
 
@@ -36,7 +38,7 @@ def agrees(room_arrays: Framework, result, expected) -> None:
 
 
 def test_attention(room: ModuleType, room_arrays: Framework) -> None:
-    example = importlib.import_module(f"docs.examples.attention_{name_of(room)}")
+    example = importlib.import_module(f"attention_ref.examples.attention_{name_of(room)}")
     arrays = drawn(2, 2, 5, 4), drawn(2, 2, 5, 4), drawn(2, 2, 5, 6)
     lengths = np.array([5, 3])
     given = [room_arrays.make(array, "float32") for array in arrays]
@@ -91,7 +93,7 @@ def test_a_trained_translation_is_right_and_the_same_in_numpy(room: ModuleType, 
         pytest.skip("the NumPy backend does not train")
     if name == "keras" and importlib.import_module("keras").backend.backend() != "tensorflow":
         pytest.skip("one engine of Keras is enough to see the example train")
-    example = importlib.import_module(f"docs.examples.translation_{name}")
+    example = importlib.import_module(f"attention_ref.examples.translation_{name}")
     model = example.train()
     assert translation.exact_match(model, HELD_OUT) > 0.95
     weights.save(tmp_path / "translation.safetensors", translation.CONFIG, example.parameters(model))
@@ -100,9 +102,15 @@ def test_a_trained_translation_is_right_and_the_same_in_numpy(room: ModuleType, 
     assert translation.translated(in_numpy, HELD_OUT) == translation.translated(model, HELD_OUT)
 
 
+@pytest.mark.parametrize("example", ["attention_{room}", "additive", "encoder"])
+def test_an_example_runs_as_a_program(example: str, room: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(FOLDER / f"{example.format(room=name_of(room))}.py"), run_name="__main__")
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("example", "chance"), [("sentences", 1 / 2), ("digits", 1 / 10)])
 def test_a_classifier_learns(example: str, chance: float) -> None:
     """A part of the steps that the page takes is enough to see it."""
     pytest.importorskip("torch")
-    module = importlib.import_module(f"docs.examples.{example}")
+    module = importlib.import_module(f"attention_ref.examples.{example}")
     assert module.accuracy(module.train(steps=200)) > (1 + chance) / 2

@@ -17,6 +17,7 @@ import pytest
 
 from attention_ref import conformance, spec
 from attention_ref.cli import main
+from attention_ref.commands import paths
 from attention_ref.conformance import UsageError, judge
 from attention_ref.conformance.judge.contents import contents, decoded, encoded
 from attention_ref.conformance.judge.scenario import Scenario, parse
@@ -363,6 +364,13 @@ def test_the_command_judges_a_file(capsys: pytest.CaptureFixture[str], tmp_path:
     assert lines[0].startswith("RIGHT:")
     assert any("seed: 12" in line for line in lines[:10])
     assert json.loads(record.read_text())["passed"] is True
+
+
+def test_the_command_judges_one_path_of_a_backend(tmp_path: Path) -> None:
+    record, case = tmp_path / "record.json", "float32/b1.h2.g2.q5.k7.d16.v16/causal/normal"
+    assert main(["judge", "numpy:reference", "--case", case, "--json", str(record)]) == 0
+    assert paths.numpy_reference.keywords == {"implementation": "reference"}
+    assert json.loads(record.read_text())["subject"].endswith("numpy_reference")
 
 
 def test_the_command_says_first_what_is_wrong_and_replays_it(

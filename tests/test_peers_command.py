@@ -47,6 +47,13 @@ def attention(query, key, value):
         os._exit(7)
     return value
 """
+LENGTH_FIRST = """
+import attention_ref.numpy as ar
+
+def attention(query, key, value):
+    swapped = (array.swapaxes(-2, -3) for array in (query, key, value))
+    return ar.attention(*swapped).swapaxes(-2, -3)
+"""
 PLAIN = ("--profile", "core", "--dtype", "float32")
 
 
@@ -85,6 +92,16 @@ def test_one_that_crashes_or_is_wrong_keeps_no_other_from_its_report(
         written = (folder / kind).read_text()
         for words in ("crashed: SIGSEGV", "the last words", "1 May"):
             assert words in written
+
+
+def test_a_function_is_called_as_the_command_line_says(folder: Path) -> None:
+    (folder / "mine.py").write_text(LENGTH_FIRST)
+    (folder / "mine.toml").write_text('layout = "batch length heads size"\n')
+    options = ["mine:attention", *PLAIN, "--no-questions", "--dialect", "mine.toml", "--json", "report.json"]
+    assert cli.main(["peers", *options]) == command.CONFORMS
+    (column,) = matrix.read(json.loads((folder / "report.json").read_text()))
+    assert column.report is not None
+    assert column.report.passed
 
 
 def test_one_that_hangs_is_stopped_with_all_that_it_has_started(
@@ -201,6 +218,8 @@ def test_a_question_that_ends_the_process_costs_the_answers_after_it(folder: Pat
         ("numpy --operation layer_norm --profile x", "there is no profile 'x'"),
         ("numpy --profile cor", "did you mean core"),
         ("numpy --dtype int8", "there is no dtype 'int8'"),
+        ("numpy --arrays torch", "none is among the names"),
+        ("some:function --dialect torch.sdp", "did you mean"),
         ("numpy --html no/where", "no/where cannot be written"),
     ],
 )

@@ -452,6 +452,15 @@ def test_check_writes_every_format(name: str, tmp_path: Path, capsys: pytest.Cap
     if name == "json":
         assert cli.main([*arguments, "--json"]) == command.CONFORMS
         assert capsys.readouterr().out == printed
+    if name == "html":
+        assert cli.main([*arguments, "--html", str(tmp_path / "page")]) == command.CONFORMS
+        assert (tmp_path / "page").read_text() == (tmp_path / "report").read_text()
+
+
+@pytest.mark.parametrize("other", ["--json", "--format junit", "--output elsewhere"])
+def test_two_ways_to_name_the_report_are_refused(other: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "numpy", "--html", "page", *other.split()]) == command.USAGE
+    assert "--html FILE names the format and the file" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "check", run, "check an implementation against the specification")
     takes_json(parser)
     add = parser.add_argument
-    text = "numpy, torch, keras, a peer (see list subjects), or module:callable"
+    text = f"{named_subjects.SUBJECT} (see list subjects)"
     add("subject", metavar="SUBJECT", nargs="?", help=text)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests in JSON line by line")
     add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")
@@ -59,6 +59,7 @@ def add(commands: Any) -> None:
     add("--verbose", action="store_true", help="also what is unsupported, and a failure of every failing clause")
     add("--quiet", action="store_true", help="the verdict alone")
     add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
+    add("--html", metavar="FILE", help="short for --format html --output FILE")
     add("--answers", metavar="FILE", help="then ask its attention what it computes; one line of JSON for each question")
 
 
@@ -67,8 +68,8 @@ def run(options: argparse.Namespace) -> int:
     choice = _choice(options)
     colour, subject = colours(), named_subjects.chosen(choice)
     answers = _answers(subject, options.answers) if options.answers else None
-    format = "json" if options.json else options.format
-    with _watcher(subject, format, options.output, colour) as watch, stdout_for_reports() as show_later:
+    format, output = _report_format(options)
+    with _watcher(subject, format, output, colour) as watch, stdout_for_reports() as show_later:
         report = _checked(
             subject,
             write_dialect=options.write_dialect,
@@ -83,10 +84,21 @@ def run(options: argparse.Namespace) -> int:
             watch=watch,
         )
         words = {"verbose": options.verbose, "quiet": options.quiet}
-        show_later(written(report, format, options.output, colour=colour, **words))
+        show_later(written(report, format, output, colour=colour, **words))
         if answers is not None:
             _save_each(options.answers, answers)
     return CONFORMS if report.is_as_known else DIFFERS
+
+
+def _report_format(options: argparse.Namespace) -> tuple[str, str | None]:
+    """Return the format of the report and the file that it is written to; none is stdout."""
+    from attention_ref.conformance import UsageError
+
+    if not options.html:
+        return "json" if options.json else options.format, options.output
+    if options.output or options.json or options.format != "text":
+        raise UsageError("--html FILE names the format and the file: leave out --format, --json and --output")
+    return "html", options.html
 
 
 def _choice(options: argparse.Namespace) -> Choice:

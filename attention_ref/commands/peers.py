@@ -25,11 +25,12 @@ _CACHE_EVERYTHING = ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTE
 
 
 class Run(NamedTuple):
-    """A subject to check, the backend of Keras for it, and the reason why it cannot run, if any."""
+    """A subject to check, the backend of Keras for it, the reason why it cannot run, if any, and how it is called."""
 
     subject: str
     engine: str | None = None
     lacks: str = ""
+    convention: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -39,7 +40,7 @@ class Run(NamedTuple):
     @property
     def arguments(self) -> list[str]:
         """The arguments of `attention-ref check` that select it."""
-        return [self.subject, *(["--engine", self.engine] if self.engine else [])]
+        return [self.subject, *(["--engine", self.engine] if self.engine else []), *self.convention]
 
 
 class Scope(NamedTuple):
@@ -70,12 +71,15 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
+    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends and peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
     put("--no-questions", action="store_true", help="leave out the questions of the command ask (the second table)")
     put("--operation", metavar="OP", default="attention", help="the operation to check; default: attention")
+    put("--arrays", metavar="KIND", help="what every module:callable takes and returns, such as torch; default: numpy")
+    text = "that every module:callable follows: such as torch.sdpa (list dialects), or a TOML file"
+    put("--dialect", metavar="D", help=text)
     text = "a group of cases, such as core or grad; repeatable; default: all but grad"
     put("--profile", metavar="P", action="append", help=text)
     put("--gradients", action="store_true", help="check gradients too (several times slower)")
@@ -108,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         save(path, "")
     scope = Scope(options.operation, tuple(options.profile or ()), options.gradients, tuple(options.dtype or ()))
     asks = options.operation == "attention" and not options.no_questions
-    plan = _plan(options.names, options.operation)
+    plan = _plan(options.names, options.operation, _convention(options))
     columns = _columns(plan, scope, asks=asks, jobs=options.jobs, time_limit=options.time_limit)
     facts = {"attention_ref": __version__, "Python": platform.python_version(), **scope.facts}
     facts |= {"date": options.date} if options.date else {}
@@ -117,7 +121,21 @@ def run(options: argparse.Namespace) -> int:
     return CONFORMS
 
 
-def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
+def _convention(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the arguments of `attention-ref check` that say how the functions of the user are called."""
+    from attention_ref.conformance.dialects import resolve
+    from attention_ref.conformance.errors import UsageError
+
+    given = {"--arrays": options.arrays, "--dialect": options.dialect}
+    words = tuple(word for name, value in given.items() if value for word in (name, value))
+    if words and not any(":" in name for name in options.names):
+        raise UsageError(f"{words[0]} says how module:callable is called, and none is among the names")
+    if options.dialect:
+        resolve(options.dialect)  # rejects one that cannot be read before any process starts
+    return words
+
+
+def _plan(names: Sequence[str], operation: str = "attention", convention: tuple[str, ...] = ()) -> list[Run]:
     """Return the runs; a subject on Keras runs once on each installed backend of Keras."""
     from attention_ref.conformance.errors import reject
 
@@ -125,7 +143,8 @@ def _plan(names: Sequence[str], operation: str = "attention") -> list[Run]:
     for name in names:
         if ":" not in name and name not in available:
             reject("peer", name, [*available, "module:callable"])
-    return [run for name in dict.fromkeys(names or available) for run in _runs(name, operation)]
+    runs = (run for name in dict.fromkeys(names or available) for run in _runs(name, operation))
+    return [run._replace(convention=convention) if ":" in run.subject else run for run in runs]
 
 
 def _runs(name: str, operation: str) -> list[Run]:
@@ -133,7 +152,7 @@ def _runs(name: str, operation: str) -> list[Run]:
     if offered is not None and operation not in offered:
         return [Run(name, lacks=f"does not have {operation}; see --operation {' or '.join(offered)}")]
     is_on_keras = named_subjects.kind(name) == "keras"
-    lacks = () if ":" in name else named_subjects.missing(name)
+    lacks = () if named_subjects.is_function(name) else named_subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
     engines = [engine for engine in backends.ENGINES if find_spec(engine)] if is_on_keras else []
     if is_on_keras and not engines:

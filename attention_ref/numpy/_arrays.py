@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.spec import checks
+from attention_ref.spec.repeated_calls import check_once
 from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
 
 Array = np.ndarray
@@ -57,17 +58,16 @@ def check_call(
         The arrays, neither copied nor widened nor repeated, and the sizes of the call.
     """
     arrays: Arrays = dict.fromkeys(given)
-    described = {}
+    kinds = []
     for name, array in given.items():
         if array is not None:
             convert = functools.partial(as_integers, operation, name) if name in _INTEGERS else as_array
             is_ready = type(array) is np.ndarray and name not in _INTEGERS
             arrays[name] = found = array if is_ready else checks.converted(operation, name, array, convert)
-            described[name] = describe(found)
+            kinds.append((name, found.shape, found.dtype))
     lengths = arrays["key_lengths"]
-    if lengths is not None:
-        options = {**options, "key_lengths": values(lengths)}
-    return arrays, check(operation, described, options)
+    lengths = None if lengths is None else values(lengths)
+    return arrays, check_once(operation, check, kinds, _name_of, options, lengths)
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:

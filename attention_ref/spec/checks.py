@@ -309,6 +309,8 @@ def _check_rotated_size(call: _Call) -> None:
         call.reject("the rotary dimension must be at most the head size d", f"{dimension} and {size}")
     if size is not None and (dimension or size) % 2:
         call.reject("without a rotary dimension the head size d must be even", size)
+    if size is not None:
+        call.given["config"].check_factors(dimension or size)
 
 
 def _check_frequencies(call: _Call) -> None:

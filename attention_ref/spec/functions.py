@@ -46,7 +46,7 @@ FUNCTIONS: Mapping[str, Operation] = {
         ),
         *(
             _step(name, "primitives", Argument("x", "real", "..."))
-            for name in ("relu", "gelu", "gelu_tanh", "quick_gelu", "silu")
+            for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")
         ),
         _step(
             "dropout",

@@ -9,15 +9,12 @@ from typing import Any
 import torch
 
 from attention_ref.spec import checks
+from attention_ref.spec.repeated_calls import check_once
 from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
 """By name: tensors, None for omitted ones, and a `query_offset` that may be an integer."""
-
-_PLAIN = {bool, int, float, type(None)}
-"""The types of options for which the result of a check may be cached: numbers in tuples may equal numbers of another
-type."""
 
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
@@ -63,37 +60,24 @@ def check_call(
         The arguments as tensors, not copied, and the sizes of the call. An integer `query_offset` stays an integer.
     """
     device = device_of(given["query"])
-    arrays: Arrays = {}
-    for name, array in given.items():
-        if array is None or (name == "query_offset" and type(array) is int):
-            arrays[name] = array
-        elif name in ("query_offset", "key_lengths"):
+    arrays, kinds = dict(given), []
+    for name, item in given.items():
+        if item is None or (name == "query_offset" and type(item) is int):
+            continue
+        array = item
+        if name in ("query_offset", "key_lengths"):
             make = functools.partial(as_integers, operation, name, device=device)
-            arrays[name] = checks.converted(operation, name, array, make)
-        elif isinstance(array, Array):
-            arrays[name] = array
-        else:
-            arrays[name] = checks.converted(operation, name, array, functools.partial(as_array, device=device))
+            arrays[name] = array = checks.converted(operation, name, item, make)
+        elif not isinstance(item, Array):
+            arrays[name] = array = checks.converted(operation, name, item, functools.partial(as_array, device=device))
+        kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
-    options = {
-        **options,
-        "query_offset": offset if type(offset) is int else None,
-        "key_lengths": None if lengths is None else values(lengths),
-    }
-    kinds = [(name, array.shape, array.dtype) for name, array in arrays.items() if isinstance(array, Array)]
-    if torch.compiler.is_compiling() or not _PLAIN.issuperset(map(type, options.values())):
-        return arrays, _check(operation, check, tuple(kinds), tuple(options), *options.values())
-    return arrays, _remembered_check(operation, check, tuple(kinds), tuple(options), *options.values())
-
-
-def _check(
-    operation: str, check: Callable[..., Sizes], kinds: tuple[Any, ...], names: tuple[str, ...], *options: Any
-) -> Sizes:
-    described = {name: Described(tuple(shape), _name(dtype)) for name, shape, dtype in kinds}
-    return check(operation, described, dict(zip(names, options, strict=True)))
-
-
-_remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typed, for an option of 1 is not True
+    options = {**options, "query_offset": offset if type(offset) is int else None}
+    lengths = None if lengths is None else values(lengths)
+    if torch.compiler.is_compiling():
+        described = {name: describe(arrays[name]) for name, _, _ in kinds}
+        return arrays, check(operation, described, {**options, "key_lengths": lengths})
+    return arrays, check_once(operation, check, kinds, _name, options, lengths)
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:

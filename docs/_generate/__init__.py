@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _generate import backends, clauses, deviations, docstrings, gallery, laws, mistakes, pages, rooms
+from _generate import backends, clauses, deviations, docstrings, gallery, laws, mathml, mistakes, pages, rooms
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
@@ -51,6 +51,7 @@ def fill(text: str) -> str:
 
 def setup(app: Any) -> dict[str, Any]:
     """Tell Sphinx."""
+    mathml.setup(app)
     app.connect("source-read", _on_source_read)
     app.connect("html-page-context", _on_page_context)
     app.connect("build-finished", _on_build_finished)

@@ -1,9 +1,9 @@
-"""The mistakes of the articles: code, clause and case, from `docs/articles/mistakes.toml`."""
+"""The mistakes of the articles: code, clause and case, from `attention_ref/articles/mistakes.toml`."""
 
 from __future__ import annotations
 
 from _generate.text import clause_link
-from docs.articles.mistakes import MISTAKES, Mistake
+from attention_ref.articles import MISTAKES, Mistake
 
 BREAKS = {
     "en": "Breaks {clause}. Caught by `{case}`.",

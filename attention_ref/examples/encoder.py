@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from attention_ref import weights
+from attention_ref.numpy import Transformer
 from attention_ref.spec import AttentionConfig, HeadConfig, Learned, ModelConfig
 
 
@@ -33,3 +34,11 @@ def parameters(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
 
 TOKENS, LENGTHS = np.array([[3, 1, 4, 1], [5, 8, 0, 0]]), np.array([4, 2])
 """Two sentences of tokens; the second one is two tokens long, the rest of its row is padding."""
+
+
+if __name__ == "__main__":
+    for make in (article_a, article_e):
+        config = make()
+        params = parameters(config)
+        output = Transformer(config, params)(TOKENS, lengths=LENGTHS)
+        print(f"{make.__name__}: {sum(array.size for array in params.values())} parameters, output {output.shape}")

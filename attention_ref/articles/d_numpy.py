@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from docs.articles.mistakes.a_numpy import attention
+from attention_ref.articles.a_numpy import attention
 
 
 def three_parts(x, query, key, value, output):

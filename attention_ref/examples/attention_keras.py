@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+import numpy as np
+
 import attention_ref.keras as ar
 
 
@@ -13,5 +16,12 @@ def cross_attention(query: Any, key: Any, value: Any, lengths: Any) -> Any:
 
 
 def self_attention(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
-    """Attend to what came before; give the weights too."""
+    """Attend to what came before, and return the weights too."""
     return ar.attention(query, key, value, causal=True, return_weights=True)
+
+
+if __name__ == "__main__":
+    generator = np.random.default_rng(0)
+    query, key, value = (keras.ops.convert_to_tensor(generator.normal(size=(1, 2, 3, 4))) for _ in range(3))
+    output, weights = self_attention(query, key, value)
+    print(f"output {tuple(output.shape)}; the weights of the first head:\n{weights[0, 0]}")

@@ -70,7 +70,7 @@ class Mistake:
 
 
 def _read() -> dict[str, Mistake]:
-    entries = tomllib.loads((FOLDER.parent / "mistakes.toml").read_text())["mistake"]
+    entries = tomllib.loads((FOLDER / "mistakes.toml").read_text())["mistake"]
     return {entry["id"]: Mistake(**entry) for entry in entries}
 
 

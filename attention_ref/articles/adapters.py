@@ -141,13 +141,13 @@ def made_transformer(make):
 
 def used_transformer(formula):
     """A right `nn.Transformer`, put to use by `formula(parts, source, target)`."""
-    from docs.articles.mistakes.c_torch import by_position
+    from attention_ref.articles.c_torch import by_position
 
     return _translation(by_position, formula)
 
 
 def _sequence_to_sequence(parts, source, target):
-    from docs.articles.mistakes.c_torch import sequence_to_sequence
+    from attention_ref.articles.c_torch import sequence_to_sequence
 
     return sequence_to_sequence(parts, source, target)
 

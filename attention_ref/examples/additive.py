@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+import attention_ref.numpy
+
 QUERY_SIZE, KEY_SIZE, HIDDEN = 4, 6, 5
 
 
@@ -34,3 +36,10 @@ def decoder_looks_at_encoder(room: ModuleType, state: Any, memory: Any, lengths:
         kernels: arrays of the backend's kind.
     """
     return room.additive_attention(state, memory, memory, key_lengths=lengths, **kernels)
+
+
+if __name__ == "__main__":
+    generator = np.random.default_rng(0)
+    state, memory = generator.normal(size=(2, 1, 1, QUERY_SIZE)), generator.normal(size=(2, 1, 5, KEY_SIZE))
+    weights = {name: array.astype(np.float64) for name, array in kernels().items()}
+    print(decoder_looks_at_encoder(attention_ref.numpy, state, memory, np.array([5, 2]), weights))

@@ -72,7 +72,7 @@ def decode(tokens: np.ndarray) -> list[str]:
 
 
 def translate(string: str) -> str:
-    """Say what is right: the string backwards, symbol by symbol."""
+    """Return the right translation: the string backwards, symbol by symbol."""
     return "".join(TRANSLATIONS[SYMBOLS.index(symbol)] for symbol in reversed(string))
 
 
@@ -88,7 +88,7 @@ def draw(generator: np.random.Generator, size: int, *, held_out: bool = False) -
 
 
 def is_held_out(string: str) -> bool:
-    """Say whether a string is for testing: known from the string alone, so that no list has to be kept."""
+    """Return whether a string is for testing: known from the string alone, so that no list has to be kept."""
     return sum((place + 1) * SYMBOLS.index(symbol) for place, symbol in enumerate(string)) % 8 == 0
 
 
@@ -104,7 +104,7 @@ def batch_of(strings: list[str]) -> Batch:
 
 
 def learning_rate(step: int) -> float:
-    """Give the learning rate of a step, counted from 0."""
+    """Return the learning rate of a step, counted from 0."""
     return PEAK * min((step + 1) / WARMUP, (WARMUP / (step + 1)) ** 0.5)
 
 
@@ -119,6 +119,6 @@ def translated(model: Any, strings: list[str]) -> list[str]:
 
 
 def exact_match(model: Any, strings: list[str]) -> float:
-    """Give the share of strings that a model translates without any error."""
+    """Return the share of strings that a model translates without any error."""
     found = translated(model, strings)
     return sum(one == translate(string) for one, string in zip(found, strings, strict=True)) / len(strings)

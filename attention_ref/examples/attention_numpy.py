@@ -13,5 +13,12 @@ def cross_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray, lengt
 
 
 def self_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Attend to what came before; give the weights too."""
+    """Attend to what came before, and return the weights too."""
     return ar.attention(query, key, value, causal=True, return_weights=True)
+
+
+if __name__ == "__main__":
+    generator = np.random.default_rng(0)
+    query, key, value = (np.asarray(generator.normal(size=(1, 2, 3, 4))) for _ in range(3))
+    output, weights = self_attention(query, key, value)
+    print(f"output {tuple(output.shape)}; the weights of the first head:\n{weights[0, 0]}")

@@ -72,6 +72,10 @@ def train(steps: int = 600, seed: int = 0) -> Transformer:
 
 @torch.no_grad()
 def accuracy(model: Transformer, seed: int = 1, size: int = 500) -> float:
-    """Give the share of fresh sentences that are judged rightly."""
+    """Return the share of fresh sentences that are judged rightly."""
     tokens, lengths, labels = map(torch.as_tensor, draw(np.random.default_rng(seed), size))
     return float((model(tokens, lengths=lengths).argmax(-1) == labels).double().mean())
+
+
+if __name__ == "__main__":
+    print(f"{accuracy(train()):.1%} of fresh sentences are judged rightly")

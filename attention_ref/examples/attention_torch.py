@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 import attention_ref.torch as ar
@@ -13,5 +14,12 @@ def cross_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
 
 
 def self_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attend to what came before; give the weights too."""
+    """Attend to what came before, and return the weights too."""
     return ar.attention(query, key, value, causal=True, return_weights=True)
+
+
+if __name__ == "__main__":
+    generator = np.random.default_rng(0)
+    query, key, value = (torch.as_tensor(generator.normal(size=(1, 2, 3, 4))) for _ in range(3))
+    output, weights = self_attention(query, key, value)
+    print(f"output {tuple(output.shape)}; the weights of the first head:\n{weights[0, 0]}")
