@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -156,7 +156,8 @@ def check_subject(
     def report(results: list[Result], advice: tuple[str, str] = NO_REMARK) -> Report:
         marked = known.marked(results) if known is not None else results
         command = reproduce or _command(subject, seed)
-        explain = partial(_explained, subject) if cases == "*" and _is_explainable(subject, results) else None
+        explainable = _explainable(subject, results) if cases == "*" else []
+        explain = partial(_explained, subject, explainable) if explainable else None
         return Report(
             subject,
             tuple(dtypes),
@@ -192,18 +193,20 @@ def _examined(
     return examine(subject.operations["attention"], subject.arrays, Caller(dtype, subject.timeout, before))
 
 
-def _is_explainable(subject: BaseSubject, results: Sequence[Result]) -> bool:
-    """Return whether a failing attention can be diagnosed: one of somebody else, in this process, that never hangs."""
-    failed = any(result.verdict == FAILED and result.case.operation == "attention" for result in results)
+def _explainable(subject: BaseSubject, results: Sequence[Result]) -> list[str]:
+    """Return the operations that fail and can be diagnosed: those of others, in this process, that never hang."""
     is_of_others = isinstance(subject, Subject) and not subject.is_room and not subject.version
-    return is_of_others and failed and not any(result.hangs for result in results)
+    if not is_of_others or any(result.hangs for result in results):
+        return []
+    return list(dict.fromkeys(result.case.operation for result in results if result.verdict == FAILED))
 
 
-def _explained(subject: BaseSubject) -> Sequence[Finding]:
-    try:
-        return diagnose_subject(subject).findings
-    except UsageError:  # it takes none of the cases
-        return ()
+def _explained(subject: BaseSubject, operations: Sequence[str]) -> Sequence[Finding]:
+    found: list[Finding] = []
+    for operation in operations:
+        with suppress(UsageError):  # it takes none of the cases
+            found += diagnose_subject(subject, operation).findings
+    return found
 
 
 def require_claims(subject: BaseSubject) -> None:

@@ -91,7 +91,11 @@ class Under:
         return self._run(self.layer, *arrays, **options)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self.layer, name)
+        getattr(self.layer, name)  # raises the error of an attribute that is missing
+
+        def method(*arrays: Any, **options: Any) -> Any:
+            return getattr(self.layer, name)(*arrays, **options)
+
         return lambda *arrays, **options: self._run(method, *arrays, **options)
 
     def _run(self, method: Callable[..., Any], *arrays: Any, **options: Any) -> Any:

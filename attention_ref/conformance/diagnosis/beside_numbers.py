@@ -11,7 +11,9 @@ import numpy as np
 from attention_ref.conformance.budget import compare
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.observation import Observation
+from attention_ref.conformance.outcome import result_dtype
 from attention_ref.spec.dtypes import DTYPES
+from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.trace import FACTOR
 
 
@@ -70,6 +72,12 @@ _REFUSALS = (
 )
 
 
+def precision_clause(operation: str) -> str:
+    """Return the clause on the precision of an operation."""
+    group = OPERATIONS[operation].group
+    return f"{group}.precision" if group in ("linear", "norms") else "attention.precision"
+
+
 def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
     """Find results whose dtype differs from that of the inputs."""
     off = [each for each in seen if each.dtypes.get("output", each.dtype) != each.dtype]
@@ -85,8 +93,8 @@ def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
     yield Finding(
         deviation="dtype.promoted" if is_wider else "dtype.lowered",
         sentence=f"{off[0].dtype} inputs give {dtype} results",
-        clause="attention.precision",
-        correction="return the dtype of the query" + (hint if is_wider else ""),
+        clause=precision_clause(off[0].case.operation),
+        correction="return the dtype of the inputs" + (hint if is_wider else ""),
         cases=tuple(each.case.id for each in off),
     )
 
@@ -103,11 +111,31 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
             yield Finding(
                 deviation="softmax.low-precision",
                 sentence=f"{off[0].dtype} inputs are computed internally with the precision of {name}",
-                clause="attention.precision",
-                correction=f"compute scores and softmax in {DTYPES[off[0].dtype].arithmetic}",
+                clause=precision_clause(off[0].case.operation),
+                correction=f"compute everything inside in {DTYPES[off[0].dtype].arithmetic}",
                 cases=tuple(each.case.id for each in explained),
             )
             return
+
+
+def roundings(seen: Sequence[Observation]) -> Iterator[Finding]:
+    """Find results of the right dtype outside the budget of rounding errors, where those of float64 are within it."""
+    off = [each for each in seen if each.results and not each.is_right and _has_right_dtypes(each)]
+    if not off:
+        return
+    dtype = off[0].dtype
+    yield Finding(
+        deviation="precision.rounding",
+        sentence=f"{dtype} results are outside the budget of rounding errors, although those of float64 are right",
+        clause=precision_clause(off[0].case.operation),
+        correction=f"compute in at least {DTYPES[dtype].arithmetic}, without steps that cancel or overflow, "
+        "and round the result once",
+        cases=tuple(each.case.id for each in off),
+    )
+
+
+def _has_right_dtypes(observation: Observation) -> bool:
+    return all(found == result_dtype(name, observation.dtype) for name, found in observation.dtypes.items())
 
 
 def _is_within(observation: Observation, unit: float) -> bool:

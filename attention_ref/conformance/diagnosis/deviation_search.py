@@ -12,12 +12,12 @@ from itertools import combinations
 
 import numpy as np
 
-from attention_ref.conformance.diagnosis.deviations import DEVIATIONS, Deviation
-from attention_ref.conformance.diagnosis.formula import Formula
+from attention_ref.conformance.diagnosis.deviations import Deviation
 from attention_ref.conformance.diagnosis.observation import Observation
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
 
 Combination = tuple[type[Deviation], ...]
-_SAMPLE = 16
+_SAMPLE, _SAMPLE_OF_LAYERS = 16, 5
 """The number of unexplained observations on which candidates are screened."""
 _CONSISTENT = 2 / 3
 """The fraction of the cases changed by a deviation that it must reproduce to be accepted."""
@@ -28,10 +28,12 @@ class Search:
 
     Arguments:
         observations: right and wrong ones; a deviation must not change a right result.
+        deviations: those to try, most frequent first.
     """
 
-    def __init__(self, observations: Sequence[Observation]) -> None:
+    def __init__(self, observations: Sequence[Observation], deviations: Sequence[type[Deviation]]) -> None:
         self.observations = observations
+        self.deviations = deviations
         self.known: dict[tuple[Combination, int], bool] = {}
         self.predictions: dict[tuple[Combination, int], Mapping[str, np.ndarray] | None] = {}
 
@@ -47,14 +49,9 @@ class Search:
         key = (chosen, place)
         if key not in self.predictions:
             observation = self.observations[place]
-            formula = _formula(chosen)()
-            formula.dtype = observation.dtype
-            options = dict(observation.case.call.options)
-            for name in ("return_weights", "return_log_sum_exp"):
-                options.pop(name, None)
             try:
-                self.predictions[key] = formula(**{**observation.case.call.inputs, **options})
-            except (ArithmeticError, IndexError, ValueError):
+                self.predictions[key] = _formula(chosen)().results(observation.case.call, observation.dtype)
+            except (ArithmeticError, IndexError, KeyError, ValueError):
                 self.predictions[key] = None
         return self.predictions[key]
 
@@ -69,19 +66,24 @@ class Search:
         """Return the indices of the observations that some deviations reproduce."""
         return {place for place in range(len(self.observations)) if self.reproduces(chosen, place)}
 
+    @property
+    def _is_layer(self) -> bool:
+        return self.observations[0].case.call.table.is_layer
+
     def _better(self, found: Combination) -> Combination | None:
         """Return a larger combination that reproduces more observations, or None."""
         before = self.explained(found)
         left = [place for place in range(len(self.observations)) if place not in before]
         left.sort(key=lambda place: len(self.observations[place].case.call.named))
-        others = [each for each in DEVIATIONS if each not in found]
+        others = [each for each in self.deviations if all(_combine(each, other) for other in found)]
         singles = [(*found, each) for each in others]
-        sample = left[:: max(1, len(left) // _SAMPLE)]
+        sample = left[:: max(1, len(left) // (_SAMPLE_OF_LAYERS if self._is_layer else _SAMPLE))]
         chosen = self._best(singles, sample, before) or self._best(singles, left, before)
         with_numbers = [place for place in left if self.observations[place].results]
         if chosen is None and with_numbers:
             simplest = with_numbers[0]
-            pairs = ((*found, *pair) for pair in combinations(others, 2))
+            active = [each for each in others if self._differ((*found, each), found, simplest)]
+            pairs = ((*found, *pair) for pair in combinations(active, 2) if _combine(*pair))
             chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], before)
         return chosen
 
@@ -120,9 +122,14 @@ class Search:
 
 
 @cache
-def _formula(chosen: Combination) -> type[Formula]:
+def _formula(chosen: Combination) -> type[OperationFormula]:
     """Combine deviations into one formula."""
-    return type("Combined", (*chosen, Formula), {}) if chosen else Formula
+    return type("Combined", (*chosen, OperationFormula), {}) if chosen else OperationFormula
+
+
+def _combine(one: type[Deviation], other: type[Deviation]) -> bool:
+    """Return whether two deviations can hold together: those that share code replace the same step."""
+    return not ({*one.__mro__} & {*other.__mro__}) - {*Deviation.__mro__}
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Diagnosis of an attention: the smallest set of deviations from the formula that reproduces its numbers."""
+"""Diagnosis of an operation: the smallest set of deviations from the formula that reproduces its numbers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from attention_ref.conformance.diagnosis import beside_numbers
-from attention_ref.conformance.diagnosis.deviation_search import Combination, Search
-from attention_ref.conformance.diagnosis.deviations import Deviation
+from attention_ref.conformance.diagnosis.deviation_search import Search
+from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
+from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
 from attention_ref.conformance.dialects.dialect import Dialect
-from attention_ref.conformance.errors import UsageError
+from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
+from attention_ref.spec.operations import OPERATIONS
 
 _DTYPES = ("float64", "float32")
+_LOWER = (*_DTYPES, "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Diagnosis:
     """The diagnosis of a function.
 
     Arguments:
-        name, dtype: the name of the function and the dtype of the inputs.
+        name, operation, dtype: the name of the function, what it is to compute, and the dtype of the inputs.
         ran: the number of cases that ran.
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
@@ -36,6 +37,7 @@ class Diagnosis:
     """
 
     name: str
+    operation: str
     dtype: str
     ran: int
     wrong: tuple[str, ...]
@@ -53,21 +55,23 @@ class Diagnosis:
 
 def diagnose(
     function: Callable[..., Any],
+    op: str = "attention",
     *,
     arrays: str | None = None,
     dialect: Dialect | str | None = None,
     name: str | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Diagnosis:
-    """Find the mistakes that explain the numbers of an attention.
+    """Find the mistakes that explain the numbers of an attention, a layer or any other operation.
 
-    The function runs on the cases of attention. Where it is wrong, the formula is evaluated with steps replaced by
+    The function runs on the cases of the operation. Where it is wrong, the formula is evaluated with steps replaced by
     common mistakes, singly and together, until it reproduces the results.
 
         print(conformance.diagnose(my_attention))
+        print(conformance.diagnose(build_my_block, op="Block"))
 
     Arguments:
-        function, arrays, dialect, name, timeout: as in `conformance.check`.
+        function, op, arrays, dialect, name, timeout: as in `conformance.check`.
 
     Returns:
         `.conforms`, `.findings` and `.unexplained`; `str()` of it is a readable summary.
@@ -75,80 +79,66 @@ def diagnose(
     Raises:
         UsageError: if the function supports none of the cases.
     """
-    subject = subject_of(function, name or name_of(function), "attention", arrays, dialect)
-    return diagnose_subject(replace(subject, timeout=timeout))
+    if op not in OPERATIONS:
+        reject("operation", op, OPERATIONS)
+    subject = subject_of(function, name or name_of(function), op, arrays, dialect)
+    return diagnose_subject(replace(subject, timeout=timeout), op)
 
 
-def diagnose_subject(subject: BaseSubject) -> Diagnosis:
-    """Diagnose a subject; see `diagnose`."""
-    if not isinstance(subject, Subject) or "attention" not in subject.operations:
-        raise UsageError(f"{subject.name} cannot be diagnosed: it is not an attention that is called in this process")
+def diagnose_subject(subject: BaseSubject, operation: str = "attention") -> Diagnosis:
+    """Diagnose an operation of a subject; see `diagnose`."""
+    if not isinstance(subject, Subject) or operation not in subject.operations:
+        what = f"{operation} is not an operation of it" if isinstance(subject, Subject) else "it runs elsewhere"
+        raise UsageError(f"{subject.name} cannot be diagnosed: {what}, and is not called in this process")
     for dtype in _DTYPES:
-        seen = list(observations(subject, dtype))
+        seen = list(observations(subject, operation, dtype))
         if seen:
-            return _diagnosed(subject, dtype, seen)
-    raise UsageError(f"{subject.name} supports none of the cases of attention")
+            return _diagnosed(subject, operation, dtype, seen)
+    raise UsageError(f"{subject.name} supports none of the cases of {operation}")
 
 
-def _diagnosed(subject: Subject, dtype: str, seen: Sequence[Observation]) -> Diagnosis:
+def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation]) -> Diagnosis:
     wrong = [each for each in seen if not each.is_right]
-    search = Search(seen)
+    search = Search(seen, DEVIATIONS[operation])
     found = search.run() if wrong else ()
-    reproduced = search.explained(found)
-    findings = [_finding(search, found, each, reproduced) for each in found]
-    explained = {seen[place].case.id for place in reproduced}
-    findings += beside_numbers.refusals(seen, explained)
-    explained |= {case for finding in findings for case in finding.cases}
-    findings += _in_float32(subject, seen)
+    findings = findings_of(search, found)
+    explained = {seen[place].case.id for place in search.explained(found)}
+    if operation == "attention":
+        findings += beside_numbers.refusals(seen, explained)
+        explained |= {case for finding in findings for case in finding.cases}
+    findings += _in_float32(subject, operation, seen)
+    if not wrong and not findings:
+        findings += _in_lower_dtypes(subject, operation, dtype)
     findings.sort(key=lambda finding: -len(finding.cases))
-    unexplained = {each.case.id: each.error or _mismatch(each) for each in wrong if each.case.id not in explained}
+    unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
     ids = tuple(each.case.id for each in wrong)
-    return Diagnosis(subject.name, dtype, len(seen), ids, tuple(findings), unexplained)
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
 
 
-def _in_float32(subject: Subject, seen: Sequence[Observation]) -> list[Finding]:
+def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation]) -> list[Finding]:
     """Run in float32 too, to find a wrong result dtype or a lower internal precision."""
-    single = seen if seen[0].dtype == "float32" else list(observations(subject, "float32"))
+    single = seen if seen[0].dtype == "float32" else list(observations(subject, operation, "float32"))
     right = {each.case.id for each in seen if each.is_right and each.dtype == "float64"}
     return [*beside_numbers.dtypes(single, subject.arrays), *beside_numbers.low_precision(single, right)]
 
 
-def _finding(search: Search, found: Combination, deviation: type[Deviation], explained: set[int]) -> Finding:
-    without = tuple(each for each in found if each is not deviation)
-    needed = sorted(explained - search.explained(without))
-    cases = [search.observations[place] for place in needed]
-    simplest = min(cases, key=lambda each: (not each.results, len(each.case.call.named)))
-    return Finding(
-        deviation.slug,
-        deviation.sentence(),
-        deviation.clause,
-        deviation.correction,
-        tuple(each.case.id for each in cases),
-        f"{simplest.case.id}: {_mismatch(simplest)}",
-    )
-
-
-def _mismatch(observation: Observation) -> str:
-    """Describe the first element that is clearly wrong."""
-    for name, expected in observation.case.expected.items():
-        got = observation.results.get(name)
-        if got is None:
-            continue
-        if got.shape != expected.values.shape:
-            return f"{name} has the shape {got.shape} instead of {expected.values.shape}"
-        off = ~np.isclose(got, expected.values, rtol=1e-6, atol=1e-12, equal_nan=True)
-        if off.any():
-            index = tuple(int(place) for place in np.argwhere(off)[0])
-            return f"{name}{list(index)} is {got[index]:.6g} instead of {expected.values[index]:.6g}"
-    return "rounding errors beyond the budget"
+def _in_lower_dtypes(subject: Subject, operation: str, dtype: str) -> list[Finding]:
+    """Run in the other dtypes, to find rounding errors outside the budget of what is right in float64."""
+    for lower in _LOWER[_LOWER.index(dtype) + 1 :]:
+        if found := list(beside_numbers.roundings(list(observations(subject, operation, lower)))):
+            return found
+    return []
 
 
 def _lines(diagnosis: Diagnosis) -> list[str]:
     ran = f"{diagnosis.ran} cases in {diagnosis.dtype}"
     if diagnosis.conforms:
-        return [f"{diagnosis.name} computes softmax(scale q k^T) v as specified, in all of {ran}"]
+        what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
+        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
     explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
+    if not diagnosis.wrong:
+        lines = [f"{diagnosis.name} has the right values in all of {ran}, but"]
     for finding in diagnosis.findings:
         lines += ["", f"{finding.deviation}: {finding.sentence}", f"  correct: {finding.correction}"]
         lines += [f"  clause {finding.clause}, {len(finding.cases)} case{'s' * (len(finding.cases) != 1)}"]

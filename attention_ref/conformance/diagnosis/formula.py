@@ -9,6 +9,7 @@ A deviation is a class that overrides one step. Several of them together are a c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ class Formula:
 
     dtype = "float64"
     """The dtype of the function under diagnosis, which determines for example what overflows."""
+    chunk_starts: Array | None = None
+    """Where the chunk of each position starts, `(b,q)`, in decoding by chunks with a cache."""
+    is_behind_cache: Array | bool = False
+    """Whether a cache is filled in any batch row when the chunk of a position is called, `(b,q)`."""
+    cached: Array | None = None
+    """The keys that are in the cache when a query is called, `(b,1,q,k)`."""
 
     def __call__(self, query: Array, key: Array, value: Array, **options: Any) -> dict[str, Array]:
         """Return `output`, `weights` and `log_sum_exp`, whether requested or not."""
@@ -44,12 +51,13 @@ class Formula:
         sinks: Array | None = None,
         dropout: float = 0.0,
         dropout_mask: Array | None = None,
+        products: Callable[[Array, Array], Array] | None = None,
     ) -> dict[str, Array]:
         """Compute all results of a call."""
         heads = query.shape[-3]
         key, value = self.for_each_head(key, heads), self.for_each_head(value, heads)  # (b,h,k,_)
         scale = self.default_scale(query, key, value) if scale is None else self.given_scale(scale, query)
-        scores = self.products(query, key)  # (b,h,q,k)
+        scores = self.products(query, key) if products is None else products(query, key)  # (b,h,q,k)
         visible = self.visible(scores.shape, mask, bias, causal, query_offset, window, key_lengths)
         scores = self.finished(scores, scale, softcap, bias, mask, visible, dropout_mask)
         sinks = None if sinks is None else self.sinks(sinks[:, None, None])  # (h,1,1)
@@ -121,7 +129,7 @@ class Formula:
         key_lengths: Array | None,
     ) -> Array:
         """Return which keys are visible to each query under every rule, `(b,h,q,k)`."""
-        rules = [np.ones(shape, bool)]
+        rules = [np.ones(shape, bool) if self.cached is None else self.cached]
         if mask is not None:
             rules.append(self.by_mask(mask))
         if bias is not None:
@@ -139,9 +147,12 @@ class Formula:
         return np.logical_and.reduce(rules)
 
     def distance(self, shape: tuple[int, ...], query_offset: Any) -> Array:
-        """Return how far each key lies behind each query, `(q,k)` or `(b,1,q,k)`; negative before it."""
+        """Return how far each key lies behind each query, `(q,k)` or `(b,1,q,k)`; negative before it.
+
+        An offset is an integer, one for each batch row `(b,)`, or, in chunks, one for each query `(b,1,q,1)`.
+        """
         offset = np.asarray(query_offset)
-        offset = offset[..., None, None, None] if offset.ndim else offset
+        offset = offset[..., None, None, None] if 0 < offset.ndim < 4 else offset
         return np.arange(shape[-1]) - (np.arange(shape[-2])[:, None] + offset)
 
     def causal_offset(self, query_offset: Any) -> Any:
@@ -151,6 +162,10 @@ class Formula:
     def window_offset(self, query_offset: Any) -> Any:
         """Return the position of the first query among the keys, for the window."""
         return query_offset
+
+    def first_offset(self) -> Array | int:
+        """Return the offset with which every call counts its queries from 0: 0, or that of each chunk `(b,1,q,1)`."""
+        return 0 if self.chunk_starts is None else -self.chunk_starts[:, None, :, None]
 
     def by_mask(self, mask: Array) -> Array:
         """True may attend."""

@@ -1,28 +1,24 @@
-"""The results of a subject in the cases of attention, right and wrong ones."""
+"""The results of a subject in the cases of an operation, right and wrong ones."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
-from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework
-from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.conformance.outcome import result_dtype
-from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.subjects.invoke import Invocation
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
 from attention_ref.spec.dtypes import DTYPES
 
-_CLOSE = 64
+TOLERANCE = 64
 """The tolerance of a prediction: this many unit roundoffs of the largest element, in addition to the budget."""
 
 
@@ -57,57 +53,41 @@ class Observation:
             return False
         finite = np.abs(predicted[np.isfinite(predicted)])
         unit = DTYPES[self.dtype].unit_roundoff
-        allowed = np.full(observed.shape, _CLOSE * unit * max(finite, default=0.0))
+        allowed = np.full(observed.shape, TOLERANCE * unit * max(finite, default=0.0))
         expected = self.case.expected[name]
         if expected.values.shape == observed.shape:
             allowed = allowed + budget(expected.roundings, self.dtype)
         return bool(np.all(compare(observed, predicted, allowed).share <= 1))
 
 
-def observations(subject: Subject, dtype: str) -> Iterator[Observation]:
-    """Call a subject on every case of attention that its signature supports, without gradients."""
-    arrays = framework(subject.arrays)
-    function = subject.operations["attention"]
-    for profile in profiles("attention"):
-        for case in cases("attention", profile) if profile != GRADIENTS else ():
-            if dtype in case.dtypes and not case.is_optional and _is_offered(function, case):
+def observations(subject: Subject, operation: str, dtype: str) -> Iterator[Observation]:
+    """Call a subject on every case of an operation that its signature supports, without gradients."""
+    for profile in profiles(operation):
+        for case in cases(operation, profile) if profile != GRADIENTS else ():
+            if dtype in case.dtypes and not case.is_optional:
                 with contextlib.suppress(Unsupported):
-                    yield _observed(subject, function, arrays, case, dtype)
+                    yield _observed(subject, case, dtype)
 
 
-def _is_offered(function: Any, case: Case) -> bool:
-    accepted = options_of(signed(function), len(case.call.positional))
-    return accepted is None or set(case.call.named) <= accepted
-
-
-def _observed(subject: Subject, function: Any, arrays: Framework, case: Case, dtype: str) -> Observation:
-    kinds = {"f": dtype, "b": "bool", "i": "int64"}
-    given = {
-        name: int(values)
-        if values.dtype.kind == "i" and not values.shape
-        else arrays.make(values, kinds[values.dtype.kind])
-        for name, values in case.call.inputs.items()
-    }
-    everything = {**given, **case.call.options}
-    positional = [everything[name] for name in case.call.positional]
+def _observed(subject: Subject, case: Case, dtype: str) -> Observation:
+    arrays = framework(subject.arrays)
+    invocation = Invocation(subject.operations[case.operation], case, dtype, arrays)
     try:
-        with limited(subject.timeout), warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            returned = function(*positional, **{name: everything[name] for name in case.call.named})
-    except Unsupported:
-        raise
+        with limited(subject.timeout):
+            returned = invocation.returned()
     except Late:
         return Observation(case, dtype, {}, {}, is_right=False, error="timeout")
-    except Exception as error:
-        if isinstance(error, NotImplementedError):
-            raise Unsupported(str(error)) from error
-        return Observation(case, dtype, {}, {}, is_right=False, error=f"{type(error).__name__}: {error}")
+    except SubjectError as error:
+        return Observation(case, dtype, {}, {}, is_right=False, error=error.reason.removeprefix("it raises "))
     items = returned if isinstance(returned, (tuple, list)) else [returned]
-    if len(items) != len(case.expected) or not all(arrays.is_array(item) for item in items):
+    if case.call.chunks:
+        results, dtypes = {"output": items[0]}, {"output": dtype}
+    elif len(items) != len(case.expected) or not all(arrays.is_array(item) for item in items):
         return Observation(case, dtype, {}, {}, is_right=False, error="its return value has the wrong structure")
-    named = dict(zip(case.expected, items, strict=True))
-    results = {name: arrays.read(item) for name, item in named.items()}
-    dtypes = {name: arrays.dtype(item) for name, item in named.items()}
+    else:
+        named = dict(zip(case.expected, items, strict=True))
+        results = {name: arrays.read(item) for name, item in named.items()}
+        dtypes = {name: arrays.dtype(item) for name, item in named.items()}
     return Observation(case, dtype, results, dtypes, is_right=_is_right(case, results, dtypes, dtype))
 
 

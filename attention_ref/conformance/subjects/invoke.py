@@ -77,6 +77,19 @@ class Invocation:
         texts = (f"{warning.category.__name__}: {_one_line(warning.message)}" for warning in caught)
         return Answer(results, read, tuple(dict.fromkeys(texts)), self.wrong_dtypes)
 
+    def returned(self) -> Any:
+        """Call the function and return what it returns, whatever that is; decoding in chunks returns the output.
+
+        Raises:
+            SubjectError: if it raises.
+            Unsupported: if it does not support the call.
+        """
+        inputs = {name: self._made(values) for name, values in self.case.call.inputs.items()}
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            function = self._operation()
+            return self._decoded(function) if self.case.call.chunks else self._called(function, inputs, {})
+
     def _made(self, values: np.ndarray) -> Any:
         """Make an array; an integer scalar stays a Python int."""
         if values.dtype.kind == "i" and not values.shape:

@@ -47,7 +47,7 @@ class ScaleValueSize(Deviation):
     """The scores are divided by sqrt(v), the size of the values."""
 
     slug = "scale.value-size"
-    clause = "attention.scale"
+    clause = "attention.value-size"
     correction = "divide by sqrt(d), the size of queries and keys"
 
     def default_scale(self, query: Array, key: Array, value: Array) -> float:

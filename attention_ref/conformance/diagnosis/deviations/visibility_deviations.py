@@ -117,7 +117,7 @@ class CausalOffsetIgnored(Deviation):
     correction = _CAUSAL
 
     def causal_offset(self, query_offset: Any) -> Any:
-        return 0
+        return self.first_offset()
 
 
 class CausalBottomRight(Deviation):
@@ -233,7 +233,7 @@ class WindowOffsetIgnored(Deviation):
     correction = _WINDOW
 
     def window_offset(self, query_offset: Any) -> Any:
-        return 0
+        return self.first_offset()
 
 
 class WindowRightIgnored(Deviation):
