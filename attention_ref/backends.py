@@ -149,7 +149,7 @@ def backend(name: str) -> ModuleType:
         Keras runs on another engine. The environment variable `KERAS_BACKEND` selects the engine before Keras is
         imported; this function never sets it.
     """
-    if name not in _NEEDS:
+    if name not in tuple(_NEEDS):  # a tuple, for a list cannot be looked up in a mapping
         raise ValueError(f"there is no backend {name!r}; the backends are {', '.join(_NEEDS)}")
     if packages := missing(name):
         raise ModuleNotFoundError(

@@ -71,6 +71,20 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }
 
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "causal_mask": {"query_length": 3, "key_length": 5, "query_offset": 0},
+    "window_mask": {"query_length": 3, "key_length": 5, "window": (1, None), "query_offset": 0},
+    "length_mask": {"key_lengths": ints(2), "key_length": 5},
+    "rotary_frequencies": {"dimension": 8, "config": spec.Rotary()},
+    "rotary_amplitude": {"config": spec.Rotary()},
+    "alibi_slopes": {"heads": 4},
+    "relative_bucket": {"distances": ints(3), "config": spec.RelativeBias()},
+    **{name: {"x": Given((2, 8))} for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    "dropout": {"array": Given((2, 8)), "dropout_mask": Given((2, 8), "bool"), "rate": 0.5},
+    "count_without": {"tokens": ints(2, 3), "skipped": 0, "starts": ints(2)},
+}
+"""Good calls of the functions that are steps of the operations."""
+
 FLOATS = "must be float16, bfloat16, float32 or float64"
 
 
@@ -208,6 +222,49 @@ BAD: dict[str, list[Bad]] = {
     ],
 }
 
+PAIR = "window must be a pair (left, right) of distances of at least 0, None where open"
+
+BAD_OF_FUNCTIONS: dict[str, list[Bad]] = {
+    "causal_mask": [*count("query_length", 0), *count("key_length", 0), *integers("query_offset")],
+    "window_mask": [
+        *count("query_length", 0),
+        *count("key_length", 0),
+        *integers("query_offset"),
+        *(Bad("window", value, PAIR, repr(value)) for value in (1, (1,), (-1, 0), (1.0, 0), "ab")),
+        Bad("window", None, "window must be given", "None"),
+    ],
+    "length_mask": [*integers("key_lengths"), *count("key_length", 0)],
+    "rotary_frequencies": [
+        *count("dimension", 2),
+        *record("Rotary"),
+        Bad("dimension", 3, "dimension must be even", "3"),
+    ],
+    "rotary_amplitude": [*record("Rotary")],
+    "alibi_slopes": [*count("heads", 1)],
+    "relative_bucket": [*integers("distances"), *record("RelativeBias")],
+    **{name: [*real("x", (2, 8))] for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    "dropout": [
+        *real("array", (2, 8)),
+        *(bad for bad in number("rate") if bad.value is None),
+        Bad("dropout_mask", Given((2, 8)), "dropout_mask must be boolean", "float32"),
+        Bad("dropout_mask", Given((2, 7), "bool"), "dropout_mask must broadcast to array", "(2, 7)"),
+        Bad("rate", 1.0, "rate must be a finite number of at least 0 and below 1", "1.0"),
+        Bad("rate", -0.5, "rate must be a finite number of at least 0 and below 1", "-0.5"),
+    ],
+    "count_without": [
+        *integers("tokens"),
+        *(bad for bad in integers("starts") if bad.argument == "starts"),
+        *(bad for bad in count("skipped", 0) if bad.value != -1 and "given" in bad.rule),
+    ],
+}
+
+GOOD_CALLS = GOOD | FUNCTIONS
+OF_ROOMS = [
+    pytest.param(operation, bad, id=f"{operation}: {bad.argument} {i}")
+    for operation, table in (BAD | BAD_OF_FUNCTIONS).items()
+    for i, bad in enumerate(table)
+]
+
 CASES = [
     pytest.param(operation, bad, id=f"{operation}: {bad.argument} {i}")
     for operation, table in BAD.items()
@@ -216,7 +273,7 @@ CASES = [
 
 
 def call(function: Callable[..., Any], operation: str, arguments: Mapping[str, Any]) -> Any:
-    positional = [argument.name for argument in OPERATIONS[operation].positional if argument.name in arguments]
+    positional = [argument.name for argument in checks.CHECKED[operation].positional if argument.name in arguments]
     named = {name: value for name, value in arguments.items() if name not in positional}
     return function(*(arguments[name] for name in positional), **named)
 
@@ -251,9 +308,9 @@ def test_there_are_enough_bad_calls() -> None:
     assert len(CASES) >= 150
 
 
-@pytest.mark.parametrize(("operation", "bad"), CASES)
+@pytest.mark.parametrize(("operation", "bad"), OF_ROOMS)
 def test_a_room_refuses(room: ModuleType, room_arrays: Framework, operation: str, bad: Bad) -> None:
-    arguments = GOOD[operation] | {bad.argument: bad.value}
+    arguments = GOOD_CALLS[operation] | {bad.argument: bad.value}
     text = refusal(getattr(room, operation), operation, made(arguments, room_array(room_arrays)))
     first, second, *last = text.splitlines()
     assert first.startswith(f"{operation}: {bad.rule}")
@@ -279,9 +336,9 @@ def test_the_specification_refuses_in_the_same_words(operation: str, bad: Bad) -
     assert second == f"  received {received}"
 
 
-@pytest.mark.parametrize("operation", GOOD)
+@pytest.mark.parametrize("operation", GOOD_CALLS)
 def test_the_good_call_is_accepted(room: ModuleType, room_arrays: Framework, operation: str) -> None:
-    call(getattr(room, operation), operation, made(GOOD[operation], room_array(room_arrays)))
+    call(getattr(room, operation), operation, made(GOOD_CALLS[operation], room_array(room_arrays)))
 
 
 @pytest.mark.parametrize("operation", GOOD)
@@ -298,3 +355,71 @@ def test_calls_are_remembered_by_their_dtypes(dtype: str) -> None:
     for change in ({"gain": Described((8,), "float64")}, {"eps": True}, {"gain": Described((7,), dtype)}):
         with pytest.raises(SpecificationError):
             checks.check_call_once("rms_norm", given | change)
+
+
+class Explodes:
+    """Raises an error of its own when it is read."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise OSError("a file is gone")
+
+
+QUERY, KEY = Given((2, 4, 3, 8)), Given((2, 4, 5, 8))
+ATTENTION = {"query": QUERY, "key": KEY, "value": KEY}
+NO_FLAG, NO_TAP = "must be True or False", "tap must be a function of a name and an array, or None"
+OF_ATTENTION = [
+    *(
+        Bad(name, value, f"{name} {NO_FLAG}", repr(value))
+        for name in ("return_weights", "return_log_sum_exp", "causal")
+        for value in (1, None, "yes")
+    ),
+    *(Bad("tap", value, NO_TAP, type(value).__name__) for value in (1, "print", [])),
+    *(Bad(name, None, f"{name} must be given", "None") for name in ("query", "key", "value")),
+    *(
+        Bad(name, [[1.0, 2.0], [1.0]], f"{name} must be an array of numbers", "list")
+        for name in ("query", "bias", "mask", "key_lengths", "query_offset", "sinks")
+    ),
+    *(
+        Bad(name, Explodes(), f"{name} must be an array of numbers", "Explodes")
+        for name in ("key", "bias", "mask", "key_lengths", "query_offset", "sinks")
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", OF_ATTENTION, ids=lambda bad: f"{bad.argument} {bad.received}")
+@pytest.mark.parametrize("implementation", ["auto", "reference"])
+def test_attention_refuses_what_it_cannot_read(
+    room: ModuleType, room_arrays: Framework, implementation: str, bad: Bad
+) -> None:
+    arguments = made(ATTENTION | {bad.argument: bad.value}, room_array(room_arrays))
+    with pytest.raises(SpecificationError) as error:
+        call(room.attention, "attention", arguments | {"implementation": implementation})
+    first, second, *_ = str(error.value).splitlines()
+    assert first.startswith(f"attention: {bad.rule}")
+    assert second == f"  received {bad.received}"
+
+
+VISIBLE = {"mask": Given((2, 1, 3, 5), "bool"), "bias": Given((3, 5)), "causal": True, "window": (1, 1)}
+OF_VISIBLE_KEYS = [
+    *(
+        Bad("shape", value, "shape must be (b,h,q,k), sizes of at least 0", repr(value))
+        for value in (None, "ab", (2, 3), (2, 1, -3, 5), (2, 1, 3.0, 5), (True, 1, 3, 5))
+    ),
+    Bad("mask", QUERY, "mask must be boolean", "float32"),
+    Bad("mask", Given((4, 5), "bool"), "mask must broadcast to (2, 1, 3, 5)", "(4, 5)"),
+    Bad("bias", ints(3, 5), "bias must be float16, bfloat16, float32 or float64", "int64"),
+    Bad("causal", 1, "causal must be True or False", "1"),
+    Bad("window", (1,), PAIR, "(1,)"),
+    Bad("key_lengths", [6, 0], "key_lengths must lie between 0 and the key length k = 5", "6"),
+    Bad("query_offset", 0.5, "query_offset must be an integer or an array of integers", "float"),
+]
+
+
+@pytest.mark.parametrize("bad", OF_VISIBLE_KEYS, ids=lambda bad: f"{bad.argument} {bad.received}")
+def test_visible_keys_refuses(room: ModuleType, room_arrays: Framework, bad: Bad) -> None:
+    arguments = made({"shape": (2, 1, 3, 5)} | VISIBLE | {bad.argument: bad.value}, room_array(room_arrays))
+    with pytest.raises(SpecificationError) as error:
+        room.visible_keys(arguments.pop("shape"), **arguments)
+    first, second, *_ = str(error.value).splitlines()
+    assert first.startswith(f"visible_keys: {bad.rule}")
+    assert second.startswith(f"  received {bad.received}")

@@ -139,6 +139,11 @@ def test_a_reader_that_has_seen_enough_changes_nothing(mine: Path, arguments: st
         ("check numpy --answers no/where", "no/where cannot be written: No such file or directory"),
         ("check mine:right --dialect latin.toml", "latin.toml is not valid TOML: 'utf-8' codec can't decode"),
         ("check mine:right --dialect deep.toml", "deep.toml is nested too deeply"),
+        ("check mine:right --dialect digits.toml", "digits.toml is not valid TOML: "),
+        ("check numpy --known-failures digits.toml", "digits.toml cannot be read: "),
+        ("check mine:right --dialect pipe.toml", "pipe.toml cannot be read: it is not a regular file"),
+        ("check numpy --known-failures pipe.toml", "pipe.toml cannot be read: "),
+        ("laws numpy --replay pipe.toml", "pipe.toml cannot be read: "),
         ("check numpy --known-failures latin.toml", "latin.toml cannot be read: 'utf-8' codec can't decode"),
         ("check numpy --known-failures deep.toml", "deep.toml cannot be read: the TOML is nested too deeply"),
         ("check numpy --claim cor", "there is no profile to claim 'cor'; did you mean core"),
@@ -164,6 +169,8 @@ def test_a_command_that_makes_no_sense_says_what_would(
 ) -> None:
     (mine / "broken.py").write_text("1 / 0")
     (mine / "latin.toml").write_bytes('layout = "é"'.encode("latin-1"))
+    (mine / "digits.toml").write_text(f"layout = {'9' * 5000}")
+    os.mkfifo(mine / "pipe.toml")
     (mine / "deep.toml").write_text(f"layout = {'[' * 5000}")
     monkeypatch.syspath_prepend(mine)
     monkeypatch.chdir(mine)

@@ -16,7 +16,7 @@ import pytest
 
 from attention_ref import spec, weights
 from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.spec import shapes
+from attention_ref.spec import checks, shapes
 from attention_ref.spec.shapes import Described
 
 DTYPES = {"float32": "real", "bool": "bool", "int64": "integer"}
@@ -225,8 +225,14 @@ def test_softmax_refuses_in_the_words_of_the_spec(
 @pytest.mark.parametrize("lengths", [Given((B,)), Given((B,), "int64", -1), Given((B,), "int64", K + 1)], ids=str)
 def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arrays: Framework, lengths: Given) -> None:
     values = array(lengths).tolist()
+    described = Described(lengths.shape, lengths.dtype)
+
+    def check() -> None:
+        checks.check_call("length_mask", {"key_lengths": described, "key_length": K})
+        shapes.check_key_lengths("length_mask", described, values, K)
+
     with pytest.raises(spec.SpecificationError) as expected:
-        shapes.check_key_lengths("length_mask", Described(lengths.shape, lengths.dtype), values, K)
+        check()
     with pytest.raises(spec.SpecificationError) as error:
         room.length_mask(room_arrays.make(array(lengths), lengths.dtype), K)
     assert str(error.value) == str(expected.value)

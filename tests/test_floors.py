@@ -23,6 +23,7 @@ FLOORS = (
     "case",  # what a subject is asked for
     "outcome",  # what it answers, and the verdict
     "signatures",
+    "regular_file",
     "timeouts",
     "profiles",
     "listings",

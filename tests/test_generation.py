@@ -362,7 +362,7 @@ def test_a_beam_that_holds_every_text_finds_the_best_one(name: str, models: Call
 
 NAN = float("nan")
 ONES = np.ones((1, 2))
-LENGTH = "length must be an integer of at least 1"
+LENGTH = "length must be an integer from 1 to 2147483647"
 MATRIX = "prompt must be integers (b,p) with b and p of at least 1"
 LENGTHS = "prompt_lengths must be integers (1,) from 1 to 3, or None"
 SOURCE = "source must be integers (b,s), s of at least 1, of tokens from 0 to 6"
@@ -389,7 +389,7 @@ SHOWN = [
         (0, 0.0, -0.5, 1.5, NAN, math.inf, "0.5", True),
     ),
     ("sample", DECODER, "padded must be 'left' or 'right'", "padded", ("middle",)),
-    ("beam_search", DECODER, "beams must be an integer of at least 1", "beams", (2.5, 0, -1, True, "2", None)),
+    ("beam_search", DECODER, "beams must be an integer from 1 to 2147483647", "beams", (2.5, 0, -1, True, "2", None)),
     ("beam_search", DECODER, PENALTY, "length_penalty", (NAN, math.inf, "1", None, True, 1000)),
     ("beam_search", DECODER, "stop must be a token from 0 to 5, or None", "stop", ("</s>",)),
 ]

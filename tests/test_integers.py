@@ -196,7 +196,10 @@ def test_codes_of_far_positions(
 ) -> None:
     one = np.random.default_rng(8).normal(size=(1, 8, 2) if operation == "relative_bias" else (1, 1, 3, 8))
     made = room_arrays.make(one, "float64")
-    for given in [at] if dtype is None else [np.array(at, dtype), room_arrays.make(np.array(at, dtype), dtype)]:
+    forms: list[Any] = [at] if dtype is None else [np.array(at, dtype)]
+    if dtype is not None and not (room.__name__.endswith("keras") and dtype == "uint64"):
+        forms.append(room_arrays.make(np.array(at, dtype), dtype))  # Keras has no uint64 on the PyTorch engine
+    for given in forms:
         found = room_arrays.read(CALLS[operation](room, made, given))
         np.testing.assert_allclose(found, EXACT[operation](at, one), rtol=0, atol=1e-6)
 

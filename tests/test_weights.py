@@ -242,3 +242,31 @@ def test_a_configuration_is_json_that_its_schema_accepts() -> None:
         from_json(spec.ModelConfig, data)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data, json_schema(spec.ModelConfig))
+
+
+@pytest.mark.parametrize("path", [None, 1, 1.5, [], {}, object()], ids=lambda path: type(path).__name__)
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    rule = "path must be text or an os.PathLike object"
+    calls = {
+        "load": lambda: weights.load(path),
+        "save": lambda: weights.save(path, CONFIG, {}),
+        "read": lambda: weights.read(path),
+        "write": lambda: weights.write(path, CONFIG, {}, "gpt2"),
+    }
+    for name, call in calls.items():
+        with pytest.raises(spec.SpecificationError) as error:
+            call()
+        assert str(error.value) == f"weights.{name}: {rule}.\n  received {type(path).__name__}"
+
+
+@pytest.mark.parametrize("params", [None, [1], "text"], ids=str)
+def test_parameters_that_are_no_mapping_are_refused(params: Any) -> None:
+    with pytest.raises(spec.SpecificationError, match=r"^weights.check: the parameters must be a mapping of names to"):
+        weights.check(CONFIG, params)
+
+
+@pytest.mark.parametrize("dtype", [int, complex, object, bool])
+def test_parameters_that_are_no_floats_are_refused(dtype: type) -> None:
+    params = {name: array.astype(dtype) for name, array in weights.init(CONFIG).items()}
+    with pytest.raises(spec.SpecificationError, match=r"must be float16, bfloat16, float32 or float64"):
+        weights.check(CONFIG, params)

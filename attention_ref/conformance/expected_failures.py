@@ -20,6 +20,7 @@ from typing import Any
 from attention_ref.conformance.case import Case, all_cases
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.outcome import FAILED, PASSED, Result
+from attention_ref.conformance.regular_file import read_text
 from attention_ref.spec.dtypes import DTYPES
 
 FORMAT_VERSION = 2
@@ -82,8 +83,8 @@ def read(path: str | Path) -> KnownFailures:
             an unknown key.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(read_text(path))
+    except (OSError, ValueError) as error:
         raise UsageError(f"the known failures {path} cannot be read: {error}") from error
     except RecursionError as error:
         raise UsageError(f"the known failures {path} cannot be read: the TOML is nested too deeply") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
@@ -44,6 +44,11 @@ class Call(NamedTuple):
     length: Any
     prompt: Any
     source: Any
+
+    @property
+    def most(self) -> int:
+        """The largest number of tokens or beams."""
+        return 2**31 - 1
 
     @property
     def batch(self) -> int:
@@ -97,7 +102,7 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule("model", "a decoder or an encoder-decoder with a language head", lambda x, _: _has_language_head(x)),
-    Rule("length", "an integer of at least 1", lambda x, _: _is_integer(x, 1)),
+    Rule("length", "an integer from 1 to {call.most}", lambda x, call: _is_integer(x, 1, call.most)),
     Rule("prompt", "integers (b,p) with b and p of at least 1", lambda x, _: _is_matrix(x)),
     Rule("prompt", "tokens from 0 to {call.last_read}", lambda x, call: _lie_within(x, 0, call.last_read)),
     Rule(
@@ -130,7 +135,7 @@ RULES = (
     Rule("temperature", "a finite number above 0", lambda x, _: _is_finite(x) and x > 0),
     Rule("top_k", "an integer of at least 1, or None", lambda x, _: x is None or _is_integer(x, 1)),
     Rule("top_p", "a number above 0 and at most 1, or None", lambda x, _: x is None or (_is_finite(x) and 0 < x <= 1)),
-    Rule("beams", "an integer of at least 1", lambda x, _: _is_integer(x, 1)),
+    Rule("beams", "an integer from 1 to {call.most}", lambda x, call: _is_integer(x, 1, call.most)),
     Rule(
         "length_penalty",
         "a finite number with {call.length}^|length_penalty| of at most 1e200",
@@ -186,7 +191,7 @@ def _integers(given: Any) -> Any:
     """Return integers as a NumPy array of int64, and anything else unchanged."""
     try:
         array = np.asarray(given)
-    except (TypeError, ValueError, RuntimeError):  # ragged rows; arrays on another device
+    except Exception:  # noqa: BLE001 - ragged rows; arrays on another device; what raises anything when it is read
         return given
     fits = array.dtype.kind in "iu" and (array.size == 0 or array.max() < 1 << 63)
     return array.astype(np.int64) if fits and array.ndim else given
@@ -195,7 +200,7 @@ def _integers(given: Any) -> Any:
 def _received(value: Any) -> str:
     """Describe an argument: an array by its dtype, shape and range."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if not shape or dtype is None:
+    if not shape or not isinstance(shape, Sequence) or dtype is None:
         return reprlib.repr(value)
     text = f"{dtype} {tuple(shape)}"
     is_range = isinstance(value, np.ndarray) and value.size and value.dtype.kind in "iu"
@@ -227,7 +232,7 @@ def _rows(source: Any) -> int | None:
     """Return the size of the first axis; None for ragged rows and for an array without axes."""
     try:
         return int(np.shape(source)[0])
-    except (IndexError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - what is given may raise anything when it is read
         return None
 
 

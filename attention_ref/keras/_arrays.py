@@ -14,7 +14,7 @@ from keras import ops
 
 from attention_ref.spec import checks
 from attention_ref.spec.errors import reject
-from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
 
 Array = Any
 Arrays = dict[str, Array | None]
@@ -49,15 +49,15 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     return array if numbers is None or is_numbers else to_numpy(array)
 
 
-def as_positions(operation: str, name: str, given: Any) -> Array:
-    """Convert positions as `as_integers` does; reject those of which the distance exceeds int32.
+def as_checked_integers(operation: str, name: str, given: Any) -> Array:
+    """Convert integers as `as_integers` does; reject positions of which the distance exceeds int32.
 
     Raises:
-        SpecificationError: for a position outside -2^30 to 2^30.
+        SpecificationError: for an integer outside int64, and for a position outside -2^30 to 2^30.
     """
     array = as_integers(operation, name, given)
-    if "int" in describe(array).dtype:
-        check_positions(operation, name, values(array))
+    if "int" in describe(array).dtype and operation in checks.LARGEST:
+        checks.check_distances(operation, name, values(array))
     return array
 
 
@@ -77,10 +77,11 @@ def check_call(
         NumPy arrays.
     """
     integers = ("query_offset", "key_lengths")
-    arrays = {
-        name: array if array is None else as_integers(operation, name, array) if name in integers else as_array(array)
-        for name, array in given.items()
-    }
+    arrays: Arrays = {}
+    for name, array in given.items():
+        convert = functools.partial(as_integers, operation, name) if name in integers else as_array
+        is_ready = array is None or (is_tensor(array) and name not in integers)
+        arrays[name] = array if is_ready else checks.converted(operation, name, array, convert)
     described = {name: None if array is None else describe(array) for name, array in arrays.items()}
     lengths = arrays["key_lengths"]
     sizes = check(operation, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
@@ -100,7 +101,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            array = checks.converted(operation, name, array, functools.partial(as_positions, operation, name))
+            array = checks.converted(operation, name, array, functools.partial(as_checked_integers, operation, name))
         elif array is not None and not is_tensor(array):
             array = checks.converted(operation, name, array, as_array)
         if array is not None:
@@ -119,6 +120,31 @@ def is_symbol(size: Any) -> bool:
 def is_tensor(given: Any) -> bool:
     """Return whether an object is a tensor of the running engine, or of a Keras model."""
     return ops.is_tensor(given) or isinstance(given, keras.KerasTensor)
+
+
+def check_rules(shape: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Arrays:
+    """Check a call of `visible_keys`; return its arrays."""
+    arrays: Arrays = dict.fromkeys(given)
+    for name, array in given.items():
+        if array is not None:
+            integers = functools.partial(as_integers, "visible_keys", name)
+            convert = integers if name in ("query_offset", "key_lengths") else as_array
+            arrays[name] = checks.converted("visible_keys", name, array, convert)
+    lengths = arrays["key_lengths"]
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    options = {**options, "key_lengths": None if lengths is None else values(lengths)}
+    check_visible_keys(shape, described, options)
+    return arrays
+
+
+def of_an_array(function: Callable[[Array], Array]) -> Callable[[Any], Array]:
+    """Decorate a function of an array of real numbers to check its call."""
+
+    @functools.wraps(function)
+    def called(x: Any) -> Array:
+        return function(*checked(function.__name__, x=x))
+
+    return called
 
 
 def materialize(arrays: Arrays) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 import keras
@@ -10,7 +11,9 @@ import numpy as np
 from keras import ops
 
 from attention_ref import weights
-from attention_ref.keras._arrays import Array, as_array, to_numpy
+from attention_ref.keras._arrays import Array, as_array, is_tensor, to_numpy
+from attention_ref.spec import checks
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.errors import SpecificationError, reject
 from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
@@ -81,6 +84,14 @@ class Holder(keras.layers.Layer):
         if not self.is_positionwise and any(getattr(one, "_keras_mask", None) is not None for one in given):
             rule = "masks that Keras attaches to tensors are not supported; remove it and pass lengths or a mask"
             reject(type(self).__name__, rule, "a tensor with a Keras mask")
+        arrays = dict(zip(signature(self.call).parameters, arguments, strict=False))
+        named = arrays | options if len(arrays) == len(arguments) else {}  # Python refuses what is too much
+        read = {
+            name: checks.converted(type(self).__name__, name, one, as_array)
+            for name, one in named.items()
+            if _is_unreadable(one, is_array=name in arrays)
+        }
+        arguments = tuple(read.get(name, one) for name, one in arrays.items()) if named else arguments
         try:
             return super().__call__(*arguments, **options)
         except SpecificationError as error:
@@ -183,3 +194,16 @@ class Attending(Configured):
     def get_config(self) -> dict[str, Any]:
         """Return the configuration and the path of the attention as JSON for `from_config`, without parameters."""
         return {**super().get_config(), "implementation": self.implementation}
+
+
+_READABLE = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), *DTYPES)
+"""The dtypes of NumPy arrays that every engine converts."""
+
+
+def _is_unreadable(given: Any, *, is_array: bool) -> bool:
+    """Return whether Keras, which converts arguments before the call, might raise an error of its own."""
+    if given is None or is_tensor(given) or isinstance(given, keras.Variable):
+        return False
+    if isinstance(given, (np.ndarray, np.generic)):
+        return given.dtype.name not in _READABLE
+    return is_array or isinstance(given, (str, bytes)) or (hasattr(given, "__array__") and not isinstance(given, type))

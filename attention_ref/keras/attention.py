@@ -20,7 +20,7 @@ from keras import ops
 from attention_ref.keras import fused
 from attention_ref.keras._arrays import Array, Arrays, check_call, describe, materialize, symbolic, tanh
 from attention_ref.keras._products import products, weighted_sum
-from attention_ref.keras.masks import visible_keys
+from attention_ref.keras._visibility import conjunction
 from attention_ref.keras.primitives import log_sum_exp, softmax
 from attention_ref.spec.masks import Window
 from attention_ref.spec.shapes import (
@@ -107,7 +107,7 @@ def attention(
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
-    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
+    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp, "tap": tap}
     check_implementation("attention", implementation)
     arrays, sizes = check_call("attention", check_attention, arrays, options)
     if implementation != "reference" and tap is None and fused.supports(arrays, options):
@@ -175,7 +175,7 @@ def additive_attention(
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     arrays |= {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
+    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp, "tap": tap}
     arrays, _ = check_call("additive_attention", check_additive_attention, arrays, options)
     dtype, arrays = describe(arrays["query"]).dtype, materialize(arrays)
 
@@ -234,7 +234,7 @@ def multiplicative_attention(
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
     arrays |= {"score_kernel": score_kernel}
     options = {"causal": causal, "window": window, "dropout": dropout}
-    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp}
+    options |= {"return_weights": return_weights, "return_log_sum_exp": return_log_sum_exp, "tap": tap}
     arrays, _ = check_call("multiplicative_attention", check_multiplicative_attention, arrays, options)
     dtype, arrays = describe(arrays["query"]).dtype, materialize(arrays)
 
@@ -252,13 +252,14 @@ def _attend(scores: Array, arrays: Arrays, options: Mapping[str, Any], dtype: st
     bias, sinks, dropout_mask = (arrays.get(name) for name in ("bias", "sinks", "dropout_mask"))
     if bias is not None:
         scores = scores + bias
-    visible = visible_keys(
+    visible = conjunction(
         ops.shape(scores),
         mask=arrays["mask"],
         bias=bias,
         causal=options["causal"],
         query_offset=arrays["query_offset"],
         window=options["window"],
+        key_lengths=None,
     )  # (b,h,q,k)
     if sinks is not None:
         sinks = sinks[:, None]  # (h,1)

@@ -9,12 +9,13 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, inspect, integers, values
+from attention_ref.keras._arrays import Array, as_array, checked, inspect, integers, values
 from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
+from attention_ref.spec.parameters import check_part
 from attention_ref.spec.taps import Tap, report
 
 
@@ -43,6 +44,7 @@ class Embedding(Holder):
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], **options: Any) -> None:
         super().__init__(**options)
+        check_part("Embedding", EmbeddingConfig, config, parameters)
         self.config = config
         self.register(parameters)
 
@@ -163,6 +165,7 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
         >>> ops.convert_to_numpy(count_without(tokens, 0, starts)).tolist()
         [[0, -1, 1]]
     """
+    tokens, starts = checked("count_without", tokens=tokens, skipped=skipped, starts=starts)
     counted = integers(tokens) != skipped  # (b,l)
     places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)

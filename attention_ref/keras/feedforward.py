@@ -61,7 +61,7 @@ class FeedForward(Configured):
         Returns:
             `(..., m)`.
         """
-        given = {"array": array, "input.kernel": self.tensors["input.kernel"]}
+        given = {"array": array, "input.kernel": self.tensors["input.kernel"], "tap": tap}
         check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:

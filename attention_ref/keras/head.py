@@ -14,6 +14,8 @@ from attention_ref.keras._parameters import Holder
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
+from attention_ref.spec.parameters import check_part
+from attention_ref.spec.state_checks import check_head
 from attention_ref.spec.taps import Tap, report
 
 
@@ -42,6 +44,7 @@ class Head(Holder):
         self, config: HeadConfig, parameters: Mapping[str, Any], token: keras.Variable | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
+        check_part("Head", HeadConfig, config, parameters)
         self.config = config
         self.register({**parameters, "token": token} if config.tied else parameters)
 
@@ -56,6 +59,7 @@ class Head(Holder):
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
         """
+        check_head({"array": array, "lengths": lengths, "tap": tap}, inspect)
         config, parameters = self.config, self.tensors
         if config.kind != "language":
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)

@@ -11,7 +11,7 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, integers, to_numpy
+from attention_ref.keras._arrays import Array, inspect, integers, to_numpy
 from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding
@@ -19,6 +19,8 @@ from attention_ref.keras.head import Head, last_place
 from attention_ref.keras.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
+from attention_ref.spec.parameters import check_part
+from attention_ref.spec.state_checks import check_selection
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -53,6 +55,7 @@ class Stack(Attending):
         **options: Any,
     ) -> None:
         super().__init__(implementation=implementation, **options)
+        check_part("Stack", StackConfig, config, parameters)
         parameters = init_or_check("Stack", config, parameters)
         self.config = config
         self.embedding = self.part(Embedding, "embedding", config.embedding, parameters)
@@ -103,7 +106,7 @@ class Stack(Attending):
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_stack(self.config, cache)
+        check_stack(self.config, cache, return_cache, tap)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"), training=training)  # (b,l,m)
@@ -224,7 +227,7 @@ class Transformer(Attending, keras.Model):
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_model(self.config, target, target_lengths)
+        check_model(self.config, target, target_lengths, tap)
         general = {"tap": tap, "training": training}
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions, **general}
         if self.decoder is None:
@@ -278,6 +281,7 @@ class Transformer(Attending, keras.Model):
 
     def select(self, cache: StackCache, rows: Any) -> StackCache:
         """Return the cache of the given batch rows, in which a row may be repeated."""
+        check_selection(cache, rows, inspect)
 
         def picked(part: Cache | None) -> Cache | None:
             return None if part is None else Cache(*(ops.take(array, integers(rows), axis=0) for array in part))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,8 @@ from keras import ops
 
 from attention_ref.keras._angles import cosines_and_sines
 from attention_ref.keras._arrays import Array, checked, integers, values, widen
+from attention_ref.keras._buckets import smallest_distances
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 Constant = np.ndarray[Any, Any]
@@ -70,6 +70,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0) -> An
         >>> print(ops.convert_to_numpy(rotary_frequencies(4, spec.Rotary())).round(3))
         [1.   0.01]
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -128,6 +129,7 @@ def rotary_amplitude(config: Rotary) -> float:
         >>> rotary_amplitude(spec.Rotary())
         1.0
     """
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
@@ -227,6 +229,7 @@ def alibi_slopes(heads: int) -> Constant:
         >>> print(ops.convert_to_numpy(alibi_slopes(4)).round(3))
         [0.25  0.062 0.016 0.004]
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
     between = 2.0 ** (-4 * np.arange(1, 2 * power + 1, 2) / power)
@@ -277,6 +280,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         >>> ops.convert_to_numpy(relative_bucket(ops.array([-2, -1, 0, 1, 2]), config)).tolist()
         [2, 1, 0, 5, 6]
     """
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
     distances, buckets, start = integers(distances), config.buckets, 0
     if config.bidirectional:
         buckets //= 2
@@ -284,23 +292,9 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         distances = ops.abs(distances)
     else:
         distances = ops.maximum(-distances, 0)
-    nearest = ops.convert_to_tensor(_nearest(buckets, config.maximum_distance))
+    nearest = ops.convert_to_tensor(smallest_distances(buckets, config.maximum_distance))
     above = ops.searchsorted(nearest, ops.reshape(distances, (-1,)), side="right")  # TensorFlow needs one axis
     return start + ops.cast(ops.reshape(above, ops.shape(distances)), "int32") - 1
-
-
-@cache
-def _nearest(buckets: int, maximum_distance: int) -> Constant:
-    """Return the smallest distance of every bucket: in float32 those at the edges would change buckets."""
-    exact = buckets // 2
-    far = range(exact, maximum_distance + 1)
-
-    def bucket(distance: int) -> int:
-        fraction = math.log(distance / exact) / math.log(maximum_distance / exact)
-        return exact + int(fraction * (buckets - exact))
-
-    starts = [far[bisect_left(far, each, key=bucket)] for each in range(exact, buckets)]
-    return np.minimum([*range(exact), *starts], np.iinfo(np.int32).max).astype(np.int32)
 
 
 def relative_bias(
@@ -328,7 +322,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return ops.moveaxis(ops.take(table, buckets, axis=0), -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from attention_ref.keras._arrays import Array, as_array, checked, describe, symbolic, tanh, widen
+from attention_ref.keras._arrays import Array, as_array, checked, describe, of_an_array, symbolic, tanh, widen
+from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
+from attention_ref.spec.parameters import check_norm
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -73,9 +75,9 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
 def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Array, Array, Array | None]:
     """Check what is given; give the visibility in the shape of the scores, the sinks in at least float32."""
-    scores = as_array(scores)
-    visible = as_array(True if visible is None else visible)
-    sinks = None if sinks is None else as_array(sinks)
+    scores = converted(operation, "scores", scores, as_array)
+    visible = converted(operation, "visible", True if visible is None else visible, as_array)
+    sinks = None if sinks is None else converted(operation, "sinks", sinks, as_array)
     check_softmax(operation, describe(scores), describe(visible), None if sinks is None else describe(sinks))
     visible = ops.broadcast_to(visible, ops.shape(scores))
     return scores, visible, None if sinks is None else widen(sinks)
@@ -187,6 +189,7 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name:
         >>> print(ops.convert_to_numpy(normalize(ops.array([3.0, 4.0]), config, parameters, "norm")).round(3))
         [0.849 1.131]
     """
+    check_norm(config, parameters, name)
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = ops.ones(array.shape[-1:], dtype=array.dtype)
@@ -242,6 +245,7 @@ def _mean(x: Array) -> Array:
     return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
+@of_an_array
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -252,6 +256,7 @@ def relu(x: Array) -> Array:
     return ops.relu(x)
 
 
+@of_an_array
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
@@ -262,6 +267,7 @@ def relu_squared(x: Array) -> Array:
     return ops.square(ops.relu(x))
 
 
+@of_an_array
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact.
 
@@ -272,6 +278,7 @@ def gelu(x: Array) -> Array:
     return x / 2 * (1 + ops.erf(x / math.sqrt(2)))
 
 
+@of_an_array
 def gelu_tanh(x: Array) -> Array:
     """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
 
@@ -282,6 +289,7 @@ def gelu_tanh(x: Array) -> Array:
     return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
+@of_an_array
 def quick_gelu(x: Array) -> Array:
     """`x / (1 + exp(-1.702 x))`.
 
@@ -292,6 +300,7 @@ def quick_gelu(x: Array) -> Array:
     return x * ops.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
 
 
+@of_an_array
 def silu(x: Array) -> Array:
     """`x / (1 + exp(-x))`.
 
@@ -354,4 +363,5 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
         >>> print(ops.convert_to_numpy(dropout(ops.array([1.0, 2.0]), ops.array([True, False]), 0.5)).round(3))
         [2. 0.]
     """
+    array, dropout_mask = checked("dropout", array=array, dropout_mask=dropout_mask, rate=rate)
     return array if dropout_mask is None else ops.where(dropout_mask, array / (1 - rate), 0)

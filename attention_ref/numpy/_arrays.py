@@ -10,10 +10,13 @@ import numpy as np
 
 from attention_ref.spec import checks
 from attention_ref.spec.repeated_calls import check_once
-from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
 
 Array = np.ndarray
 Arrays = dict[str, Array | None]
+
+_INTEGERS = ("query_offset", "key_lengths")
+"""The integer arrays of attention."""
 
 
 def as_array(given: Any) -> Array:
@@ -34,15 +37,15 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
 
 
-def as_positions(operation: str, name: str, given: Any) -> Array:
-    """Convert positions to an array of int64; reject those of which the distance exceeds int32.
+def as_checked_integers(operation: str, name: str, given: Any) -> Array:
+    """Convert integers as `as_integers` does; reject positions of which the distance exceeds int32.
 
     Raises:
-        SpecificationError: for a position outside -2^30 to 2^30.
+        SpecificationError: for an integer outside int64, and for a position outside -2^30 to 2^30.
     """
     array = as_integers(operation, name, given)
-    if array.dtype == np.int64:
-        check_positions(operation, name, values(array))
+    if array.dtype == np.int64 and operation in checks.LARGEST:
+        checks.check_distances(operation, name, values(array))
     return array
 
 
@@ -58,8 +61,9 @@ def check_call(
     kinds = []
     for name, array in given.items():
         if array is not None:
-            is_integer = name in {"query_offset", "key_lengths"}
-            arrays[name] = found = as_integers(operation, name, array) if is_integer else as_array(array)
+            convert = functools.partial(as_integers, operation, name) if name in _INTEGERS else as_array
+            is_ready = type(array) is np.ndarray and name not in _INTEGERS
+            arrays[name] = found = array if is_ready else checks.converted(operation, name, array, convert)
             kinds.append((name, found.shape, found.dtype))
     lengths = arrays["key_lengths"]
     lengths = None if lengths is None else values(lengths)
@@ -79,7 +83,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            array = checks.converted(operation, name, array, functools.partial(as_positions, operation, name))
+            array = checks.converted(operation, name, array, functools.partial(as_checked_integers, operation, name))
         elif array is not None and type(array) is not np.ndarray:
             array = checks.converted(operation, name, array, as_array)
         if array is not None:
@@ -87,6 +91,31 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
         arrays.append(array)
     checks.check_call_once(operation, described)
     return tuple(arrays)
+
+
+def check_rules(shape: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Arrays:
+    """Check a call of `visible_keys`; return its arrays."""
+    arrays: Arrays = dict.fromkeys(given)
+    for name, array in given.items():
+        if array is not None:
+            integers = functools.partial(as_integers, "visible_keys", name)
+            convert = integers if name in ("query_offset", "key_lengths") else as_array
+            arrays[name] = checks.converted("visible_keys", name, array, convert)
+    lengths = arrays["key_lengths"]
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    options = {**options, "key_lengths": None if lengths is None else values(lengths)}
+    check_visible_keys(shape, described, options)
+    return arrays
+
+
+def of_an_array(function: Callable[[Array], Array]) -> Callable[[Any], Array]:
+    """Decorate a function of an array of real numbers to check its call."""
+
+    @functools.wraps(function)
+    def called(x: Any) -> Array:
+        return function(*checked(function.__name__, x=x))
+
+    return called
 
 
 def materialize(arrays: Arrays) -> Arrays:

@@ -104,7 +104,7 @@ class Block:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
         given = {"array": array, "memory": memory, "memory_mask": memory_mask, "memory_lengths": memory_lengths}
-        check_block(self.config, {**given, "cache": cache}, inspect)
+        check_block(self.config, {**given, "cache": cache, "return_cache": return_cache, "tap": tap}, inspect)
         caches: list[Cache | None] = []
 
         def self_attention(x: Array) -> Array:

@@ -9,11 +9,12 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, inspect, values
+from attention_ref.numpy._arrays import Array, checked, inspect, values
 from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
+from attention_ref.spec.parameters import check_part
 from attention_ref.spec.taps import Tap, report
 
 
@@ -38,6 +39,7 @@ class Embedding:
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
+        check_part("Embedding", EmbeddingConfig, config, parameters)
         self.config = config
         self.parameters = parameters
 
@@ -152,6 +154,7 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
         >>> count_without(tokens, 0, starts).tolist()
         [[0, -1, 1]]
     """
+    tokens, starts = checked("count_without", tokens=tokens, skipped=skipped, starts=starts)
     counted = tokens != skipped  # (b,l)
     return np.where(counted, starts[..., None] + np.cumsum(counted, axis=1) - 1, -1)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from attention_ref.numpy._arrays import Array, Arrays, as_array, check_call, materialize, widen
 from attention_ref.numpy._tile_gradients import tile_gradients
-from attention_ref.numpy.masks import visible_keys
+from attention_ref.numpy._visibility import conjunction
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window
@@ -217,8 +217,8 @@ def _attended(
     bias, sinks, dropout_mask = (arrays.get(name) for name in ("bias", "sinks", "dropout_mask"))
     if bias is not None:
         scores = scores + bias
-    rules = {name: arrays[name] for name in ("mask", "query_offset")}
-    visible = visible_keys(scores.shape, bias=bias, causal=options["causal"], window=options["window"], **rules)
+    rules = {name: arrays[name] for name in ("mask", "query_offset")} | {"key_lengths": None}
+    visible = conjunction(scores.shape, bias=bias, causal=options["causal"], window=options["window"], **rules)
     if sinks is not None:
         sinks = sinks[:, None]  # (h,1)
     weights = softmax(scores, visible=visible, sinks=sinks)

@@ -12,6 +12,8 @@ from attention_ref.numpy._arrays import Array, inspect, values, widen
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
+from attention_ref.spec.parameters import check_part
+from attention_ref.spec.state_checks import check_head
 from attention_ref.spec.taps import Tap, report
 
 
@@ -36,6 +38,7 @@ class Head:
     """
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
+        check_part("Head", HeadConfig, config, parameters)
         self.config = config
         self.parameters = parameters
         self.kernel = token.T if config.tied and token is not None else parameters.get("kernel")
@@ -51,6 +54,7 @@ class Head:
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
         """
+        check_head({"array": array, "lengths": lengths, "tap": tap}, inspect)
         config, parameters = self.config, self.parameters
         if config.kind != "language":
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)

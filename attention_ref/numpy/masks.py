@@ -6,16 +6,14 @@ See `attention_ref.spec.masks` for how other libraries differ.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from attention_ref.numpy._arrays import Array, as_array, as_integers, describe, values
+from attention_ref.numpy._arrays import Array, check_rules, checked, describe, values
 from attention_ref.numpy._band import band, inside
+from attention_ref.numpy._visibility import conjunction, within_lengths
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths, check_window
+from attention_ref.spec.shapes import check_key_lengths
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
@@ -37,7 +35,8 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
         >>> causal_mask(2, 3, query_offset=1).tolist()
         [[True, True, False], [True, True, True]]
     """
-    query_offset = as_integers("causal_mask", "query_offset", query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("causal_mask", **lengths, query_offset=query_offset)
     return inside(band(True, query_offset, None), query_length, key_length)
 
 
@@ -62,8 +61,8 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
         >>> window_mask(3, 3, (1, 0)).tolist()
         [[True, False, False], [True, True, False], [False, True, True]]
     """
-    check_window("window_mask", window)
-    query_offset = as_integers("window_mask", "query_offset", query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("window_mask", **lengths, window=window, query_offset=query_offset)
     return inside(band(False, query_offset, window), query_length, key_length)
 
 
@@ -84,9 +83,9 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
         >>> length_mask(np.array([2]), 3).tolist()
         [[[[True, True, False]]]]
     """
-    key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
+    (key_lengths,) = checked("length_mask", key_lengths=key_lengths, key_length=key_length)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
-    return np.arange(key_length) < key_lengths[..., None, None, None]
+    return within_lengths(key_lengths, key_length)
 
 
 def visible_keys(
@@ -112,20 +111,14 @@ def visible_keys(
     Returns:
         Boolean `(b,h,q,k)`.
 
+    Raises:
+        SpecificationError: for what `attention` refuses.
+
     Example:
         >>> visible_keys((1, 1, 2, 3), causal=True, key_lengths=np.array([2])).tolist()
         [[[[True, False, False], [True, True, False]]]]
     """
-    query_length, key_length = shape[-2:]
-    rules = [np.ones(shape, dtype=bool)]
-    if mask is not None:
-        rules.append(as_array(mask))
-    if bias is not None:
-        rules.append(as_array(bias) != -np.inf)
-    if causal:
-        rules.append(causal_mask(query_length, key_length, query_offset=query_offset))
-    if window is not None:
-        rules.append(window_mask(query_length, key_length, window, query_offset=query_offset))
-    if key_lengths is not None:
-        rules.append(length_mask(key_lengths, key_length))
-    return functools.reduce(np.logical_and, rules)
+    arrays = {"mask": mask, "bias": bias, "query_offset": query_offset, "key_lengths": key_lengths}
+    options = {"causal": causal, "window": window}
+    arrays = check_rules(shape, arrays, options)
+    return conjunction(shape, **arrays, **options)

@@ -9,15 +9,16 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array
+from attention_ref.numpy._arrays import Array, inspect
 from attention_ref.numpy.block import Block, BlockCache
 from attention_ref.numpy.embedding import Embedding
 from attention_ref.numpy.head import Head, last_place
 from attention_ref.numpy.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
-from attention_ref.spec.parameters import check_arrays, under
+from attention_ref.spec.parameters import check_arrays, check_part, under
 from attention_ref.spec.shapes import check_implementation
+from attention_ref.spec.state_checks import check_selection
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -41,6 +42,7 @@ class Stack:
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:
         check_implementation("Stack", implementation)
+        check_part("Stack", StackConfig, config, parameters)
         self.config = config
         self.parameters = dict(parameters)
         self.embedding = Embedding(config.embedding, under(parameters, "embedding"))
@@ -82,7 +84,7 @@ class Stack:
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_stack(self.config, cache)
+        check_stack(self.config, cache, return_cache, tap)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)
@@ -179,7 +181,7 @@ class Transformer:
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_model(self.config, target, target_lengths)
+        check_model(self.config, target, target_lengths, tap)
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
         if self.decoder is None:
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
@@ -224,7 +226,6 @@ class Transformer:
         Returns:
             The scores `(b,n)` of the token after the last one of each row, NumPy float64, and the cache.
         """
-        tokens = np.asarray(tokens)
         array, cache = self.decode(
             tokens, memory, lengths=lengths, memory_lengths=memory_lengths, cache=cache, return_cache=True
         )
@@ -233,6 +234,7 @@ class Transformer:
 
     def select(self, cache: StackCache, rows: Any) -> StackCache:
         """Return the cache of the given batch rows, in which a row may be repeated."""
+        check_selection(cache, rows, inspect)
 
         def picked(part: Cache | None) -> Cache | None:
             return None if part is None else Cache(*(array[np.asarray(rows)] for array in part))

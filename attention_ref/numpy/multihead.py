@@ -15,6 +15,7 @@ from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_arrays
 from attention_ref.spec.shapes import check_implementation
+from attention_ref.spec.state_checks import check_caches, check_projection
 from attention_ref.spec.taps import Tap, report
 
 
@@ -121,6 +122,7 @@ class MultiHeadAttention:
         """
         given = {"query": query, "key": key, "value": value, "bias": bias, "key_lengths": key_lengths}
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
+        given |= {"return_weights": return_weights, "return_cache": return_cache, "tap": tap}
         given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
         query_length = query.shape[1]
@@ -130,8 +132,8 @@ class MultiHeadAttention:
         is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
             source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1]))
-            new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else append_to_cache(cache, new)
+            new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
+            memory = new if cache is None else _appended(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
@@ -180,7 +182,16 @@ class MultiHeadAttention:
 
         Returns:
             A cache, which a call takes as `memory` or `cache`.
+
+        Raises:
+            SpecificationError: for arguments that do not fit the configuration or one another.
         """
+        given = {"key": key, "value": value, "key_lengths": key_lengths, "positions": positions}
+        given["key.kernel"] = self.parameters["key.kernel"]
+        check_projection(self.config, given, inspect)
+        return self._project_kv(key, value, key_lengths=key_lengths, positions=positions)
+
+    def _project_kv(self, key: Array, value: Array | None, *, key_lengths: Any, positions: Any) -> Cache:
         batch, length, _ = key.shape
         places = np.arange(length) if positions is None else _integers(positions)
         all_real = np.full(batch, length)
@@ -243,12 +254,20 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
 
+    Raises:
+        SpecificationError: for what are not two caches of one layer and batch.
+
     Example:
         >>> cache = Cache(np.zeros((1, 2, 3, 4)), np.zeros((1, 2, 3, 4)), np.array([3]))
         >>> new = Cache(np.zeros((1, 2, 1, 4)), np.zeros((1, 2, 1, 4)), np.array([1]))
         >>> append_to_cache(cache, new).lengths.tolist()
         [4]
     """
+    check_caches(cache, new, inspect)
+    return _appended(cache, new)
+
+
+def _appended(cache: Cache, new: Cache) -> Cache:
     filled = _one_or_each(cache.lengths)
     return Cache(
         key=_append(cache.key, new.key, filled),

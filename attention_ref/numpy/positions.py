@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, checked, widen
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 
@@ -64,6 +65,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0) -> Ar
         >>> rotary_frequencies(4, spec.Rotary()).round(3)
         array([1.  , 0.01])
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -122,6 +124,7 @@ def rotary_amplitude(config: Rotary) -> float:
         >>> rotary_amplitude(spec.Rotary())
         1.0
     """
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
@@ -195,6 +198,7 @@ def alibi_slopes(heads: int) -> Array:
         >>> alibi_slopes(4).round(3)
         array([0.25 , 0.062, 0.016, 0.004])
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
     between = 2.0 ** (-4 * np.arange(1, 2 * power + 1, 2) / power)
@@ -245,7 +249,12 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         >>> relative_bucket(np.array([-2, -1, 0, 1, 2]), config).tolist()
         [2, 1, 0, 5, 6]
     """
-    distances, buckets, start = np.asarray(distances), config.buckets, 0
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
+    buckets, start = config.buckets, 0
     if config.bidirectional:
         buckets //= 2
         start = np.where(distances > 0, buckets, 0)
@@ -283,7 +292,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return np.moveaxis(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

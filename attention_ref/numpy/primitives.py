@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.numpy._arrays import Array, as_array, checked, describe, widen
+from attention_ref.numpy._arrays import Array, as_array, checked, describe, of_an_array, widen
 from attention_ref.numpy._normal import times_normal_distribution
+from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
+from attention_ref.spec.parameters import check_norm
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -73,9 +75,9 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
 def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Array, Array, Array | None]:
     """Check what is given; give the visibility in the shape of the scores, the sinks in at least float32."""
-    scores = as_array(scores)
-    visible = as_array(True if visible is None else visible)
-    sinks = None if sinks is None else as_array(sinks)
+    scores = converted(operation, "scores", scores, as_array)
+    visible = converted(operation, "visible", True if visible is None else visible, as_array)
+    sinks = None if sinks is None else converted(operation, "sinks", sinks, as_array)
     check_softmax(operation, describe(scores), describe(visible), None if sinks is None else describe(sinks))
     visible = np.broadcast_to(visible, scores.shape)
     return scores, visible, None if sinks is None else widen(sinks)
@@ -180,6 +182,7 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name:
         >>> normalize(np.array([3.0, 4.0]), config, parameters, "norm").round(3)
         array([0.849, 1.131])
     """
+    check_norm(config, parameters, name)
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = np.ones(array.shape[-1:], array.dtype)
@@ -230,6 +233,7 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
     return y if bias is None else y + bias
 
 
+@of_an_array
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -240,6 +244,7 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+@of_an_array
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
@@ -250,6 +255,7 @@ def relu_squared(x: Array) -> Array:
     return np.square(np.maximum(x, 0))
 
 
+@of_an_array
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact.
 
@@ -260,6 +266,7 @@ def gelu(x: Array) -> Array:
     return times_normal_distribution(widen(x)).astype(x.dtype, copy=False)
 
 
+@of_an_array
 def gelu_tanh(x: Array) -> Array:
     """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
 
@@ -270,6 +277,7 @@ def gelu_tanh(x: Array) -> Array:
     return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
+@of_an_array
 def quick_gelu(x: Array) -> Array:
     """`x / (1 + exp(-1.702 x))`.
 
@@ -280,6 +288,7 @@ def quick_gelu(x: Array) -> Array:
     return x / (1 + np.exp(-1.702 * x))
 
 
+@of_an_array
 def silu(x: Array) -> Array:
     """`x / (1 + exp(-x))`.
 
@@ -338,4 +347,5 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
         >>> dropout(np.array([1.0, 2.0]), np.array([True, False]), 0.5).round(3)
         array([2., 0.])
     """
+    array, dropout_mask = checked("dropout", array=array, dropout_mask=dropout_mask, rate=rate)
     return array if dropout_mask is None else np.where(dropout_mask, array / (1 - rate), 0)

@@ -6,30 +6,56 @@ What the table cannot express, such as the even size that rotation needs, stands
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from attention_ref.spec.arguments import Argument, Operation
 from attention_ref.spec.arrays import as_array
 from attention_ref.spec.errors import SpecificationError, received_text, reject, shape_text
+from attention_ref.spec.functions import FUNCTIONS
 from attention_ref.spec.numbers import is_finite
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import (
     LARGEST_INTEGER,
+    LARGEST_POSITION,
     LEGEND,
     REAL_DTYPES,
     Described,
     Shape,
+    broadcasts,
     check_integers,
-    check_positions,
+    check_window,
     is_integer,
 )
 
+CHECKED: Mapping[str, Operation] = {**OPERATIONS, **FUNCTIONS}
+"""What is checked by its row in a table."""
+
 ARRAYS: Mapping[str, tuple[tuple[str, str], ...]] = {
     name: tuple((x.name, x.kind) for x in operation.arguments.values() if x.is_array or x.kind == "like")
-    for name, operation in OPERATIONS.items()
+    for name, operation in CHECKED.items()
 }
 """The names and kinds of the arrays of every operation, in order; `like` is one in every backend."""
+
+
+def check_distances(operation: str, name: str, numbers: Sequence[int] | None) -> None:
+    """Check positions and distances that an operation computes with, where they can be read.
+
+    Raises:
+        SpecificationError: for a number beyond `LARGEST`.
+    """
+    if not numbers or operation not in LARGEST:
+        return
+    largest = LARGEST[operation]
+    for number in (min(numbers), max(numbers)):
+        if abs(number) > largest:
+            reject(operation, f"{name} must lie between {-largest} and {largest}", number)
+
+
+LARGEST: Mapping[str, int] = dict.fromkeys(
+    ("sinusoidal_positions", "rotate", "alibi_bias", "relative_bias"), LARGEST_POSITION
+) | {"relative_bucket": 2 * LARGEST_POSITION - 1}
+"""The largest positions of the operations that compute with them, and the largest distance."""
 
 
 def check_call(operation: str, given: Mapping[str, Any]) -> None:
@@ -43,7 +69,7 @@ def check_call(operation: str, given: Mapping[str, Any]) -> None:
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    _Call(OPERATIONS[operation], given).check()
+    _Call(CHECKED[operation], given).check()
 
 
 def check_call_once(operation: str, given: Mapping[str, Any]) -> None:
@@ -79,7 +105,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
             described[name] = Described(array.shape, array.dtype if array.values else kind)
             if array.dtype == "integer":
                 check_integers(operation, name, array.values)
-                check_positions(operation, name, array.values)
+                check_distances(operation, name, array.values)
         arrays.append(array)
     check_call(operation, described)
     return tuple(arrays)
@@ -96,7 +122,7 @@ def converted(operation: str, name: str, given: Any, convert: Callable[[Any], An
         return convert(given)
     except SpecificationError:
         raise
-    except (TypeError, ValueError, RuntimeError):
+    except Exception:  # noqa: BLE001 - what is given may raise anything when it is read
         reject(operation, f"{name} must be an array of numbers", type(given).__name__)
 
 
@@ -167,6 +193,9 @@ class _Call:
         if not isinstance(choice, str) or choice not in argument.choices:
             self.reject(f"{argument.name} must be {' or '.join(argument.choices)}", repr(choice))
 
+    def check_pair(self, argument: Argument) -> None:
+        check_window(self.operation.name, self.given[argument.name])
+
     def check_record(self, argument: Argument) -> None:
         kind, record = self.operation.record, self.given[argument.name]
         if kind is not None and not isinstance(record, kind):
@@ -202,6 +231,7 @@ _KINDS: Mapping[str, Callable[[_Call, Argument], None]] = {
     "flag": _Call.check_flag,
     "choice": _Call.check_choice,
     "record": _Call.check_record,
+    "pair": _Call.check_pair,
 }
 
 
@@ -283,6 +313,17 @@ def _check_rotated_size(call: _Call) -> None:
         call.given["config"].check_factors(dimension or size)
 
 
+def _check_frequencies(call: _Call) -> None:
+    if call.given["dimension"] % 2:
+        call.reject("dimension must be even", call.given["dimension"])
+
+
+def _check_dropout(call: _Call) -> None:
+    mask = call.arrays.get("dropout_mask")
+    if mask is not None and not broadcasts(mask.shape, call.arrays["array"].shape):
+        call.reject("dropout_mask must broadcast to array", shape_text(mask.shape))
+
+
 def _check_sinusoid(call: _Call) -> None:
     size = call.given.get("size")
     smallest = 4 if call.given["config"].variant == "tensor2tensor" else 2
@@ -301,6 +342,8 @@ _RULES: Mapping[str, Callable[[_Call], None]] = {
     "layer_norm": _check_model_size,
     "rms_norm": _check_model_size,
     "rotate": _check_rotated_size,
+    "rotary_frequencies": _check_frequencies,
+    "dropout": _check_dropout,
     "sinusoidal_positions": _check_sinusoid,
     "relative_bias": _check_buckets,
 }

@@ -14,6 +14,7 @@ from attention_ref.spec.config import Learned
 from attention_ref.spec.errors import reject
 from attention_ref.spec.layer_checks import check_embedding, check_places
 from attention_ref.spec.numbers import constant, detached, stored
+from attention_ref.spec.parameters import check_part
 from attention_ref.spec.taps import Tap, report
 
 
@@ -34,6 +35,7 @@ class Embedding:
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
+        check_part("Embedding", EmbeddingConfig, config, parameters)
         self.config = config
         self.parameters = parameters
 

@@ -47,7 +47,7 @@ class FeedForward:
         Returns:
             `(..., m)`.
         """
-        given = {"array": array, "input.kernel": self.parameters["input.kernel"]}
+        given = {"array": array, "input.kernel": self.parameters["input.kernel"], "tap": tap}
         check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:

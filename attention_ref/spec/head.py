@@ -12,6 +12,8 @@ from attention_ref.spec.embedding import scaled
 from attention_ref.spec.errors import reject
 from attention_ref.spec.layer_checks import check_places
 from attention_ref.spec.numbers import constant, stored, tanh
+from attention_ref.spec.parameters import check_part
+from attention_ref.spec.state_checks import check_head
 from attention_ref.spec.taps import Tap, report
 
 
@@ -31,6 +33,7 @@ class Head:
     """
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
+        check_part("Head", HeadConfig, config, parameters)
         self.config = config
         self.parameters = parameters
         self.kernel: Any = _transposed(token) if config.tied and token is not None else parameters.get("kernel")
@@ -46,6 +49,7 @@ class Head:
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
         """
+        check_head({"array": array, "lengths": lengths, "tap": tap}, inspect)
         config, parameters = self.config, self.parameters
         if config.kind != "language":
             array = _places(array, config.place, lengths)

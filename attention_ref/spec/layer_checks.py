@@ -6,17 +6,13 @@ a value that is not known before the call runs is None, and is not checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
-from attention_ref.spec.checks import converted
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
 from attention_ref.spec.errors import reject, shape_text
-from attention_ref.spec.shapes import ANY, LARGEST_POSITION, REAL_DTYPES, Described, Shape
-
-Given = Mapping[str, Any]
-Inspect = Callable[[Any], tuple[Described, Sequence[int] | None]]
+from attention_ref.spec.layer_call import Given, Inspect, LayerCall, agree
+from attention_ref.spec.shapes import LARGEST_POSITION, Shape, check_flags, check_tap
 
 
 def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> None:
@@ -31,7 +27,7 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call = _Call("MultiHeadAttention", given, inspect)
+    call = LayerCall("MultiHeadAttention", given, inspect)
     call.check_real("query", "key", "value", "bias", "query.kernel")
     call.check_alone("memory", "key", "value", "key_lengths", "cache", because="a memory is attended to as it is")
     call.check_alone("cache", "query_offset", because="queries stand at the end of the cache")
@@ -54,12 +50,19 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
     call.check_integers("query_offset", (), (batch,), least=-LARGEST_POSITION, most=LARGEST_POSITION)
 
 
-def _check_cache(call: _Call, name: str, config: AttentionConfig, batch: int | None) -> None:
+CACHE_PARTS = ("key", "value", "lengths")
+"""The parts of a `Cache`."""
+
+
+def _check_cache(call: LayerCall, name: str, config: AttentionConfig, batch: int | None) -> None:
     """Check keys, values and lengths that an earlier call returned."""
     cache, sizes = call.given[name], config.sizes
-    if not all(hasattr(cache, part) for part in ("key", "value", "lengths")):
+    if not all(hasattr(cache, part) for part in CACHE_PARTS):
         call.reject(f"{name} must be the Cache that a layer returned", type(cache).__name__)
-    parts = _Call(call.operation, {f"{name}.{part}": getattr(cache, part) for part in cache._fields}, call.inspect)
+    parts = LayerCall(call.operation, {f"{name}.{part}": getattr(cache, part) for part in CACHE_PARTS}, call.inspect)
+    for part in parts.missing(f"{name}.{part}" for part in CACHE_PARTS):
+        call.reject(f"{name} must be the Cache that a layer returned", f"{part} None")
+    parts.check_real(f"{name}.key", f"{name}.value")
     rule = f"{name} must be that of a layer of the same configuration and batch"
     places = parts.check_rank(f"{name}.key", 4)[2]
     parts.check_shape(f"{name}.key", (batch, sizes.groups, places, sizes.head), rule)
@@ -78,10 +81,10 @@ def check_feedforward(config: FeedForwardConfig, given: Given, inspect: Inspect)
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call = _Call("FeedForward", given, inspect)
+    call = LayerCall("FeedForward", given, inspect)
     call.check_real("array", "input.kernel")
     shape = call.shape("array")
-    if not _agree(shape[-1:], (config.model,)):
+    if not agree(shape[-1:], (config.model,)):
         call.reject(f"array must have the shape (..., m), here m = {config.model}", shape_text(shape))
 
 
@@ -96,7 +99,7 @@ def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call = _Call("Block", given, inspect)
+    call = LayerCall("Block", given, inspect)
     call.check_real("array", "memory")
     batch, _ = call.check_sequence("array", config.model)
     cache, crosses = given.get("cache"), config.cross_attention is not None
@@ -107,6 +110,8 @@ def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
     if cache is not None:
         if not all(hasattr(cache, part) for part in ("self_attention", "cross_attention")):
             call.reject("cache must be the BlockCache that a block returned", type(cache).__name__)
+        if cache.self_attention is None:
+            call.reject("cache must be the BlockCache that a block returned", "one without self_attention")
         if (cache.cross_attention is None) == crosses:
             received = f"one {'without' if crosses else 'with'} cross_attention"
             call.reject("cache must be that of a block of the same configuration", received)
@@ -118,15 +123,20 @@ def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:
         call.check_lengths("memory_lengths", batch, length)
 
 
-def check_stack(config: StackConfig, cache: Any) -> None:
-    """Check that a cache of a stack has a part for every block.
+def check_stack(config: StackConfig, cache: Any, return_cache: Any, tap: Any) -> None:
+    """Check that a cache of a stack has a part for every block, and what is requested.
 
     Raises:
-        SpecificationError: for a cache of another stack.
+        SpecificationError: for a cache of another stack, a flag that is not boolean, and a tap that cannot be called.
     """
+    check_flags("Stack", return_cache=return_cache)
+    check_tap("Stack", tap)
     if cache is not None and (not isinstance(cache, (tuple, list)) or len(cache) != len(config.blocks)):
         received = f"{len(cache)}" if isinstance(cache, (tuple, list)) else type(cache).__name__
         reject("Stack", f"cache must have one part for each of the {len(config.blocks)} blocks", received)
+    for part in cache or ():
+        if getattr(part, "self_attention", None) is None:
+            reject("Stack", "every part of cache must be the BlockCache that a block returned", type(part).__name__)
 
 
 def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> None:
@@ -140,7 +150,7 @@ def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> 
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call, patches = _Call("Embedding", given, inspect), config.patches
+    call, patches = LayerCall("Embedding", given, inspect), config.patches
     if config.vocab is None:
         call.check_real("source")
     elif not call.is_integer("source"):
@@ -171,18 +181,19 @@ def check_places(operation: str, sizes: Shape, given: Given, inspect: Inspect) -
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call, (batch, length) = _Call(operation, given, inspect), sizes
+    call, (batch, length) = LayerCall(operation, given, inspect), sizes
     call.check_positions("positions", batch, length)
     call.check_integers("types", (batch, length))
     call.check_lengths("lengths", batch, length)
 
 
-def check_model(config: ModelConfig, target: Any, target_lengths: Any) -> None:
-    """Check that a target is given to an encoder-decoder, and to no other model.
+def check_model(config: ModelConfig, target: Any, target_lengths: Any, tap: Any) -> None:
+    """Check that a target is given to an encoder-decoder, and to no other model, and that a tap can be called.
 
     Raises:
         SpecificationError: otherwise.
     """
+    check_tap("Transformer", tap)
     if config.kind == "encoder-decoder":
         if target is None:
             reject("Transformer", "an encoder-decoder needs a target", None)
@@ -201,97 +212,3 @@ def check_has_stack(config: ModelConfig, name: str) -> None:
     """
     if getattr(config, f"{name}_stack") is None:
         reject("Transformer", f"a model without {name}_stack has no {name} to call", config.kind)
-
-
-class _Call:
-    """The arguments of one call, and the checks that layers share."""
-
-    def __init__(self, operation: str, given: Given, inspect: Inspect) -> None:
-        self.operation, self.inspect = operation, inspect
-        self._read: dict[str, tuple[Described, Sequence[int] | None]] = {}
-        self.given = {name: item for name, item in given.items() if item is not None}
-
-    def has(self, name: str) -> bool:
-        return name in self.given
-
-    def read(self, name: str) -> tuple[Described, Sequence[int] | None]:
-        """Describe an array and, of integers, read the values, once in a call."""
-        if name not in self._read:
-            self._read[name] = converted(self.operation, name, self.given[name], self.inspect)
-        return self._read[name]
-
-    def shape(self, name: str) -> Shape:
-        return self.read(name)[0].shape
-
-    def dtype(self, name: str) -> str:
-        return self.read(name)[0].dtype
-
-    def is_integer(self, name: str) -> bool:
-        return self.has(name) and self.dtype(name).startswith(("int", "uint", ANY))
-
-    def check_real(self, first: str, *others: str) -> None:
-        """Check that an array is given and that it and others, where given, are real numbers of one dtype."""
-        if not self.has(first):
-            self.reject(f"{first} must be given", None)
-        for name in filter(self.has, (first, *others)):
-            dtype, expected = self.dtype(name), self.dtype(first)
-            if dtype not in (*REAL_DTYPES, ANY):
-                self.reject(f"{name} must be float16, bfloat16, float32 or float64", dtype)
-            if dtype != expected and ANY not in (dtype, expected):
-                self.reject(f"{first} and {name} must have the same dtype", f"{expected} and {dtype}")
-
-    def reject(self, rule: str, received: object) -> NoReturn:
-        arrays = {name: item for name, item in self.given.items() if not hasattr(item, "_fields")}
-        shapes = {name: self.shape(name) for name in arrays}
-        reject(self.operation, rule, received, {name: shape for name, shape in shapes.items() if shape})
-
-    def check_alone(self, name: str, *others: str, because: str) -> None:
-        for other in others:
-            if self.has(name) and self.has(other):
-                self.reject(f"{name} and {other} exclude each other: {because}", "both")
-
-    def check_rank(self, name: str, rank: int) -> Shape:
-        shape = self.shape(name)
-        if len(shape) != rank:
-            self.reject(f"{name} must have {rank} axes", shape_text(shape))
-        return shape
-
-    def check_sequence(self, name: str, size: int, batch: int | None = None) -> tuple[int | None, int | None]:
-        """Check `(b,l,size)`; return b and l."""
-        shape = self.check_rank(name, 3)
-        expected = (shape[0] if batch is None else batch, shape[1], size)
-        self.check_shape(name, expected, f"{name} must have the size and batch of the layer's call")
-        return shape[0], shape[1]
-
-    def check_shape(self, name: str, expected: Shape, rule: str) -> None:
-        shape = self.shape(name)
-        if not _agree(shape, expected):
-            self.reject(f"{rule}, here {shape_text(expected)}", f"{name} {shape_text(shape)}")
-
-    def check_lengths(self, name: str, batch: int | None, length: int | None) -> None:
-        self.check_integers(name, (batch,), least=0, most=length)
-
-    def check_positions(self, name: str, batch: int | None, length: int | None) -> None:
-        self.check_integers(name, (length,), (batch, length), least=-LARGEST_POSITION, most=LARGEST_POSITION)
-
-    def check_integers(self, name: str, *shapes: Shape, least: int | None = None, most: int | None = None) -> None:
-        """Check integers of one of some shapes and, where they can be read, from `least` to `most`."""
-        if not self.has(name):
-            return
-        described, values = self.read(name)
-        if not self.is_integer(name):
-            self.reject(f"{name} must be integers", described.dtype)
-        if not any(_agree(described.shape, shape) for shape in shapes):
-            expected = " or ".join(map(shape_text, shapes))
-            self.reject(f"{name} must have the shape {expected}", shape_text(described.shape))
-        for value in values or ():
-            if (least is not None and value < least) or (most is not None and value > most):
-                limits = f"lie between {least} and {most}" if most is not None else f"be at least {least}"
-                self.reject(f"{name} must {limits}", value)
-
-
-def _agree(shape: Shape, expected: Shape) -> bool:
-    """Return whether a shape is the expected one; an unknown size agrees with any."""
-    return len(shape) == len(expected) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True)
-    )

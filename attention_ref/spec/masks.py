@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.checks import checked
 from attention_ref.spec.numbers import Number
-from attention_ref.spec.shapes import Described, check_integers, check_key_lengths, check_window
+from attention_ref.spec.shapes import Described, check_key_lengths
 
 Offsets = int | Sequence[int] | Array
 Window = tuple[int | None, int | None]
@@ -37,7 +38,8 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0
         >>> causal_mask(2, 3, query_offset=1).values
         [True, True, False, True, True, True]
     """
-    check_integers("causal_mask", "query_offset", as_array(query_offset).values)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("causal_mask", **lengths, query_offset=query_offset)
     return _by_position(query_length, key_length, query_offset, lambda distance: distance <= 0)
 
 
@@ -65,8 +67,8 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
         >>> window_mask(3, 3, (1, 0)).values
         [True, False, False, True, True, False, False, True, True]
     """
-    check_integers("window_mask", "query_offset", as_array(query_offset).values)
-    check_window("window_mask", window)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("window_mask", **lengths, window=window, query_offset=query_offset)
     left, right = window
     return _by_position(
         query_length,
@@ -93,7 +95,7 @@ def length_mask(key_lengths: Sequence[int] | Array, key_length: int) -> Array:
         >>> length_mask(as_array([2]), 3).values
         [True, True, False]
     """
-    lengths = as_array(key_lengths)
+    (lengths,) = checked("length_mask", key_lengths=key_lengths, key_length=key_length)
     described = Described(lengths.shape, "int64" if lengths.dtype == "integer" else lengths.dtype)
     check_key_lengths("length_mask", described, lengths.values, key_length)
     values = [position < length for length in lengths.values for position in range(key_length)]

@@ -13,7 +13,7 @@ from attention_ref.spec.block import Block, BlockCache
 from attention_ref.spec.embedding import Embedding
 from attention_ref.spec.head import Head
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
-from attention_ref.spec.parameters import under
+from attention_ref.spec.parameters import check_part, under
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -29,6 +29,7 @@ class Stack:
     """
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Array]) -> None:
+        check_part("Stack", StackConfig, config, parameters)
         self.config = config
         self.parameters = parameters
         self.embedding = Embedding(config.embedding, under(parameters, "embedding"))
@@ -69,7 +70,7 @@ class Stack:
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_stack(self.config, cache)
+        check_stack(self.config, cache, return_cache, tap)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)
@@ -164,7 +165,7 @@ class Transformer:
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_model(self.config, target, target_lengths)
+        check_model(self.config, target, target_lengths, tap)
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
         if self.decoder is None:
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)

@@ -112,6 +112,24 @@ def check_config(operation: str, config: Any) -> None:
         reject(operation, f"the configuration must be of the type {names}", type(config).__name__)
 
 
+def check_part(operation: str, kind: type[Any], config: Any, parameters: Any) -> None:
+    """Check that a part of a model gets its kind of configuration, and a mapping of parameters or None."""
+    if not isinstance(config, kind):
+        reject(operation, f"the configuration must be of the type {kind.__name__}", type(config).__name__)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        reject(operation, "the parameters must be a mapping of names to arrays", type(parameters).__name__)
+
+
+def check_norm(config: Any, parameters: Any, name: Any) -> None:
+    """Check what a call of `normalize` is given beside its array."""
+    if not isinstance(config, Norm):
+        reject("normalize", "config must be a Norm", type(config).__name__)
+    if not isinstance(parameters, Mapping):
+        reject("normalize", "parameters must be a mapping of names to arrays", type(parameters).__name__)
+    if not isinstance(name, str):
+        reject("normalize", "name must be text", type(name).__name__)
+
+
 def under(parameters: Mapping[str, Any], scope: str) -> dict[str, Any]:
     """Return the parameters under a scope, with their names in that scope."""
     return {name[len(scope) + 1 :]: array for name, array in parameters.items() if name.startswith(f"{scope}.")}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from attention_ref.spec.arrays import Array, indices
-from attention_ref.spec.checks import checked
+from attention_ref.spec.checks import check_call, checked
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 
@@ -99,6 +99,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0, like:
     Source: Su et al., "RoFormer" (2021); linear: Chen et al. (2023); NTK-aware: bloc97 (2023); YaRN: Peng et al.
     (2023), section 3.2; dynamic: emozilla (2023); longrope: Ding et al. (2024); llama3: the released Llama 3.1 code.
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     scaling = config.scaling
     frequencies = _geometric(config.base, dimension // 2, dimension // 2, like)
     if scaling is None:
@@ -158,6 +159,7 @@ def rotary_amplitude(config: Rotary) -> float:
 
     Otherwise it is 1.
     """
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
@@ -237,6 +239,7 @@ def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
 
     Source: Press, Smith and Lewis, "Train Short, Test Long" (2022), section 3, and its released code.
     """
+    check_call("alibi_slopes", {"heads": heads})
     largest = 2 ** math.floor(math.log2(heads))
     exponents = [-8 * i / largest for i in range(1, largest + 1)]
     exponents += [-4 * i / largest for i in range(1, 2 * largest + 1, 2)]

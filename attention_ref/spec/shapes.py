@@ -111,6 +111,7 @@ def check_additive_attention(
     call = _Call(operation, arrays)
     sizes = call.check_query_key_value(same_head_size=False)
     call.check_visibility(sizes, options)
+    call.check_presence("score_kernel")
     call.check_dtype("score_kernel")
     call.check_rank("score_kernel", 1, "score_kernel must have the shape (a,), a being the size of the tanh layer")
     hidden = call.shape("score_kernel")[-1]
@@ -140,6 +141,16 @@ def check_multiplicative_attention(
         rule = "score_kernel must have the shape (last size of query, last size of key)"
         call.check_shape("score_kernel", (call.shape("query")[-1], call.shape("key")[-1]), rule)
     return sizes
+
+
+def check_visible_keys(shape: Any, arrays: Mapping[str, Described | None], options: Mapping[str, Any]) -> None:
+    """Check a call of `visible_keys`: a shape `(...,h,q,k)`, and arrays and options as in `check_attention`."""
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(sizes) < 3 or not all(is_integer(size) and size >= 0 for size in sizes):
+        reject("visible_keys", "shape must be (b,h,q,k), sizes of at least 0", repr(shape))
+    call = _Call("visible_keys", {"bias": arrays["bias"], **arrays})  # first, for reals have the dtype of the first
+    *batch, heads, queries, keys = sizes
+    call.check_visibility(Sizes(tuple(batch), heads, heads, queries, keys, None, None), options)
 
 
 def check_key_lengths(
@@ -178,15 +189,17 @@ def check_integers(operation: str, name: str, given: Any) -> None:
             check_integers(operation, name, inner)
 
 
-def check_positions(operation: str, name: str, positions: Sequence[int] | None) -> None:
-    """Check that positions, where they can be read, lie between -2^30 and 2^30.
+def check_flags(operation: str, **flags: Any) -> None:
+    """Check options that are True or False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            reject(operation, f"{name} must be True or False", repr(flag))
 
-    Raises:
-        SpecificationError: for a position outside.
-    """
-    for position in (min(positions), max(positions)) if positions else ():
-        if abs(position) > LARGEST_POSITION:
-            reject(operation, f"{name} must lie between {-LARGEST_POSITION} and {LARGEST_POSITION}", position)
+
+def check_tap(operation: str, tap: Any) -> None:
+    """Check that what receives intermediates, if anything, can be called."""
+    if tap is not None and not callable(tap):
+        reject(operation, "tap must be a function of a name and an array, or None", type(tap).__name__)
 
 
 def check_implementation(operation: str, implementation: Any) -> None:
@@ -230,6 +243,7 @@ class _Call:
 
     def check_query_key_value(self, *, same_head_size: bool) -> Sizes:
         for name in ("query", "key", "value"):
+            self.check_presence(name)
             self.check_dtype(name)
             self.check_rank(name, 3, _ROWS[name], at_least=True)
         query, key, value = self.shape("query"), self.shape("key"), self.shape("value")
@@ -266,13 +280,19 @@ class _Call:
                 self.check_per_row(name, sizes.batch)
         check_integers(self.operation, "query_offset", options.get("query_offset"))
         self.check_lengths(options.get("key_lengths"), sizes.key_length)
-        if not isinstance(options.get("causal", False), bool):
-            self.reject("causal must be True or False", repr(options["causal"]))
+        for name in ("causal", "return_weights", "return_log_sum_exp"):
+            if not isinstance(options.get(name, False), bool):
+                self.reject(f"{name} must be True or False", repr(options[name]))
+        check_tap(self.operation, options.get("tap"))
         self.check_window(options.get("window"))
         self.check_dropout(options.get("dropout", 0.0))
         if self.has("dropout_mask"):
             self.check_boolean("dropout_mask", ", True where a weight is kept")
             self.check_broadcast("dropout_mask", sizes.scores)
+
+    def check_presence(self, name: str) -> None:
+        if not self.has(name):
+            self.reject(f"{name} must be given", None)
 
     def check_dtype(self, name: str, hint: str = "") -> None:
         dtype, expected = self.arrays[name].dtype, self.first.dtype
@@ -304,8 +324,7 @@ class _Call:
 
     def check_broadcast(self, name: str, target: Shape) -> None:
         shape = self.shape(name)
-        aligned = target[len(target) - len(shape) :] if len(shape) <= len(target) else None
-        if aligned is None or any(size != 1 and _differ(size, to) for size, to in zip(shape, aligned, strict=True)):
+        if not broadcasts(shape, target):
             self.reject(f"{name} must broadcast to {shape_text(target)}", shape_text(shape))
 
     def check_number(self, name: str, number: Any, *, positive: bool = False) -> None:
@@ -342,6 +361,14 @@ class _Call:
     def _check_same(self, left: int | None, right: int | None, rule: str) -> None:
         if _differ(left, right):
             self.reject(rule, f"{left} and {right}")
+
+
+def broadcasts(shape: Shape, target: Shape) -> bool:
+    """Return whether an array broadcasts to a shape; a size that is not known agrees with any."""
+    aligned = target[len(target) - len(shape) :]
+    return len(shape) <= len(target) and all(
+        size == 1 or not _differ(size, to) for size, to in zip(shape, aligned, strict=True)
+    )
 
 
 def _differ(left: int | None, right: int | None) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from attention_ref.spec import checks
 from attention_ref.spec.repeated_calls import check_once
-from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
@@ -39,15 +39,15 @@ def as_integers(operation: str, name: str, given: Any, device: torch.device | No
     return array.long() if "int" in _name(array.dtype) else array
 
 
-def as_positions(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
-    """Convert positions to a tensor of int64; reject those of which the distance exceeds int32.
+def as_checked_integers(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
+    """Convert integers as `as_integers` does; reject positions of which the distance exceeds int32.
 
     Raises:
-        SpecificationError: for a position outside -2^30 to 2^30.
+        SpecificationError: for an integer outside int64, and for a position outside -2^30 to 2^30.
     """
     array = as_integers(operation, name, given, device)
-    if array.dtype == torch.int64:
-        check_positions(operation, name, values(array))
+    if array.dtype == torch.int64 and operation in checks.LARGEST:
+        checks.check_distances(operation, name, values(array))
     return array
 
 
@@ -66,9 +66,10 @@ def check_call(
             continue
         array = item
         if name in ("query_offset", "key_lengths"):
-            arrays[name] = array = as_integers(operation, name, item, device)
-        elif type(item) is not Array:
-            arrays[name] = array = as_array(item, device)
+            make = functools.partial(as_integers, operation, name, device=device)
+            arrays[name] = array = checks.converted(operation, name, item, make)
+        elif not isinstance(item, Array):
+            arrays[name] = array = checks.converted(operation, name, item, functools.partial(as_array, device=device))
         kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
     options = {**options, "query_offset": offset if type(offset) is int else None}
@@ -93,7 +94,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            make = functools.partial(as_positions, operation, name, device=device)
+            make = functools.partial(as_checked_integers, operation, name, device=device)
             array = checks.converted(operation, name, array, make)
         elif array is not None and not isinstance(array, torch.Tensor):
             array = checks.converted(operation, name, array, functools.partial(as_array, device=device))
@@ -122,6 +123,34 @@ def _ignore_precision(described: dict[str, Any]) -> None:
     floats = [name for name, item in described.items() if isinstance(item, Described) and "float" in item.dtype]
     for name in floats:
         described[name] = described[name]._replace(dtype=described[floats[0]].dtype)
+
+
+def check_rules(shape: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Arrays:
+    """Check a call of `visible_keys`; return its arrays."""
+    device = device_of(*given.values())
+    arrays: Arrays = dict.fromkeys(given)
+    for name, array in given.items():
+        if array is not None:
+            integers = functools.partial(as_integers, "visible_keys", name, device=device)
+            convert = (
+                integers if name in ("query_offset", "key_lengths") else functools.partial(as_array, device=device)
+            )
+            arrays[name] = checks.converted("visible_keys", name, array, convert)
+    lengths = arrays["key_lengths"]
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    options = {**options, "key_lengths": None if lengths is None else values(lengths)}
+    check_visible_keys(shape, described, options)
+    return arrays
+
+
+def of_an_array(function: Callable[[Array], Array]) -> Callable[[Any], Array]:
+    """Decorate a function of an array of real numbers to check its call."""
+
+    @functools.wraps(function)
+    def called(x: Any) -> Array:
+        return function(*checked(function.__name__, x=x))
+
+    return called
 
 
 def materialize(arrays: Arrays) -> Arrays:

@@ -13,11 +13,11 @@ from attention_ref.spec.architecture import EmbeddingConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.embedding import check_indices
 from attention_ref.spec.layer_checks import check_embedding, check_places
-from attention_ref.spec.parameters import under
+from attention_ref.spec.parameters import check_part, under
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, inspect, values
+from attention_ref.torch._arrays import Array, as_array, checked, inspect, values
 from attention_ref.torch._parameters import Linear, normalization, register
 
 
@@ -46,6 +46,7 @@ class Embedding(nn.Module):
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], owner: Embedding | None = None) -> None:
         super().__init__()
+        check_part("Embedding", EmbeddingConfig, config, parameters)
         self.config = config
         self.owner = () if owner is None else (owner,)  # in a tuple, or it would be registered as a submodule
         register(self, parameters, *(["token"] if owner is None else []), "class_token", "distillation_token")
@@ -174,6 +175,7 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
         >>> count_without(tokens, 0, starts).tolist()
         [[0, -1, 1]]
     """
+    tokens, starts = checked("count_without", tokens=tokens, skipped=skipped, starts=starts)
     counted = tokens.long() != skipped  # (b,l)
     return torch.where(counted, starts[..., None] + torch.cumsum(counted, dim=1) - 1, -1)
 

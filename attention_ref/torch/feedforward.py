@@ -57,7 +57,7 @@ class FeedForward(nn.Module):
         Returns:
             `(..., m)`.
         """
-        given = {"array": array, "input.kernel": to_compare(self.input.kernel)}
+        given = {"array": array, "input.kernel": to_compare(self.input.kernel), "tap": tap}
         check_feedforward(self.config, given, inspect)
         hidden = report(tap, "input", self.input(array))
         if self.gate is not None:

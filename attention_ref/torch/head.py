@@ -11,7 +11,8 @@ from torch import nn
 from attention_ref.spec.architecture import HeadConfig
 from attention_ref.spec.head import check_last_place
 from attention_ref.spec.layer_checks import check_places
-from attention_ref.spec.parameters import under
+from attention_ref.spec.parameters import check_part, under
+from attention_ref.spec.state_checks import check_head
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, inspect, values, widen
@@ -41,6 +42,7 @@ class Head(nn.Module):
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Any], embedding: Embedding | None = None) -> None:
         super().__init__()
+        check_part("Head", HeadConfig, config, parameters)
         self.config = config
         self.tied = (embedding,) if config.tied else ()  # in a tuple, or it would be registered as a submodule
         register(self, parameters, "kernel", "bias")
@@ -60,6 +62,7 @@ class Head(nn.Module):
         Returns:
             `(b,l,n)` for a language head, `(b,n)` otherwise.
         """
+        check_head({"array": array, "lengths": lengths, "tap": tap}, inspect)
         config = self.config
         if config.kind != "language":
             array = array[:, 0] if config.place == "first" else last_place(array, lengths)  # (b,m)

@@ -6,17 +6,14 @@ See `attention_ref.spec.masks` for how other libraries differ.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths, check_window
-from attention_ref.torch._arrays import Array, as_array, as_integers, describe, device_of, values
+from attention_ref.spec.shapes import check_key_lengths
+from attention_ref.torch._arrays import Array, check_rules, checked, describe, device_of, values
 from attention_ref.torch._band import band, inside
+from attention_ref.torch._visibility import conjunction, within_lengths
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
@@ -38,7 +35,8 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
         >>> causal_mask(2, 3, query_offset=1).tolist()
         [[True, True, False], [True, True, True]]
     """
-    query_offset = as_integers("causal_mask", "query_offset", query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("causal_mask", **lengths, query_offset=query_offset)
     return inside(band(True, query_offset, None), query_length, key_length, device_of(query_offset))
 
 
@@ -63,8 +61,8 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
         >>> window_mask(3, 3, (1, 0)).tolist()
         [[True, False, False], [True, True, False], [False, True, True]]
     """
-    check_window("window_mask", window)
-    query_offset = as_integers("window_mask", "query_offset", query_offset)
+    lengths = {"query_length": query_length, "key_length": key_length}
+    (query_offset,) = checked("window_mask", **lengths, window=window, query_offset=query_offset)
     return inside(band(False, query_offset, window), query_length, key_length, device_of(query_offset))
 
 
@@ -85,9 +83,9 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
         >>> length_mask(torch.tensor([2]), 3).tolist()
         [[[[True, True, False]]]]
     """
-    key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
+    (key_lengths,) = checked("length_mask", key_lengths=key_lengths, key_length=key_length)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
-    return torch.arange(key_length, device=key_lengths.device) < key_lengths.long()[..., None, None, None]
+    return within_lengths(key_lengths, key_length)
 
 
 def visible_keys(
@@ -113,22 +111,14 @@ def visible_keys(
     Returns:
         Boolean `(b,h,q,k)`.
 
+    Raises:
+        SpecificationError: for what `attention` refuses.
+
     Example:
         >>> visible_keys((1, 1, 2, 3), causal=True, key_lengths=torch.tensor([2])).tolist()
         [[[[True, False, False], [True, True, False]]]]
     """
-    query_length, key_length = shape[-2:]
-    device = device_of(mask, bias, query_offset, key_lengths)
-    query_offset = as_integers("visible_keys", "query_offset", query_offset, device)
-    rules = [torch.ones(shape, dtype=torch.bool, device=device)]
-    if mask is not None:
-        rules.append(as_array(mask, device))
-    if bias is not None:
-        rules.append(as_array(bias, device) != -math.inf)
-    if causal:
-        rules.append(causal_mask(query_length, key_length, query_offset=query_offset))
-    if window is not None:
-        rules.append(window_mask(query_length, key_length, window, query_offset=query_offset))
-    if key_lengths is not None:
-        rules.append(length_mask(as_array(key_lengths, device), key_length))
-    return functools.reduce(torch.logical_and, rules)
+    arrays = {"mask": mask, "bias": bias, "query_offset": query_offset, "key_lengths": key_lengths}
+    options = {"causal": causal, "window": window}
+    arrays = check_rules(shape, arrays, options)
+    return conjunction(shape, **arrays, **options)

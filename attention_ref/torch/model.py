@@ -11,11 +11,12 @@ from torch import nn
 
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
-from attention_ref.spec.parameters import under
+from attention_ref.spec.parameters import check_part, under
 from attention_ref.spec.shapes import check_implementation
+from attention_ref.spec.state_checks import check_selection
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import positions as codes
-from attention_ref.torch._arrays import Array, as_array
+from attention_ref.torch._arrays import Array, as_array, inspect
 from attention_ref.torch._parameters import init_or_check, normalization, register
 from attention_ref.torch.block import Block, BlockCache
 from attention_ref.torch.embedding import Embedding
@@ -52,6 +53,7 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         check_implementation("Stack", implementation)
+        check_part("Stack", StackConfig, config, parameters)
         if parameters is None:
             parameters = init_or_check("Stack", config, None)
         self.config = config
@@ -98,7 +100,7 @@ class Stack(nn.Module):
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_stack(self.config, cache)
+        check_stack(self.config, cache, return_cache, tap)
         offsets = cache[0].self_attention.lengths if cache is not None else 0
         places = {"positions": positions, "types": types, "lengths": lengths, "offsets": offsets}
         array = self.embedding(source, **places, tap=scoped(tap, "embedding"))  # (b,l,m)
@@ -201,7 +203,7 @@ class Transformer(nn.Module):
         Raises:
             SpecificationError: for arguments that do not fit the configuration or one another.
         """
-        check_model(self.config, target, target_lengths)
+        check_model(self.config, target, target_lengths, tap)
         options = {"lengths": lengths, "mask": mask, "types": types, "positions": positions}
         if self.decoder is None:
             return self.read(self.encode(source, **options, tap=tap), lengths=lengths, tap=tap)
@@ -255,6 +257,7 @@ class Transformer(nn.Module):
 
     def select(self, cache: StackCache, rows: Any) -> StackCache:
         """Return the cache of the given batch rows, in which a row may be repeated."""
+        check_selection(cache, rows, inspect)
 
         def picked(part: Cache | None) -> Cache | None:
             return None if part is None else Cache(*(array[as_array(rows, array.device)] for array in part))

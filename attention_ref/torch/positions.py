@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from attention_ref.spec.checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.torch._arrays import Array, as_array, checked, widen
 
@@ -65,6 +66,7 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0, devic
         >>> rotary_frequencies(4, spec.Rotary())
         tensor([1.0000, 0.0100], dtype=torch.float64)
     """
+    check_call("rotary_frequencies", {"dimension": dimension, "config": config})
     pairs = _count(dimension // 2, device)
     frequencies = config.base ** (-2 * pairs / dimension)
     scaling = config.scaling
@@ -125,6 +127,7 @@ def rotary_amplitude(config: Rotary) -> float:
         >>> rotary_amplitude(spec.Rotary())
         1.0
     """
+    check_call("rotary_amplitude", {"config": config})
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
@@ -205,6 +208,7 @@ def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
         >>> alibi_slopes(4)
         tensor([0.2500, 0.0625, 0.0156, 0.0039], dtype=torch.float64)
     """
+    check_call("alibi_slopes", {"heads": heads})
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * (_count(power, device) + 1) / power)
     between = 2.0 ** (-4 * (2 * _count(power, device) + 1) / power)
@@ -255,7 +259,12 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2]), config).tolist()
         [2, 1, 0, 5, 6]
     """
-    distances, buckets, start = as_array(distances), config.buckets, 0
+    (distances,) = checked("relative_bucket", distances=distances, config=config)
+    return _bucket(distances, config)
+
+
+def _bucket(distances: Array, config: RelativeBias) -> Array:
+    buckets, start = config.buckets, 0
     if config.bidirectional:
         buckets //= 2
         start = torch.where(distances > 0, buckets, 0)
@@ -293,7 +302,7 @@ def relative_bias(
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
     distances = _distances(query_length, key_length, query_offset, table.device)  # (q,k) or (b,q,k)
-    buckets = relative_bucket(distances, config)
+    buckets = _bucket(distances, config)
     return torch.movedim(table[buckets], -1, -3)  # (...,q,k,h) -> (...,h,q,k)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
+from attention_ref.spec.parameters import check_norm
 from attention_ref.spec.shapes import check_softmax
-from attention_ref.torch._arrays import Array, as_array, checked, describe, widen
+from attention_ref.torch._arrays import Array, as_array, checked, describe, of_an_array, widen
 
 
 def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
@@ -71,9 +74,10 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
 def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Array, Array, Array | None]:
     """Check what is given; give the visibility in the shape of the scores, the sinks in at least float32."""
-    scores = as_array(scores)
-    visible = as_array(True if visible is None else visible, scores.device)
-    sinks = None if sinks is None else as_array(sinks, scores.device)
+    scores = converted(operation, "scores", scores, as_array)
+    make = functools.partial(as_array, device=scores.device)
+    visible = converted(operation, "visible", True if visible is None else visible, make)
+    sinks = None if sinks is None else converted(operation, "sinks", sinks, make)
     check_softmax(operation, describe(scores), describe(visible), None if sinks is None else describe(sinks))
     visible = torch.broadcast_to(visible, scores.shape)
     return scores, visible, None if sinks is None else widen(sinks)
@@ -185,6 +189,7 @@ def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None]
         >>> normalize(torch.tensor([3.0, 4.0]), config, parameters, "norm")
         tensor([0.8485, 1.1314])
     """
+    check_norm(config, parameters, name)
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = torch.ones(array.shape[-1:], dtype=array.dtype, device=array.device)
@@ -237,6 +242,7 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
     return y if bias is None else y + bias
 
 
+@of_an_array
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -247,6 +253,7 @@ def relu(x: Array) -> Array:
     return torch.relu(x)
 
 
+@of_an_array
 def relu_squared(x: Array) -> Array:
     """`max(x, 0)^2`.
 
@@ -257,6 +264,7 @@ def relu_squared(x: Array) -> Array:
     return torch.square(torch.relu(x))
 
 
+@of_an_array
 def gelu(x: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact.
 
@@ -267,6 +275,7 @@ def gelu(x: Array) -> Array:
     return functional.gelu(x)
 
 
+@of_an_array
 def gelu_tanh(x: Array) -> Array:
     """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
 
@@ -277,6 +286,7 @@ def gelu_tanh(x: Array) -> Array:
     return functional.gelu(x, approximate="tanh")
 
 
+@of_an_array
 def quick_gelu(x: Array) -> Array:
     """`x / (1 + exp(-1.702 x))`.
 
@@ -287,6 +297,7 @@ def quick_gelu(x: Array) -> Array:
     return x * torch.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
 
 
+@of_an_array
 def silu(x: Array) -> Array:
     """`x / (1 + exp(-x))`.
 
@@ -349,4 +360,5 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
         >>> dropout(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), 0.5)
         tensor([2., 0.])
     """
+    array, dropout_mask = checked("dropout", array=array, dropout_mask=dropout_mask, rate=rate)
     return array if dropout_mask is None else torch.where(dropout_mask, array / (1 - rate), 0)

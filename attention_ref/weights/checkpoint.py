@@ -19,7 +19,7 @@ from attention_ref.weights import layouts
 from attention_ref.weights.examination import CONFIG, examine
 from attention_ref.weights.layouts.config_keys import read_keys, write_keys
 from attention_ref.weights.layouts.layout import Architecture, Layout, sources
-from attention_ref.weights.tensors import INDEX, WHOLE, numpy_dtype, write_tensors
+from attention_ref.weights.tensors import INDEX, WHOLE, numpy_dtype, path_text, write_tensors
 from attention_ref.weights.tree import check
 
 Array = np.ndarray[Any, Any]
@@ -88,7 +88,7 @@ def write(
         SpecificationError: for parameters that are not those of the configuration, and for a configuration that the
             family cannot express.
     """
-    folder = Path(path)
+    folder = Path(path_text("weights.write", path))
     if shard_bytes is not None and not (type(shard_bytes) is int and shard_bytes > 0):
         reject("weights.write", "shard_bytes must be an integer above 0, or None", repr(shard_bytes))
     check(config, params)

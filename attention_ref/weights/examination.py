@@ -24,7 +24,7 @@ from attention_ref.weights.layouts.layout import (
     reason_unused,
     sources,
 )
-from attention_ref.weights.tensors import OPERATION, Tensors, open_checkpoint, parse_json
+from attention_ref.weights.tensors import OPERATION, Tensors, open_checkpoint, parse_json, path_text
 
 CONFIG = "config.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -70,7 +70,7 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
     Raises:
         SpecificationError: for a folder that is no checkpoint of a known family, and for a damaged file.
     """
-    folder = Path(path)
+    folder = Path(path_text("weights.read", path))
     keys = _read_config(folder)
     layout, architecture = _recognise(folder, keys)
     checkpoint = Checkpoint(folder, keys, open_checkpoint(folder), layout, architecture)

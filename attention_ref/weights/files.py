@@ -16,6 +16,7 @@ from attention_ref import spec
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.errors import naming, reject
 from attention_ref.spec.records import from_json, to_json
+from attention_ref.weights.tensors import path_text
 from attention_ref.weights.tree import check
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +37,8 @@ def save(path: str | PathLike[str], config: ModelConfig, params: Mapping[str, Ar
         FileError: for parameters that do not match the configuration, have several dtypes or another dtype, for a file
             that cannot be written, and if safetensors is not installed.
     """
-    with naming(os.fsdecode(path)):
+    path = path_text("weights.save", path)
+    with naming(path):
         _require("weights.save", "safetensors")
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -65,8 +67,9 @@ def load(path: str | PathLike[str]) -> tuple[ModelConfig, Mapping[str, Array]]:
             of the specification, or whose tensors do not match the configuration or have several dtypes; and if
             safetensors is not installed. The message names the file and the problem.
     """
-    with naming(os.fsdecode(path)):
-        file = _opened(os.fsdecode(path))
+    path = path_text("weights.load", path)
+    with naming(path):
+        file = _opened(path)
         params = LazyParameters(file)
         try:
             config = _configuration(file.metadata() or {})

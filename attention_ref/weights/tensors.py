@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,18 @@ class Tensors(Mapping[str, Tensor]):
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         count = (end - start) // SIZES[dtype]
         return np.frombuffer(mapped, numpy_dtype(dtype), count, start).reshape(shape)
+
+
+def path_text(operation: str, path: Any) -> str:
+    """Return a path as text.
+
+    Raises:
+        SpecificationError: for what is no path.
+    """
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        reject(operation, "path must be text or an os.PathLike object", type(path).__name__)
 
 
 def open_checkpoint(folder: Path) -> Tensors:

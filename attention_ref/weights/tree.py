@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.errors import received_text, reject
-from attention_ref.spec.parameters import Config, Parameter, check_config, check_parameters, parameters
+from attention_ref.spec.parameters import Config, Parameter, check_arrays, check_config, parameters
 from attention_ref.spec.shapes import LARGEST_INTEGER, is_integer
 
 Parameters = dict[str, np.ndarray[Any, Any]]
@@ -58,9 +58,11 @@ def check(config: Config, params: Mapping[str, Any]) -> None:
         params: name to array of any framework.
 
     Raises:
-        SpecificationError: one error that names every parameter that is missing, unexpected or misshapen.
+        SpecificationError: one error that names every parameter that is missing, unexpected or misshapen; and for
+            parameters that are not real numbers.
     """
-    check_parameters("weights.check", config, {name: tuple(array.shape) for name, array in params.items()})
+    check_config("weights.check", config)
+    check_arrays("weights.check", config, params, shared=params)  # each may have a dtype of its own
 
 
 def _dtype_name(dtype: Any) -> str:

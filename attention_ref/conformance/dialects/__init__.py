@@ -10,6 +10,7 @@ from typing import Any
 
 from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusion
 from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.regular_file import read_text
 
 _FOLDER = Path(__file__).parent
 _TYPES: Mapping[type, tuple[str, ...]] = {
@@ -57,16 +58,16 @@ def read(path: Path) -> Dialect:
         UsageError: if it cannot be read, or has an unknown field or value; the message names the file.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
         return _dialect(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{path} is nested too deeply") from error
     except UsageError as error:
         raise UsageError(f"{path.name}: {error}") from error
+    except ValueError as error:  # no UTF-8, no TOML, an integer of too many digits
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
 def _dialect(data: Mapping[str, Any]) -> Dialect:

@@ -26,6 +26,7 @@ import numpy as np
 from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.laws.evaluate import Outcome, allowed
 from attention_ref.conformance.laws.law import Demand, Relation, Term, Trial
+from attention_ref.conformance.regular_file import read_text
 from attention_ref.spec import VERSION
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import OPERATIONS
@@ -74,7 +75,7 @@ def read(path: str | Path) -> dict[str, Any]:
         UsageError: if it is not a counterexample.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     except RecursionError as error:
