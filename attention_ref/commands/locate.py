@@ -69,7 +69,7 @@ def _side(name: str, reference: str) -> Any:
         return name
     if ":" not in name:
         raise UsageError(f"{name} is neither a folder, a .safetensors or .json file, nor module:callable")
-    made = load(name)
+    made = load(name).function
     if not inspect.isclass(made) and hasattr(made, "named_modules"):
         return made
     try:

@@ -7,12 +7,21 @@ calls that need them, and those of an exported program, which runs without this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from attention_ref.torch._arrays import Array, Arrays
+
+
+_when_it_runs: dict[str, Callable[..., Any]] = {}
+
+
+def when_it_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Register the function that the operation calls when a graph runs; a decorator, since that function calls this."""
+    _when_it_runs["attention"] = function
+    return function
 
 
 def attention(arrays: Arrays, options: Mapping[str, Any]) -> list[Array]:
@@ -54,9 +63,7 @@ def _attention(
     dropout: float,
     return_log_sum_exp: bool,
 ) -> list[torch.Tensor]:
-    from attention_ref.torch.attention import attention as attend
-
-    results = attend(
+    results = _when_it_runs["attention"](
         query,
         key,
         value,

@@ -24,12 +24,13 @@ from attention_ref.spec.shapes import (
     check_multiplicative_attention,
 )
 from attention_ref.spec.taps import Tap
-from attention_ref.torch import fused
+from attention_ref.torch import _compiled, fused
 from attention_ref.torch._arrays import Array, Arrays, check_call, materialize, values
 from attention_ref.torch._visibility import conjunction
 from attention_ref.torch.primitives import log_sum_exp, softmax
 
 
+@_compiled.when_it_runs
 def attention(
     query: Any,
     key: Any,

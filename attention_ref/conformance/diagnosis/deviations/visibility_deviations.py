@@ -340,7 +340,7 @@ class EmptyRowNaN(_EmptyRow):
     fill = np.nan
 
 
-VISIBILITY = (
+VISIBILITY: tuple[type[Deviation], ...] = (
     MaskInverted, MaskIgnored, MaskAddedAsNumber, MaskMultiplied, MaskAfterSoftmax, MaskAlignedLeft,
     CausalBottomRight, CausalOffsetIgnored, CausalIgnored, CausalExcludesSelf, CausalSeesNext, CausalReversed,
     WindowIgnored, WindowOffsetIgnored, WindowOneTooWide, WindowOneTooNarrow, WindowLeftOneTooWide,
