@@ -258,7 +258,7 @@ class QueryKeySwapped(Deviation):
         return super().products(key, query) if query.shape == key.shape else super().products(query, key)
 
 
-SCORES = (
+SCORES: tuple[type[Deviation], ...] = (
     ScaleNone, ScaleInverseD, ScaleModelSize, ScaleValueSize, ScaleKeyLength, ScaleIgnored, ScaleNotReplaced,
     BiasIgnored, BiasNegated, BiasBeforeScale, BiasAsMask, BiasLargeHides, BiasAllExcludedNaN,
     SoftcapIgnored, SoftcapNotRescaled, SoftcapByAbsoluteValue, SoftcapAfterBias, SoftcapAfterMask,

@@ -340,10 +340,10 @@ class EmptyRowNaN(_EmptyRow):
     fill = np.nan
 
 
-VISIBILITY = (
+VISIBILITY: tuple[type[Deviation], ...] = (
     MaskInverted, MaskIgnored, MaskAddedAsNumber, MaskMultiplied, MaskAfterSoftmax, MaskAlignedLeft,
     CausalBottomRight, CausalOffsetIgnored, CausalIgnored, CausalExcludesSelf, CausalSeesNext, CausalReversed,
     WindowIgnored, WindowOffsetIgnored, WindowOneTooWide, WindowOneTooNarrow, WindowLeftOneTooWide,
     WindowLeftOneTooNarrow, WindowRightIgnored, OffsetOfFirstRow, PaddingIgnored, PaddingLeft, PaddingOneTooLong,
-    AnyRule, LastRule, EmptyRowMean, EmptyRowNaN, MaskFiniteFill,
+    AnyRule, LastRule, EmptyRowNaN, EmptyRowMean, MaskFiniteFill,
 )  # fmt: skip
