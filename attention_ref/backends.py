@@ -23,6 +23,9 @@ ENGINES = ("tensorflow", "jax", "torch")
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
+IMPLEMENTATIONS = ("fused", "reference")
+"""The paths of attention that can be checked alone: `torch:fused` names the fused path of PyTorch's backend."""
+
 
 class Facts(NamedTuple):
     """The properties of a backend.
@@ -105,6 +108,18 @@ _NEEDS = {
     "keras": ("keras",),
     **{f"keras-{engine}": ("keras", engine) for engine in ENGINES},
 }
+
+
+def room_and_path(name: str) -> tuple[str, str] | None:
+    """Return the backend and the path of its attention that a name chooses; None if it chooses no backend.
+
+    Arguments:
+        name: such as `torch`, whose path is `auto`, `torch:fused` or `torch:reference`.
+    """
+    room, separator, path = name.partition(":")
+    if room not in ROOMS or (separator and path not in IMPLEMENTATIONS):
+        return None
+    return room, path or "auto"
 
 
 def available() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from attention_ref import __version__
 from attention_ref.commands import (
     ask,
+    bench,
     check,
     convert,
     diagnose,
@@ -62,6 +63,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (check, diagnose, ask, judge, laws, listing, explain, peers, vectors, inspect, convert, verify, doctor):
+    for each in (
+        check,
+        diagnose,
+        ask,
+        judge,
+        laws,
+        listing,
+        explain,
+        peers,
+        vectors,
+        inspect,
+        convert,
+        verify,
+        doctor,
+        bench,
+    ):
         each.add(commands)
     return parser

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec import checks
+from attention_ref.spec.config import Activation
 from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import Described
@@ -161,9 +162,9 @@ BAD: dict[str, list[Bad]] = {
     "activate": [
         *real("array", (2, 8)),
         Bad("array", None, "array must be given", "None"),
-        Bad("name", "mish", "name must be relu or gelu or gelu_tanh or quick_gelu or silu or tanh", "'mish'"),
-        Bad("name", ["relu"], "name must be relu or gelu", "['relu']"),
-        Bad("name", 1, "name must be relu or gelu", "1"),
+        Bad("name", "mish", f"name must be {' or '.join(get_args(Activation))}", "'mish'"),
+        Bad("name", ["relu"], "name must be relu or relu_squared or gelu", "['relu']"),
+        Bad("name", 1, "name must be relu or relu_squared or gelu", "1"),
         Bad("name", None, "name must be given", "None"),
     ],
     "rotate": [

@@ -51,6 +51,19 @@ def test_inspect_says_first_what_is_not_understood(gpt2: Path, capsys: pytest.Ca
     assert "a checkpoint is a folder with config.json" in capsys.readouterr().err
 
 
+def test_convert_into_shards(gpt2: Path, tmp_path: Path) -> None:
+    target = tmp_path / "shards"
+    assert main(["convert", str(gpt2), str(target), "--to", "gpt2", "--shard-size", "2KB"]) == 0
+    files = sorted(target.glob("*.safetensors"))
+    assert len(files) > 1
+    assert all(file.stat().st_size < 2000 + 2000 for file in files)  # the tensors, and the header of names
+    (_, expected), (_, params) = weights.read(gpt2), weights.read(target)
+    assert all(np.array_equal(params[name], array) for name, array in expected.items())
+    for size in ("0", "-1", "2XB", "much"):
+        with pytest.raises(SystemExit):
+            main(["convert", str(gpt2), str(tmp_path / "other"), "--to", "gpt2", "--shard-size", size])
+
+
 def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Llama without biases is Mistral without a window; GPT-2 is neither."""
     llama = Peer(BY_NAME["llama"], seed=4).save(tmp_path / "llama")

@@ -116,7 +116,7 @@ def test_writing_is_the_inverse_of_reading(family: Family, saved: Any, tmp_path:
         assert ours[name].tobytes() == array.tobytes()
     with only_float64():
         loaded, report = type(peer.model).from_pretrained(
-            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation="eager"
+            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation=family.attention
         )
     assert not any(report.values())
     again, _ = weights.read(tmp_path / "again")
@@ -133,7 +133,7 @@ def test_a_configuration_that_a_family_has_not_is_refused(saved: Any, tmp_path: 
     with pytest.raises(SpecificationError, match=r"(?s)weights\.write: the family gpt2 .*norm"):
         weights.write(tmp_path / "x", config, params, "gpt2")
     assert not (tmp_path / "x").exists()
-    with pytest.raises(SpecificationError, match="the family must be one of bart, bert"):
+    with pytest.raises(SpecificationError, match="the family must be one of albert, bart, bert"):
         weights.write(tmp_path / "x", config, params, "lama")
 
 
@@ -301,6 +301,20 @@ def test_shards(saved: Any, tmp_path: Path) -> None:
     assert_answers(tmp_path, "llama", saved)
 
 
+def test_shards_are_written_as_transformers_reads_them(saved: Any, tmp_path: Path) -> None:
+    peer, folder = saved("llama")
+    weights.write(tmp_path, *weights.read(folder), "llama", shard_bytes=4000)
+    assert len([*tmp_path.glob("*.safetensors")]) > 2
+    again = type(peer.model).from_pretrained(tmp_path, dtype=torch.float64).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in peer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "5GB"])
+def test_a_size_of_shards_that_is_none_is_refused(size: Any, saved: Any, tmp_path: Path) -> None:
+    with pytest.raises(SpecificationError, match="shard_bytes must be an integer above 0"):
+        weights.write(tmp_path, *weights.read(saved("gpt2")[1]), "gpt2", shard_bytes=size)
+
+
 def test_reading_holds_no_more_than_the_parameters_and_a_tensor(tmp_path: Path) -> None:
     peer = Peer(Family("gpt2", "GPT2LMHeadModel", {**BY_NAME["gpt2"].options, "n_embd": 256, "n_layer": 6}), seed=1)
     peer.save(tmp_path)
@@ -316,17 +330,17 @@ def test_reading_holds_no_more_than_the_parameters_and_a_tensor(tmp_path: Path) 
 
 UNSUPPORTED = [
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
-    ("gpt2", {"activation_function": "tanh"}, "activation_function is 'tanh'; supported are relu"),
+    ("gpt2", {"activation_function": "mish"}, "activation_function is 'mish'; supported are relu"),
     ("gpt2", {"n_layer": 10**9}, "n_layer is 1e+09; at most 10000"),
     ("gpt2", {"n_head": 3}, "model must be a multiple of heads"),
     ("gpt2", {"layer_norm_epsilon": "1e-5"}, "eps must be a finite number"),
     ("gpt2", {"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no'; it must be true or false"),
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
-    ("opt", {"word_embed_proj_dim": 4}, "word_embed_proj_dim is 4"),
-    ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm is True"),
-    ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
-    ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
+    ("opt", {"word_embed_proj_dim": 4, "architectures": ["OPTModel"]}, "word_embed_proj_dim is 4"),
+    ("bloom", {"n_inner": 7}, "n_inner is 7; only None is supported"),
+    ("llama", {"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}, "rope_type is 'proportional'"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "this family rotates whole heads"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
@@ -369,7 +383,7 @@ def test_all_problems_are_one_error(checkpoint: Any) -> None:
 
 
 def test_other_families_and_classes_are_refused(checkpoint: Any) -> None:
-    refused(checkpoint("gpt2", {"model_type": "mamba"}), "model_type must be one of bart, bert", "'mamba'")
+    refused(checkpoint("gpt2", {"model_type": "mamba"}), "model_type must be one of albert, bart, bert", "'mamba'")
 
 
 def test_other_classes_are_refused(checkpoint: Any) -> None:

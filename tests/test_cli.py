@@ -51,7 +51,7 @@ def run(*arguments: str, cwd: Path = ROOT, code: str = "") -> subprocess.Complet
     """Run the command as the console script does, without the working directory on the path; `code` instead of it."""
     command = [sys.executable, "-P", *(["-c", code] if code else ["-m", "attention_ref"]), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture
@@ -198,6 +198,8 @@ def test_a_command_that_cannot_be_read_exits_with_2(arguments: str, capsys: pyte
         ("doctor", ["Python", "numpy", "Keras engine", "OMP_NUM_THREADS", "torch.sdpa"]),
         (f"check numpy --case {CASE} --dtype all", ["float64, float32"]),
         ("check numpy --profile gqa --profile causal", ["attention.heads", "attention.causal"]),
+        (f"check numpy:reference --case {CASE} --verbose", ["numpy:reference"]),
+        ("diagnose numpy:fused", ["numpy:fused"]),
     ],
 )
 def test_a_command_prints_what_it_is_asked_for(

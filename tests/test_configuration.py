@@ -74,7 +74,7 @@ WRONG = {
     "empty table": (lambda: Learned(length=0), "length must be above 0.* 0"),
     "a field of another kind": (
         lambda: RotaryScaling(kind="linear", factor=2.0, attention_factor=1.0),
-        "attention_factor is an option of yarn only.* attention_factor with linear",
+        "attention_factor is an option of yarn and longrope only.* attention_factor with linear",
     ),
     "crossed ends": (
         lambda: RotaryScaling(kind="llama3", factor=2.0, low_frequency_factor=4.0, high_frequency_factor=1.0),

@@ -35,6 +35,10 @@ LAWS = {
     "commands": Law(DOOR, OURS | {"numpy", "torch", "transformers"}),
     "spec": Law(),
     "pytest_plugin.py": Law(DOOR | {"pytest", "attention_ref.commands"}, OURS),
+    "bench": Law(
+        {"numpy", "attention_ref.spec"},
+        FRAMEWORKS | PEERS | {"matplotlib", "attention_ref.weights"} | OURS | {"attention_ref.backends"},
+    ),
     "articles": Law({"numpy", "torch", "keras", "attention_ref.spec"}, OURS),
     "examples": Law({"numpy", "torch", "keras"} | OURS),
     "generation": Law({"numpy", "attention_ref.spec"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
+from attention_ref.spec import positions
 
 LARGEST = 2**63 - 1
 Q, K = 3, 5
@@ -130,3 +132,91 @@ def test_lengths_past_int64_are_refused(room: ModuleType, room_arrays: Framework
         room.attention(query, key, value, key_lengths=lengths)
     with pytest.raises(spec.SpecificationError, match=r"^length_mask: key_lengths must lie between -2\^63"):
         room.length_mask(lengths, K)
+
+
+CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "rotate": lambda room, one, at: room.rotate(one, at, spec.Rotary()),
+    "sinusoidal_positions": lambda room, one, at: room.sinusoidal_positions(at, 8, spec.Sinusoid(), like=one),
+    "alibi_bias": lambda room, one, at: room.alibi_bias(2, Q, K, query_offset=at, like=one),
+    "relative_bias": lambda room, one, at: room.relative_bias(one[0], Q, K, BUCKETS, query_offset=at),
+}
+BUCKETS = spec.RelativeBias(buckets=8, maximum_distance=2**40)  # no table has a place for every distance
+FARTHEST = 2**30
+
+
+def turns(at: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosines and sines `(l,4)` of angles in float64, which are off by at most 2^30 units of 2^-53."""
+    angles = np.array([[place / 10000 ** (i / 4) for i in range(4)] for place in at])
+    return np.cos(angles), np.sin(angles)
+
+
+def distances(at: Sequence[int]) -> list[list[list[int]]]:
+    return [[[j - i - place for j in range(K)] for i in range(Q)] for place in at]
+
+
+def rotated(at: Sequence[int], one: np.ndarray) -> np.ndarray:
+    (cosine, sine), (first, second) = turns(at), np.split(one, 2, axis=-1)
+    return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+
+def sinusoids(at: Sequence[int], _: np.ndarray) -> np.ndarray:
+    cosine, sine = turns(at)
+    return np.stack([sine, cosine], axis=-1).reshape(len(at), 8)
+
+
+def alibi(at: Sequence[int], _: np.ndarray) -> np.ndarray:
+    return np.array([2.0**-4, 2.0**-8])[:, None, None] * -np.abs(np.array(distances(at), float))[:, None]
+
+
+def relative(at: Sequence[int], table: np.ndarray) -> np.ndarray:
+    buckets = [[[positions.relative_bucket(d, BUCKETS) for d in row] for row in rows] for rows in distances(at)]
+    return np.moveaxis(table[0][np.array(buckets)], -1, 1)
+
+
+EXACT = {"rotate": rotated, "sinusoidal_positions": sinusoids, "alibi_bias": alibi, "relative_bias": relative}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+@pytest.mark.parametrize(
+    ("at", "dtype"),
+    [
+        ([FARTHEST, -FARTHEST, 2**29], None),
+        ([FARTHEST, -FARTHEST, 3], "int64"),
+        ([FARTHEST, -FARTHEST, 3], "int32"),
+        ([FARTHEST, 0, 3], "uint32"),
+        ([FARTHEST, 0, 3], "uint64"),
+        ([200, 0, 3], "uint16"),
+        ([200, 0, 255], "uint8"),
+        ([-128, 127, 3], "int8"),
+    ],
+    ids=str,
+)
+def test_codes_of_far_positions(
+    room: ModuleType, room_arrays: Framework, operation: str, at: list[int], dtype: str | None
+) -> None:
+    one = np.random.default_rng(8).normal(size=(1, 8, 2) if operation == "relative_bias" else (1, 1, 3, 8))
+    made = room_arrays.make(one, "float64")
+    for given in [at] if dtype is None else [np.array(at, dtype), room_arrays.make(np.array(at, dtype), dtype)]:
+        found = room_arrays.read(CALLS[operation](room, made, given))
+        np.testing.assert_allclose(found, EXACT[operation](at, one), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("operation", CALLS)
+@pytest.mark.parametrize("far", [FARTHEST + 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, -FARTHEST - 1, -(2**40)], ids=str)
+def test_positions_too_far_for_their_distance_are_refused(
+    room: ModuleType, room_arrays: Framework, operation: str, far: int
+) -> None:
+    name = "positions" if operation in ("rotate", "sinusoidal_positions") else "query_offset"
+    rule = f"{operation}: {name} must lie between -1073741824 and 1073741824.\n  received {far}"
+    one = np.zeros((1, 1, 3, 8)) if operation != "relative_bias" else np.zeros((1, 8, 2))
+    made = room_arrays.make(one, "float64")
+    given = [[0, far, 1], np.array([0, far, 1]), room_arrays.make(np.array([0, far, 1]), "int64")]
+    if far >= 0:
+        given.append(np.array([0, far, 1], np.uint64))
+    for at in given:
+        with pytest.raises(spec.SpecificationError) as error:
+            CALLS[operation](room, made, at)
+        assert str(error.value) == rule
+    with pytest.raises(spec.SpecificationError) as error:
+        CALLS[operation](positions, one.tolist(), [0, far, 1])
+    assert str(error.value) == rule

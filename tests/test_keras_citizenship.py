@@ -193,6 +193,9 @@ def test_a_configuration_makes_the_layer_again(kind: str) -> None:
     written = json.loads(json.dumps(layer.get_config()))
     again = getattr(ar, kind).from_config(written)
     assert (again.config, again.name, again.dtype_policy.name) == (layer.config, "mine", "mixed_bfloat16")
+    if kind != "FeedForward":
+        chosen = getattr(ar, kind)(LAYERS[kind], implementation="reference")
+        assert getattr(ar, kind).from_config(chosen.get_config()).implementation == "reference"
     assert keras.saving.get_registered_name(type(layer)) == f"attention_ref>{kind}"
 
 

@@ -8,11 +8,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from attention_ref import backends, cli
-from attention_ref.commands import command, named_subjects, peers
+from attention_ref.commands import children, command, named_subjects, peers
 from attention_ref.conformance.peers import PEERS
 from attention_ref.conformance.reports import matrix
 
@@ -32,9 +33,10 @@ def leaving(query, key, value):
 
 def hanging(query, key, value):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    with open("pids", "w") as file:
-        file.write(f"{os.getpid()} {child.pid}")
     print("still thinking", file=sys.stderr, flush=True)
+    with open("writing", "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    os.rename("writing", "pids")
     time.sleep(600)
 """
 FRAGILE = """
@@ -103,8 +105,11 @@ def test_a_function_is_called_as_the_command_line_says(folder: Path) -> None:
 
 
 def test_one_that_hangs_is_stopped_with_all_that_it_has_started(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    started = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: started + 6 * (folder / "pids").exists(), sleep=time.sleep)
+    monkeypatch.setattr(children, "time", clock)  # 6 seconds pass when the peer hangs, however slow the machine is
     assert cli.main(["peers", "doubles:hanging", *PLAIN, "--time-limit", "6", "--json", "found"]) == command.CONFORMS
     assert "stopped after 6 s" in capsys.readouterr().out
     (found,) = json.loads((folder / "found").read_text())["peers"]
@@ -115,7 +120,7 @@ def test_one_that_hangs_is_stopped_with_all_that_it_has_started(
 
 def _ends(pid: int) -> bool:
     """Wait until a process is gone, or dead and not yet buried by its new parent."""
-    for _ in range(100):
+    for _ in range(12_000):
         stat = Path(f"/proc/{pid}/stat")
         try:
             os.kill(pid, 0)

@@ -61,6 +61,8 @@ SCALINGS: dict[str, dict[str, Any]] = {
         "beta_slow": 0.7,
         "attention_factor": 1.3,
     },
+    "yarn-not-truncated": {"rope_type": "yarn", "factor": 4.0, _ORIGINAL: 4096, "truncate": False},
+    "yarn-mscale": {"rope_type": "yarn", "factor": 4.0, _ORIGINAL: 4096, "mscale": 0.7, "mscale_all_dim": 1.3},
 }
 
 
@@ -80,20 +82,30 @@ def test_rotary_frequencies(scaling: dict[str, Any], dimension: int, base: float
     assert rotary_amplitude(ours) == pytest.approx(amplitude, rel=1e-15)
 
 
+@pytest.mark.parametrize("length", [1, 100, 101, 250])
 @pytest.mark.parametrize("dimension", [4, 6, 64])
-def test_ntk_is_the_dynamic_scaling_of_a_fixed_length(dimension: int) -> None:
-    """`transformers` changes the base with the length; our factor is what its rule gives at one length."""
-    factor, original, length = 3.0, 100, 250
-    config = transformers.LlamaConfig(
-        head_dim=dimension,
-        max_position_embeddings=original,
-        rope_parameters={"rope_theta": 500.0, "rope_type": "dynamic", "factor": factor},
-    )
-    with only_float64():
-        expected, _ = ROPE_INIT_FUNCTIONS["dynamic"](config, "cpu", seq_len=length)
-    scaling = RotaryScaling(kind="ntk", factor=factor * length / original - (factor - 1))
-    ours = rotary_frequencies(dimension, Rotary(base=500.0, scaling=scaling))
-    np.testing.assert_allclose(ours, expected.numpy(), rtol=1e-13)
+def test_frequencies_that_depend_on_the_length(dimension: int, length: int) -> None:
+    """Of dynamic and longrope; ntk is the dynamic scaling of one length."""
+    factors = [[1 + share * pair for pair in range(dimension // 2)] for share in (0.1, 0.7)]
+    ropes: list[dict[str, Any]] = [
+        {"rope_type": "dynamic", "factor": 3.0},
+        {"rope_type": "longrope", "short_factor": factors[0], "long_factor": factors[1], _ORIGINAL: 100},
+    ]
+    for rope in ropes:
+        config = transformers.LlamaConfig(
+            head_dim=dimension,
+            max_position_embeddings=100 if rope["rope_type"] == "dynamic" else 350,
+            rope_parameters={"rope_theta": 500.0, **rope},
+        )
+        with only_float64():
+            expected, amplitude = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, "cpu", seq_len=length)
+        ours = rotary(config.rope_parameters, dimension, config.max_position_embeddings)
+        actual = rotary_frequencies(dimension, ours, length=length)
+        np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-13)
+        assert rotary_amplitude(ours) == pytest.approx(amplitude, rel=1e-15)
+        if rope["rope_type"] == "dynamic" and length > 100:
+            scaling = RotaryScaling(kind="ntk", factor=3.0 * length / 100 - 2.0)
+            assert rotary_frequencies(dimension, Rotary(base=500.0, scaling=scaling)) == actual
 
 
 @pytest.mark.parametrize("heads", range(1, 21))

@@ -15,7 +15,7 @@ PACKAGE = Path(attention_ref.__file__).parent
 ONLY_IN_NUMPY = {"gradients.py"}
 CALLS = {"__call__": "call", "forward": "call"}  # what a layer's call is named in a framework
 OF_A_FRAMEWORK = {"draw_dropout_mask", "parts", "table"}  # randomness, and how a layer tells its parts
-GIVEN_BY_A_FRAMEWORK = (", training=None", ", *, device=None")
+GIVEN_BY_A_FRAMEWORK = (", training=None", ", *, device=None", ", device=None")
 AS_IN_THE_SPEC = ("attention.py", "masks.py")
 NOT_OF_THE_OPERATION = ", implementation='auto'"  # which path a backend takes is no part of what is computed
 NOT_EXPORTED = {"fused.py"}  # attention.py chooses it

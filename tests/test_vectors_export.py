@@ -106,7 +106,7 @@ def node(folder: Path, scripts: dict[str, str], name: str, *arguments: object) -
     for each, code in scripts.items():
         (folder / each).write_text(code, encoding="utf-8")
     command = ["node", str(folder / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
 
 
 @NEEDS_NODE

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "check", run, "check an implementation against the specification")
     takes_json(parser)
     add = parser.add_argument
-    text = "numpy, torch, keras, a peer (see list subjects), or module:callable"
+    text = f"{named_subjects.SUBJECT} (see list subjects)"
     add("subject", metavar="SUBJECT", nargs="?", help=text)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests in JSON line by line")
     add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ def add(commands: Any) -> None:
         "--to", metavar="FAMILY", required=True, help="the model_type to write, or attention_ref for our own format"
     )
     parser.add_argument("--dtype", metavar="DTYPE", help="dtype of the written tensors; default: as stored")
+    text = "largest size of a file, such as 5GB; default: one file"
+    parser.add_argument("--shard-size", metavar="SIZE", type=_bytes, help=text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,12 +38,21 @@ def run(options: argparse.Namespace) -> int:
         if options.to == "attention_ref":
             weights.save(options.target, config, params)
         else:
-            weights.write(options.target, config, params, options.to, keys=_tokens(source))
+            keys, size = _tokens(source), options.shard_size
+            weights.write(options.target, config, params, options.to, keys=keys, shard_bytes=size)
     except SpecificationError as error:
         show(str(error))
         return DIFFERS
     show(f"{options.target}: {options.to}, {len(params)} parameters")
     return CONFORMS
+
+
+def _bytes(text: str) -> int:
+    """Read a size such as 500MB or 5GB, in bytes."""
+    found = re.fullmatch(r"(\d+)(KB|MB|GB|)", text.upper())
+    if found is None or not int(found[1]):
+        raise ValueError
+    return int(found[1]) * {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[found[2]]
 
 
 def progress() -> Any:

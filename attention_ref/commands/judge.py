@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from attention_ref.backends import DTYPES, ROOMS
+from attention_ref.backends import DTYPES, room_and_path
+from attention_ref.commands import paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
+
+_SUBJECT = "module:callable, path/to/file.py:callable, or numpy, torch, keras (torch:fused: by that path)"
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    add("subject", metavar="SUBJECT", help="module:callable, path/to/file.py:callable, or numpy, torch, keras")
+    add("subject", metavar="SUBJECT", help=_SUBJECT)
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
     add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
@@ -38,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json and options.json != "-":
         save(options.json, "")
     subject, arrays = options.subject, options.arrays
-    if subject in ROOMS:
-        subject, arrays = f"attention_ref.{subject}:attention", subject
+    if chosen := room_and_path(subject):
+        arrays, path = chosen
+        subject = f"attention_ref.{arrays}:attention" if path == "auto" else f"{paths.__name__}:{arrays}_{path}"
     judgement = judge(
         subject,
         dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 from attention_ref.backends import DTYPES
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, show, takes_json
-from attention_ref.commands.named_subjects import Choice, in_process
+from attention_ref.commands.named_subjects import SUBJECT, Choice, in_process
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     takes_json(parser)
     option = parser.add_argument
-    option("subject", metavar="SUBJECT", nargs="?", help="numpy, torch, keras, a peer, or module:callable")
+    option("subject", metavar="SUBJECT", nargs="?", help=SUBJECT)
     option("--list", action="store_true", help="list the laws with their statements")
     option(
         "--operation",

@@ -1,4 +1,4 @@
-"""Make the subject that a command line names: a backend, a peer, or `module:callable`."""
+"""Make the subject that a command line names: a backend, one path of it, a peer, or `module:callable`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from attention_ref.conformance.peers.peer import Peer
     from attention_ref.conformance.subjects.base_subject import BaseSubject
 
+SUBJECT = "numpy, torch, keras (torch:fused and torch:reference: by that path), a peer, or module:callable"
+"""The help of an argument that names a subject."""
+
 _LONGEST = 1e9
 """The largest timeout in seconds; `threading` accepts at most about 9e9."""
 
@@ -30,10 +33,15 @@ def names() -> Mapping[str, str]:
     return {**rooms, **{name: peer.description for name, peer in _peers().items()}}
 
 
+def is_function(name: str) -> bool:
+    """Return whether a name is `module:callable`; `torch:fused` is a path of a backend."""
+    return ":" in name and backends.room_and_path(name) is None
+
+
 def missing(name: str) -> tuple[str, ...]:
     """Return the packages that a named subject needs but that are not installed."""
-    if name in backends.ROOMS:
-        return backends.missing(name)
+    if chosen := backends.room_and_path(name):
+        return backends.missing(chosen[0])
     return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
@@ -52,7 +60,7 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
     """
     from attention_ref.conformance import UsageError
 
-    runs_on = arrays if ":" in name else kind(name)
+    runs_on = arrays if is_function(name) else kind(name)
     if engine is not None:
         if runs_on != "keras":
             based = ["keras", *(peer for peer in _peers() if kind(peer) == "keras")]
@@ -69,6 +77,8 @@ def choose_engine(name: str, arrays: str, engine: str | None) -> None:
 
 def kind(name: str) -> str:
     """Return the array type of a named subject, which tells whether it runs on Keras or JAX."""
+    if chosen := backends.room_and_path(name):
+        return chosen[0]
     peers = _peers()
     return peers[name].runs_on if name in peers else name
 
@@ -79,7 +89,8 @@ def subject(
     """Make a subject.
 
     Arguments:
-        name: a key of `names()`, or `module:callable`; modules in the working directory are found too.
+        name: a key of `names()`, a path of a backend such as `torch:fused`, or `module:callable`; modules in the
+            working directory are found too.
         arrays: the array type of `module:callable`.
         operation: the operation that `module:callable` implements.
         dialect: the calling convention of `module:callable`.
@@ -92,17 +103,18 @@ def subject(
     from attention_ref.conformance.preflight import require_callable
     from attention_ref.conformance.subjects.subject import subject_of
 
-    if ":" in name:
+    if is_function(name):
         return subject_of(_callable(name), name, operation, arrays, dialect)
-    if name not in names():
+    chosen = backends.room_and_path(name)
+    if chosen is None and name not in names():
         if _is_module(name):
             require_callable(import_module(name), name)
         reject("subject", name, [*names(), "module:callable"])
     if packages := missing(name):
         raise UsageError(f"{name} needs {' and '.join(packages)}, which is not installed")
     try:
-        if name in backends.ROOMS:
-            return room(backends.backend(name), name, _version(name))
+        if chosen:
+            return room(backends.backend(chosen[0]), chosen[0], _version(chosen[0]), chosen[1])
         return import_module("attention_ref.conformance.peers").peer(name)
     except ImportError as error:
         raise UsageError(f"{name} cannot be imported: {error}") from error
@@ -143,7 +155,7 @@ class Choice:
 def takes_subject(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a command that calls a subject in this process."""
     option = parser.add_argument
-    option("subject", metavar="SUBJECT", help="numpy, torch, keras, a peer, or module:callable")
+    option("subject", metavar="SUBJECT", help=SUBJECT)
     option(
         "--engine",
         choices=backends.ENGINES,
@@ -190,7 +202,7 @@ def in_process(choice: Choice) -> Subject:
 
     name = choice.subject or ""
     for option in ("arrays", "dialect"):
-        if getattr(choice, option) and ":" not in name:
+        if getattr(choice, option) and not is_function(name):
             raise UsageError(f"--{option} applies to module:callable only; {name} defines its own")
     dialect = resolve(choice.dialect) if choice.dialect else None
     choose_engine(name, choice.arrays or (dialect.arrays if dialect else "numpy"), choice.engine)
@@ -200,7 +212,7 @@ def in_process(choice: Choice) -> Subject:
 def reproduce(subject: BaseSubject, choice: Choice, seed: int = 0) -> Callable[[str, str], str]:
     """Return the command that checks a subject in one case and dtype, as a function of both."""
     words = ["attention-ref check", *filter(None, [subject.option]), shlex.quote(subject.name)]
-    is_own = bool(subject.option) or ":" in subject.name
+    is_own = bool(subject.option) or is_function(subject.name)
     chooses_engine = subject.arrays == "keras" and backends.engine() in backends.ENGINES
     words += [f"--operation {choice.operation}"] if choice.operation and is_own else []
     words += choice.options

@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help="peers, rooms or module:callable; default: all peers and rooms")
+    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends and peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
@@ -152,7 +152,7 @@ def _runs(name: str, operation: str) -> list[Run]:
     if offered is not None and operation not in offered:
         return [Run(name, lacks=f"does not have {operation}; see --operation {' or '.join(offered)}")]
     is_on_keras = named_subjects.kind(name) == "keras"
-    lacks = () if ":" in name else named_subjects.missing(name)
+    lacks = () if named_subjects.is_function(name) else named_subjects.missing(name)
     needed = [package for package in lacks if not (is_on_keras and package in backends.ENGINES)]
     engines = [engine for engine in backends.ENGINES if find_spec(engine)] if is_on_keras else []
     if is_on_keras and not engines:

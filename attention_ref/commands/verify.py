@@ -116,7 +116,7 @@ def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> di
     import transformers
 
     model = getattr(transformers, checkpoint.architecture).from_pretrained(
-        checkpoint.path, dtype=torch.float64, attn_implementation="eager", local_files_only=True
+        checkpoint.path, dtype=torch.float64, attn_implementation=checkpoint.layout.attention, local_files_only=True
     )
     model.eval()
     given = dict(zip(_names(config), map(torch.from_numpy, inputs), strict=True))

@@ -35,7 +35,7 @@ def cosines_and_sines(positions: Any, frequencies: np.ndarray[Any, Any]) -> tupl
     """Return `cos(position * frequency)` and `sin(position * frequency)`.
 
     Arguments:
-        positions: integers `(...)`, of absolute value below 2^31.
+        positions: integers `(...)`, of absolute value up to 2^30.
         frequencies: `(n,)`, NumPy float64, in radians for each position.
 
     Returns:

@@ -14,7 +14,7 @@ from keras import ops
 
 from attention_ref.spec import checks
 from attention_ref.spec.errors import reject
-from attention_ref.spec.shapes import Described, Sizes, check_integers
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
 
 Array = Any
 Arrays = dict[str, Array | None]
@@ -47,6 +47,18 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     if describe(array).dtype == "uint64":
         check_integers(operation, name, numbers)
     return array if numbers is None or is_numbers else to_numpy(array)
+
+
+def as_positions(operation: str, name: str, given: Any) -> Array:
+    """Convert positions as `as_integers` does; reject those of which the distance exceeds int32.
+
+    Raises:
+        SpecificationError: for a position outside -2^30 to 2^30.
+    """
+    array = as_integers(operation, name, given)
+    if "int" in describe(array).dtype:
+        check_positions(operation, name, values(array))
+    return array
 
 
 def as_int32(array: Array) -> Array:
@@ -88,7 +100,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            array = checks.converted(operation, name, array, functools.partial(as_integers, operation, name))
+            array = checks.converted(operation, name, array, functools.partial(as_positions, operation, name))
         elif array is not None and not is_tensor(array):
             array = checks.converted(operation, name, array, as_array)
         if array is not None:

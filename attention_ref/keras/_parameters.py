@@ -15,6 +15,7 @@ from attention_ref.spec.errors import SpecificationError, reject
 from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.records import Record, from_json, to_json
+from attention_ref.spec.shapes import check_implementation
 
 Given = Mapping[str, Any]
 
@@ -94,9 +95,9 @@ class Holder(keras.layers.Layer):
         """Return the sublayers by the scopes of their parameters."""
         return {}
 
-    def part(self, kind: type[Holder], scope: str, config: Any, parameters: Given, *more: Any) -> Any:
+    def part(self, kind: type[Holder], scope: str, config: Any, parameters: Given, *more: Any, **options: Any) -> Any:
         """Return a sublayer with the parameters under a scope."""
-        options = {"name": scope.replace(".", "_"), "dtype": self.dtype_policy}
+        options |= {"name": scope.replace(".", "_"), "dtype": self.dtype_policy}
         with keras.name_scope(self.name, caller=self):  # so that every variable has its own path
             return kind(config, under(parameters, scope), *more, **options)
 
@@ -164,3 +165,21 @@ class Configured(Holder):
     def from_config(cls, config: dict[str, Any], *more: Any) -> Configured:
         """Return a layer from the result of `get_config`."""
         return super().from_config({**config, "config": from_json(cls.record, config["config"])}, *more)
+
+
+class Attending(Configured):
+    """A public layer with attention inside.
+
+    Arguments:
+        implementation: the path of the attention, which Keras files keep beside the configuration.
+        options: those of `keras.layers.Layer`.
+    """
+
+    def __init__(self, *, implementation: str, **options: Any) -> None:
+        super().__init__(**options)
+        check_implementation(type(self).__name__, implementation)
+        self.implementation = implementation
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the configuration and the path of the attention as JSON for `from_config`, without parameters."""
+        return {**super().get_config(), "implementation": self.implementation}

@@ -10,7 +10,7 @@ from keras import ops
 
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect
-from attention_ref.keras._parameters import Configured, Holder, init_or_check
+from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
@@ -26,7 +26,7 @@ class BlockCache(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
-class Block(Configured):
+class Block(Attending):
     """A Transformer block; see `BlockConfig` for the orders.
 
     In training, `config.dropout` is applied to the output of each sublayer.
@@ -35,23 +35,32 @@ class Block(Configured):
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; initialised when
-            None.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone; initialised when None.
+        implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
     record = BlockConfig
 
-    def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        config: BlockConfig,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        implementation: str = "auto",
+        **options: Any,
+    ) -> None:
+        super().__init__(implementation=implementation, **options)
         parameters = init_or_check("Block", config, parameters)
         self.config = config
-        self.self_attention = self.part(MultiHeadAttention, "self_attention", config.attention, parameters)
+        path = {"implementation": implementation}
+        self.self_attention = self.part(MultiHeadAttention, "self_attention", config.attention, parameters, **path)
         self.cross_attention = (
-            self.part(MultiHeadAttention, "cross_attention", config.cross_attention, parameters)
+            self.part(MultiHeadAttention, "cross_attention", config.cross_attention, parameters, **path)
             if config.cross_attention is not None
             else None
         )
@@ -146,12 +155,13 @@ class Block(Configured):
         self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None, training: bool | None
     ) -> Array:
         """Apply a sublayer with its normalisations and its residual connection."""
-        order = self.config.order
-        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        order, norms = self.config.order, self.config.norms_of(name)
+        branch = self._norm(array, f"{name}_norm", tap) if order != "post" and f"{name}_norm" in norms else array
+        start = branch if self.config.residual == "norm" else array
         branch = sublayer(branch)  # (b,q,m)
-        if order == "sandwich":
+        if order in ("output", "sandwich"):
             branch = self._norm(branch, f"{name}_output_norm", tap)
-        result = array + self._dropped(branch, training)  # (b,q,m)
+        result = start + self._dropped(branch, training)  # (b,q,m)
         return self._norm(result, f"{name}_norm", tap) if order == "post" else result
 
     def _parallel(

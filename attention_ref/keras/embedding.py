@@ -21,15 +21,17 @@ from attention_ref.spec.taps import Tap, report
 class Embedding(Holder):
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     In training, `config.dropout` is applied to the result.
 
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
     """
 
@@ -72,6 +74,8 @@ class Embedding(Holder):
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source)
         vectors = self._vectors(source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self._projected(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -82,6 +86,8 @@ class Embedding(Holder):
             vectors = vectors + _rows("types", self.tensors["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.tensors, "norm")
+        if config.size is not None and config.projected == "sum":
+            vectors = self._projected(vectors)
         rate = config.dropout if training else 0.0
         dropout_mask = primitives.draw_dropout_mask(ops.shape(vectors), rate, self.seed_generator)
         vectors = primitives.dropout(vectors, dropout_mask, rate)
@@ -97,6 +103,11 @@ class Embedding(Holder):
         vectors = source if config.vocab is None else _rows("tokens", self.tensors["token"], source)
         return vectors * config.scale
 
+    def _projected(self, vectors: Array) -> Array:
+        """Project to the model size: `(b,l,e)` to `(b,l,m)`."""
+        kernel, bias = self.tensors["projection.kernel"], self.tensors.get("projection.bias")
+        return primitives.linear(vectors, kernel, bias)
+
     def _patches(self, image: Array) -> Array:
         """Cut an image into square patches, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
         patches, batch = self.config.patches, ops.shape(image)[0]
@@ -105,10 +116,9 @@ class Embedding(Holder):
         squares = ops.swapaxes(squares, 2, 3)
         squares = ops.reshape(squares, (batch, rows * columns, size, size, patches.channels))
         vectors = primitives.linear(squares, self.tensors["patch.kernel"], self.tensors["patch.bias"], inputs=3)
-        if not patches.class_token:
-            return vectors
-        token = ops.broadcast_to(self.tensors["class_token"], (batch, 1, vectors.shape[-1]))
-        return ops.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+        shape = (batch, 1, vectors.shape[-1])
+        tokens = [ops.broadcast_to(self.tensors[name], shape) for name in patches.tokens]
+        return ops.concatenate([*tokens, vectors], axis=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -133,7 +143,10 @@ class Embedding(Holder):
             if lengths is not None:
                 rows = _within(rows, integers(lengths), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return ops.where(places[..., None] == -1, ops.zeros_like(code), code)  # nothing is added to a skipped token
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:

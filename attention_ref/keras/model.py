@@ -12,7 +12,7 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, integers, to_numpy
-from attention_ref.keras._parameters import Configured, Holder, init_or_check
+from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding
 from attention_ref.keras.head import Head, last_place
@@ -25,24 +25,35 @@ StackCache = tuple[BlockCache, ...]
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
-class Stack(Configured):
+class Stack(Attending):
     """An embedding, a sequence of blocks and a final normalisation.
 
     Arguments:
         config: sizes and options.
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
+        implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
     """
 
     record = StackConfig
 
-    def __init__(self, config: StackConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        config: StackConfig,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        implementation: str = "auto",
+        **options: Any,
+    ) -> None:
+        super().__init__(implementation=implementation, **options)
         parameters = init_or_check("Stack", config, parameters)
         self.config = config
         self.embedding = self.part(Embedding, "embedding", config.embedding, parameters)
-        self.blocks = [self.part(Block, f"blocks.{i}", block, parameters) for i, block in enumerate(config.blocks)]
+        self.blocks = [
+            self.part(Block, f"blocks.{i}", block, parameters, implementation=implementation)
+            for i, block in enumerate(config.blocks)
+        ]
         self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:
@@ -124,7 +135,7 @@ class Stack(Configured):
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
-class Transformer(Configured, keras.Model):
+class Transformer(Attending, keras.Model):
     """A Transformer: an encoder, a decoder, or both, and a head.
 
     A `keras.Model` whose variables exist from construction: `compile`, `fit`, `save` and `keras.models.load_model` work
@@ -136,16 +147,24 @@ class Transformer(Configured, keras.Model):
         config: the whole model.
         parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
             `Head` under `head`; initialised by `attention_ref.weights.init` when None.
+        implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
     record = ModelConfig
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        config: ModelConfig,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        implementation: str = "auto",
+        **options: Any,
+    ) -> None:
+        super().__init__(implementation=implementation, **options)
         parameters = init_or_check("Transformer", config, parameters)
         self.config = config
         self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
@@ -259,4 +278,4 @@ class Transformer(Configured, keras.Model):
         if name == "decoder" and self.config.shared_embedding:
             token = self.encoder.embedding.tensors.variables["token"]
             parameters = {**parameters, "decoder.embedding.token": token}
-        return self.part(Stack, name, config, parameters)
+        return self.part(Stack, name, config, parameters, implementation=self.implementation)

@@ -10,8 +10,8 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, inspect, integers, widen
-from attention_ref.keras._parameters import Configured, init_or_check
+from attention_ref.keras._arrays import Array, as_array, inspect, integers, values, widen
+from attention_ref.keras._parameters import Attending, init_or_check
 from attention_ref.keras.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
@@ -33,12 +33,12 @@ class Cache(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
-class MultiHeadAttention(Configured):
+class MultiHeadAttention(Attending):
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     In training, `config.dropout` is applied to the weights.
@@ -47,18 +47,28 @@ class MultiHeadAttention(Configured):
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`;
             initialised when None.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
     record = AttentionConfig
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        config: AttentionConfig,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        implementation: str = "auto",
+        **options: Any,
+    ) -> None:
+        super().__init__(implementation=implementation, **options)
         parameters = init_or_check("MultiHeadAttention", config, parameters)
         self.config = config
         self.register(parameters)
@@ -113,12 +123,13 @@ class MultiHeadAttention(Configured):
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
         given["query.kernel"] = self.tensors["query.kernel"]
         check_multihead(self.config, given, inspect)
-        batch, query_length, _ = ops.shape(query)
-        starts = integers(cache.lengths) if cache is not None else ops.zeros((batch,), dtype="int32")
-        offsets = starts if query_offset is None else ops.broadcast_to(integers(query_offset), (batch,))
-        places = _count_from(offsets, query_length) if positions is None else integers(positions)
+        query_length = ops.shape(query)[1]
+        start = 0 if cache is None else _one_or_each(cache.lengths)
+        offset = start if query_offset is None else _one_or_each(query_offset)
+        places = _count_from(offset, query_length) if positions is None else integers(positions)
+        is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(starts, ops.shape(key)[1]))
+            source, at = (query, places) if key is None else (key, _count_from(start, ops.shape(key)[1]))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -128,7 +139,7 @@ class MultiHeadAttention(Configured):
         rate = self.config.dropout if training else 0.0
         shape = (*ops.shape(queries)[:-1], ops.shape(memory.key)[2])  # (b,h,q,k)
         arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.tensors.get("sinks")}
-        bias = self._bias(bias, queries, memory.key, offsets)
+        bias = self._bias(bias, queries, memory.key, offset)
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
@@ -136,14 +147,15 @@ class MultiHeadAttention(Configured):
             mask=mask,
             bias=bias,
             causal=self.config.causal,
-            query_offset=offsets,
+            query_offset=offset,
             window=self.config.window,
-            key_lengths=memory.lengths,
+            key_lengths=_unless_whole(memory) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             dropout=rate,
             dropout_mask=primitives.draw_dropout_mask(shape, rate, self.seed_generator),
             return_weights=return_weights,
+            implementation=self.implementation,
             tap=tap,
         )
         mixed, *weights = (ops.cast(array, queries.dtype) for array in (outputs if return_weights else (outputs,)))
@@ -175,7 +187,7 @@ class MultiHeadAttention(Configured):
         all_real = ops.zeros((batch,), dtype="int32") + length
         return Cache(
             key=self._heads(key, "key", places),
-            value=ops.swapaxes(self._linear(value, "value"), 1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=ops.swapaxes(self._projected(value, "value"), 1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else integers(key_lengths),
         )
 
@@ -183,24 +195,32 @@ class MultiHeadAttention(Configured):
         kernel, bias = self.tensors[f"{name}.kernel"], self.tensors.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = self._linear(array, name)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = ops.swapaxes(self._linear(array, name), 1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
-            heads = primitives.normalize(heads, self.config.query_key_norm, self.tensors, f"{name}_norm")
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
+            norm = (config.query_key_norm, config.query_key_norm_heads)
+            heads = primitives.normalize_heads(heads, *norm, self.tensors, f"{name}_norm")
+        heads = ops.swapaxes(heads, 1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
-    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+    def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (ops.shape(queries)[2], ops.shape(keys)[2])
         terms = [] if bias is None else [as_array(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.tensors["relative_bias"]
-            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
+            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offset))
         if len(terms) > 1:
             terms = [sum(map(widen, terms))]
         return terms[0] if terms else None
@@ -216,23 +236,41 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
     """
+    filled = _one_or_each(cache.lengths)
     return Cache(
-        key=_append(cache.key, new.key, integers(cache.lengths)),
-        value=_append(cache.value, new.value, integers(cache.lengths)),
+        key=_append(cache.key, new.key, filled),
+        value=_append(cache.value, new.value, filled),
         lengths=integers(cache.lengths) + new.lengths,
     )
 
 
-def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+def _append(old: Array, new: Array, filled: Any) -> Array:
+    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = ops.shape(old)[2], ops.shape(new)[2]
-    count, filled = ops.arange(past + added, dtype="int32"), lengths[:, None]
+    if isinstance(filled, int) and isinstance(past, int) and filled == past:
+        return ops.concatenate([old, new], axis=2)
+    count = ops.arange(past + added, dtype="int32")
+    filled = ops.full((1, 1), filled, dtype="int32") if isinstance(filled, int) else filled[:, None]
     source = ops.where(count < filled, count, ops.minimum(count - filled + past, past + added - 1))  # (b,p+t)
     moved = ops.take_along_axis(ops.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
     return ops.where(is_filled, moved, 0)
 
 
-def _count_from(offsets: Array, length: Any) -> Array:
-    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
-    return offsets[:, None] + ops.arange(length, dtype="int32")
+def _one_or_each(given: Any) -> Any:
+    """Return the integer that all batch rows share, where it can be read; otherwise one for each row `(b,)`."""
+    array = integers(given)
+    numbers = values(array)
+    return numbers[0] if numbers and min(numbers) == max(numbers) else array
+
+
+def _unless_whole(memory: Cache) -> Array | None:
+    """Return the lengths of keys; None if they can be read and no key is padding."""
+    numbers, length = values(memory.lengths), ops.shape(memory.key)[2]
+    return None if numbers is not None and min(numbers, default=length) == length else memory.lengths
+
+
+def _count_from(offset: Any, length: Any) -> Array:
+    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
+    count = ops.arange(length, dtype="int32")
+    return offset + count if isinstance(offset, int) else offset[..., None] + count

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from functools import cache
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from attention_ref.keras._angles import cosines_and_sines
-from attention_ref.keras._arrays import Array, checked, integers, widen
+from attention_ref.keras._arrays import Array, checked, integers, values, widen
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 Constant = np.ndarray[Any, Any]
@@ -18,15 +20,15 @@ Constant = np.ndarray[Any, Any]
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a tensor of the dtype to give.
 
     Returns:
@@ -39,7 +41,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
-    cosine, sine = cosines_and_sines(positions, frequencies)  # (..., m/2)
+    cosine, sine = cosines_and_sines(integers(positions) + config.offset, frequencies)  # (..., m/2)
     if config.variant == "interleaved":
         code = ops.stack([sine, cosine], axis=-1)  # (..., m/2, 2)
         code = ops.reshape(code, (*ops.shape(sine)[:-1], size))  # (..., m)
@@ -48,12 +50,13 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     return ops.cast(code, like.dtype)
 
 
-def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
+def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0) -> Any:
     """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
         config: base and scaling; the formulas stand in `attention_ref.spec.positions`.
+        length: of the call: the largest position and 1; of the scalings dynamic and longrope.
 
     Returns:
         `(dimension/2,)`, NumPy float64, in radians for each position.
@@ -63,8 +66,12 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
     scaling = config.scaling
     if scaling is None:
         return frequencies
-    if scaling.kind == "ntk":
-        return frequencies * scaling.factor ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind in ("ntk", "dynamic"):
+        return frequencies * _stretch(scaling, length) ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind == "longrope":
+        return frequencies / np.array(
+            scaling.long_factors if length > scaling.original_length else scaling.short_factors
+        )
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
@@ -72,6 +79,14 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Constant:
     else:
         kept = _yarn_shares(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
+
+
+def _stretch(scaling: RotaryScaling, length: Any) -> Any:
+    """Return the factor of ntk: the configured one, or that of a call of this length."""
+    if scaling.kind == "ntk":
+        return scaling.factor
+    longest = max(length, scaling.original_length) if isinstance(length, int) else length  # a tensor is no shorter
+    return scaling.factor * longest / scaling.original_length - (scaling.factor - 1)
 
 
 def _llama3_shares(frequencies: Constant, scaling: RotaryScaling) -> Constant:
@@ -84,20 +99,32 @@ def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotarySc
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
-    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    first, last = pair_that_turns(scaling.fast_rotations), pair_that_turns(scaling.slow_rotations)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
     return 1 - np.clip((pairs - first) / width, 0, 1)
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: what is configured, or for a factor above 1 as follows.
+
+        yarn        0.1 log(factor) + 1
+        longrope    sqrt(1 + log(factor) / log(original_length))
+
+    Otherwise it is 1.
+    """
     scaling = config.scaling
-    if scaling is None or scaling.kind != "yarn":
+    if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
     if scaling.attention_factor is not None:
         return scaling.attention_factor
-    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    if scaling.factor <= 1:
+        return 1.0
+    if scaling.kind == "yarn":
+        return 0.1 * math.log(scaling.factor) + 1.0
+    return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_length))
 
 
 def rotate(array: Array, positions: Any, config: Rotary) -> Array:
@@ -119,8 +146,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    frequencies = rotary_frequencies(dimension, config)
-    cosine, sine = _turns(positions, frequencies, config)  # (l,n/2) or (b,l,n/2)
+    cosine, sine = _turns(positions, dimension, config)  # (l,n/2) or (b,l,n/2)
     if len(cosine.shape) == 3:
         cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     cosine = ops.cast(cosine * rotary_amplitude(config), x.dtype)
@@ -138,9 +164,36 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     return ops.cast(ops.concatenate([rotated, kept], axis=-1), array.dtype)
 
 
-def _turns(positions: Any, frequencies: Constant, config: Rotary) -> tuple[Array, Array]:
-    if config.angles == "float32":
-        angles = ops.cast(integers(positions), "float32")[..., None] * ops.convert_to_tensor(frequencies, "float32")
+def _turns(positions: Any, dimension: int, config: Rotary) -> tuple[Array, Array]:
+    """Return cosines and sines of the angles of positions; in a call of this length, where that matters."""
+    scaling = config.scaling
+    if scaling is not None and scaling.kind == "longrope":
+        is_long = ops.any(integers(positions) >= scaling.original_length)
+        lengths = (scaling.original_length, scaling.original_length + 1)
+        short, long = (rotary_frequencies(dimension, config, length=length) for length in lengths)
+        pairs = zip(_turned(positions, long, config), _turned(positions, short, config), strict=True)
+        cosine, sine = (ops.where(is_long, *pair) for pair in pairs)
+        return cosine, sine
+    if scaling is not None and scaling.kind == "dynamic":
+        return _turned(positions, _dynamic_frequencies(positions, dimension, config), config)
+    return _turned(positions, rotary_frequencies(dimension, config), config)
+
+
+def _dynamic_frequencies(positions: Any, dimension: int, config: Rotary) -> Any:
+    """Return the frequencies of a call: NumPy's, or a tensor where the positions are not known before the call runs."""
+    known = values(integers(positions))
+    if known is not None:
+        return rotary_frequencies(dimension, config, length=max(known, default=0) + 1)
+    shortest = ops.zeros((1,), dtype="int32") + config.scaling.original_length
+    longest = ops.max(ops.concatenate([ops.reshape(integers(positions), (-1,)) + 1, shortest]))
+    dtype = ops.cos(ops.convert_to_tensor(np.zeros(1))).dtype  # float64, if the engine has it
+    return rotary_frequencies(dimension, config, length=ops.cast(longest, dtype))
+
+
+def _turned(positions: Any, frequencies: Any, config: Rotary) -> tuple[Array, Array]:
+    if config.angles == "float32" or not isinstance(frequencies, np.ndarray):
+        dtype = "float32" if config.angles == "float32" else frequencies.dtype
+        angles = ops.cast(integers(positions), dtype)[..., None] * ops.cast(frequencies, dtype)
         return ops.cos(angles), ops.sin(angles)
     return cosines_and_sines(positions, frequencies)
 
@@ -200,16 +253,23 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
         distances = ops.abs(distances)
     else:
         distances = ops.maximum(-distances, 0)
-    table = _buckets(buckets, config.maximum_distance)
-    return start + ops.take(ops.convert_to_tensor(table), ops.minimum(distances, len(table) - 1), axis=0)
+    nearest = ops.convert_to_tensor(_nearest(buckets, config.maximum_distance))
+    above = ops.searchsorted(nearest, ops.reshape(distances, (-1,)), side="right")  # TensorFlow needs one axis
+    return start + ops.cast(ops.reshape(above, ops.shape(distances)), "int32") - 1
 
 
-def _buckets(buckets: int, maximum_distance: int) -> Constant:
-    """Give the bucket of every distance from 0 to the maximum: in float32 those at the edges would change buckets."""
-    distances, exact = np.arange(maximum_distance + 1), buckets // 2
-    share = np.log(np.maximum(distances, 1) / exact) / math.log(maximum_distance / exact)
-    far = np.minimum(exact + (share * (buckets - exact)).astype(np.int32), buckets - 1)
-    return np.where(distances < exact, distances, far).astype(np.int32)
+@cache
+def _nearest(buckets: int, maximum_distance: int) -> Constant:
+    """Return the smallest distance of every bucket: in float32 those at the edges would change buckets."""
+    exact = buckets // 2
+    far = range(exact, maximum_distance + 1)
+
+    def bucket(distance: int) -> int:
+        share = math.log(distance / exact) / math.log(maximum_distance / exact)
+        return exact + int(share * (buckets - exact))
+
+    starts = [far[bisect_left(far, each, key=bucket)] for each in range(exact, buckets)]
+    return np.minimum([*range(exact), *starts], np.iinfo(np.int32).max).astype(np.int32)
 
 
 def relative_bias(

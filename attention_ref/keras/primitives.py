@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from attention_ref.keras._arrays import Array, as_array, checked, describe, symbolic, tanh, widen
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.shapes import check_softmax
 
 
@@ -158,10 +158,43 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = ops.ones(array.shape[-1:], dtype=array.dtype)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (count, size) = f"{name}.", array.shape[-2:]
+    own = {leaf: parameter for leaf, parameter in parameters.items() if leaf.startswith(scope)}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: ops.reshape(parameter, (-1,)) for leaf, parameter in own.items()}
+        joined = ops.reshape(array, (*ops.shape(array)[:-2], count * size))  # (...,h,d) -> (...,h*d)
+        return ops.reshape(normalize(joined, config, own, name), ops.shape(array))
+    each = [
+        normalize(array[..., i, :], config, {leaf: parameter[i] for leaf, parameter in own.items()}, name)
+        for i in range(count)
+    ]
+    return ops.stack(each, axis=-2)
 
 
 def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
@@ -177,6 +210,11 @@ def _mean(x: Array) -> Array:
 def relu(x: Array) -> Array:
     """`max(x, 0)`."""
     return ops.relu(x)
+
+
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`."""
+    return ops.square(ops.relu(x))
 
 
 def gelu(x: Array) -> Array:
@@ -201,6 +239,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
@@ -213,6 +252,11 @@ def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
     (array,) = checked("activate", array=array, name=name)
     return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    return ops.clip(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from attention_ref.spec import checks
-from attention_ref.spec.shapes import Described, Sizes, check_integers
+from attention_ref.spec.repeated_calls import check_once
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
 
 Array = np.ndarray
 Arrays = dict[str, Array | None]
@@ -21,7 +22,7 @@ def as_array(given: Any) -> Array:
 
 
 def as_integers(operation: str, name: str, given: Any) -> Array:
-    """Convert integers to an array; reject those outside int64.
+    """Convert integers to an array of int64; reject those outside; leave another kind of numbers for the checks.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -30,6 +31,18 @@ def as_integers(operation: str, name: str, given: Any) -> Array:
     array = as_array(given)
     if _name_of(array.dtype) == "uint64":
         check_integers(operation, name, values(array))
+    return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
+
+
+def as_positions(operation: str, name: str, given: Any) -> Array:
+    """Convert positions to an array of int64; reject those of which the distance exceeds int32.
+
+    Raises:
+        SpecificationError: for a position outside -2^30 to 2^30.
+    """
+    array = as_integers(operation, name, given)
+    if array.dtype == np.int64:
+        check_positions(operation, name, values(array))
     return array
 
 
@@ -42,16 +55,15 @@ def check_call(
         The arrays, neither copied nor widened nor repeated, and the sizes of the call.
     """
     arrays: Arrays = dict.fromkeys(given)
-    described = {}
+    kinds = []
     for name, array in given.items():
         if array is not None:
             is_integer = name in {"query_offset", "key_lengths"}
             arrays[name] = found = as_integers(operation, name, array) if is_integer else as_array(array)
-            described[name] = describe(found)
+            kinds.append((name, found.shape, found.dtype))
     lengths = arrays["key_lengths"]
-    if lengths is not None:
-        options = {**options, "key_lengths": values(lengths)}
-    return arrays, check(operation, described, options)
+    lengths = None if lengths is None else values(lengths)
+    return arrays, check_once(operation, check, kinds, _name_of, options, lengths)
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:
@@ -67,7 +79,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            array = checks.converted(operation, name, array, functools.partial(as_integers, operation, name))
+            array = checks.converted(operation, name, array, functools.partial(as_positions, operation, name))
         elif array is not None and type(array) is not np.ndarray:
             array = checks.converted(operation, name, array, as_array)
         if array is not None:

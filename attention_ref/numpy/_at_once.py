@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, Arrays, values, widen
+from attention_ref.numpy._band import band, inside
 from attention_ref.numpy._tiles import Scale
-from attention_ref.numpy.masks import visible_keys
+from attention_ref.spec.masks import Window
 from attention_ref.spec.shapes import Sizes
 
 _OF_A_HEAD, _OF_A_CALL = 2**16, 2**20
@@ -64,13 +66,16 @@ def _softmax(scores: Array, visible: Array | None, sinks: Array | None) -> tuple
     if sinks is not None:
         sinks = widen(sinks)[:, None, None]  # (h,1,1)
         maximum = np.maximum(maximum, sinks)
-    is_empty = None if visible is None else ~np.any(visible, axis=-1, keepdims=True)
+    is_empty = None if visible is None else ~np.any(visible, axis=-1, keepdims=True)  # broadcasts to (b,h,q,1)
+    if is_empty is not None and not is_empty.any():
+        is_empty = None
     scores -= maximum if is_empty is None else np.where(is_empty, 0, maximum)
     total = np.add.reduce(np.exp(scores, out=scores), axis=-1, keepdims=True)
     if sinks is not None:
         total += np.exp(sinks - maximum)
     if is_empty is not None:
-        total[is_empty], maximum[is_empty] = 1, -np.inf
+        np.copyto(total, 1, where=is_empty)
+        np.copyto(maximum, -np.inf, where=is_empty)
     return scores, total, maximum
 
 
@@ -91,7 +96,9 @@ def _by_head(rows: Array, sizes: Sizes) -> Array:
 
 def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
     """Remove the keys that are padding in every batch row."""
-    longest = max(values(arrays["key_lengths"]) or [0])
+    longest = max(values(arrays["key_lengths"]), default=0)
+    if longest == sizes.key_length:
+        return arrays, sizes
     arrays = {**arrays, "key": arrays["key"][..., :longest, :], "value": arrays["value"][..., :longest, :]}
     for name in ("mask", "bias", "dropout_mask"):
         array = arrays[name]
@@ -101,8 +108,30 @@ def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
 
 
 def _visible_keys(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array | None:
-    """Return which keys are visible, `(b,h,q,k)`; None if no option hides any."""
-    rules = {name: arrays[name] for name in ("mask", "bias", "key_lengths")} | {"window": options["window"]}
-    if not options["causal"] and sizes.key_length and all(rule is None for rule in rules.values()):
-        return None
-    return visible_keys(sizes.scores, causal=options["causal"], query_offset=arrays["query_offset"], **rules)
+    """Return which keys are visible, broadcasting to `(b,h,q,k)`; None if no rule hides any."""
+    mask, bias, lengths, length = arrays["mask"], arrays["bias"], arrays["key_lengths"], sizes.key_length
+    rules = [] if mask is None else [mask]
+    if bias is not None:
+        rules.append(bias != -np.inf)
+    if lengths is not None and min(values(lengths), default=0) < length:
+        rules.append(np.arange(length) < lengths[..., None, None, None])
+    if options["causal"] or options["window"] is not None:
+        rules += _diagonals(options, arrays["query_offset"], sizes)
+    if not length:
+        rules.append(np.zeros((1, 0), bool))
+    return functools.reduce(np.logical_and, rules) if rules else None
+
+
+def _diagonals(options: Mapping[str, Any], offset: Array, sizes: Sizes) -> list[Array]:
+    """Return the rule of causal mask and window, none if it hides no key."""
+    causal, window, (query_length, key_length) = options["causal"], options["window"], sizes.scores[-2:]
+    if offset.ndim or query_length * key_length > _OF_A_HEAD:
+        return [inside(band(causal, offset, window), query_length, key_length)]
+    return _one_band(causal, int(offset), None if window is None else tuple(window), query_length, key_length)
+
+
+@functools.lru_cache(maxsize=32)
+def _one_band(causal: bool, offset: int, window: Window | None, query_length: int, key_length: int) -> list[Array]:
+    """Return the rule of one offset for all batch rows, which repeated calls share."""
+    visible = inside(band(causal, np.asarray(offset, np.int64), window), query_length, key_length)
+    return [] if visible.all() else [visible]

@@ -12,6 +12,7 @@ from attention_ref.numpy.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import check_arrays, under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 
 
@@ -29,19 +30,23 @@ class Block:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(self, config: BlockConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:
+        check_implementation("Block", implementation)
         check_arrays("Block", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        path = {"implementation": implementation}
+        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
-            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
+            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None
             else None
         )
@@ -125,12 +130,13 @@ class Block:
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
         """Apply a sublayer with its normalisations and its residual connection."""
-        order = self.config.order
-        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        order, norms = self.config.order, self.config.norms_of(name)
+        branch = self._norm(array, f"{name}_norm", tap) if order != "post" and f"{name}_norm" in norms else array
+        start = branch if self.config.residual == "norm" else array
         branch = sublayer(branch)  # (b,q,m)
-        if order == "sandwich":
+        if order in ("output", "sandwich"):
             branch = self._norm(branch, f"{name}_output_norm", tap)
-        result = array + branch  # (b,q,m)
+        result = start + branch  # (b,q,m)
         return self._norm(result, f"{name}_norm", tap) if order == "post" else result
 
     def _parallel(

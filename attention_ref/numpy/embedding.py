@@ -20,13 +20,15 @@ from attention_ref.spec.taps import Tap, report
 class Embedding:
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
@@ -65,6 +67,8 @@ class Embedding:
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = np.asarray(source)
         vectors = self._vectors(source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self._projected(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -75,6 +79,8 @@ class Embedding:
             vectors = vectors + _rows("types", self.parameters["token_type"], kinds)
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
+        if config.size is not None and config.projected == "sum":
+            vectors = self._projected(vectors)
         return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
@@ -87,6 +93,11 @@ class Embedding:
         vectors = source if config.vocab is None else _rows("tokens", self.parameters["token"], source)
         return vectors * vectors.dtype.type(config.scale)
 
+    def _projected(self, vectors: Array) -> Array:
+        """Project to the model size: `(b,l,e)` to `(b,l,m)`."""
+        kernel, bias = self.parameters["projection.kernel"], self.parameters.get("projection.bias")
+        return primitives.linear(vectors, kernel, bias)
+
     def _patches(self, image: Array) -> Array:
         """Cut an image into square patches, row by row, and project each: `(b,height,width,channels)` to `(b,l,m)`."""
         batch, height, width, channels = image.shape
@@ -94,10 +105,9 @@ class Embedding:
         squares = image.reshape(batch, height // size, size, width // size, size, channels)
         squares = squares.swapaxes(2, 3).reshape(batch, -1, size, size, channels)  # (b,l,size,size,channels)
         vectors = primitives.linear(squares, self.parameters["patch.kernel"], self.parameters["patch.bias"], inputs=3)
-        if not self.config.patches.class_token:
-            return vectors
-        token = np.broadcast_to(self.parameters["class_token"], (batch, 1, vectors.shape[-1]))
-        return np.concatenate([token, vectors], axis=1)  # (b,l+1,m)
+        shape = (batch, 1, vectors.shape[-1])
+        tokens = [np.broadcast_to(self.parameters[name], shape) for name in self.config.patches.tokens]
+        return np.concatenate([*tokens, vectors], axis=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -122,7 +132,10 @@ class Embedding:
             if lengths is not None:
                 rows = _within(rows, np.asarray(lengths), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return np.where(places[..., None] == -1, code.dtype.type(0), code)  # nothing is added to a skipped token
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:

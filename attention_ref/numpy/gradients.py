@@ -25,7 +25,12 @@ from attention_ref.numpy.masks import visible_keys
 from attention_ref.numpy.primitives import log_sum_exp, softmax
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_additive_attention, check_attention, check_multiplicative_attention
+from attention_ref.spec.shapes import (
+    check_additive_attention,
+    check_attention,
+    check_implementation,
+    check_multiplicative_attention,
+)
 
 
 @np.errstate(all="ignore")  # infinities and NaN are valid results
@@ -46,6 +51,7 @@ def attention_gradients(
     sinks: Any = None,
     dropout: float = 0.0,
     dropout_mask: Any = None,
+    implementation: str = "auto",
 ) -> dict[str, Array]:
     """Return the gradients of `sum(cotangent * attention(query, key, value, ...))`.
 
@@ -67,10 +73,12 @@ def attention_gradients(
     given = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     given |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
+    check_implementation("attention_gradients", implementation)
     arrays, sizes = check_call("attention_gradients", check_attention, given, options)
     dtype = arrays["query"].dtype
     cotangent = _checked("attention_gradients", cotangent, arrays, dtype)
-    gradients = tile_gradients(arrays, sizes, options, cotangent)
+    tiled = implementation != "reference"
+    gradients = tile_gradients(arrays, sizes, options, cotangent) if tiled else None
     if gradients is None:
         gradients = _shaped(_by_formula(materialize(arrays), options, cotangent), given, dtype)
     return {name: gradients[name].astype(dtype) for name in given if name in gradients}

@@ -17,6 +17,7 @@ from attention_ref.numpy.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import check_arrays, under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -29,13 +30,16 @@ class Stack:
         config: sizes and options.
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`.
+        implementation: the path of all attention inside, as in `attention`.
     """
 
-    def __init__(self, config: StackConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(self, config: StackConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:
+        check_implementation("Stack", implementation)
         self.config = config
         self.parameters = dict(parameters)
         self.embedding = Embedding(config.embedding, under(parameters, "embedding"))
-        self.blocks = [Block(block, under(parameters, f"blocks.{i}")) for i, block in enumerate(config.blocks)]
+        path = {"implementation": implementation}
+        self.blocks = [Block(block, under(parameters, f"blocks.{i}"), **path) for i, block in enumerate(config.blocks)]
 
     def __call__(
         self,
@@ -115,17 +119,19 @@ class Transformer:
         config: the whole model.
         parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
             `Head` under `head`.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any], *, implementation: str = "auto") -> None:
+        check_implementation("Transformer", implementation)
         check_arrays("Transformer", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
-        self.encoder = self._stack(config.encoder_stack, "encoder")
-        self.decoder = self._stack(config.decoder_stack, "decoder")
+        self.encoder = self._stack(config.encoder_stack, "encoder", implementation)
+        self.decoder = self._stack(config.decoder_stack, "decoder", implementation)
         self.head = None
         if config.head is not None:
             name = "decoder" if config.decoder_stack is not None and not config.shared_embedding else "encoder"
@@ -221,10 +227,10 @@ class Transformer:
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 
-    def _stack(self, config: StackConfig | None, name: str) -> Stack | None:
+    def _stack(self, config: StackConfig | None, name: str, implementation: str) -> Stack | None:
         if config is None:
             return None
         parameters = under(self.parameters, name)
         if name == "decoder" and self.config.shared_embedding:
             parameters["embedding.token"] = self.parameters["encoder.embedding.token"]
-        return Stack(config, parameters)
+        return Stack(config, parameters, implementation=implementation)

@@ -9,11 +9,12 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, inspect, widen
+from attention_ref.numpy._arrays import Array, inspect, values, widen
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import check_arrays
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report
 
 
@@ -34,25 +35,32 @@ class Cache(NamedTuple):
 class MultiHeadAttention:
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     Arguments:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:
+    def __init__(
+        self, config: AttentionConfig, parameters: Mapping[str, Array], *, implementation: str = "auto"
+    ) -> None:
+        check_implementation("MultiHeadAttention", implementation)
         check_arrays("MultiHeadAttention", config, parameters)
         self.config = config
         self.parameters = dict(parameters)
+        self.implementation = implementation
 
     def __call__(
         self,
@@ -102,12 +110,13 @@ class MultiHeadAttention:
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
         given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
-        batch, query_length, _ = query.shape
-        starts = _integers(cache.lengths) if cache is not None else np.zeros(batch, np.int64)
-        offsets = starts if query_offset is None else np.broadcast_to(_integers(query_offset), batch)
-        places = _count_from(offsets, query_length) if positions is None else _integers(positions)
+        query_length = query.shape[1]
+        start = 0 if cache is None else _one_or_each(cache.lengths)
+        offset = start if query_offset is None else _one_or_each(query_offset)
+        places = _count_from(offset, query_length) if positions is None else _integers(positions)
+        is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
+            source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1]))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -115,7 +124,7 @@ class MultiHeadAttention:
         report(tap, "value", memory.value)  # (b,g,k,v)
 
         arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.parameters.get("sinks")}
-        bias = self._bias(bias, queries, memory.key, offsets)
+        bias = self._bias(bias, queries, memory.key, offset)
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
@@ -123,12 +132,13 @@ class MultiHeadAttention:
             mask=mask,
             bias=bias,
             causal=self.config.causal,
-            query_offset=offsets,
+            query_offset=offset,
             window=self.config.window,
-            key_lengths=memory.lengths,
+            key_lengths=_unless_whole(memory) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             return_weights=return_weights,
+            implementation=self.implementation,
             tap=tap,
         )
         mixed, *weights = (
@@ -160,7 +170,7 @@ class MultiHeadAttention:
         all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=self._linear(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=self._projected(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else _integers(key_lengths),
         )
 
@@ -168,24 +178,32 @@ class MultiHeadAttention:
         kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = self._linear(array, name)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = self._linear(array, name).swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
-            heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
+            norm = (config.query_key_norm, config.query_key_norm_heads)
+            heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")
+        heads = heads.swapaxes(1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
-    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+    def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [np.asarray(bias)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
-            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
+            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offset))
         if len(terms) > 1:
             terms = [sum(map(widen, terms))]
         return terms[0] if terms else None
@@ -201,17 +219,21 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
     """
+    filled = _one_or_each(cache.lengths)
     return Cache(
-        key=_append(cache.key, new.key, _integers(cache.lengths)),
-        value=_append(cache.value, new.value, _integers(cache.lengths)),
+        key=_append(cache.key, new.key, filled),
+        value=_append(cache.value, new.value, filled),
         lengths=_integers(cache.lengths) + new.lengths,
     )
 
 
-def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+def _append(old: Array, new: Array, filled: Any) -> Array:
+    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
-    count, filled = np.arange(past + added), lengths[:, None]
+    if isinstance(filled, int) and filled == past:
+        return np.concatenate([old, new], axis=2)
+    count = np.arange(past + added)
+    filled = np.full((1, 1), filled) if isinstance(filled, int) else filled[:, None]
     source = np.where(count < filled, count, np.minimum(count - filled + past, past + added - 1))  # (b,p+t)
     moved = np.take_along_axis(np.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
@@ -223,6 +245,20 @@ def _integers(given: Any) -> Array:
     return np.asarray(given).astype(np.int64)
 
 
-def _count_from(offsets: Array, length: int) -> Array:
-    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
-    return offsets[:, None] + np.arange(length)
+def _one_or_each(given: Any) -> Any:
+    """Return the integer that all batch rows share; otherwise one for each row `(b,)`."""
+    array = _integers(given)
+    numbers = values(array)
+    return numbers[0] if numbers and min(numbers) == max(numbers) else array
+
+
+def _unless_whole(memory: Cache) -> Array | None:
+    """Return the lengths of keys; None if no key is padding."""
+    numbers, length = values(memory.lengths), memory.key.shape[2]
+    return None if min(numbers, default=length) == length else memory.lengths
+
+
+def _count_from(offset: Any, length: int) -> Array:
+    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
+    count = np.arange(length)
+    return offset + count if isinstance(offset, int) else offset[..., None] + count

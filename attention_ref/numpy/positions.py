@@ -14,15 +14,15 @@ from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScal
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: an array of the dtype to give.
 
     Returns:
@@ -35,7 +35,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-np.arange(half) / steps)  # (m/2,) float64
-    angles = np.asarray(positions)[..., None] * frequencies  # (..., m/2)
+    angles = (np.asarray(positions)[..., None] + config.offset) * frequencies  # (..., m/2)
     pair = np.sin(angles), np.cos(angles)
     if config.variant == "interleaved":
         code = np.stack(pair, axis=-1).reshape(*angles.shape[:-1], size)  # (..., m/2, 2) -> (..., m)
@@ -44,12 +44,13 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     return code.astype(like.dtype)
 
 
-def rotary_frequencies(dimension: int, config: Rotary) -> Array:
+def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0) -> Array:
     """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
         config: base and scaling; the formulas stand in `attention_ref.spec.positions`.
+        length: of the call: the largest position and 1; of the scalings dynamic and longrope.
 
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
@@ -59,8 +60,12 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Array:
     scaling = config.scaling
     if scaling is None:
         return frequencies
-    if scaling.kind == "ntk":
-        return frequencies * scaling.factor ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind in ("ntk", "dynamic"):
+        return frequencies * _stretch(scaling, length) ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind == "longrope":
+        return frequencies / np.array(
+            scaling.long_factors if length > scaling.original_length else scaling.short_factors
+        )
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
@@ -68,6 +73,14 @@ def rotary_frequencies(dimension: int, config: Rotary) -> Array:
     else:
         kept = _yarn_shares(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
+
+
+def _stretch(scaling: RotaryScaling, length: int) -> float:
+    """Return the factor of ntk: the configured one, or that of a call of this length."""
+    if scaling.kind == "ntk":
+        return scaling.factor
+    longest = max(length, scaling.original_length)
+    return scaling.factor * longest / scaling.original_length - (scaling.factor - 1)
 
 
 def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
@@ -80,20 +93,32 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
-    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    first, last = pair_that_turns(scaling.fast_rotations), pair_that_turns(scaling.slow_rotations)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
     return 1 - np.clip((pairs - first) / width, 0, 1)
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: what is configured, or for a factor above 1 as follows.
+
+        yarn        0.1 log(factor) + 1
+        longrope    sqrt(1 + log(factor) / log(original_length))
+
+    Otherwise it is 1.
+    """
     scaling = config.scaling
-    if scaling is None or scaling.kind != "yarn":
+    if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
     if scaling.attention_factor is not None:
         return scaling.attention_factor
-    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    if scaling.factor <= 1:
+        return 1.0
+    if scaling.kind == "yarn":
+        return 0.1 * math.log(scaling.factor) + 1.0
+    return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_length))
 
 
 def rotate(array: Array, positions: Any, config: Rotary) -> Array:
@@ -115,7 +140,8 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    frequencies = rotary_frequencies(dimension, config)
+    length = int(np.max(positions, initial=0)) + 1
+    frequencies = rotary_frequencies(dimension, config, length=length)
     angles = _angles(np.asarray(positions), frequencies, config)  # (l,n/2) or (b,l,n/2)
     if angles.ndim == 3:
         angles = angles[:, None]  # (b,1,l,n/2)

@@ -31,7 +31,9 @@ class HeadConfig(Record):
         scale: multiplies the input of the last projection (T5: m^-0.5).
         softcap: a soft bound of the scores, as in `attention`.
         transform: the activation of an additional projection before the last one (BERT's masked-token head; the pooler
-            of BERT's classifier).
+            of BERT's classifier); `identity` for the projection alone.
+        transform_size: the size of its output; m when None.
+        transform_bias: whether that projection has a bias.
         norm: a normalisation after `transform`.
     """
 
@@ -41,7 +43,9 @@ class HeadConfig(Record):
     tied: bool = False
     scale: float = 1.0
     softcap: float | None = None
-    transform: Activation | Literal["tanh"] | None = None
+    transform: Activation | Literal["identity"] | None = None
+    transform_size: int | None = None
+    transform_bias: bool = True
     norm: Norm | None = None
     place: Literal["first", "last"] = "first"
 
@@ -57,6 +61,11 @@ class HeadConfig(Record):
         inert = [name for name in ("scale", "softcap", "transform", "norm") if self._is_set(name)]
         bare = self.kind != "pooler" or not inert
         self.require(bare, "a pooler is a projection and a tanh, without scale, softcap, transform and norm", inert)
+        if self.transform_size is not None:
+            self.require_positive("transform_size")
+            self.require(self.transform is not None, "transform_size needs a transform", self.transform_size)
+        is_read = self.transform is not None or self.transform_bias
+        self.require(is_read, "transform_bias needs a transform", self.transform_bias)
         self.require(
             self.norm is None or self.transform is not None,
             "a head with a norm must have a transform",
@@ -98,13 +107,20 @@ class ModelConfig(Record):
     def _check_tokens(self) -> None:
         encoder, decoder = self.encoder_stack, self.decoder_stack
         if self.shared_embedding:
-            sizes: list[Any] = [stack and (stack.embedding.vocab, stack.model) for stack in (encoder, decoder)]
+            sizes: list[Any] = [
+                stack and (stack.embedding.vocab, stack.embedding.size or stack.model) for stack in (encoder, decoder)
+            ]
             shared = sizes[0] == sizes[1] and sizes[0] is not None and sizes[0][0] is not None
             self.require(shared, "shared_embedding needs two stacks with the same vocabulary and model size", sizes)
         if self.head is not None and self.head.tied:
             vocab = self.last_stack.embedding.vocab
             received = f"{self.head.size} and {vocab}"
             self.require(vocab == self.head.size, "a tied head has the size of the vocabulary", received)
+            read = self.head.transform_size or self.last_stack.model
+            size = self.last_stack.embedding.size or self.last_stack.model
+            self.require(
+                read == size, "a tied head reads vectors of the size of the token vectors", f"{read} and {size}"
+            )
 
     @property
     def last_stack(self) -> Any:

@@ -29,10 +29,12 @@ class Block:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone.
 
     Source: Vaswani et al. (2017), section 3.1 (post); Xiong et al., "On Layer Normalization in the Transformer
-    Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich).
+    Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich); OLMo 2 (2024)
+    (output).
 
     How others differ: `torch.nn.TransformerEncoderLayer` is post-norm unless `norm_first`, with ReLU.
     """
@@ -126,12 +128,13 @@ class Block:
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
         """Apply a sublayer with its normalisations and its residual connection."""
-        order = self.config.order
-        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        order, norms = self.config.order, self.config.norms_of(name)
+        branch = self._norm(array, f"{name}_norm", tap) if order != "post" and f"{name}_norm" in norms else array
+        start = branch if self.config.residual == "norm" else array
         branch = sublayer(branch)  # (b,q,m)
-        if order == "sandwich":
+        if order in ("output", "sandwich"):
             branch = self._norm(branch, f"{name}_output_norm", tap)
-        result = primitives.added(array, branch)  # (b,q,m)
+        result = primitives.added(start, branch)  # (b,q,m)
         return self._norm(result, f"{name}_norm", tap) if order == "post" else result
 
     def _parallel(

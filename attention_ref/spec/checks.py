@@ -14,7 +14,16 @@ from attention_ref.spec.arrays import as_array
 from attention_ref.spec.errors import SpecificationError, received_text, reject, shape_text
 from attention_ref.spec.numbers import is_finite
 from attention_ref.spec.operations import OPERATIONS
-from attention_ref.spec.shapes import LARGEST_INTEGER, LEGEND, REAL_DTYPES, Described, Shape, check_integers, is_integer
+from attention_ref.spec.shapes import (
+    LARGEST_INTEGER,
+    LEGEND,
+    REAL_DTYPES,
+    Described,
+    Shape,
+    check_integers,
+    check_positions,
+    is_integer,
+)
 
 ARRAYS: Mapping[str, tuple[tuple[str, str], ...]] = {
     name: tuple((x.name, x.kind) for x in operation.arguments.values() if x.is_array or x.kind == "like")
@@ -70,6 +79,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
             described[name] = Described(array.shape, array.dtype if array.values else kind)
             if array.dtype == "integer":
                 check_integers(operation, name, array.values)
+                check_positions(operation, name, array.values)
         arrays.append(array)
     check_call(operation, described)
     return tuple(arrays)
@@ -269,6 +279,8 @@ def _check_rotated_size(call: _Call) -> None:
         call.reject("the rotary dimension must be at most the head size d", f"{dimension} and {size}")
     if size is not None and (dimension or size) % 2:
         call.reject("without a rotary dimension the head size d must be even", size)
+    if size is not None:
+        call.given["config"].check_factors(dimension or size)
 
 
 def _check_sinusoid(call: _Call) -> None:

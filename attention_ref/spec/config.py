@@ -12,9 +12,11 @@ from typing import Literal, NamedTuple
 
 from attention_ref.spec.records import Record
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
-Order = Literal["post", "pre", "sandwich", "parallel"]
+Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
+Order = Literal["post", "pre", "output", "sandwich", "parallel"]
 """Where the normalisations of a block are; see `BlockConfig`."""
+NormHeads = Literal["shared", "separate", "joint"]
+"""What a normalisation of queries and keys normalises; see `AttentionConfig`."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,17 @@ class Norm(Record):
             from 1e-12 to 1e-3.
         bias: whether a LayerNorm has a bias; an RMSNorm has none.
         gain_offset: added to the stored gain; 1 in Gemma, which stores gains minus 1.
+        gain: whether there is a gain; without one, nothing is scaled.
     """
 
     kind: Literal["layer", "rms"]
     eps: float
     bias: bool = True
     gain_offset: float = 0.0
+    gain: bool = True
 
     def _check(self) -> None:
+        self.require(self.gain or not self.gain_offset, "a gain_offset needs a gain", self.gain_offset)
         self.require(self.eps >= 0, "eps must be at least 0", self.eps)
 
     @property
@@ -51,12 +56,20 @@ def require_base(record: Record, base: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoid(Record):
-    """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`."""
+    """Sinusoidal positions, added to the embedding; see `sinusoidal_positions`.
+
+    Arguments:
+        variant: the order of sines and cosines, and the denominator.
+        base: the base of the frequencies.
+        offset: added to every position: padding index + 1 in M2M-100.
+    """
 
     variant: Literal["interleaved", "concatenated", "tensor2tensor"] = "interleaved"
     base: float = 10000.0
+    offset: int = 0
 
     def _check(self) -> None:
+        self.require(0 <= self.offset < 2**24, "offset must be at least 0 and below 2^24", self.offset)
         require_base(self, self.base)
 
 
@@ -86,23 +99,29 @@ class RotaryScaling(Record):
     """A change of rotary frequencies for longer contexts; see `rotary_frequencies`.
 
     Arguments:
-        kind: `linear`, `ntk`, `yarn` or `llama3`.
+        kind: `linear`, `ntk`, `dynamic`, `yarn`, `longrope` or `llama3`.
         factor: the ratio of the new length to the original one.
-        original_length: the context length that the model was trained on (yarn, llama3).
+        original_length: the context length that the model was trained on; of all but linear and ntk.
         low_frequency_factor, high_frequency_factor: the ends of llama3's interpolation, in rotations within
             `original_length`.
         slow_rotations, fast_rotations: the ends of yarn's ramp, in rotations within `original_length`.
-        attention_factor: yarn's factor of sines and cosines; computed from `factor` when None.
+        truncate: whether the ends of yarn's ramp are moved outwards to whole pairs.
+        attention_factor: the factor of sines and cosines of yarn and longrope; computed from `factor` when None.
+        short_factors, long_factors: by what longrope divides the frequency of each pair, in calls within
+            `original_length` and in longer ones.
     """
 
-    kind: Literal["linear", "ntk", "yarn", "llama3"]
+    kind: Literal["linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
     factor: float
     original_length: int = 8192
     low_frequency_factor: float = 1.0
     high_frequency_factor: float = 4.0
     slow_rotations: float = 1.0
     fast_rotations: float = 32.0
+    truncate: bool = True
     attention_factor: float | None = None
+    short_factors: tuple[float, ...] | None = None
+    long_factors: tuple[float, ...] | None = None
 
     def _check(self) -> None:
         self.require(self.factor > 0, "factor must be above 0", self.factor)
@@ -113,15 +132,24 @@ class RotaryScaling(Record):
         for name, kinds in _READ_BY.items():
             is_read = self.kind in kinds or getattr(self, name) == type(self).__dataclass_fields__[name].default
             self.require(is_read, f"{name} is an option of {' and '.join(kinds)} only", f"{name} with {self.kind}")
+        if self.kind == "longrope":
+            for name in ("short_factors", "long_factors"):
+                factors = getattr(self, name)
+                is_right = factors is not None and all(factor > 0 for factor in factors)
+                self.require(is_right, f"longrope needs {name} above 0", factors)
+            self.require(self.original_length > 1, "longrope needs an original_length above 1", self.original_length)
 
 
 _READ_BY = {
-    "original_length": ("yarn", "llama3"),
+    "original_length": ("dynamic", "yarn", "longrope", "llama3"),
     "low_frequency_factor": ("llama3",),
     "high_frequency_factor": ("llama3",),
     "slow_rotations": ("yarn",),
     "fast_rotations": ("yarn",),
-    "attention_factor": ("yarn",),
+    "truncate": ("yarn",),
+    "attention_factor": ("yarn", "longrope"),
+    "short_factors": ("longrope",),
+    "long_factors": ("longrope",),
 }
 
 
@@ -151,6 +179,13 @@ class Rotary(Record):
             self.require(is_even, "dimension must be even and above 0", self.dimension)
         if self.scaling is not None and self.scaling.kind == "yarn":
             self.require(self.base > 1, "yarn needs a base above 1", self.base)
+
+    def check_factors(self, dimension: int) -> None:
+        """Reject the record unless longrope has a factor for every pair."""
+        if self.scaling is not None and self.scaling.kind == "longrope":
+            counts = [len(self.scaling.short_factors or ()), len(self.scaling.long_factors or ())]
+            rule = f"longrope needs {dimension // 2} factors of each kind, one for every rotated pair"
+            self.require(counts == [dimension // 2] * 2, rule, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +217,13 @@ class AttentionConfig(Record):
         memory_size: the size of the key and value input; m when None.
         output_size: the size of the output; m when None.
         query_bias, key_bias, value_bias, output_bias: which projections have a bias.
-        query_key_norm: a normalisation of each head's queries and keys, before rotary positions.
+        clip: the largest absolute value of projected queries, keys and values; larger ones are set to it.
+        query_key_norm: a normalisation of queries and keys, before rotary positions.
+        query_key_norm_heads: what it normalises: each head over d with one gain (`shared`), each head over d with a
+            gain of its own (`separate`), or all heads together over (h,d) (`joint`).
         rotary: rotary positions of queries and keys.
         alibi: add ALiBi's linear bias.
+        alibi_factor: what that bias is multiplied by; 1/sqrt(d) in Falcon, which scales it with the scores.
         relative_bias: add a relative bias with a table of this layer's own.
         causal, window, scale, softcap: as in `attention`.
         sinks: add one trained sink logit for each head.
@@ -202,9 +241,12 @@ class AttentionConfig(Record):
     key_bias: bool = True
     value_bias: bool = True
     output_bias: bool = True
+    clip: float | None = None
     query_key_norm: Norm | None = None
+    query_key_norm_heads: NormHeads = "shared"
     rotary: Rotary | None = None
     alibi: bool = False
+    alibi_factor: float = 1.0
     relative_bias: RelativeBias | None = None
     causal: bool = False
     window: tuple[int | None, int | None] | None = None
@@ -215,7 +257,7 @@ class AttentionConfig(Record):
 
     def _check(self) -> None:
         self.require_positive("model", "heads")
-        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "softcap"):
+        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "clip", "softcap"):
             if getattr(self, name) is not None:
                 self.require_positive(name)
         is_open = self.window is None or all(side is None or side >= 0 for side in self.window)
@@ -225,11 +267,16 @@ class AttentionConfig(Record):
         self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)
         divides = self.head_size is not None or self.model % self.heads == 0
         self.require(divides, "without head_size, model must be a multiple of heads", f"{self.model} and {self.heads}")
+        is_read = self.alibi or self.alibi_factor == 1
+        self.require(is_read, "alibi_factor is an option of alibi only", self.alibi_factor)
+        is_read = self.query_key_norm is not None or self.query_key_norm_heads == "shared"
+        self.require(is_read, "query_key_norm_heads needs a query_key_norm", self.query_key_norm_heads)
         self.require_rate("dropout")
         if self.rotary is not None:
             dimension = self.rotary.dimension or self.sizes.head
             fits = dimension <= self.sizes.head and dimension % 2 == 0
             self.require(fits, "the rotary dimension must be even and at most the head size", dimension)
+            self.rotary.check_factors(dimension)
 
     @property
     def sizes(self) -> AttentionSizes:
@@ -293,10 +340,14 @@ class BlockConfig(Record):
         order: where the normalisations are, with S a sublayer:
             `post`      x = norm(x + S(x))
             `pre`       x = x + S(norm(x))
+            `output`    x = x + norm'(S(x))
             `sandwich`  x = x + norm'(S(norm(x)))
             `parallel`  x = x + attention(norm(x)) + feedforward(norm'(x))
         cross_attention: attention to a memory, between the two; not in parallel blocks.
         shared_norm: in a parallel block, both branches read the same normalised input.
+        self_attention_norm: in a pre-norm block, whether self-attention reads a normalised input.
+        residual: in a pre-norm block, whether the residual connections start at the `input` of a sublayer or behind
+            its `norm`: x = norm(x) + S(norm(x)).
         dropout: the rate of dropout on the output of each sublayer in training.
     """
 
@@ -306,6 +357,8 @@ class BlockConfig(Record):
     order: Order
     cross_attention: AttentionConfig | None = None
     shared_norm: bool = False
+    self_attention_norm: bool = True
+    residual: Literal["input", "norm"] = "input"
     dropout: float = 0.0
 
     def _check(self) -> None:
@@ -323,9 +376,25 @@ class BlockConfig(Record):
         self.require(in_order, "a parallel block must not have a cross_attention", "one")
         shares = self.order == "parallel" or not self.shared_norm
         self.require(shares, "shared_norm is an option of parallel blocks only", self.order)
+        is_plain = self.order == "pre" or self.self_attention_norm
+        self.require(is_plain, "self_attention_norm may be left out in pre-norm blocks only", self.order)
+        is_plain = self.order == "pre" or self.residual == "input"
+        self.require(
+            is_plain, "a residual that starts behind the norm is an option of pre-norm blocks only", self.order
+        )
+        has_norm = self.self_attention_norm or self.residual == "input"
+        self.require(has_norm, "a residual that starts behind the norm needs a self_attention_norm", "none")
         self.require_rate("dropout")
 
     @property
     def model(self) -> int:
         """Model width m."""
         return self.attention.model
+
+    def norms_of(self, sublayer: str) -> tuple[str, ...]:
+        """Return the names of the normalisations of a sublayer, in order."""
+        is_shared = self.shared_norm and sublayer == "feedforward"
+        is_left_out = not self.self_attention_norm and sublayer == "self_attention"
+        has_own = not (self.order == "output" or is_shared or is_left_out)
+        has_output = self.order in ("output", "sandwich")
+        return ((f"{sublayer}_norm",) if has_own else ()) + ((f"{sublayer}_output_norm",) if has_output else ())

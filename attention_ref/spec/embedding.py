@@ -20,13 +20,15 @@ from attention_ref.spec.taps import Tap, report
 class Embedding:
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
 
     Source: Vaswani et al. (2017), section 3.4; patches: Dosovitskiy et al. (2021).
     """
@@ -67,6 +69,8 @@ class Embedding:
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source)
         vectors = self._vectors(source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self._projected(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -78,6 +82,8 @@ class Embedding:
             vectors = primitives.added(vectors, _rows("types", self.parameters["token_type"], kinds))
         if config.norm is not None:
             vectors = primitives.normalize(vectors, config.norm, self.parameters, "norm")
+        if config.size is not None and config.projected == "sum":
+            vectors = self._projected(vectors)
         return report(tap, "output", vectors)
 
     def _vectors(self, source: Array) -> Array:
@@ -90,6 +96,11 @@ class Embedding:
             sound = self._convolution(source, "first_convolution", stride=1)
             return self._convolution(sound, "second_convolution", stride=2)
         return scaled(source, self.config.scale)
+
+    def _projected(self, vectors: Array) -> Array:
+        """Project to the model size: `(b,l,e)` to `(b,l,m)`."""
+        kernel, bias = self.parameters["projection.kernel"], self.parameters.get("projection.bias")
+        return primitives.linear(vectors, kernel, bias)
 
     def _patches(self, image: Array) -> Array:
         """Cut an image into square patches, row by row, and project each."""
@@ -104,11 +115,10 @@ class Embedding:
         ]
         squares = Array((batch, tall * wide, size, size, patches.channels), values, "real")
         vectors = primitives.linear(squares, self.parameters["patch.kernel"], self.parameters["patch.bias"], inputs=3)
-        if not patches.class_token:
-            return vectors
-        token, model, length = self.parameters["class_token"].values, vectors.shape[-1], tall * wide
-        rows = [token + vectors.values[b * length * model : (b + 1) * length * model] for b in range(batch)]
-        return Array((batch, length + 1, model), [number for row in rows for number in row], "real")
+        tokens = [number for name in patches.tokens for number in self.parameters[name].values]
+        model, length = vectors.shape[-1], tall * wide
+        rows = [tokens + vectors.values[b * length * model : (b + 1) * length * model] for b in range(batch)]
+        return Array((batch, patches.length, model), [number for row in rows for number in row], "real")
 
     def _convolution(self, sound: Array, name: str, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -145,6 +155,8 @@ class Embedding:
             like = vectors.values[0] if vectors.values else 1.0
             sinusoid: Any = self.config.positions
             code = codes.sinusoidal_positions(places, model, sinusoid, like=like)
+            if self.config.positions_skip is not None:
+                code = _without_skipped(code, places)
         return code if len(code.shape) == 3 else Array(vectors.shape, code.values * batch, "real")
 
 
@@ -183,6 +195,13 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
 def scaled(array: Array, scale: float) -> Array:
     """Multiply by a constant; 1 changes nothing."""
     return array if scale == 1.0 else array.map(lambda number: stored(number * constant(scale, number)))
+
+
+def _without_skipped(code: Array, places: Array) -> Array:
+    """Set the code of position -1 to 0: `(...,m)` at places `(...)`."""
+    rows = zip(indices(places.shape), places.values, strict=True)
+    values = [detached(constant(0.0, n)) if place == -1 else n for index, place in rows for n in code[index]]
+    return Array(code.shape, values, "real")
 
 
 def _within(rows: Array, lengths: Array, batch: int, count: int) -> Array:

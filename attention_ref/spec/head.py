@@ -25,7 +25,8 @@ class Head:
     Arguments:
         config: sizes and options.
         parameters: if configured, `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
-            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`; with a `transform_size` the
+            kernel and the norm read vectors of that size.
         token: `(n,m)`, whose transpose is the kernel of a tied head.
     """
 
@@ -52,8 +53,9 @@ class Head:
             pooled = primitives.linear(array, parameters["pooler.kernel"], parameters.get("pooler.bias"))
             return report(tap, "output", primitives.activate(pooled, "tanh"))
         if config.transform is not None:
-            array = primitives.linear(array, parameters["transform.kernel"], parameters["transform.bias"])
-            array = primitives.activate(array, config.transform)
+            array = primitives.linear(array, parameters["transform.kernel"], parameters.get("transform.bias"))
+            if config.transform != "identity":
+                array = primitives.activate(array, config.transform)
             if config.norm is not None:
                 array = primitives.normalize(array, config.norm, parameters, "norm")
         scores = primitives.linear(scaled(array, config.scale), self.kernel, parameters.get("bias"))

@@ -13,13 +13,10 @@ from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackC
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
 from attention_ref.spec.errors import reject, shape_text
-from attention_ref.spec.shapes import ANY, REAL_DTYPES, Described, Shape
+from attention_ref.spec.shapes import ANY, LARGEST_POSITION, REAL_DTYPES, Described, Shape
 
 Given = Mapping[str, Any]
 Inspect = Callable[[Any], tuple[Described, Sequence[int] | None]]
-
-LARGEST_POSITION = 2**31 - 1
-"""Positions are integers of 32 bits in a backend, and so is the distance of two."""
 
 
 def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> None:
@@ -51,7 +48,7 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
             _check_cache(call, name, config, batch)
     call.check_lengths("key_lengths", batch, length)
     call.check_positions("positions", batch, call.shape("query")[1])
-    call.check_integers("query_offset", (), (batch,), most=LARGEST_POSITION)
+    call.check_integers("query_offset", (), (batch,), least=-LARGEST_POSITION, most=LARGEST_POSITION)
 
 
 def _check_cache(call: _Call, name: str, config: AttentionConfig, batch: int | None) -> None:
@@ -286,7 +283,8 @@ class _Call:
             self.reject(f"{name} must have the shape {expected}", shape_text(described.shape))
         for value in values or ():
             if (least is not None and value < least) or (most is not None and value > most):
-                self.reject(f"{name} must lie between {least} and {most}", value)
+                limits = f"lie between {least} and {most}" if most is not None else f"be at least {least}"
+                self.reject(f"{name} must {limits}", value)
 
 
 def _agree(shape: Shape, expected: Shape) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices,
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
+from attention_ref.spec.numbers import constant, rounded
 from attention_ref.spec.taps import Tap, report
 
 
@@ -30,16 +32,17 @@ class Cache(NamedTuple):
 class MultiHeadAttention:
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     Arguments:
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`.
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`.
 
     Source: Vaswani et al. (2017), section 3.2.2.
 
@@ -153,7 +156,7 @@ class MultiHeadAttention:
         places = as_array(positions) if positions is not None else _count_from(start, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=_exchanged(self._linear(key if value is None else value, "value")),  # (b,k,g,v) -> (b,g,k,v)
+            value=_exchanged(self._projected(key if value is None else value, "value")),  # (b,k,g,v) -> (b,g,k,v)
             lengths=as_array(key_lengths) if key_lengths is not None else full,
         )
 
@@ -161,13 +164,20 @@ class MultiHeadAttention:
         kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = self._linear(array, name)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = _exchanged(self._linear(array, name))  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
-            heads = primitives.normalize(heads, self.config.query_key_norm, self.parameters, f"{name}_norm")
-        if self.config.rotary is not None:
-            heads = positions.rotate(heads, places, self.config.rotary)
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
+            norm = (config.query_key_norm, config.query_key_norm_heads)
+            heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")
+        heads = _exchanged(heads)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = positions.rotate(heads, places, config.rotary)
         return heads
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
@@ -176,7 +186,9 @@ class MultiHeadAttention:
         terms = [as_array(bias)] if bias is not None else []
         if config.alibi:
             like = next(iter(queries.values), 1.0)
-            terms.append(positions.alibi_bias(config.heads, *lengths, query_offset=offsets, like=like))
+            factor = functools.partial(constant, config.alibi_factor)
+            alibi = positions.alibi_bias(config.heads, *lengths, query_offset=offsets, like=like)
+            terms.append(alibi if config.alibi_factor == 1 else alibi.map(lambda n: rounded(n * factor(n))))
         if config.relative_bias is not None:
             table = self.parameters["relative_bias"]
             terms.append(positions.relative_bias(table, *lengths, config.relative_bias, query_offset=offsets))

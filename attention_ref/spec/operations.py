@@ -193,7 +193,7 @@ _ACTIVATE = Operation(
     "activate",
     module="primitives",
     group="activations",
-    positional=(Argument("array", "real", "..."), Argument("name", "choice", choices=(*get_args(Activation), "tanh"))),
+    positional=(Argument("array", "real", "..."), Argument("name", "choice", choices=get_args(Activation))),
     results=(Result("output", "..."),),
 )
 

@@ -136,10 +136,11 @@ def _linear(name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], bias: 
         yield f"{name}.bias", Parameter(outputs, "bias")
 
 
-def _norm(name: str, norm: Norm, size: int) -> Named:
-    yield f"{name}.gain", Parameter((size,), "gain", start=1.0 - norm.gain_offset)
+def _norm(name: str, norm: Norm, *shape: int) -> Named:
+    if norm.gain:
+        yield f"{name}.gain", Parameter(shape, "gain", start=1.0 - norm.gain_offset)
     if norm.has_bias:
-        yield f"{name}.bias", Parameter((size,), "bias")
+        yield f"{name}.bias", Parameter(shape, "bias")
 
 
 @_parts.register
@@ -149,8 +150,9 @@ def _attention(config: AttentionConfig) -> Named:
     yield from _linear("key", (sizes.memory,), (sizes.groups, sizes.head), config.key_bias)
     yield from _linear("value", (sizes.memory,), (sizes.groups, sizes.value), config.value_bias)
     if config.query_key_norm is not None:
-        yield from _norm("query_norm", config.query_key_norm, sizes.head)
-        yield from _norm("key_norm", config.query_key_norm, sizes.head)
+        for name, heads in (("query_norm", sizes.heads), ("key_norm", sizes.groups)):
+            own = () if config.query_key_norm_heads == "shared" else (heads,)
+            yield from _norm(name, config.query_key_norm, *own, sizes.head)
     if config.relative_bias is not None:
         yield "relative_bias", Parameter((config.relative_bias.buckets, sizes.heads), "table")
     if config.sinks:
@@ -177,29 +179,30 @@ def _block(config: BlockConfig) -> Named:
         if part is None:
             continue
         yield from _under(name, part)
-        if not (config.shared_norm and name == "feedforward"):
-            yield from _norm(f"{name}_norm", config.norm, config.model)
-        if config.order == "sandwich":
-            yield from _norm(f"{name}_output_norm", config.norm, config.model)
+        for norm in config.norms_of(name):
+            yield from _norm(norm, config.norm, config.model)
 
 
 def _embedding(config: EmbeddingConfig, model: int, *, shared: bool) -> Named:
     if config.vocab is not None and not shared:
-        yield "token", Parameter((config.vocab, model), "embedding")
+        yield "token", Parameter((config.vocab, config.size or model), "embedding")
     if config.patches is not None:
         patches = config.patches
         yield from _linear("patch", (patches.size, patches.size, patches.channels), (model,), True)
-        if patches.class_token:
-            yield "class_token", Parameter((model,), "embedding")
+        for token in patches.tokens:
+            yield token, Parameter((model,), "embedding")
     if config.audio is not None:
         yield from _linear("first_convolution", (3, config.audio.channels), (model,), True)
         yield from _linear("second_convolution", (3, model), (model,), True)
+    size = config.sum_size(model)
     if isinstance(config.positions, Learned):
-        yield "position", Parameter((config.positions.length + config.positions.offset, model), "embedding")
+        yield "position", Parameter((config.positions.length + config.positions.offset, size), "embedding")
     if config.types:
-        yield "token_type", Parameter((config.types, model), "embedding")
+        yield "token_type", Parameter((config.types, size), "embedding")
     if config.norm is not None:
-        yield from _norm("norm", config.norm, model)
+        yield from _norm("norm", config.norm, size)
+    if config.size is not None:
+        yield from _linear("projection", (config.size,), (model,), config.projection_bias)
 
 
 @_parts.register
@@ -218,12 +221,13 @@ def _head(config: HeadConfig, model: int) -> Named:
     if config.kind == "pooler":
         yield from _linear("pooler", (model,), (config.size,), config.bias)
         return
+    size = config.transform_size or model
     if config.transform is not None:
-        yield from _linear("transform", (model,), (model,), True)
+        yield from _linear("transform", (model,), (size,), config.transform_bias)
         if config.norm is not None:
-            yield from _norm("norm", config.norm, model)
+            yield from _norm("norm", config.norm, size)
     if not config.tied:
-        yield "kernel", Parameter((model, config.size), "kernel")
+        yield "kernel", Parameter((size, config.size), "kernel")
     if config.bias:
         yield "bias", Parameter((config.size,), "bias")
 

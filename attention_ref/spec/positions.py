@@ -20,15 +20,15 @@ def sinusoidal_positions(
 ) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(l,)`, or of any other shape.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a number of the type to compute with.
 
     Returns:
@@ -44,7 +44,7 @@ def sinusoidal_positions(
     """
     (places,) = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     frequencies = sinusoid_frequencies(size, config, like=like)
-    rows = [_sinusoid_row(double(place, like), frequencies, config) for place in places.values]
+    rows = [_sinusoid_row(double(place + config.offset, like), frequencies, config) for place in places.values]
     return Array((*places.shape, size), [number for row in rows for number in row], "real")
 
 
@@ -69,7 +69,7 @@ def _sinusoid_row(position: Number, frequencies: Sequence[Number], config: Sinus
     return sines + cosines
 
 
-def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) -> list[Number]:
+def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0, like: Number = 1.0) -> list[Number]:
     """Give the frequencies of rotary positions, one for each rotated pair.
 
         frequency_i = base^(-2i/dimension)
@@ -78,6 +78,10 @@ def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) ->
 
         linear   frequency / factor
         ntk      base * factor^(dimension / (dimension - 2)) in place of base
+        dynamic  ntk with factor * length / original_length - (factor - 1) for the factor, in calls longer than
+                 original_length
+        longrope frequency_i / long_factors_i in calls longer than original_length, frequency_i / short_factors_i in
+                 others
         llama3   frequency / factor for wavelengths above original_length / low_frequency_factor, unchanged below
                  original_length / high_frequency_factor, a blend of both between them
         yarn     a blend of frequency / factor and frequency by a ramp over i, between the pairs that turn
@@ -86,22 +90,26 @@ def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) ->
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
         config: base and scaling.
+        length: of the call: the largest position and 1.
         like: a number of the type to compute with.
 
     Returns:
         `dimension/2` frequencies in radians for each position.
 
     Source: Su et al., "RoFormer" (2021); linear: Chen et al. (2023); NTK-aware: bloc97 (2023); YaRN: Peng et al.
-    (2023), section 3.2; llama3: the released Llama 3.1 code.
+    (2023), section 3.2; dynamic: emozilla (2023); longrope: Ding et al. (2024); llama3: the released Llama 3.1 code.
     """
     scaling = config.scaling
     frequencies = _geometric(config.base, dimension // 2, dimension // 2, like)
     if scaling is None:
         return frequencies
-    if scaling.kind == "ntk":
+    if scaling.kind in ("ntk", "dynamic"):
         # base^(-2i/n) * factor^(-2i/(n - 2)), the second part being 1 for the first pair
-        stretch = _geometric(scaling.factor, dimension // 2, max(dimension // 2 - 1, 1), like)
+        stretch = _geometric(_stretch(scaling, length), dimension // 2, max(dimension // 2 - 1, 1), like)
         return [frequency * change for frequency, change in zip(frequencies, stretch, strict=True)]
+    if scaling.kind == "longrope":
+        factors = scaling.long_factors if length > scaling.original_length else scaling.short_factors
+        return [frequency / double(factor, like) for frequency, factor in zip(frequencies, factors or (), strict=True)]
     if scaling.kind == "linear":
         shares = [0.0] * len(frequencies)
     elif scaling.kind == "llama3":
@@ -109,6 +117,13 @@ def rotary_frequencies(dimension: int, config: Rotary, *, like: Number = 1.0) ->
     else:
         shares = _yarn_shares(dimension, config.base, scaling)
     return [_blend(frequency, share, scaling) for frequency, share in zip(frequencies, shares, strict=True)]
+
+
+def _stretch(scaling: RotaryScaling, length: int) -> float:
+    """Return the factor of ntk: the configured one, or that of a call of this length."""
+    if scaling.kind == "ntk":
+        return scaling.factor
+    return scaling.factor * max(length, scaling.original_length) / scaling.original_length - (scaling.factor - 1)
 
 
 def _blend(frequency: Number, share: float, scaling: RotaryScaling) -> Number:
@@ -127,20 +142,32 @@ def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> list[fl
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
-    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    first, last = pair_that_turns(scaling.fast_rotations), pair_that_turns(scaling.slow_rotations)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
     return [1 - min(1.0, max(0.0, (i - first) / width)) for i in range(dimension // 2)]
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: what is configured, or for a factor above 1 as follows.
+
+        yarn        0.1 log(factor) + 1
+        longrope    sqrt(1 + log(factor) / log(original_length))
+
+    Otherwise it is 1.
+    """
     scaling = config.scaling
-    if scaling is None or scaling.kind != "yarn":
+    if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
     if scaling.attention_factor is not None:
         return scaling.attention_factor
-    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    if scaling.factor <= 1:
+        return 1.0
+    if scaling.kind == "yarn":
+        return 0.1 * math.log(scaling.factor) + 1.0
+    return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_length))
 
 
 def rotate(array: Array, positions: Array, config: Rotary) -> Array:
@@ -168,7 +195,9 @@ def rotate(array: Array, positions: Array, config: Rotary) -> Array:
         return array
     like = array.values[0]
     dimension = config.dimension or array.shape[-1]
-    frequencies, amplitude = rotary_frequencies(dimension, config, like=like), rotary_amplitude(config)
+    length = max(positions.values) + 1
+    frequencies = rotary_frequencies(dimension, config, length=length, like=like)
+    amplitude = rotary_amplitude(config)
     turns = {place: _turn(double(place, like), frequencies, amplitude, config) for place in set(positions.values)}
     rotated: list[Number] = []
     for index in indices(array.shape[:-1]):

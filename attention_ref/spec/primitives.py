@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from attention_ref.spec.arrays import Array
+from attention_ref.spec.arrays import Array, indices
 from attention_ref.spec.checks import checked
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.numbers import (
     Number,
     constant,
@@ -157,10 +157,49 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = Array(
+            array.shape[-1:], [constant(1.0, array.values[0]) if array.values else 1.0] * array.shape[-1], "real"
+        )
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array], name: str) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+
+    How others differ: Qwen 3 and Gemma 3 share the gain; Cohere, Chameleon and StableLM have one for each head; OLMo 2
+    normalises all heads together.
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (*leading, count, size) = f"{name}.", array.shape
+    own = {leaf: parameter for leaf, parameter in parameters.items() if leaf.startswith(scope)}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: Array((count * size,), parameter.values, "real") for leaf, parameter in own.items()}
+        joined = Array((*leading, count * size), array.values, "real")  # (...,h,d) -> (...,h*d)
+        return Array(array.shape, normalize(joined, config, own, name).values, "real")
+    values: list[Number] = []
+    for index in indices(array.shape[:-1]):
+        row = Array((size,), array[index], "real")
+        of_head = {leaf: Array((size,), parameter[index[-1:]], "real") for leaf, parameter in own.items()}
+        values += normalize(row, config, of_head, name).values
+    return Array(array.shape, values, "real")
 
 
 def _over_root_mean_square(row: Sequence[Number], eps: float) -> list[Number]:
@@ -195,6 +234,11 @@ def relu(number: Number) -> Number:
     return number if number > 0 or is_nan(number) else relu_zero(number)
 
 
+def relu_squared(number: Number) -> Number:
+    """`max(x, 0)^2` (So et al., "Primer", 2021)."""
+    return relu(number) * relu(number)
+
+
 def gelu(number: Number) -> Number:
     """`x/2 (1 + erf(x / sqrt(2)))`, exact (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
 
@@ -224,6 +268,7 @@ def silu(number: Number) -> Number:
 
 ACTIVATIONS: Mapping[str, Callable[[Number], Number]] = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
@@ -251,6 +296,17 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     pairs = zip(array.values, dropout_mask.values, strict=True)
     values = [stored(number / constant(1 - rate, number)) if kept else constant(0.0, number) for number, kept in pairs]
     return Array(array.shape, values, "real")
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+
+    def within(number: Number) -> Number:
+        if number > limit:
+            return constant(limit, number)
+        return constant(-limit, number) if number < -limit else number
+
+    return array.map(within)
 
 
 def added(left: Array, right: Array) -> Array:

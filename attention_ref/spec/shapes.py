@@ -50,6 +50,10 @@ IMPLEMENTATIONS = ("auto", "fused", "reference")
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 """What an offset, a length or a distance may be: the integers of int64."""
 
+LARGEST_POSITION = 2**30
+"""The largest absolute value of a position from which an angle or a distance is computed: the distance of a query and a
+key is then an integer of 32 bits, which every backend has."""
+
 
 class Described(NamedTuple):
     """The shape and the dtype's name of an array; a size that is not known yet is None."""
@@ -172,6 +176,17 @@ def check_integers(operation: str, name: str, given: Any) -> None:
     elif isinstance(given, (list, tuple)):
         for inner in given:
             check_integers(operation, name, inner)
+
+
+def check_positions(operation: str, name: str, positions: Sequence[int] | None) -> None:
+    """Check that positions, where they can be read, lie between -2^30 and 2^30.
+
+    Raises:
+        SpecificationError: for a position outside.
+    """
+    for position in (min(positions), max(positions)) if positions else ():
+        if abs(position) > LARGEST_POSITION:
+            reject(operation, f"{name} must lie between {-LARGEST_POSITION} and {LARGEST_POSITION}", position)
 
 
 def check_implementation(operation: str, implementation: Any) -> None:

@@ -6,6 +6,7 @@ The parts of a block are described in `attention_ref.spec.config`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from attention_ref.spec.config import (
     SINUSOID,
@@ -35,6 +36,7 @@ class Patches(Record):
         height, width: of the image in pixels, multiples of `size`.
         channels: how many numbers each pixel has.
         class_token: prepend a trained vector to the patches.
+        distillation_token: prepend a second one, between the first and the patches (DeiT).
     """
 
     size: int
@@ -42,8 +44,11 @@ class Patches(Record):
     width: int
     channels: int = 3
     class_token: bool = True
+    distillation_token: bool = False
 
     def _check(self) -> None:
+        has_first = self.class_token or not self.distillation_token
+        self.require(has_first, "a distillation_token needs a class_token", "none")
         self.require_positive("size", "height", "width", "channels")
         fits = self.height % self.size == 0 and self.width % self.size == 0
         self.require(fits, "height and width must be multiples of size", f"{self.height}, {self.width}, {self.size}")
@@ -51,7 +56,12 @@ class Patches(Record):
     @property
     def length(self) -> int:
         """The length of the sequence."""
-        return (self.height // self.size) * (self.width // self.size) + int(self.class_token)
+        return (self.height // self.size) * (self.width // self.size) + len(self.tokens)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The names of the trained vectors before the patches."""
+        return ("class_token", "distillation_token")[: self.class_token + self.distillation_token]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +91,13 @@ class EmbeddingConfig(Record):
         types: the number of token types (BERT's segments); 0 for none.
         positions: the positional encoding that is added to the vectors.
         positions_skip: a token that is not counted (RoBERTa's padding): it has position -1, and the other tokens count
-            from 0.
+            from 0. With sinusoidal positions, nothing is added to it.
         scale: multiplies the token vectors before anything is added; sqrt(m) in "Attention Is All You Need".
         norm: a normalisation of the sum.
+        size: e, the size of the token vectors, which are then projected to the model size; m, and no projection, when
+            None.
+        projected: what is projected: the `sum`, behind its norm, or the `tokens` alone, before anything is added.
+        projection_bias: whether the projection has a bias.
         dropout: the rate of dropout on the result in training.
     """
 
@@ -95,9 +109,17 @@ class EmbeddingConfig(Record):
     positions_skip: int | None = None
     scale: float = 1.0
     norm: Norm | None = None
+    size: int | None = None
+    projected: Literal["sum", "tokens"] = "sum"
+    projection_bias: bool = True
     dropout: float = 0.0
 
     def _check(self) -> None:
+        if self.size is not None:
+            self.require_positive("size")
+            self.require(self.vocab is not None, "only token vectors have a size of their own", self.size)
+        is_read = self.size is not None or (self.projected == "sum" and self.projection_bias)
+        self.require(is_read, "projected and projection_bias need a size", "none")
         kinds = [name for name in ("vocab", "patches", "audio") if getattr(self, name) is not None]
         self.require(
             len(kinds) <= 1, "an embedding must have at most one of vocab, patches and audio", " and ".join(kinds)
@@ -112,8 +134,12 @@ class EmbeddingConfig(Record):
             rule = f"an image of {self.patches.length} vectors needs at least {self.patches.length} positions"
             self.require(self.positions.length >= self.patches.length, rule, self.positions.length)
         if self.positions_skip is not None:
-            learned = isinstance(self.positions, Learned) and self.positions.offset > 0 and self.vocab is not None
-            self.require(learned, "positions_skip needs tokens and learned positions with an offset", self.positions)
+            counted = self.positions is not None and self.positions.offset > 0 and self.vocab is not None
+            self.require(counted, "positions_skip needs tokens and positions with an offset", self.positions)
+
+    def sum_size(self, model: int) -> int:
+        """Return the size of the vectors to which positions and types are added."""
+        return self.size if self.size is not None and self.projected == "sum" else model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +165,9 @@ class StackConfig(Record):
         sinusoid = self.embedding.positions
         if isinstance(sinusoid, Sinusoid):
             smallest = 4 if sinusoid.variant == "tensor2tensor" else 2
-            fits = self.model % 2 == 0 and self.model >= smallest
+            size = self.embedding.sum_size(self.model)
             rule = f"sinusoidal positions need an even model size of at least {smallest}"
-            self.require(fits, rule, self.model)
+            self.require(size % 2 == 0 and size >= smallest, rule, size)
         if self.relative_bias is not None:
             heads = {block.attention.heads for block in self.blocks}
             self.require(

@@ -9,15 +9,12 @@ from typing import Any
 import torch
 
 from attention_ref.spec import checks
-from attention_ref.spec.shapes import Described, Sizes, check_integers
+from attention_ref.spec.repeated_calls import check_once
+from attention_ref.spec.shapes import Described, Sizes, check_integers, check_positions
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
 """By name: tensors, None for omitted ones, and a `query_offset` that may be an integer."""
-
-_PLAIN = {bool, int, float, type(None)}
-"""The types of options for which the result of a check may be cached: numbers in tuples may equal numbers of another
-type."""
 
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
@@ -30,7 +27,7 @@ def as_array(given: Any, device: torch.device | None = None) -> Array:
 
 
 def as_integers(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
-    """Convert integers to a tensor; reject those outside int64.
+    """Convert integers to a tensor of int64; reject those outside; leave another kind of numbers for the checks.
 
     Raises:
         SpecificationError: for an integer outside int64.
@@ -39,6 +36,18 @@ def as_integers(operation: str, name: str, given: Any, device: torch.device | No
     array = as_array(given, device)
     if array.dtype == torch.uint64:
         check_integers(operation, name, values(array))
+    return array.long() if "int" in _name(array.dtype) else array
+
+
+def as_positions(operation: str, name: str, given: Any, device: torch.device | None = None) -> Array:
+    """Convert positions to a tensor of int64; reject those of which the distance exceeds int32.
+
+    Raises:
+        SpecificationError: for a position outside -2^30 to 2^30.
+    """
+    array = as_integers(operation, name, given, device)
+    if array.dtype == torch.int64:
+        check_positions(operation, name, values(array))
     return array
 
 
@@ -51,34 +60,23 @@ def check_call(
         The arguments as tensors, not copied, and the sizes of the call. An integer `query_offset` stays an integer.
     """
     device = device_of(given["query"])
-    arrays: Arrays = {}
-    for name, array in given.items():
-        if array is None or (name == "query_offset" and type(array) is int):
-            arrays[name] = array
-        elif name in ("query_offset", "key_lengths"):
-            arrays[name] = as_integers(operation, name, array, device)
-        else:
-            arrays[name] = as_array(array, device)
+    arrays, kinds = dict(given), []
+    for name, item in given.items():
+        if item is None or (name == "query_offset" and type(item) is int):
+            continue
+        array = item
+        if name in ("query_offset", "key_lengths"):
+            arrays[name] = array = as_integers(operation, name, item, device)
+        elif type(item) is not Array:
+            arrays[name] = array = as_array(item, device)
+        kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
-    options = {
-        **options,
-        "query_offset": offset if type(offset) is int else None,
-        "key_lengths": None if lengths is None else values(lengths),
-    }
-    kinds = [(name, array.shape, array.dtype) for name, array in arrays.items() if isinstance(array, Array)]
-    if torch.compiler.is_compiling() or not _PLAIN.issuperset(map(type, options.values())):
-        return arrays, _check(operation, check, tuple(kinds), tuple(options), *options.values())
-    return arrays, _remembered_check(operation, check, tuple(kinds), tuple(options), *options.values())
-
-
-def _check(
-    operation: str, check: Callable[..., Sizes], kinds: tuple[Any, ...], names: tuple[str, ...], *options: Any
-) -> Sizes:
-    described = {name: Described(tuple(shape), _name(dtype)) for name, shape, dtype in kinds}
-    return check(operation, described, dict(zip(names, options, strict=True)))
-
-
-_remembered_check = functools.lru_cache(maxsize=1024, typed=True)(_check)  # typed, for an option of 1 is not True
+    options = {**options, "query_offset": offset if type(offset) is int else None}
+    lengths = None if lengths is None else values(lengths)
+    if torch.compiler.is_compiling():
+        described = {name: describe(arrays[name]) for name, _, _ in kinds}
+        return arrays, check(operation, described, {**options, "key_lengths": lengths})
+    return arrays, check_once(operation, check, kinds, _name, options, lengths)
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:
@@ -95,7 +93,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
     for name, kind in checks.ARRAYS[operation]:
         array = given[name]
         if kind == "integer" and array is not None:
-            make = functools.partial(as_integers, operation, name, device=device)
+            make = functools.partial(as_positions, operation, name, device=device)
             array = checks.converted(operation, name, array, make)
         elif array is not None and not isinstance(array, torch.Tensor):
             array = checks.converted(operation, name, array, functools.partial(as_array, device=device))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attention_ref import weights
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import Config, check_arrays, under
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.torch import primitives
@@ -79,25 +79,30 @@ class Normalization(nn.Module):
     Arguments:
         config: the kind.
         parameters: `gain (m)` and, where configured, `bias (m)`.
+        heads: what is normalised of queries and keys; see `primitives.normalize_heads`.
     """
 
-    def __init__(self, config: Norm, parameters: Given) -> None:
+    def __init__(self, config: Norm, parameters: Given, heads: NormHeads = "shared") -> None:
         super().__init__()
         register(self, parameters, "gain", "bias")
         self.config = config
+        self.heads: NormHeads = heads
 
     def forward(self, array: Array) -> Array:
         """Return `(..., m)` for `(..., m)`."""
-        return primitives.normalize(array, self.config, {"norm.gain": self.gain, "norm.bias": self.bias}, "norm")
+        parameters = {"norm.gain": self.gain, "norm.bias": self.bias}
+        return primitives.normalize_heads(array, self.config, self.heads, parameters, "norm")
 
     def extra_repr(self) -> str:
         """Return the configuration."""
         return str(self.config)
 
 
-def normalization(config: Norm | None, parameters: Given, name: str) -> Normalization | None:
+def normalization(
+    config: Norm | None, parameters: Given, name: str, heads: NormHeads = "shared"
+) -> Normalization | None:
     """Return the normalisation with the gain and bias under `name`; None if none is configured."""
-    return None if config is None else Normalization(config, under(parameters, name))
+    return None if config is None else Normalization(config, under(parameters, name), heads)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from attention_ref.spec.config import BlockConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect
@@ -34,26 +35,32 @@ class Block(nn.Module):
         config: sizes and options.
         parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
             `FeedForward` under `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on; initialised when
-            None.
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone; initialised when None.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: BlockConfig, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: BlockConfig, parameters: Mapping[str, Any] | None = None, *, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        check_implementation("Block", implementation)
         parameters = init_or_check("Block", config, parameters)
         self.config = config
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        path = {"implementation": implementation}
+        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
-            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
+            MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None
             else None
         )
         self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
-        for scope in dict.fromkeys(name.split(".")[0] for name in parameters):
-            if scope.endswith("_norm"):
+        crossing = [] if config.cross_attention is None else ["cross_attention"]
+        for sublayer in ("self_attention", *crossing, "feedforward"):
+            for scope in config.norms_of(sublayer):
                 self.add_module(scope, normalization(config.norm, parameters, scope))
 
     def forward(
@@ -134,12 +141,13 @@ class Block(nn.Module):
 
     def _sublayer(self, array: Array, sublayer: Callable[[Array], Array], name: str, tap: Tap | None) -> Array:
         """Apply a sublayer with its normalisations and its residual connection."""
-        order = self.config.order
-        branch = array if order == "post" else self._norm(array, f"{name}_norm", tap)
+        order, norms = self.config.order, self.config.norms_of(name)
+        branch = self._norm(array, f"{name}_norm", tap) if order != "post" and f"{name}_norm" in norms else array
+        start = branch if self.config.residual == "norm" else array
         branch = sublayer(branch)  # (b,q,m)
-        if order == "sandwich":
+        if order in ("output", "sandwich"):
             branch = self._norm(branch, f"{name}_output_norm", tap)
-        result = array + self._dropped(branch)  # (b,q,m)
+        result = start + self._dropped(branch)  # (b,q,m)
         return self._norm(result, f"{name}_norm", tap) if order == "post" else result
 
     def _parallel(

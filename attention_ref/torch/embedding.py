@@ -24,15 +24,17 @@ from attention_ref.torch._parameters import Linear, normalization, register
 class Embedding(nn.Module):
     """The embedding: maps the input of a stack to vectors.
 
-        x = scale * token[t] + position[p] + type[y]            then the norm, if configured
+        x = scale * token[t] + position[p] + type[y]            then the norm and the projection, if configured
 
     In training, `config.dropout` is applied to the result.
 
     Arguments:
         config: the kind of input and what is added to it.
         parameters: if configured, `token (n,m)`, `patch.kernel (size,size,channels,m)`, `patch.bias (m)`,
-            `class_token (m)`, `first_convolution.kernel (3,channels,m)`, `second_convolution.kernel (3,m,m)` and their
-            biases `(m)`, `position (length+offset,m)`, `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`.
+            `class_token (m)`, `distillation_token (m)`, `first_convolution.kernel (3,channels,m)`,
+            `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
+            `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
+            with a projection the others have e for m, of the tokens or of all.
         owner: the embedding whose `token` table this one shares; its own when None.
     """
 
@@ -40,12 +42,14 @@ class Embedding(nn.Module):
         super().__init__()
         self.config = config
         self.owner = () if owner is None else (owner,)  # in a tuple, or it would be registered as a submodule
-        register(self, parameters, *(["token"] if owner is None else []), "class_token", "position", "token_type")
+        register(self, parameters, *(["token"] if owner is None else []), "class_token", "distillation_token")
+        register(self, parameters, "position", "token_type")
         self.patch = Linear(under(parameters, "patch"), inputs=3) if config.patches is not None else None
         if config.audio is not None:
             self.first_convolution = Linear(under(parameters, "first_convolution"), inputs=2)
             self.second_convolution = Linear(under(parameters, "second_convolution"), inputs=2)
         self.norm = normalization(config.norm, parameters, "norm")
+        self.projection = None if config.size is None else Linear(under(parameters, "projection"))
 
     def forward(
         self,
@@ -79,6 +83,8 @@ class Embedding(nn.Module):
         check_embedding(config, {"source": source, "types": types}, inspect)
         source = as_array(source, self._device())
         vectors = self._vectors(source)
+        if self.projection is not None and config.projected == "tokens":
+            vectors = self.projection(vectors)
         places = {"positions": positions, "types": types, "lengths": lengths}
         check_places("Embedding", vectors.shape[:2], places, inspect)
         if config.positions is not None:
@@ -90,6 +96,8 @@ class Embedding(nn.Module):
             vectors = vectors + _rows("types", self.token_type, as_array(types, vectors.device))
         if self.norm is not None:
             vectors = self.norm(vectors)
+        if self.projection is not None and config.projected == "sum":
+            vectors = self.projection(vectors)
         rate = config.dropout if self.training else 0.0
         vectors = primitives.dropout(vectors, primitives.draw_dropout_mask(vectors.shape, rate, vectors.device), rate)
         return report(tap, "output", vectors)
@@ -115,10 +123,8 @@ class Embedding(nn.Module):
         squares = image.reshape(batch, height // size, size, width // size, size, channels)
         squares = squares.transpose(2, 3).flatten(1, 2)  # (b,l,size,size,channels)
         vectors = self.patch(squares)
-        if self.class_token is None:
-            return vectors
-        token = self.class_token.expand(batch, 1, -1)
-        return torch.cat([token, vectors], dim=1)  # (b,l+1,m)
+        tokens = [getattr(self, name).expand(batch, 1, -1) for name in self.config.patches.tokens]
+        return torch.cat([*tokens, vectors], dim=1)  # (b,l+1,m) with one token
 
     def _convolution(self, sound: Array, kernel: Linear, *, stride: int) -> Array:
         """Convolve along time with a kernel of width 3, zeros beyond the ends, then GELU."""
@@ -142,7 +148,10 @@ class Embedding(nn.Module):
             if lengths is not None:
                 rows = _within(rows, as_array(lengths, rows.device).long(), table.shape[0])
             return _rows("positions", table, rows, config.offset)
-        return codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        code = codes.sinusoidal_positions(places, vectors.shape[-1], config, like=vectors)
+        if self.config.positions_skip is None:
+            return code
+        return torch.where(places[..., None] == -1, 0, code)  # nothing is added to a skipped token
 
     def _device(self) -> torch.device | None:
         if self.config.vocab is not None:

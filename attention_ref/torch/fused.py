@@ -21,8 +21,10 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from attention_ref.spec.shapes import Sizes
-from attention_ref.torch._arrays import Array, Arrays, values, widen, without_padding
+from attention_ref.torch._arrays import Array, Arrays, is_autocast, values, widen, without_padding
 from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
+
+_WIDE = (torch.float32, torch.float64)
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
@@ -30,8 +32,8 @@ def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
     if options["return_weights"] or torch.compiler.is_compiling():
         return False
-    has_numbers = 0 not in (*query.shape, *key.shape, value.shape[-1])
-    return has_numbers and _is_readable(query) and not torch.is_autocast_enabled(query.device.type)
+    has_numbers = query.numel() and key.numel() and value.numel()
+    return bool(has_numbers) and _is_readable(query) and not is_autocast(query.device.type)
 
 
 def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
@@ -57,9 +59,11 @@ def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Ar
     has_gradients = _has_gradients(arrays)
     if has_gradients and not _are_bounded(arrays, options):
         return None
-    call = _Call(arrays, sizes, options)
     try:
-        results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
+        results = None if has_gradients else _without_mask(arrays, sizes, options)
+        if results is None:
+            call = _Call(arrays, sizes, options)
+            results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
     except NotImplementedError:  # forward-mode differentiation, which the kernel lacks
         return None
     if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, options)):
@@ -69,6 +73,30 @@ def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Ar
     if query.ndim != 4:
         results = [result.reshape(*query.shape[:-1], *result.shape[3:]) for result in results]
     return results if options["return_log_sum_exp"] else results[:1]
+
+
+def _without_mask(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
+    """Compute the output `(b,h,q,v)` by the kernel; None for a call that needs more than it, or a mask.
+
+    It does what `_Call` would do, in less time than a step of decoding takes.
+    """
+    query, key, value = arrays["query"], arrays["key"], arrays["value"]
+    others = ("mask", "bias", "key_lengths", "sinks", "dropout_mask")
+    if any(arrays[name] is not None for name in others) or options["softcap"] is not None:
+        return None
+    if query.ndim != 4 or key.shape != value.shape or query.dtype not in _WIDE or options["return_log_sum_exp"]:
+        return None
+    offset, scale, is_causal = arrays["query_offset"], options["scale"], options["causal"]
+    if options["window"] is not None or not (query.stride()[3] == key.stride()[3] == value.stride()[3] == 1):
+        return None
+    if is_causal and (type(offset) is not int or (offset and offset < sizes.key_length - 1)):
+        return None
+    is_causal = is_causal and offset < sizes.key_length - 1
+    if is_causal and scale is not None and scale <= 0:
+        return None
+    scale = None if scale is None else float(scale)
+    options = {"is_causal": is_causal, "scale": scale, "enable_gqa": sizes.heads != sizes.groups}
+    return [scaled_dot_product_attention(query, key, value, **options)]
 
 
 class _Call:
@@ -184,7 +212,7 @@ class _Call:
 
 def _is_readable(query: Array) -> bool:
     """Return whether numbers can be read: not under vmap, on the meta device, or while a CUDA graph is captured."""
-    if query.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    if query.is_cuda and torch.cuda.is_current_stream_capturing():
         return False
     if type(query) not in (torch.Tensor, torch.nn.Parameter):
         return values(query[(0,) * query.ndim]) is not None

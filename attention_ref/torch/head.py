@@ -29,7 +29,8 @@ class Head(nn.Module):
     Arguments:
         config: sizes and options.
         parameters: if configured, `kernel (m,n)`, `bias (n)`, `transform.kernel (m,m)`, `transform.bias (m)`,
-            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`.
+            `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`; with a `transform_size` the
+            kernel and the norm read vectors of that size.
         embedding: the embedding whose token table `(n,m)` is, transposed, the kernel of a tied head.
     """
 
@@ -60,7 +61,9 @@ class Head(nn.Module):
         if self.pooler is not None:
             return report(tap, "output", primitives.activate(self.pooler(array), "tanh"))
         if self.transform is not None:
-            array = primitives.activate(self.transform(array), config.transform)
+            array = self.transform(array)
+            if config.transform != "identity":
+                array = primitives.activate(array, config.transform)
             if self.norm is not None:
                 array = self.norm(array)
         kernel = self.tied[0].table().T if self.tied else self.kernel

@@ -12,6 +12,7 @@ from torch import nn
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import positions as codes
 from attention_ref.torch._arrays import Array, as_array
@@ -32,19 +33,27 @@ class Stack(nn.Module):
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         owner: the embedding whose `token` table this stack shares; its own when None.
+        implementation: the path of all attention inside, as in `attention`.
     """
 
     def __init__(
-        self, config: StackConfig, parameters: Mapping[str, Any] | None = None, owner: Embedding | None = None
+        self,
+        config: StackConfig,
+        parameters: Mapping[str, Any] | None = None,
+        owner: Embedding | None = None,
+        *,
+        implementation: str = "auto",
     ) -> None:
         super().__init__()
+        check_implementation("Stack", implementation)
         if parameters is None:
             parameters = init_or_check("Stack", config, None)
         self.config = config
         self.embedding = Embedding(config.embedding, under(parameters, "embedding"), owner)
         register(self, parameters, "relative_bias")
         self.blocks = nn.ModuleList(
-            Block(block, under(parameters, f"blocks.{i}")) for i, block in enumerate(config.blocks)
+            Block(block, under(parameters, f"blocks.{i}"), implementation=implementation)
+            for i, block in enumerate(config.blocks)
         )
         self.norm = normalization(config.norm, parameters, "norm")
 
@@ -131,17 +140,21 @@ class Transformer(nn.Module):
         parameters: the tree of `attention_ref.spec.parameters`: those of `Stack` under `encoder` and `decoder`, of
             `Head` under `head`; NumPy arrays or tensors, copied in their dtype; initialised by
             `attention_ref.weights.init` when None.
+        implementation: the path of all attention inside, as in `attention`.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, parameters: Mapping[str, Any] | None = None, *, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        check_implementation("Transformer", implementation)
         parameters = init_or_check("Transformer", config, parameters)
         self.config = config
-        self.encoder = self._stack(config.encoder_stack, parameters, "encoder")
-        self.decoder = self._stack(config.decoder_stack, parameters, "decoder")
+        self.encoder = self._stack(config.encoder_stack, parameters, "encoder", implementation)
+        self.decoder = self._stack(config.decoder_stack, parameters, "decoder", implementation)
         self.head = None
         if config.head is not None:
             last = self.encoder if self.decoder is None else self.decoder
@@ -236,8 +249,11 @@ class Transformer(nn.Module):
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 
-    def _stack(self, config: StackConfig | None, parameters: Mapping[str, Any], name: str) -> Stack | None:
+    def _stack(
+        self, config: StackConfig | None, parameters: Mapping[str, Any], name: str, implementation: str
+    ) -> Stack | None:
         if config is None:
             return None
         is_shared = name == "decoder" and self.config.shared_embedding
-        return Stack(config, under(parameters, name), self.encoder.embedding if is_shared else None)
+        owner = self.encoder.embedding if is_shared else None
+        return Stack(config, under(parameters, name), owner, implementation=implementation)

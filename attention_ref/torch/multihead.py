@@ -11,10 +11,11 @@ from torch import nn
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.parameters import under
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, widen
+from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, values, widen
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
 from attention_ref.torch.attention import attention
 
@@ -36,9 +37,9 @@ class Cache(NamedTuple):
 class MultiHeadAttention(nn.Module):
     """Multi-head attention.
 
-        query_h  = x W_query_h + b_query_h          then norm and rotation, if configured
-        key_g    = y W_key_g   + b_key_g            then norm and rotation, if configured
-        value_g  = y W_value_g + b_value_g
+        query_h  = x W_query_h + b_query_h          then clipped, normalised and rotated, if configured
+        key_g    = y W_key_g   + b_key_g            then clipped, normalised and rotated, if configured
+        value_g  = y W_value_g + b_value_g          then clipped, if configured
         output   = sum_h attention(query_h, key_g, value_g) W_output_h + b_output
 
     In training, `config.dropout` is applied to the weights. Autocast lowers the precision of the projections, but not
@@ -48,22 +49,29 @@ class MultiHeadAttention(nn.Module):
         config: sizes and options.
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
-            `output.bias (m)`, `query_norm.gain (d)`, `key_norm.gain (d)`, `relative_bias (buckets,h)`, `sinks (h)`;
+            `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
+            `relative_bias (buckets,h)`, `sinks (h)`;
             initialised when None.
+        implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
+            depends on it, and it is not saved with them.
 
     Raises:
-        SpecificationError: for parameters that do not match the configuration.
+        SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: AttentionConfig, parameters: Mapping[str, Any] | None = None, *, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        check_implementation("MultiHeadAttention", implementation)
         parameters = init_or_check("MultiHeadAttention", config, parameters)
         self.config = config
+        self.implementation = implementation
         self.query = Linear(under(parameters, "query"))
         self.key = Linear(under(parameters, "key"))
         self.value = Linear(under(parameters, "value"))
-        self.query_norm = normalization(config.query_key_norm, parameters, "query_norm")
-        self.key_norm = normalization(config.query_key_norm, parameters, "key_norm")
+        self.query_norm = normalization(config.query_key_norm, parameters, "query_norm", config.query_key_norm_heads)
+        self.key_norm = normalization(config.query_key_norm, parameters, "key_norm", config.query_key_norm_heads)
         register(self, parameters, "relative_bias", "sinks")
         self.output = Linear(under(parameters, "output"), inputs=2)
 
@@ -115,13 +123,13 @@ class MultiHeadAttention(nn.Module):
         given |= {"positions": positions, "query_offset": query_offset, "cache": cache, "memory": memory}
         given["query.kernel"] = to_compare(self.query.kernel)
         check_multihead(self.config, given, inspect)
-        batch, query_length, _ = query.shape
-        device = query.device
-        starts = cache.lengths.long() if cache is not None else torch.zeros(batch, dtype=torch.int64, device=device)
-        offsets = starts if query_offset is None else _integers(query_offset, device).expand(batch)
-        places = _count_from(offsets, query_length) if positions is None else _integers(positions, device)
+        query_length, device = query.shape[1], query.device
+        start = 0 if cache is None else _one_or_each(cache.lengths, device)
+        offset = start if query_offset is None else _one_or_each(query_offset, device)
+        places = _count_from(offset, query_length, device) if positions is None else _integers(positions, device)
+        is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
+            source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1], device))
             new = self.project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else append_to_cache(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -133,7 +141,7 @@ class MultiHeadAttention(nn.Module):
         with without_autocast(queries.device.type):
             sinks = None if self.sinks is None else self.sinks.to(queries.dtype)
             arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": sinks}
-            bias = self._bias(bias, queries, memory.key, offsets)
+            bias = self._bias(bias, queries, memory.key, offset)
             if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
                 arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
             outputs = attention(
@@ -141,14 +149,15 @@ class MultiHeadAttention(nn.Module):
                 mask=mask,
                 bias=bias,
                 causal=self.config.causal,
-                query_offset=offsets,
+                query_offset=offset,
                 window=self.config.window,
-                key_lengths=memory.lengths,
+                key_lengths=_unless_whole(memory) if is_padded else None,
                 scale=self.config.scale,
                 softcap=self.config.softcap,
                 dropout=rate,
                 dropout_mask=primitives.draw_dropout_mask(shape, rate, queries.device),
                 return_weights=return_weights,
+                implementation=self.implementation,
                 tap=tap,
             )
         mixed, *weights = (array.to(queries.dtype) for array in (outputs if return_weights else (outputs,)))
@@ -178,28 +187,35 @@ class MultiHeadAttention(nn.Module):
         all_real = torch.full((batch,), length, device=key.device)
         return Cache(
             key=self._heads(key, "key", places),
-            value=self.value(key if value is None else value).transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
+            value=self._projected(key if value is None else value, "value").transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
             lengths=all_real if key_lengths is None else _integers(key_lengths, key.device),
         )
 
+    def _projected(self, array: Array, name: str) -> Array:
+        """Project to heads, and clip, if configured."""
+        heads = getattr(self, name)(array)  # (b,l,h,d)
+        return heads if self.config.clip is None else primitives.clipped(heads, self.config.clip)
+
     def _heads(self, array: Array, name: str, places: Array) -> Array:
         """Project to heads, then normalise and rotate them, if configured."""
-        heads = getattr(self, name)(array).transpose(1, 2)  # (b,l,h,d) -> (b,h,l,d)
-        if self.config.query_key_norm is not None:
+        config, heads = self.config, self._projected(array, name)  # (b,l,h,d)
+        if config.query_key_norm is not None:
             heads = getattr(self, f"{name}_norm")(heads)
-        if self.config.rotary is not None:
-            heads = codes.rotate(heads, places, self.config.rotary)
+        heads = heads.transpose(1, 2)  # (b,l,h,d) -> (b,h,l,d)
+        if config.rotary is not None:
+            heads = codes.rotate(heads, places, config.rotary)
         return heads
 
-    def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
+    def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
         terms = [] if bias is None else [as_array(bias, queries.device)]
         if config.alibi:
-            terms.append(codes.alibi_bias(config.heads, *sizes, query_offset=offsets, like=widen(queries)))
+            alibi = codes.alibi_bias(config.heads, *sizes, query_offset=offset, like=widen(queries))
+            terms.append(alibi * config.alibi_factor)
         if config.relative_bias is not None:
             table = self.relative_bias.to(queries.dtype)
-            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offsets))
+            terms.append(codes.relative_bias(table, *sizes, config.relative_bias, query_offset=offset))
         if len(terms) > 1:
             terms = [sum(map(widen, terms))]
         return terms[0] if terms else None
@@ -215,17 +231,21 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
     """
+    filled = _one_or_each(cache.lengths, new.lengths.device)
     return Cache(
-        key=_append(cache.key, new.key, cache.lengths.long()),
-        value=_append(cache.value, new.value, cache.lengths.long()),
+        key=_append(cache.key, new.key, filled),
+        value=_append(cache.value, new.value, filled),
         lengths=cache.lengths.long() + new.lengths,
     )
 
 
-def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
+def _append(old: Array, new: Array, filled: Any) -> Array:
+    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
     past, added = old.shape[2], new.shape[2]
-    count, filled = torch.arange(past + added, device=new.device), lengths[:, None]
+    if isinstance(filled, int) and filled == past:
+        return torch.cat([old, new], dim=2)
+    count = torch.arange(past + added, device=new.device)
+    filled = torch.full((1, 1), filled, device=new.device) if isinstance(filled, int) else filled[:, None]
     source = torch.where(count < filled, count, (count - filled + past).clamp(max=past + added - 1))  # (b,p+t)
     moved = torch.take_along_dim(torch.cat([old, new], dim=2), source[:, None, :, None], dim=2)
     is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
@@ -237,6 +257,20 @@ def _integers(given: Any, device: torch.device) -> Array:
     return as_array(given, device).long()
 
 
-def _count_from(offsets: Array, length: int) -> Array:
-    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
-    return offsets[:, None] + torch.arange(length, device=offsets.device)
+def _one_or_each(given: Any, device: torch.device) -> Any:
+    """Return the integer that all batch rows share, where it can be read; otherwise one for each row `(b,)`."""
+    array = _integers(given, device)
+    numbers = values(array)
+    return numbers[0] if numbers and min(numbers) == max(numbers) else array
+
+
+def _unless_whole(memory: Cache) -> Array | None:
+    """Return the lengths of keys; None if they can be read and no key is padding."""
+    numbers, length = values(memory.lengths), memory.key.shape[2]
+    return None if numbers is not None and min(numbers, default=length) == length else memory.lengths
+
+
+def _count_from(offset: Any, length: int, device: torch.device) -> Array:
+    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
+    count = torch.arange(length, device=device)
+    return offset + count if isinstance(offset, int) else offset[..., None] + count

@@ -14,15 +14,15 @@ from attention_ref.torch._arrays import Array, as_array, checked, widen
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
     """Code positions by sines and cosines of wavelengths in a geometric progression.
 
-        angle_pi = p / base^(2i/m)                              interleaved, concatenated
-        angle_pi = p / base^(i/(m/2 - 1))                       tensor2tensor
+        angle_pi = (p + offset) / base^(2i/m)                   interleaved, concatenated
+        angle_pi = (p + offset) / base^(i/(m/2 - 1))            tensor2tensor
         interleaved:                   sin angle_p0, cos angle_p0, sin angle_p1, ...
         concatenated, tensor2tensor:   sin angle_p0, sin angle_p1, ..., cos angle_p0, cos angle_p1, ...
 
     Arguments:
         positions: integers `(...)`.
         size: m, even; at least 4 for tensor2tensor.
-        config: the variant and the base.
+        config: the variant, the base and the offset.
         like: a tensor of the dtype and on the device to give.
 
     Returns:
@@ -35,7 +35,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     frequencies = config.base ** (-_count(half, like.device) / steps)  # (m/2,) float64
-    angles = as_array(positions, like.device)[..., None] * frequencies  # (..., m/2)
+    angles = (as_array(positions, like.device)[..., None] + config.offset) * frequencies  # (..., m/2)
     pair = torch.sin(angles), torch.cos(angles)
     if config.variant == "interleaved":
         code = torch.stack(pair, dim=-1).flatten(-2)  # (..., m/2, 2) -> (..., m)
@@ -44,12 +44,13 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
     return code.to(like.dtype)
 
 
-def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device | None = None) -> Array:
+def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0, device: torch.device | None = None) -> Array:
     """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
         config: base and scaling; the formulas stand in `attention_ref.spec.positions`.
+        length: of the call: the largest position and 1; of the scalings dynamic and longrope.
         device: where to give them.
 
     Returns:
@@ -60,8 +61,14 @@ def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device |
     scaling = config.scaling
     if scaling is None:
         return frequencies
-    if scaling.kind == "ntk":
-        return frequencies * scaling.factor ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind in ("ntk", "dynamic"):
+        return frequencies * _stretch(scaling, length) ** (-pairs / max(dimension // 2 - 1, 1))
+    if scaling.kind == "longrope":
+        short, long = (
+            torch.tensor(factors, dtype=torch.float64, device=device)
+            for factors in (scaling.short_factors, scaling.long_factors)
+        )
+        return frequencies / torch.where(torch.as_tensor(length) > scaling.original_length, long, short)
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
@@ -69,6 +76,14 @@ def rotary_frequencies(dimension: int, config: Rotary, *, device: torch.device |
     else:
         kept = _yarn_shares(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
+
+
+def _stretch(scaling: RotaryScaling, length: Any) -> Any:
+    """Return the factor of ntk: the configured one, or that of a call of this length."""
+    if scaling.kind == "ntk":
+        return scaling.factor
+    longest = torch.as_tensor(length).double().clamp(min=scaling.original_length)
+    return scaling.factor * longest / scaling.original_length - (scaling.factor - 1)
 
 
 def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
@@ -81,20 +96,32 @@ def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScali
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
-    first = max(math.floor(pair_that_turns(scaling.fast_rotations)), 0)
-    last = min(math.ceil(pair_that_turns(scaling.slow_rotations)), dimension - 1)
+    first, last = pair_that_turns(scaling.fast_rotations), pair_that_turns(scaling.slow_rotations)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, dimension - 1)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
     return 1 - torch.clip((pairs - first) / width, 0, 1)
 
 
 def rotary_amplitude(config: Rotary) -> float:
-    """Give the factor of sines and cosines: for yarn `0.1 log(factor) + 1` or what is configured, otherwise 1."""
+    """Return the factor of sines and cosines: what is configured, or for a factor above 1 as follows.
+
+        yarn        0.1 log(factor) + 1
+        longrope    sqrt(1 + log(factor) / log(original_length))
+
+    Otherwise it is 1.
+    """
     scaling = config.scaling
-    if scaling is None or scaling.kind != "yarn":
+    if scaling is None or scaling.kind not in ("yarn", "longrope"):
         return 1.0
     if scaling.attention_factor is not None:
         return scaling.attention_factor
-    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    if scaling.factor <= 1:
+        return 1.0
+    if scaling.kind == "yarn":
+        return 0.1 * math.log(scaling.factor) + 1.0
+    return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_length))
 
 
 def rotate(array: Array, positions: Any, config: Rotary) -> Array:
@@ -116,8 +143,9 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    frequencies = rotary_frequencies(dimension, config, device=array.device)
-    angles = _angles(as_array(positions, array.device), frequencies, config)  # (l,n/2) or (b,l,n/2)
+    positions = as_array(positions, array.device)
+    frequencies = rotary_frequencies(dimension, config, length=_length(positions, config), device=array.device)
+    angles = _angles(positions, frequencies, config)  # (l,n/2) or (b,l,n/2)
     if angles.ndim == 3:
         angles = angles[:, None]  # (b,1,l,n/2)
     cosine = (torch.cos(angles) * rotary_amplitude(config)).to(x.dtype)
@@ -133,6 +161,13 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     else:
         rotated = torch.cat(pair, dim=-1)  # (b,h,l,n)
     return torch.cat([rotated, kept], dim=-1).to(array.dtype)
+
+
+def _length(positions: Array, config: Rotary) -> Any:
+    """Return the largest position and 1 where the frequencies depend on it, otherwise 0."""
+    if config.scaling is None or config.scaling.kind not in ("dynamic", "longrope"):
+        return 0
+    return torch.cat([positions.flatten(), positions.new_zeros(1)]).max() + 1
 
 
 def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from attention_ref.spec.config import Norm
+from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.shapes import check_softmax
 from attention_ref.torch._arrays import Array, as_array, checked, describe, widen
 
@@ -156,10 +156,45 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None], name: str) -> Array:
     """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
-    gain = parameters[f"{name}.gain"]
+    gain = parameters.get(f"{name}.gain")
+    if gain is None:
+        gain = torch.ones(array.shape[-1:], dtype=array.dtype, device=array.device)
     if config.kind == "rms":
         return rms_norm(array, gain, eps=config.eps, gain_offset=config.gain_offset)
     return layer_norm(array, gain, parameters.get(f"{name}.bias"), eps=config.eps, gain_offset=config.gain_offset)
+
+
+def normalize_heads(
+    array: Array, config: Norm, heads: NormHeads, parameters: Mapping[str, Array | None], name: str
+) -> Array:
+    """Apply a normalisation to the heads of queries or keys.
+
+        shared      each head over d, with one gain (d)
+        separate    each head over d, with a gain of its own (h,d)
+        joint       all heads together, over (h,d)
+
+    Arguments:
+        array: `(...,h,d)`; of `shared`, any array.
+        config: the kind of the normalisation.
+        heads: what is normalised.
+        parameters: its gain and bias under `name`.
+
+    Returns:
+        `(...,h,d)`.
+    """
+    if heads == "shared":
+        return normalize(array, config, parameters, name)
+    scope, (count, size) = f"{name}.", array.shape[-2:]
+    own = {leaf: each for leaf, each in parameters.items() if leaf.startswith(scope) and each is not None}  # (h,d) each
+    if heads == "joint":
+        own = {leaf: parameter.reshape(-1) for leaf, parameter in own.items()}
+        joined = array.reshape(*array.shape[:-2], count * size)  # (...,h,d) -> (...,h*d)
+        return normalize(joined, config, own, name).reshape(array.shape)
+    each = [
+        normalize(array[..., i, :], config, {leaf: parameter[i] for leaf, parameter in own.items()}, name)
+        for i in range(count)
+    ]
+    return torch.stack(each, dim=-2)
 
 
 def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
@@ -171,6 +206,11 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
 def relu(x: Array) -> Array:
     """`max(x, 0)`."""
     return torch.relu(x)
+
+
+def relu_squared(x: Array) -> Array:
+    """`max(x, 0)^2`."""
+    return torch.square(torch.relu(x))
 
 
 def gelu(x: Array) -> Array:
@@ -195,6 +235,7 @@ def silu(x: Array) -> Array:
 
 ACTIVATIONS = {
     "relu": relu,
+    "relu_squared": relu_squared,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
@@ -207,6 +248,11 @@ def activate(array: Array, name: str) -> Array:
     """Apply an activation by its name to every number."""
     (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
+
+
+def clipped(array: Array, limit: float) -> Array:
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    return torch.clamp(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:

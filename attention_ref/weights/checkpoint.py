@@ -19,7 +19,7 @@ from attention_ref.weights import layouts
 from attention_ref.weights.examination import CONFIG, examine
 from attention_ref.weights.layouts.config_keys import read_keys, write_keys
 from attention_ref.weights.layouts.layout import Architecture, Layout, sources
-from attention_ref.weights.tensors import INDEX, WHOLE, numpy_dtype, write_file
+from attention_ref.weights.tensors import INDEX, WHOLE, numpy_dtype, write_tensors
 from attention_ref.weights.tree import check
 
 Array = np.ndarray[Any, Any]
@@ -69,6 +69,7 @@ def write(
     family: str,
     *,
     keys: Mapping[str, Any] | None = None,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write a checkpoint that `transformers` loads; the exact inverse of `read`, bit by bit.
 
@@ -80,12 +81,16 @@ def write(
         params: its parameters, NumPy arrays.
         family: the `model_type` to write it as.
         keys: more of `config.json`, such as `eos_token_id`; none of them may contradict the configuration.
+        shard_bytes: how large a file may become, in bytes, above 0; what does not fit is written to further files with
+            an index, as `transformers` does. A tensor is never split. One file when None.
 
     Raises:
         SpecificationError: for parameters that are not those of the configuration, and for a configuration that the
             family cannot express.
     """
     folder = Path(path)
+    if shard_bytes is not None and not (type(shard_bytes) is int and shard_bytes > 0):
+        reject("weights.write", "shard_bytes must be an integer above 0, or None", repr(shard_bytes))
     check(config, params)
     layout = _family(family)
     name, written = _express(layout, config, dict(keys or {}))
@@ -103,7 +108,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     dtypes = {array.dtype.name for array in tensors.values()}
     written |= {"dtype": max(dtypes, key=lambda dtype: np.dtype(_dtype(dtype)).itemsize)}
-    write_file(folder / WHOLE, tensors)
+    write_tensors(folder, tensors, shard_bytes)
     (folder / CONFIG).write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

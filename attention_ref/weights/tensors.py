@@ -132,7 +132,35 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(TYPES.get(name, "?"))
 
 
-def write_file(file: Path, tensors: Mapping[str, Array]) -> None:
+def write_tensors(folder: Path, tensors: Mapping[str, Array], shard_bytes: int | None) -> None:
+    """Write the tensors of a checkpoint: one file, or several of at most `shard_bytes` each and their index."""
+    shards = _shards(tensors, shard_bytes)
+    if len(shards) == 1:
+        _write_file(folder / WHOLE, tensors)
+        return
+    files = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    for file, shard in zip(files, shards, strict=True):
+        _write_file(folder / file, {name: tensors[name] for name in shard})
+    places = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
+    size = sum(array.nbytes for array in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _shards(tensors: Mapping[str, Array], shard_bytes: int | None) -> list[list[str]]:
+    """Fill one shard after another; a tensor larger than a shard has one of its own."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, array in tensors.items():
+        if shards[-1] and shard_bytes is not None and filled + array.nbytes > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += array.nbytes
+    return shards
+
+
+def _write_file(file: Path, tensors: Mapping[str, Array]) -> None:
     """Write a safetensors file as `transformers` does."""
     from safetensors.numpy import save_file
 

@@ -1,10 +1,10 @@
-"""GPT-2, GPT-J, GPT-NeoX, Phi, OPT and BLOOM."""
+"""GPT-2, GPT-J, GPT-NeoX, Phi, OPT, BLOOM, MPT and Falcon."""
 
 from __future__ import annotations
 
 from tests.families.family import Family
 
-ACTIVATIONS = ("relu", "gelu", "gelu_new", "quick_gelu", "silu", "gelu_pytorch_tanh")
+ACTIVATIONS = ("relu", "relu2", "gelu", "gelu_new", "quick_gelu", "silu", "gelu_pytorch_tanh", "tanh")
 EPS = (1e-12, 1e-6, 1e-3, 1e-2, 0.3)
 BOTH = (True, False)
 
@@ -45,6 +45,36 @@ _NEOX = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 77.0, "partial_rotary_factor": 0.5},
 }
 _BLOOM = {"vocab_size": 19, "hidden_size": 12, "n_layer": 2, "n_head": 3, "layer_norm_epsilon": 1e-2}
+_MPT = {"vocab_size": 19, "d_model": 12, "n_layers": 2, "n_heads": 3, "max_seq_len": 9, "layer_norm_epsilon": 1e-2}
+_FALCON = {
+    "vocab_size": 19,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "layer_norm_epsilon": 1e-2,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 77.0},
+    **_TOKENS,
+}
+_NEW = {"new_decoder_architecture": True}
+_OLD = {"new_decoder_architecture": False, "num_kv_heads": None}
+_VARIED_FALCON = {
+    "*architecture": (
+        {**_NEW, "num_kv_heads": 1},
+        {**_NEW, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+        {**_NEW, "num_kv_heads": 4, "num_ln_in_parallel_attn": 2},
+        {**_OLD, "multi_query": True},
+        {**_OLD, "multi_query": False},
+        {**_OLD, "multi_query": False, "parallel_attn": False},
+        {**_OLD, "multi_query": True, "parallel_attn": False},
+    ),
+    "alibi": BOTH,
+    "bias": BOTH,
+    "ffn_hidden_size": (None, 12),
+    "activation": ACTIVATIONS,
+    "layer_norm_epsilon": EPS,
+    "tie_word_embeddings": BOTH,
+}
 _PARTS = tuple(
     {**kind, "rope_theta": theta, "partial_rotary_factor": part}
     for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
@@ -114,6 +144,7 @@ FAMILIES = (
             "num_hidden_layers": (1, 3),
             "activation_function": ACTIVATIONS,
             "do_layer_norm_before": BOTH,
+            "word_embed_proj_dim": (4, 8),
             "_remove_final_layer_norm": BOTH,
             "enable_bias": BOTH,
             "tie_word_embeddings": BOTH,
@@ -125,12 +156,46 @@ FAMILIES = (
         {**_OPT, "do_layer_norm_before": False, "enable_bias": False, "activation_function": "gelu"},
         padding=False,
     ),
+    Family(
+        "opt-projected",
+        "OPTForCausalLM",
+        {**_OPT, "word_embed_proj_dim": 6, "do_layer_norm_before": False, "enable_bias": False},
+        padding=False,
+    ),
     # its GELU holds sqrt(2/pi) to 8 digits
     Family(
         "bloom",
         "BloomForCausalLM",
         _BLOOM,
         known=1e-8,
-        varied={"n_head": (1, 3, 4), "n_layer": (1, 3), "layer_norm_epsilon": EPS, "tie_word_embeddings": BOTH},
+        varied={
+            "n_head": (1, 3, 4),
+            "n_layer": (1, 3),
+            "layer_norm_epsilon": EPS,
+            "tie_word_embeddings": BOTH,
+            "apply_residual_connection_post_layernorm": BOTH,
+        },
+    ),
+    Family(
+        "mpt",
+        "MptForCausalLM",
+        {**_MPT, "attn_config": {"clip_qkv": 0.4}},
+        varied={
+            "n_heads": (1, 2, 3),
+            "n_layers": (1, 3),
+            "layer_norm_epsilon": EPS,
+            "tie_word_embeddings": BOTH,
+            "attn_config": ({}, {"clip_qkv": 0.2}, {"clip_qkv": 6.0, "softmax_scale": 0.7}, {"softmax_scale": 2.0}),
+        },
+    ),
+    Family(
+        "falcon", "FalconForCausalLM", {**_FALCON, **_NEW, "num_kv_heads": 2}, attention="sdpa", varied=_VARIED_FALCON
+    ),
+    # it rounds the bias of ALiBi to bfloat16, which is exact for powers of two, and adds it twice with "eager"
+    Family(
+        "falcon-alibi",
+        "FalconForCausalLM",
+        {**_FALCON, "alibi": True, "bias": True, "parallel_attn": False},
+        attention="sdpa",
     ),
 )

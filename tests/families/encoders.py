@@ -1,4 +1,4 @@
-"""BERT, RoBERTa, DistilBERT and ViT."""
+"""BERT, RoBERTa, ALBERT, ELECTRA, DistilBERT, ModernBERT, ViT and DeiT."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ _VIT = {
     "layer_norm_eps": 1e-2,
     "num_labels": 3,
 }
+_MODERNBERT = {
+    **{name: value for name, value in _BERT.items() if name not in ("type_vocab_size", "layer_norm_eps")},
+    "num_hidden_layers": 3,
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+    "local_attention": 2,
+    "norm_eps": 1e-2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+    },
+}
 _VARIED = {
     "num_hidden_layers": (1, 3),
     "num_attention_heads": (1, 2, 4),
@@ -54,6 +68,15 @@ _VARIED_DISTILBERT = {
     "tie_word_embeddings": BOTH,
     "sinusoidal_pos_embds": BOTH,
 }
+_VARIED_MODERNBERT = {
+    "num_attention_heads": (1, 2, 4),
+    "local_attention": (2, 4, 128),
+    "hidden_activation": ACTIVATIONS,
+    "classifier_activation": ACTIVATIONS,
+    "norm_eps": EPS,
+    **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"), BOTH),
+    "tie_word_embeddings": BOTH,
+}
 _VARIED_VIT = {
     "num_hidden_layers": (1, 3),
     "num_attention_heads": (1, 2, 4),
@@ -66,10 +89,13 @@ _VARIED_VIT = {
 
 def _bert(model: str, **more: Any) -> Family:
     name = model.replace("Model", "").lower().replace("for", "-", 1)
-    options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **more}
-    varied = _VARIED if model.endswith("MaskedLM") else {}
+    small = {"embedding_size": 6} if model.startswith(("Albert", "Electra")) else {}
+    options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **small, **more}
+    varied = {**_VARIED, **({"embedding_size": (3, 8)} if small else {})} if model.endswith("MaskedLM") else {}
     inputs = "tokens" if "Causal" in model else "segments"
-    return Family(name, model, options, inputs, "pooler_output" if name == "bert" else "logits", varied=varied)
+    return Family(
+        name, model, options, inputs, "pooler_output" if name in ("bert", "albert") else "logits", varied=varied
+    )
 
 
 def _distilbert(model: str, output: str = "logits", **more: Any) -> Family:
@@ -86,9 +112,16 @@ FAMILIES = (
     _bert("RobertaForMaskedLM", hidden_act="silu"),
     _bert("RobertaForCausalLM", is_decoder=True),
     _bert("RobertaForSequenceClassification"),
+    _bert("AlbertModel"),
+    _bert("AlbertForMaskedLM", hidden_act="relu"),
+    _bert("AlbertForSequenceClassification"),
+    _bert("ElectraForMaskedLM", hidden_act="relu", embedding_size=8),
+    _bert("ElectraForSequenceClassification"),
     _distilbert("DistilBertModel", "last_hidden_state", activation="relu"),
     _distilbert("DistilBertForMaskedLM", activation="relu"),
     _distilbert("DistilBertForSequenceClassification", sinusoidal_pos_embds=True),
+    Family("modernbert-maskedlm", "ModernBertForMaskedLM", _MODERNBERT, padding=False, varied=_VARIED_MODERNBERT),
+    Family("modernbert-classifier", "ModernBertForSequenceClassification", {**_MODERNBERT, "norm_bias": True}),
     Family("vit", "ViTModel", {**_VIT, "pooler_output_size": 5}, "image", "pooler_output"),
     Family(
         "vit-classifier",
@@ -97,4 +130,6 @@ FAMILIES = (
         "image",
         varied=_VARIED_VIT,
     ),
+    Family("deit", "DeiTModel", {**_VIT, "image_size": 4, "pooler_output_size": 5}, "image", "pooler_output"),
+    Family("deit-classifier", "DeiTForImageClassification", {**_VIT, "image_size": 4}, "image", varied=_VARIED_VIT),
 )

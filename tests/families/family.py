@@ -23,6 +23,7 @@ class Family:
         padding: whether answers at padding are those of other places too.
         known: how much the other library's own constants are off, relative to the largest output.
         untied: modules whose weight is made a tensor of its own, as loading a file that has it does.
+        attention: the implementation of attention in `transformers`.
         varied: keys, and the values among which random configurations choose.
     """
 
@@ -34,6 +35,7 @@ class Family:
     padding: bool = True
     known: float = 0.0
     untied: tuple[str, ...] = ()
+    attention: str = "eager"
     varied: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def varying(self, seed: int) -> Family:

@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen 2 and 3, Gemma, Gemma 2 and 3."""
+"""Llama, Mistral, Qwen 2 and 3, Gemma, Gemma 2 and 3, OLMo 2, Cohere and StableLM."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ _YARN = {
         "original_max_position_embeddings": 64,
         "beta_fast": 2.0,
         "beta_slow": 0.3,
+        **_THETA,
+    }
+}
+_NOT_TRUNCATED = {"rope_parameters": {**_YARN["rope_parameters"], "truncate": False}}
+_MSCALE = {"rope_parameters": {**_YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
+_DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, **_THETA}, "max_position_embeddings": 3}
+_LONGROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "original_max_position_embeddings": 4,
+        "short_factor": [1.0, 1.25],
+        "long_factor": [1.5, 4.0],
         **_THETA,
     }
 }
@@ -96,9 +108,21 @@ _CAPS = {
 }
 
 
+_LAYER_EPS = {"layer_norm_eps": 1e-2, "rms_norm_eps": ...}  # `...` leaves a key out
+_LAYER_NORMS = {name: values for name, values in _VARIED.items() if name not in ("rms_norm_eps", "*heads")}
+_LAYER_NORMS |= {**_NO_HEAD_SIZE, "layer_norm_eps": EPS}
+_PARTIAL = tuple(
+    {**kind, "rope_theta": theta, "partial_rotary_factor": part}
+    for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
+    for theta in (60.0, 1e4)
+    for part in (0.25, 0.5, 1.0)
+)
+
+
 def _case(name: str, model: str, *options: dict[str, Any], varied: dict[str, Any] | None = None) -> Family:
     joined = {name: value for part in (_SIZES, *options) for name, value in part.items()}
-    return Family(name, model, joined, varied=varied or {})
+    present = {name: value for name, value in joined.items() if value is not ...}
+    return Family(name, model, present, varied=varied or {})
 
 
 FAMILIES = (
@@ -107,6 +131,10 @@ FAMILIES = (
     _case("llama-linear", "LlamaForCausalLM", _LINEAR),
     _case("llama-llama3", "LlamaForCausalLM", _LLAMA3, {"head_dim": 12}),
     _case("llama-yarn", "LlamaForCausalLM", _YARN, {"head_dim": 12}),
+    _case("llama-yarn-not-truncated", "LlamaForCausalLM", _NOT_TRUNCATED, {"head_dim": 12}),
+    _case("llama-mscale", "LlamaForCausalLM", _MSCALE, {"head_dim": 12}),
+    _case("llama-dynamic", "LlamaForCausalLM", _DYNAMIC),
+    _case("llama-longrope", "LlamaForCausalLM", _LONGROPE),
     _case("llama-classifier", "LlamaForSequenceClassification", _ROPE, {"num_labels": 3, "pad_token_id": 0}),
     _case(
         "mistral",
@@ -140,6 +168,63 @@ FAMILIES = (
             name: values
             for name, values in {**_GEMMAS, **_CAPS}.items()
             if name not in ("*rope", "num_hidden_layers", "attn_logit_softcapping")
+        },
+    ),
+    _case(
+        "olmo2",
+        "Olmo2ForCausalLM",
+        _ROPE,
+        varied={**{name: values for name, values in _VARIED.items() if name != "*heads"}, **_NO_HEAD_SIZE}
+        | {"attention_bias": BOTH},
+    ),
+    _case(
+        "cohere",
+        "CohereForCausalLM",
+        _ROPE,
+        _LAYER_EPS,
+        _TOKENS,
+        {"use_qk_norm": True, "logit_scale": 0.3},
+        varied={**_LAYER_NORMS, "attention_bias": BOTH, "use_qk_norm": BOTH, "logit_scale": (0.0625, 1.0, 2.5)},
+    ),
+    _case(
+        "stablelm",
+        "StableLmForCausalLM",
+        {**_LAYER_EPS, "num_attention_heads": 2, "rope_parameters": _PARTIAL[1]},
+        varied={
+            **{name: values for name, values in _LAYER_NORMS.items() if name not in ("*rope", "*heads")},
+            "num_key_value_heads": (1, 2),
+            "rope_parameters": _PARTIAL,
+            "use_qkv_bias": BOTH,
+            "use_parallel_residual": BOTH,
+        },
+    ),
+    _case(
+        "olmo",
+        "OlmoForCausalLM",
+        _ROPE,
+        {"clip_qkv": 0.3, "rms_norm_eps": ...},
+        varied={
+            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "rms_norm_eps")},
+            **_NO_HEAD_SIZE,
+            "attention_bias": BOTH,
+            "clip_qkv": (None, 0.1, 8.0),
+        },
+    ),
+    _case(
+        "nemotron",
+        "NemotronForCausalLM",
+        {"norm_eps": 1e-2, "rms_norm_eps": ..., "rope_parameters": _PARTIAL[1]},
+        varied={
+            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "*rope", "rms_norm_eps")},
+            "*heads": tuple(
+                {"num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": size}
+                for heads, groups in ((1, 1), (4, 2), (4, 4))
+                for size in (8, 16)
+            ),
+            "norm_eps": EPS,
+            "rope_parameters": _PARTIAL,
+            "attention_bias": BOTH,
+            "mlp_bias": BOTH,
         },
     ),
 )

@@ -1,4 +1,4 @@
-"""T5, Marian, BART, mBART and Whisper."""
+"""T5, Marian, BART, mBART, Whisper and M2M-100."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _SIZES = {
 }
 _MARIAN = {**_SIZES, "max_position_embeddings": 9, "pad_token_id": 0, "scale_embedding": True}
 _BART = {**_SIZES, "max_position_embeddings": 9, "scale_embedding": True, "activation_function": "gelu_new"}
+_M2M = {**_SIZES, "max_position_embeddings": 9, "pad_token_id": 1, "activation_function": "gelu_new"}
 _WHISPER = {
     **_SIZES,
     "num_mel_bins": 3,
@@ -72,4 +73,5 @@ FAMILIES = (
     Family(
         "whisper", "WhisperForConditionalGeneration", _WHISPER, "sound", varied={**_VARIED, "tie_word_embeddings": BOTH}
     ),
+    Family("m2m-100", "M2M100ForConditionalGeneration", _M2M, "pair", varied=_VARIED_BART),
 )

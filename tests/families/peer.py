@@ -37,7 +37,7 @@ class Peer:
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
         model = getattr(transformers, family.model)
-        config = model.config_class(**family.options, attn_implementation="eager")
+        config = model.config_class(**family.options, attn_implementation=family.attention)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:

@@ -23,10 +23,14 @@ def _as_variant(taken, variant):
     return sinusoidal_positions
 
 
+def _without_offset(positions, size, config, *, like):
+    return right.sinusoidal_positions(positions, size, replace(config, offset=0), like=like)
+
+
 def _float32_angles(positions, size, config, *, like):
     steps = size // 2 - (config.variant == "tensor2tensor")
     frequencies = np.float32(config.base) ** (-np.arange(size // 2, dtype=np.float32) / np.float32(steps))
-    angles = positions[..., None].astype(np.float32) * frequencies
+    angles = (positions[..., None] + config.offset).astype(np.float32) * frequencies
     pair = np.sin(angles), np.cos(angles)
     interleaved = np.stack(pair, axis=-1).reshape(*positions.shape, size)
     return (interleaved if config.variant == "interleaved" else np.concatenate(pair, axis=-1)).astype(like.dtype)
@@ -46,6 +50,11 @@ def _without_scaling(kind):
         return replace(config, scaling=None if is_dropped else config.scaling)
 
     return _rotated_as(change)
+
+
+def _truncated(config):
+    is_yarn = config.scaling is not None and config.scaling.kind == "yarn"
+    return replace(config, scaling=replace(config.scaling, truncate=True)) if is_yarn else config
 
 
 def _alibi(heads, query_length, key_length, *, query_offset=0, like, slopes=None, sign=abs):
@@ -192,6 +201,7 @@ MISTAKES = (
     WrongLayer(
         "The other denominator", "positions.tensor2tensor", SINUSOID, _as_variant("tensor2tensor", "concatenated")
     ),
+    WrongLayer("No offset", "positions.sinusoid-offset", SINUSOID, _without_offset),
     WrongLayer("Angles in float32", "positions.angles", SINUSOID, _float32_angles, ("float32",), pervasive=True),
     WrongLayer("The sign of the sine", "positions.rotary", "rotate", _turned_back),
     WrongLayer(
@@ -215,6 +225,9 @@ MISTAKES = (
     WrongLayer("No linear scaling", "positions.rotary-linear", "rotate", _without_scaling("linear")),
     WrongLayer("No NTK scaling", "positions.rotary-ntk", "rotate", _without_scaling("ntk")),
     WrongLayer("No YaRN", "positions.rotary-yarn", "rotate", _without_scaling("yarn")),
+    WrongLayer("Rounded ends", "positions.rotary-truncate", "rotate", _rotated_as(_truncated)),
+    WrongLayer("No dynamic scaling", "positions.rotary-dynamic", "rotate", _without_scaling("dynamic")),
+    WrongLayer("No LongRoPE", "positions.rotary-longrope", "rotate", _without_scaling("longrope")),
     WrongLayer("No Llama 3 scaling", "positions.rotary-llama3", "rotate", _without_scaling("llama3")),
     WrongLayer("Later keys are rewarded", "positions.alibi", ALIBI, _alibi_for_earlier_keys),
     WrongLayer("One formula for every head count", "positions.alibi-slopes", ALIBI, _alibi_of_one_power),
@@ -241,6 +254,7 @@ MISTAKES = (
     WrongLayer("Stored gains as they are", "norms.gain-offset", "rms_norm", _rms_norm_plain_gain),
     WrongLayer("The mean is subtracted", "norms.rms", "rms_norm", _rms_norm_centred),
     WrongLayer("A leak", "activations.relu", "activate", _activated("relu", lambda x: np.where(x > 0, x, x / 100))),
+    WrongLayer("Negative numbers too", "activations.relu-squared", "activate", _activated("relu_squared", np.square)),
     WrongLayer("tanh for the exact form", "activations.gelu", "activate", _activated("gelu", primitives.gelu_tanh)),
     WrongLayer(
         "The exact form for tanh", "activations.gelu-tanh", "activate", _activated("gelu_tanh", primitives.gelu)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attention_ref import numpy as right
-from attention_ref.numpy import _arrays, multihead
+from attention_ref.numpy import _arrays, multihead, primitives
 from attention_ref.spec.config import AttentionConfig, BlockConfig
 from tests.wrong_layers.record import WrongLayer, configured, parametrised, patched, without
 
@@ -196,13 +196,41 @@ def _dropping(config, parameters):
 
 
 def _ordered(taken, order):
-    return configured("Block", BlockConfig, lambda c: replace(c, order=order) if c.order == taken else c)
+    plain = {"order": order, "residual": "input", "self_attention_norm": True}
+    return configured("Block", BlockConfig, lambda c: replace(c, **plain) if c.order == taken else c)
 
 
 def _one_after_the_other(self, array, self_attention, feedforward, tap):
     normal = self._norm(array, "self_attention_norm", tap)
     array = array + self_attention(normal)
     return array + feedforward(normal if self.config.shared_norm else self._norm(array, "feedforward_norm", tap))
+
+
+def _output_as_post(config, parameters):
+    renamed = {name.replace("_output_norm", "_norm"): array for name, array in parameters.items()}
+    is_output = config.order == "output"
+    return right.Block(replace(config, order="post") if is_output else config, renamed if is_output else parameters)
+
+
+def _no_norm_without_gain(config, parameters):
+    normalize = primitives.normalize
+
+    def wrong(array, norm, *names):
+        return normalize(array, norm, *names) if norm.gain else array
+
+    return patched("Block", primitives, "normalize", wrong)(config, parameters)
+
+
+def _first_gain(config, parameters):
+    def shared(name, array):
+        is_gain = name.endswith("_norm.gain") and array.ndim > 1 and config.query_key_norm_heads == "separate"
+        return np.broadcast_to(array[:1], array.shape) if is_gain else array
+
+    return parametrised(MHA, shared)(config, parameters)
+
+
+def _with_norm_heads(config, taken, heads):
+    return replace(config, query_key_norm_heads=heads) if config.query_key_norm_heads == taken else config
 
 
 def _causal_memory(config):
@@ -244,13 +272,30 @@ MISTAKES = (
         "Head i reads group i mod g", "multihead.groups", MHA, patched(MHA, _arrays, "_repeat_heads", _tiled_heads)
     ),
     WrongLayer("The scale of m/h", "multihead.sizes", MHA, configured(MHA, AttentionConfig, _scaled_by_model)),
-    WrongLayer("Queries and keys not normalised", "multihead.query-key-norm", MHA, _attention(query_key_norm=None)),
+    WrongLayer(
+        "Queries and keys not normalised",
+        "multihead.query-key-norm",
+        MHA,
+        _attention(query_key_norm=None, query_key_norm_heads="shared"),
+    ),
+    WrongLayer("Nothing is clipped", "multihead.clip", MHA, _attention(clip=None)),
+    WrongLayer("No norm without a gain", "norms.no-gain", "Block", _no_norm_without_gain),
+    WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain),
+    WrongLayer(
+        "Each head alone",
+        "multihead.norm-joint",
+        MHA,
+        configured(MHA, AttentionConfig, lambda c: _with_norm_heads(c, "joint", "separate")),
+    ),
     WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None)),
     WrongLayer("Keys of cross-attention are not rotated", "multihead.rotary", MHA, _CrossKeysNotRotated),
     WrongLayer("A mask is ignored beside lengths", "multihead.visibility", MHA, _MaskIgnoredBesideLengths),
     *BEHIND_A_CACHE,
     WrongLayer("Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions")),
-    WrongLayer("No bias of distance", "multihead.distance", MHA, _attention(alibi=False, relative_bias=None)),
+    WrongLayer(
+        "No bias of distance", "multihead.distance", MHA, _attention(alibi=False, alibi_factor=1.0, relative_bias=None)
+    ),
+    WrongLayer("ALiBi without its factor", "multihead.alibi-factor", MHA, _attention(alibi_factor=1.0)),
     WrongLayer(
         "Positions start again",
         "multihead.cache",
@@ -271,6 +316,19 @@ MISTAKES = (
     WrongLayer("Pre for post", "block.post", "Block", _ordered("post", "pre")),
     WrongLayer("Post for pre", "block.pre", "Block", _ordered("pre", "post")),
     WrongLayer("No second norm", "block.sandwich", "Block", _ordered("sandwich", "pre")),
+    WrongLayer("Post for output", "block.output", "Block", _output_as_post),
+    WrongLayer(
+        "The residual starts at the input",
+        "block.residual-norm",
+        "Block",
+        configured("Block", BlockConfig, lambda config: replace(config, residual="input")),
+    ),
+    WrongLayer(
+        "A norm in every block",
+        "block.no-first-norm",
+        "Block",
+        configured("Block", BlockConfig, lambda config: replace(config, self_attention_norm=True)),
+    ),
     WrongLayer(
         "One branch after the other",
         "block.parallel",

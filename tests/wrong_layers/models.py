@@ -41,7 +41,35 @@ def _embedded_backwards(self, source, **options):
 def _codes_from_row_0(self, places, lengths, vectors):
     if isinstance(self.config.positions, Learned):
         return self.parameters["position"][np.clip(places, 0, self.config.positions.length - 1)]
+    return _CODES(self, places, lengths, vectors)
+
+
+def _repeated(projected):
+    """Repeat vectors where they should be projected."""
+
+    def wrong(self, vectors):
+        size = self.parameters["projection.kernel"].shape[-1]
+        is_taken = self.config.projected == projected
+        return np.resize(vectors, (*vectors.shape[:-1], size)) if is_taken else _PROJECT(self, vectors)
+
+    return wrong
+
+
+def _without_transform(head):
+    plain = {"transform": None, "transform_bias": True, "norm": None}
+    return replace(head, **plain) if head.transform_size is None else head
+
+
+def _codes_of_padding(self, places, lengths, vectors):
+    if isinstance(self.config.positions, Learned):
+        return _CODES(self, places, lengths, vectors)
     return right.sinusoidal_positions(places, vectors.shape[-1], self.config.positions, like=vectors)
+
+
+def _tokens_exchanged(config, parameters):
+    names = {"encoder.embedding.class_token", "encoder.embedding.distillation_token"}
+    exchanged = dict(zip(sorted(names), sorted(names, reverse=True), strict=True)) if names <= set(parameters) else {}
+    return right.Transformer(config, {name: parameters[exchanged.get(name, name)] for name in parameters})
 
 
 def _patches_by_column(name, array):
@@ -100,6 +128,8 @@ def _own_embedding(config, parameters):
     return right.Transformer(wrong, fitted(wrong, parameters))
 
 
+_CODES = embedding.Embedding._codes
+_PROJECT = embedding.Embedding._projected
 _DECODE = right.Transformer.decode
 _EMBED = embedding.Embedding.__call__
 
@@ -120,8 +150,27 @@ MISTAKES = (
         patched(MODEL, embedding.Embedding, "_codes", _codes_from_row_0),
     ),
     WrongLayer("Padding is counted", "positions.skip", MODEL, _record(EmbeddingConfig, positions_skip=None)),
+    WrongLayer(
+        "Padding has a code",
+        "positions.skip-sinusoid",
+        MODEL,
+        patched(MODEL, embedding.Embedding, "_codes", _codes_of_padding),
+    ),
+    WrongLayer("The second token stands first", "model.distillation-token", MODEL, _tokens_exchanged),
     WrongLayer("The embedding is not scaled", "model.embedding-scale", MODEL, _record(EmbeddingConfig, scale=1.0)),
     WrongLayer("The embedding is not normalised", "model.embedding-norm", MODEL, _record(EmbeddingConfig, norm=None)),
+    WrongLayer(
+        "The projection is left out",
+        "model.embedding-projection",
+        MODEL,
+        patched(MODEL, embedding.Embedding, "_projected", _repeated("sum")),
+    ),
+    WrongLayer(
+        "The projection is left out",
+        "model.token-projection",
+        MODEL,
+        patched(MODEL, embedding.Embedding, "_projected", _repeated("tokens")),
+    ),
     WrongLayer("Types left out", "model.types", MODEL, _zeroed("embedding.token_type")),
     WrongLayer("Squares column by column", "model.patches", MODEL, parametrised(MODEL, _patches_by_column)),
     WrongLayer(
@@ -144,7 +193,7 @@ MISTAKES = (
     WrongLayer("No bias of the head", "model.head-bias", MODEL, _zeroed("head.bias", "pooler.bias")),
     WrongLayer("The head is not scaled", "model.head-scale", MODEL, _record(HeadConfig, scale=1.0)),
     WrongLayer("The scores are not bounded", "model.head-softcap", MODEL, _record(HeadConfig, softcap=None)),
-    WrongLayer("No transform", "model.head-transform", MODEL, _record(HeadConfig, transform=None, norm=None)),
+    WrongLayer("No transform", "model.head-transform", MODEL, configured(MODEL, HeadConfig, _without_transform)),
     WrongLayer("All places are averaged", "model.one-place", MODEL, _averaged),
     WrongLayer("The first place is read", "model.last-place", MODEL, _record(HeadConfig, place="first")),
 )

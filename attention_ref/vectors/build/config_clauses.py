@@ -98,10 +98,14 @@ def _norm(norm: Norm) -> Named:
         yield "norms.variance"
     if norm.gain_offset:
         yield "norms.gain-offset"
+    if not norm.gain:
+        yield "norms.no-gain"
 
 
 def _sinusoid(config: Sinusoid) -> Named:
     yield f"positions.{config.variant}"
+    if config.offset:
+        yield "positions.sinusoid-offset"
 
 
 def _learned(config: Learned) -> Named:
@@ -116,6 +120,8 @@ def _rotary(config: Rotary) -> Named:
         yield "positions.rotary-partial"
     if config.scaling is not None:
         yield f"positions.rotary-{config.scaling.kind}"
+        if not config.scaling.truncate:
+            yield "positions.rotary-truncate"
 
 
 def _alibi(heads: int) -> Named:
@@ -141,7 +147,11 @@ def _attention(config: AttentionConfig) -> Named:
         "multihead.groups": config.sizes.groups != config.heads,
         "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
         "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
+        "multihead.clip": config.clip is not None,
+        "multihead.alibi-factor": config.alibi_factor != 1,
         "multihead.query-key-norm": config.query_key_norm is not None,
+        "multihead.norm-separate": config.query_key_norm_heads == "separate",
+        "multihead.norm-joint": config.query_key_norm_heads == "joint",
         "multihead.rotary": config.rotary is not None,
         "multihead.distance": config.alibi or config.relative_bias is not None,
     }
@@ -162,6 +172,10 @@ def _block(config: BlockConfig) -> Named:
     yield f"block.{config.order}"
     if config.shared_norm:
         yield "block.shared-norm"
+    if config.residual == "norm":
+        yield "block.residual-norm"
+    if not config.self_attention_norm:
+        yield "block.no-first-norm"
     if config.cross_attention is not None:
         yield "block.cross"
     if config.dropout or config.attention.dropout or config.feedforward.dropout:
@@ -172,10 +186,14 @@ def _embedding(config: EmbeddingConfig) -> Named:
     given = {
         "model.embedding-scale": config.scale != 1.0,
         "model.embedding-norm": config.norm is not None,
+        "model.embedding-projection": config.size is not None and config.projected == "sum",
+        "model.token-projection": config.size is not None and config.projected == "tokens",
         "model.types": config.types > 0,
         "model.patches": config.patches is not None,
         "model.audio": config.audio is not None,
         "positions.skip": config.positions_skip is not None,
+        "positions.skip-sinusoid": config.positions_skip is not None and isinstance(config.positions, Sinusoid),
+        "model.distillation-token": config.patches is not None and config.patches.distillation_token,
     }
     yield from (name for name, is_given in given.items() if is_given)
 
@@ -202,7 +220,7 @@ def _head(config: HeadConfig) -> Named:
     yield from (name for name, is_given in given.items() if is_given)
     if config.kind == "pooler":
         yield "activations.tanh"
-    if config.transform is not None:
+    if config.transform not in (None, "identity"):
         yield f"activations.{config.transform.replace('_', '-')}"
 
 

@@ -81,7 +81,8 @@ def _scale(values: Values) -> float:
     return float(values.d_model**0.5) if values.scale_embedding else 1.0
 
 
-def _is_scaled(config: ModelConfig) -> Any:
+def is_scaled(config: ModelConfig) -> Any:
+    """Whether the embedding is scaled."""
     stack = config.encoder_stack
     return ABSENT if stack is None else stack.embedding.scale != 1.0
 
@@ -107,8 +108,8 @@ def _keys(is_pre: bool, has_norm: bool, is_static: bool) -> Keys:
     return {
         **sizes(),
         "vocab_size": Key(f"{ENCODER}.embedding.vocab"),
-        "scale_embedding": Key(_is_scaled, False),
-        "tie_word_embeddings": Key(_is_tied, True),
+        "scale_embedding": Key(is_scaled, False),
+        "tie_word_embeddings": Key(is_tied, True),
         "normalize_before": Only(is_pre),
         "add_final_layer_norm": Only(is_pre),
         "normalize_embedding": Only(has_norm),
@@ -119,7 +120,8 @@ def _keys(is_pre: bool, has_norm: bool, is_static: bool) -> Keys:
     }
 
 
-def _is_tied(config: ModelConfig) -> Any:
+def is_tied(config: ModelConfig) -> Any:
+    """Whether the head, or the embedding of the decoder, is the embedding of the encoder."""
     if config.head is not None and config.head.kind == "language":
         return config.head.tied
     return config.shared_embedding
@@ -178,7 +180,8 @@ COPIES = {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.
 _UNUSED = {r"shared\.weight": "an embedding that is not shared and so not used"}
 
 
-def _classes(name: str, causal: str = "ForConditionalGeneration") -> dict[str, Architecture]:
+def classes(name: str, causal: str = "ForConditionalGeneration") -> dict[str, Architecture]:
+    """The classes of a family by name."""
     unused = {r"lm_head\.weight|final_logits_bias": "the head of a language model, which this class does not have"}
     within_model = {"model.shared.weight": "model.encoder.embed_tokens.weight"} if name != "Marian" else {}
     alone = {theirs.removeprefix("model."): ours.removeprefix("model.") for theirs, ours in within_model.items()}
@@ -191,13 +194,13 @@ def _classes(name: str, causal: str = "ForConditionalGeneration") -> dict[str, A
     }
 
 
-_MARIAN_CLASSES = {n: each for n, each in _classes("Marian", "MTModel").items() if each.kind != "classifier"}
+_MARIAN_CLASSES = {n: each for n, each in classes("Marian", "MTModel").items() if each.kind != "classifier"}
 _COMPUTED = {f"{side}.embed_positions.weight": _sinusoid for side in ("encoder", "decoder")}
 BART_KEYS: Keys = {**_keys(is_pre=False, has_norm=True, is_static=False), **POSITIONS}
 MBART_KEYS: Keys = {**_keys(is_pre=True, has_norm=True, is_static=False), **POSITIONS}
 
 LAYOUTS = (
-    Layout("bart", BART_KEYS, bart, table, _classes("Bart"), duplicates=COPIES, unused=MASKS),
-    Layout("mbart", MBART_KEYS, mbart, table, _classes("MBart"), duplicates=COPIES, unused=MASKS),
+    Layout("bart", BART_KEYS, bart, table, classes("Bart"), duplicates=COPIES, unused=MASKS),
+    Layout("mbart", MBART_KEYS, mbart, table, classes("MBart"), duplicates=COPIES, unused=MASKS),
     Layout("marian", MARIAN_KEYS, marian, table, _MARIAN_CLASSES, duplicates=COPIES, computed=_COMPUTED),
 )

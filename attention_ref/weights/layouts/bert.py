@@ -30,8 +30,8 @@ def bert(values: Values, kind: str) -> ModelConfig:
     norm = Norm("layer", eps=values.layer_norm_eps)
     positions = Learned(length=values.max_position_embeddings)
     embedding = EmbeddingConfig(vocab=values.vocab_size, types=values.type_vocab_size, positions=positions, norm=norm)
-    head = _head(values, kind, "tanh" if kind == "classifier" else values.hidden_act, norm)
-    return ModelConfig(encoder_stack=_stack(values, embedding, norm, causal=False), head=head)
+    own = head(values, kind, "tanh" if kind == "classifier" else values.hidden_act, norm)
+    return ModelConfig(encoder_stack=stack(values, embedding, norm, causal=False), head=own)
 
 
 def roberta(values: Values, kind: str) -> ModelConfig:
@@ -46,16 +46,17 @@ def roberta(values: Values, kind: str) -> ModelConfig:
         positions_skip=values.pad_token_id,
         norm=norm,
     )
-    head = _head(values, kind, "tanh" if kind == "classifier" else "gelu", norm)
+    own = head(values, kind, "tanh" if kind == "classifier" else "gelu", norm)
     if values.is_decoder is not (kind == "causal"):
         raise ValueError(f"is_decoder is {values.is_decoder}, which this class does not compute")
-    stack = _stack(values, embedding, norm, causal=kind == "causal")
+    blocks = stack(values, embedding, norm, causal=kind == "causal")
     return (
-        ModelConfig(decoder_stack=stack, head=head) if kind == "causal" else ModelConfig(encoder_stack=stack, head=head)
+        ModelConfig(decoder_stack=blocks, head=own) if kind == "causal" else ModelConfig(encoder_stack=blocks, head=own)
     )
 
 
-def _stack(values: Values, embedding: EmbeddingConfig, norm: Norm, causal: bool) -> StackConfig:
+def stack(values: Values, embedding: EmbeddingConfig, norm: Norm, causal: bool) -> StackConfig:
+    """The blocks of BERT behind an embedding."""
     model = values.hidden_size
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=values.num_attention_heads, causal=causal),
@@ -66,7 +67,7 @@ def _stack(values: Values, embedding: EmbeddingConfig, norm: Norm, causal: bool)
     return StackConfig(embedding=embedding, blocks=(block,) * values.num_hidden_layers)
 
 
-def _head(values: Values, kind: str, activation: Any, norm: Norm) -> HeadConfig | None:
+def head(values: Values, kind: str, activation: Any, norm: Norm) -> HeadConfig | None:
     """What reads the stack: scores of masked or next tokens, of every place, of the first place, or its pooler."""
     if kind in ("masked", "causal"):
         tied, size = values.tie_word_embeddings, values.vocab_size

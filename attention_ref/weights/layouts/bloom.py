@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.config_keys import Key, Keys, NoEffect, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, DECODER, MASKS, TIED, decoder_classes, decoder_head, layers
 from attention_ref.weights.layouts.rules import WithinHeads
 
 
 def configure(values: Values, kind: str) -> ModelConfig:
-    """The configuration: the feed-forward network is 4 times as wide as the model, with GELU by tanh."""
+    """The configuration: the feed-forward network is 4 times as wide as the model, with GELU by tanh; the residual
+    connections may start behind the norms.
+    """
     model, norm = values.hidden_size, Norm("layer", eps=values.layer_norm_epsilon)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=values.n_head, alibi=True, causal=True),
         feedforward=FeedForwardConfig(model=model, hidden=4 * model, activation="gelu_tanh"),
         norm=norm,
         order="pre",
+        residual="norm" if values.apply_residual_connection_post_layernorm else "input",
     )
     embedding = EmbeddingConfig(vocab=values.vocab_size, norm=norm)
     stack = StackConfig(embedding=embedding, blocks=(block,) * values.n_layer, norm=norm)
     return ModelConfig(decoder_stack=stack, head=decoder_head(values, kind))
+
+
+def _starts_behind_norm(config: ModelConfig) -> Any:
+    stack = config.decoder_stack
+    return ABSENT if stack is None else stack.blocks[0].residual == "norm"
 
 
 _KERNELS = NoEffect("it is about how the model is computed, not what")
@@ -32,7 +42,7 @@ KEYS: Keys = {
     "n_head": Key(f"{BLOCK}.attention.heads"),
     "layer_norm_epsilon": Key(f"{BLOCK}.norm.eps", 1e-5),
     "tie_word_embeddings": Key(TIED, True),
-    "apply_residual_connection_post_layernorm": Only(False),
+    "apply_residual_connection_post_layernorm": Key(_starts_behind_norm, False),
     "n_inner": Only(None),
     **dict.fromkeys(("pretraining_tp", "slow_but_exact", "attention_softmax_in_fp32", "bias_dropout_fusion"), _KERNELS),
     **dict.fromkeys(("masked_softmax_fusion", "skip_bias_add", "skip_bias_add_qkv"), _KERNELS),

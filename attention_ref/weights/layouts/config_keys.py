@@ -25,6 +25,7 @@ MOST_LAYERS = 10_000
 
 ACTIVATIONS = {
     "relu": "relu",
+    "relu2": "relu_squared",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "quick_gelu": "quick_gelu",
@@ -32,6 +33,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_python": "gelu",
     "swish": "silu",
+    "tanh": "tanh",
 }
 """The activations of released models and ours; where several are one of ours, the first is written."""
 

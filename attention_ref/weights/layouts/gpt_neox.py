@@ -16,6 +16,7 @@ from attention_ref.weights.layouts.parts import (
     decoder_classes,
     decoder_head,
     layers,
+    length_of,
     rotary_of,
 )
 from attention_ref.weights.layouts.rules import WithinHeads
@@ -52,7 +53,7 @@ KEYS: Keys = {
     "attention_bias": Key(f"{BLOCK}.attention.query_bias", True),
     "use_parallel_residual": Key(_is_parallel, True),
     "tie_word_embeddings": Key(TIED, False),
-    "max_position_embeddings": Key(lambda config: ABSENT, None),
+    "max_position_embeddings": Key(length_of, None),
     **PARTIAL_ROPE,
     "rotary_pct": Key(lambda config: ABSENT, 0.25),
     "rotary_emb_base": Key(lambda config: ABSENT, 10000.0),

@@ -63,6 +63,7 @@ class Layout:
         unused: tensors that a file may have and that no class reads: a pattern, and the reason.
         computed: tensors that a file may have and that we compute: their values, of their shape.
         legacy: older ends of names.
+        attention: the implementation of attention in `transformers` that computes the family.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Layout:
     unused: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, Callable[[tuple[int, ...]], Array]] = field(default_factory=dict)
     legacy: Mapping[str, str] = field(default_factory=dict)
+    attention: str = "eager"
 
 
 class Source(NamedTuple):
@@ -105,18 +107,22 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
     """
     parts = {part: key for key in table for part in _parts(key)}
     found: dict[str, tuple[Rule, list[str]]] = {}
+    places: dict[str, int] = {}  # of a part in its tensor
     for name in tree:
         pattern, number = _pattern(name)
         scope, _, leaf = pattern.rpartition(".")
         is_whole = pattern in parts
         entry = table[parts[pattern if is_whole else scope]]
         rule = entry if isinstance(entry, Rule) else Linear(entry)
+        places[name] = _parts(parts[pattern if is_whole else scope]).index(pattern if is_whole else scope)
         theirs = rule.name if is_whole else f"{rule.name}.{LEAVES[leaf]}"
         if "{" in rule.name:
             theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf)
         found.setdefault(theirs.replace("*", number), (rule, []))[1].append(name)
     return [
-        Source(theirs, rule, tuple(ours), tuple(tree[name] for name in ours)) for theirs, (rule, ours) in found.items()
+        Source(theirs, rule, tuple(names), tuple(tree[name] for name in names))
+        for theirs, (rule, ours) in found.items()
+        for names in [sorted(ours, key=places.__getitem__)]
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, NormHeads
 from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
@@ -18,6 +18,7 @@ from attention_ref.weights.layouts.parts import (
     decoder_classes,
     decoder_head,
     layers,
+    length_of,
     rotary_of,
 )
 
@@ -40,9 +41,12 @@ def decoder(
     mlp_bias: bool = False,
     layer_types: Any = None,
     rotaries: Any = None,
-    normalizes_heads: bool = False,
+    normalizes_heads: NormHeads | bool = False,
+    norm: Norm | None = None,
     gain_offset: float = 0.0,
     order: Any = "pre",
+    shared_norm: bool = False,
+    gated: bool = True,
     scale_embedding: float = 1.0,
     **attention: Any,
 ) -> ModelConfig:
@@ -55,13 +59,16 @@ def decoder(
         bias, output_bias, mlp_bias: which projections have a bias.
         layer_types: sliding or full attention, for each block; full when None.
         rotaries: the rotary positions of each type of block, where they differ.
-        normalizes_heads: whether queries and keys are normalised.
-        gain_offset, order, scale_embedding: as in `Norm`, `BlockConfig` and `EmbeddingConfig`.
+        normalizes_heads: whether queries and keys are normalised; each head with the same gain where no more is said.
+        norm: of every sublayer and of queries and keys; an RMSNorm when None.
+        gain_offset, order, shared_norm, gated, scale_embedding: as in `Norm`, `BlockConfig`, `FeedForwardConfig` and
+            `EmbeddingConfig`.
         attention: more of `AttentionConfig`.
     """
     model, heads = values.hidden_size, values.num_attention_heads
     head_size = getattr(values, "head_dim", None) or model // heads
-    norm = Norm("rms", eps=values.rms_norm_eps, gain_offset=gain_offset)
+    norm = norm or Norm("rms", eps=values.rms_norm_eps, gain_offset=gain_offset)
+    norm_heads: Any = "shared" if isinstance(normalizes_heads, bool) else normalizes_heads
     layer_types = layer_types or [FULL] * values.num_hidden_layers
     if len(layer_types) != values.num_hidden_layers or set(layer_types) - {SLIDING, FULL}:
         raise ValueError(f"layer_types must name {SLIDING} or {FULL} for each of {values.num_hidden_layers} layers")
@@ -70,7 +77,7 @@ def decoder(
         model=model,
         hidden=values.intermediate_size,
         activation=activation,
-        gated=True,
+        gated=gated,
         input_bias=mlp_bias,
         output_bias=mlp_bias,
     )
@@ -82,6 +89,7 @@ def decoder(
             kv_heads=values.num_key_value_heads or heads,
             head_size=head_size,
             query_key_norm=norm if normalizes_heads else None,
+            query_key_norm_heads=norm_heads,
             rotary=rotaries[layer_type],
             causal=True,
             # a sliding window counts the query's own place
@@ -89,7 +97,7 @@ def decoder(
             **biases(bias, output_bias),
             **attention,
         )
-        return BlockConfig(attention=own, feedforward=feedforward, norm=norm, order=order)
+        return BlockConfig(attention=own, feedforward=feedforward, norm=norm, order=order, shared_norm=shared_norm)
 
     stack = StackConfig(
         embedding=EmbeddingConfig(vocab=values.vocab_size, scale=scale_embedding),
@@ -113,8 +121,8 @@ def types_of(config: ModelConfig) -> Any:
     return [SLIDING if block.attention.window else FULL for block in config.decoder_stack.blocks]
 
 
-def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False) -> Keys:
-    """The keys that all of them have."""
+def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False, eps_name: str = "rms_norm_eps") -> Keys:
+    """The keys that all of them have; `eps` and `tied` are their defaults."""
     return {
         "vocab_size": Key(f"{DECODER}.embedding.vocab"),
         "hidden_size": Key(f"{BLOCK}.attention.model"),
@@ -124,8 +132,8 @@ def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False) 
         "num_key_value_heads": Key(f"{BLOCK}.attention.sizes.groups", None),
         "head_dim": Key(f"{BLOCK}.attention.sizes.head", None),
         activation: Key(f"{BLOCK}.feedforward.activation", ABSENT, ACTIVATIONS),
-        "rms_norm_eps": Key(f"{BLOCK}.norm.eps", eps),
-        "max_position_embeddings": Key(lambda config: ABSENT, None),
+        eps_name: Key(f"{BLOCK}.norm.eps", eps),
+        "max_position_embeddings": Key(length_of, None),
         "tie_word_embeddings": Key(TIED, tied),
         "pretraining_tp": NoEffect("it is about how a product is cut into parts"),
         **ROPE,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
-from attention_ref.weights.layouts.config_keys import ACTIVATIONS, Key, Keys, Only, Values
+from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
     BLOCK,
@@ -23,10 +24,15 @@ NORM = Norm("layer", eps=1e-5)
 
 
 def configure(values: Values, kind: str) -> ModelConfig:
-    """The configuration. A projection between the embedding and the blocks is refused."""
+    """The configuration; in one size the token vectors are projected, and projected back before the head."""
     model, bias, is_pre = values.hidden_size, values.enable_bias, values.do_layer_norm_before
-    if values.word_embed_proj_dim not in (None, model):
-        raise ValueError(f"word_embed_proj_dim is {values.word_embed_proj_dim}; only hidden_size {model} is supported")
+    size = None if values.word_embed_proj_dim in (None, model) else values.word_embed_proj_dim
+    projection: Any = {} if size is None else {"size": size, "projected": "tokens", "projection_bias": False}
+    head = decoder_head(values, kind)
+    if size is not None:
+        if head is None:
+            raise ValueError(f"word_embed_proj_dim is {size}; without a head only hidden_size {model} is supported")
+        head = replace(head, transform="identity", transform_size=size, transform_bias=False)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=values.num_attention_heads, causal=True, **biases(bias)),
         feedforward=FeedForwardConfig(
@@ -41,11 +47,16 @@ def configure(values: Values, kind: str) -> ModelConfig:
     )
     positions = Learned(length=values.max_position_embeddings, offset=2)
     stack = StackConfig(
-        embedding=EmbeddingConfig(vocab=values.vocab_size, positions=positions),
+        embedding=EmbeddingConfig(vocab=values.vocab_size, positions=positions, **projection),
         blocks=(block,) * values.num_hidden_layers,
         norm=NORM if is_pre and not values._remove_final_layer_norm else None,
     )
-    return ModelConfig(decoder_stack=stack, head=decoder_head(values, kind))
+    return ModelConfig(decoder_stack=stack, head=head)
+
+
+def _size_of(config: ModelConfig) -> Any:
+    stack = config.decoder_stack
+    return ABSENT if stack is None else stack.embedding.size or stack.model
 
 
 def _is_pre(config: ModelConfig) -> bool:
@@ -59,7 +70,7 @@ def _lacks_norm(config: ModelConfig) -> Any:
 KEYS: Keys = {
     "vocab_size": Key(f"{DECODER}.embedding.vocab"),
     "hidden_size": Key(f"{BLOCK}.attention.model"),
-    "word_embed_proj_dim": Key(f"{BLOCK}.attention.model", None),
+    "word_embed_proj_dim": Key(_size_of, None),
     "ffn_dim": Key(f"{BLOCK}.feedforward.hidden"),
     "num_hidden_layers": layers(DECODER),
     "num_attention_heads": Key(f"{BLOCK}.attention.heads"),
@@ -84,6 +95,8 @@ TABLE: Table = {
     "decoder.blocks.*.feedforward.input": "decoder.layers.*.fc1",
     "decoder.blocks.*.feedforward.output": "decoder.layers.*.fc2",
     "decoder.norm": "decoder.final_layer_norm",
+    "decoder.embedding.projection": "decoder.project_in",
+    "head.transform": "decoder.project_out",
 }
 
 LAYOUT = Layout("opt", KEYS, configure, TABLE, decoder_classes("OPT", "model."), unused=MASKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,15 @@ SCALINGS = {
         "slow_rotations": "beta_slow",
         "fast_rotations": "beta_fast",
         "attention_factor": "attention_factor",
+        "truncate": "truncate",
+    },
+    "dynamic": {"factor": "factor"},
+    "longrope": {
+        "factor": "factor",
+        "original_length": "original_max_position_embeddings",
+        "attention_factor": "attention_factor",
+        "short_factors": "short_factor",
+        "long_factors": "long_factor",
     },
 }
 """The kinds of rotary scaling, their fields in `RotaryScaling` and their keys in `rope_parameters`."""
@@ -67,7 +77,13 @@ def attention_names(query: str, key: str, value: str, output: str) -> dict[str, 
 
 
 def rotary(
-    rope: Mapping[str, Any], head_size: int, length: int | None, theta: Any = None, share: float | None = None
+    rope: Mapping[str, Any],
+    head_size: int,
+    length: int | None,
+    theta: Any = None,
+    share: float | None = None,
+    *,
+    interleaved: bool = False,
 ) -> Rotary:
     """The rotary positions of `rope_parameters`, or of the older `rope_scaling`.
 
@@ -77,6 +93,7 @@ def rotary(
         length: `max_position_embeddings`, from which a scaling starts that names no other length.
         theta: of an older file, which has it beside it, or the family's own.
         share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
+        interleaved: as in `Rotary`.
 
     Raises:
         ValueError: for a key or a kind that we do not compute.
@@ -95,16 +112,47 @@ def rotary(
             left.setdefault("original_max_position_embeddings", length)
             if left["original_max_position_embeddings"] is None:
                 raise ValueError(f"rope_type {kind} needs original_max_position_embeddings")
+        _fill(kind, left, length)
         known = {ours: left.pop(theirs) for ours, theirs in names.items() if theirs in left}
+        known = {ours: tuple(given) if isinstance(given, list) else given for ours, given in known.items()}
+        if kind == "dynamic":
+            known["original_length"] = length
         scaling = RotaryScaling(kind=kind, **known)
     elif kind != "default":
         raise ValueError(f"rope_type is {kind!r}; supported are default, {', '.join(SCALINGS)}")
-    if left.get("truncate") is True:
-        del left["truncate"]
     if left:
         raise ValueError(f"rope_parameters: {', '.join(sorted(map(str, left)))} not supported with rope_type {kind}")
     dimension = int(head_size * part)
-    return Rotary(base=base, dimension=None if dimension == head_size else dimension, scaling=scaling)
+    rotated = None if dimension == head_size else dimension
+    return Rotary(base=base, dimension=rotated, interleaved=interleaved, scaling=scaling)
+
+
+def _fill(kind: str, rope: dict[str, Any], length: int | None) -> None:
+    """Add what a kind of scaling computes from other keys.
+
+    Raises:
+        ValueError: where the length is missing that it is computed from.
+    """
+    if kind == "dynamic" and length is None:
+        raise ValueError("rope_type dynamic needs max_position_embeddings")
+    if kind == "yarn":
+        # DeepSeek's keys; one of them alone has no effect
+        parts = [rope.pop(name, None) for name in ("mscale", "mscale_all_dim")]
+        if all(parts) and "attention_factor" not in rope:
+            amplitudes = [0.1 * part * math.log(rope["factor"]) + 1.0 if rope["factor"] > 1 else 1.0 for part in parts]
+            rope["attention_factor"] = amplitudes[0] / amplitudes[1]
+    if kind == "longrope" and "factor" not in rope:
+        if length is None:
+            raise ValueError("rope_type longrope needs a factor or max_position_embeddings")
+        rope["factor"] = length / rope["original_max_position_embeddings"]
+
+
+def length_of(config: ModelConfig) -> Any:
+    """`max_position_embeddings` of our configuration, where what is computed depends on it."""
+    stack = config.decoder_stack
+    rotary = stack.blocks[0].attention.rotary if stack is not None else None
+    is_dynamic = rotary is not None and rotary.scaling is not None and rotary.scaling.kind == "dynamic"
+    return rotary.scaling.original_length if is_dynamic else ABSENT  # type: ignore[union-attr]
 
 
 def rope_of(config: ModelConfig, block: int = 0) -> Any:
@@ -144,12 +192,14 @@ PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=No
 """The keys of rotary positions of a part of each head."""
 
 
-def rotary_of(values: Values, head_size: int, *, theta: Any = None, share: Any = None) -> Rotary:
-    """The rotary positions of the keys `ROPE`, with the family's own base and share."""
+def rotary_of(
+    values: Values, head_size: int, *, theta: Any = None, share: Any = None, interleaved: bool = False
+) -> Rotary:
+    """The rotary positions of the keys `ROPE`, with the family's own base, share and pairs."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
     rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
     theta = theta if values.rope_theta is None else values.rope_theta
-    return rotary(rope, head_size, values.max_position_embeddings, theta, share)
+    return rotary(rope, head_size, values.max_position_embeddings, theta, share, interleaved=interleaved)
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:

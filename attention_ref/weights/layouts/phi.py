@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, Only, Values
+from attention_ref.weights.layouts.config_keys import ACTIVATIONS, Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
     BLOCK,
@@ -15,6 +15,7 @@ from attention_ref.weights.layouts.parts import (
     decoder_classes,
     decoder_head,
     layers,
+    length_of,
     rotary_of,
 )
 
@@ -45,7 +46,7 @@ KEYS: Keys = {
     "hidden_act": Key(f"{BLOCK}.feedforward.activation", "gelu_tanh", ACTIVATIONS),
     "layer_norm_eps": Key(f"{BLOCK}.norm.eps", 1e-5),
     "tie_word_embeddings": Key(TIED, False),
-    "max_position_embeddings": Key(lambda config: ABSENT, None),
+    "max_position_embeddings": Key(length_of, None),
     "qk_layernorm": Only(False),
     **PARTIAL_ROPE,
 }

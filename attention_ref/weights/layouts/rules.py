@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.spec.errors import reject
 from attention_ref.spec.parameters import Parameter
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +66,30 @@ class Linear(Rule):
         """Merge heads, then transpose."""
         matrix = arrays[0].reshape(_matrix(parameters[0]))
         return matrix.T if parameters[0].kind == "kernel" else matrix
+
+
+@dataclass(frozen=True)
+class Shared(Linear):
+    """One module for all blocks (ALBERT)."""
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """The same for each block."""
+        return super().read(array, parameters) * len(parameters)
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """The tensor of the first block, if all blocks have the same."""
+        if any(array.tobytes() != arrays[0].tobytes() for array in arrays):
+            reject("weights.write", f"all blocks of this family must have the same {self.name}", "others")
+        return super().write(arrays[:1], parameters[:1])
+
+
+@dataclass(frozen=True)
+class Merged(Rule):
+    """The same tensor with all its axes in one (OLMo 2's gains of all heads)."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(h*d)` of `(h,d)`."""
+        return (math.prod(parameters[0].shape),)
 
 
 @dataclass(frozen=True)
@@ -142,6 +167,31 @@ class WithinHeads(Rule):
         """Join within each head."""
         parts = [np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays]  # (h,d,m), or (h,d)
         return np.stack(parts, axis=1).reshape(self.shape(parameters))
+
+
+@dataclass(frozen=True)
+class WithinGroups(Rule):
+    """For each group: its queries, its key and its value: `(g * (h/g + 2) * d, i)` (Falcon)."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """`(g * (h/g + 2) * d, i)` of the joined kernel, `(g * (h/g + 2) * d)` of the joined bias."""
+        matrices = [_matrix(parameter) for parameter in parameters]
+        return (sum(matrix[-1] for matrix in matrices), *matrices[0][:-1])
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
+        """Split within each group."""
+        heads, size = parameters[0].shape[-2:]
+        groups = parameters[1].shape[-2]
+        rest = array.shape[1:]
+        packed = array.reshape(groups, heads // groups + 2, size, *rest)  # (g,h/g+2,d,m), or (g,h/g+2,d) of a bias
+        parts = [packed[:, :-2].reshape(heads, size, *rest), packed[:, -2], packed[:, -1]]
+        return [np.moveaxis(part, -1, 0) if rest else part for part in parts]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join within each group."""
+        query, key, value = (np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays)  # (h,d,m)
+        queries = query.reshape(key.shape[0], -1, *key.shape[1:])  # (g,h/g,d,m)
+        return np.concatenate([queries, key[:, None], value[:, None]], axis=1).reshape(self.shape(parameters))
 
 
 def _matrix(parameter: Parameter) -> Shape:

@@ -1,4 +1,4 @@
-"""ViT (Dosovitskiy et al., 2020)."""
+"""ViT (Dosovitskiy et al., 2020), and DeiT (Touvron et al., 2021), which has a second trained vector."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from attention_ref.weights.layouts.rules import Convolution, Leading
 BLOCK = f"{ENCODER}.blocks.0"
 
 
-def configure(values: Values, kind: str) -> ModelConfig:
-    """The configuration."""
+def deit(values: Values, kind: str) -> ModelConfig:
+    """The configuration of DeiT."""
+    return configure(values, kind, distillation_token=True)
+
+
+def configure(values: Values, kind: str, **tokens: bool) -> ModelConfig:
+    """The configuration of ViT; `tokens` as in `Patches`."""
     norm, size = Norm("layer", eps=values.layer_norm_eps), values.image_size
     height, width = size if isinstance(size, list) else (size, size)
-    patches = Patches(size=values.patch_size, height=height, width=width, channels=values.num_channels)
+    patches = Patches(size=values.patch_size, height=height, width=width, channels=values.num_channels, **tokens)
     model, heads = values.hidden_size, values.num_attention_heads
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=heads, **biases(values.qkv_bias, True)),
@@ -81,14 +86,21 @@ TABLE: Table = {
     "encoder.norm": "layernorm",
 }
 
-LAYOUT = Layout(
-    "vit",
-    KEYS,
-    configure,
-    TABLE,
-    {
-        "ViTModel": Architecture("pooler", {"head.pooler": "pooler.dense"}, optional=True),
-        "ViTForImageClassification": Architecture("classifier", {"head": "classifier"}, "vit."),
-    },
-    unused={r"embeddings\.mask_token": "a patch of masked images, which this class does not have"},
+DEIT_TABLE: Table = {
+    **TABLE,
+    "encoder.embedding.distillation_token": Leading("embeddings.distillation_token", 2),
+}
+_MASK = {r"embeddings\.mask_token": "a patch of masked images, which this class does not have"}
+
+
+def _classes(name: str, prefix: str) -> dict[str, Architecture]:
+    return {
+        f"{name}Model": Architecture("pooler", {"head.pooler": "pooler.dense"}, optional=True),
+        f"{name}ForImageClassification": Architecture("classifier", {"head": "classifier"}, prefix),
+    }
+
+
+LAYOUTS = (
+    Layout("vit", KEYS, configure, TABLE, _classes("ViT", "vit."), unused=_MASK),
+    Layout("deit", KEYS, deit, DEIT_TABLE, _classes("DeiT", "deit."), unused=_MASK),
 )

@@ -64,7 +64,8 @@ def _script() -> Markup:
 def _library(each: Column) -> str:
     """Return the library of a subject: what stands before the first dot, and this one for its backends."""
     function = each.name.partition(" on ")[0]
-    return _OWN if function in _BACKENDS else function.partition(":" if ":" in function else ".")[0]
+    is_own = function.partition(":")[0] in _BACKENDS  # or a path of one: torch:fused
+    return _OWN if is_own else function.partition(":" if ":" in function else ".")[0]
 
 
 def _box(number: int, each: Column, *, is_ticked: bool) -> Markup:

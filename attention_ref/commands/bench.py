@@ -1,0 +1,110 @@
+"""`attention-ref bench`: how fast the backends are beside their frameworks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from attention_ref import backends
+from attention_ref.commands.command import CONFORMS, command, save, show
+
+if TYPE_CHECKING:
+    from attention_ref.bench import Machine, Measurement, Workload
+
+OPERATIONS = ("full", "causal", "window", "decode", "gradients", "forward", "step", "training")
+SIZES = (512, 2048)
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser of `attention-ref`."""
+    text = "time the backends beside the attention and the models of their frameworks"
+    parser = command(commands, "bench", run, text)
+    put = parser.add_argument
+    text = "attention: full, causal, window, decode or gradients; models: forward, step or training; repeatable"
+    put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")
+    put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
+    text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
+    put("--backends", metavar="NAME,NAME", help=text)
+    put("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    put("--threads", metavar="N", type=int, default=1, help="that every contestant may use; 0: all; default: 1")
+    put("--rounds", metavar="N", type=int, default=15, help="interleaved rounds, of which the medians are; default: 15")
+    put("--json", metavar="FILE", help="write the measurements as JSON; - is stdout, without the text")
+    put("--html", metavar="FILE", help="write the tables as one HTML page")
+    put("--plot", metavar="FILE", help="draw time over length, as PNG or SVG; needs matplotlib")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and write what was asked for."""
+    sizes, names = _sizes(options), tuple((options.backends or "").split(",")) if options.backends else ()
+    _prepare(options)
+    from attention_ref import bench
+    from attention_ref.bench import tables
+
+    workloads = [_workload(operation, size) for operation in options.op or ("full", "causal") for size in sizes]
+    _known(names, workloads)
+    machine = bench.measure_machine()
+    found = []
+    for workload in workloads:
+        print(f"{workload.operation}, {workload.length}", file=sys.stderr, flush=True)
+        found += bench.run(workload, names=names, rounds=options.rounds, machine=machine)
+    _write(options, found, machine)
+    if options.json != "-":
+        show(tables.text(found, machine, options.rounds))
+    return CONFORMS
+
+
+def _sizes(options: argparse.Namespace) -> list[int]:
+    """Return the lengths, and refuse numbers that make no sense before anything is measured."""
+    from attention_ref.conformance import UsageError
+
+    sizes = [int(word) if word.isdecimal() else 0 for word in options.sizes.split(",")]
+    if min(sizes) < 1:
+        raise UsageError(f"--sizes must be lengths from 1 on, such as 512,2048; received {options.sizes}")
+    if options.rounds < 1 or options.threads < 0:
+        raise UsageError("--rounds must be at least 1 and --threads at least 0")
+    return sizes
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Set the threads and the engine, which frameworks read when they are imported; reject unwritable files."""
+    if options.threads:
+        os.environ.update(dict.fromkeys(THREADS, str(options.threads)))
+    if options.engine:
+        os.environ["KERAS_BACKEND"] = options.engine
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for path in (options.json, options.html, options.plot):
+        if path and path != "-":
+            save(path, "")
+
+
+def _workload(operation: str, size: int) -> Workload:
+    from attention_ref import bench
+
+    return bench.attention(operation, size) if operation in bench.KINDS else bench.model(operation, size)
+
+
+def _known(names: tuple[str, ...], workloads: list[Workload]) -> None:
+    from attention_ref.conformance.errors import reject
+
+    offered = list(dict.fromkeys(each.name for workload in workloads for each in workload.contestants))
+    for name in names:
+        if name not in offered:
+            reject("contestant", name, offered)
+
+
+def _write(options: argparse.Namespace, found: list[Measurement], machine: Machine) -> None:
+    from attention_ref.bench import tables
+
+    if options.json:
+        data = {"format_version": 1, "machine": machine.to_dict(), "rounds": options.rounds}
+        data["measurements"] = [each.to_dict() for each in found]
+        text = json.dumps(data, indent=1, allow_nan=False)
+        show(text) if options.json == "-" else save(options.json, text)
+    if options.html:
+        save(options.html, tables.page(found, machine, options.rounds))
+    if options.plot:
+        tables.plot(found).savefig(options.plot)

@@ -1,0 +1,124 @@
+"""`attention-ref bench`: what it times computes the same, and its figures are what they are called."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attention_ref import bench, cli, oracle
+from attention_ref.bench import tables
+from attention_ref.bench.attention_workloads import WINDOW
+from attention_ref.bench.memory import STATUS, peak_beyond
+from attention_ref.commands import command
+from attention_ref.conformance.budget import budget, compare
+from attention_ref.spec.errors import SpecificationError
+
+MACHINE = bench.Machine("a processor", 2, 1, products=1e9, bandwidth=1e9)
+OPTIONS = {
+    "full": {},
+    "causal": {"causal": True},
+    "window": {"causal": True, "window": (WINDOW, None)},
+    "decode": {},
+}
+
+
+def waiting(name: str, seconds: float, *, is_fused: bool = False) -> bench.Contestant:
+    """A contestant that keeps the processor busy for some time."""
+
+    def call() -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    return bench.Contestant(name, lambda: call, is_fused=is_fused)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_all_contestants_compute_the_same(kind: str) -> None:
+    length = 300  # longer than the window
+    queries = 1 if kind == "decode" else length
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=(1, 2, rows, 16)).astype(np.float32) for rows in (queries, length, length)]
+    truth = oracle.attention(*(array.astype(np.float64) for array in arrays), **OPTIONS[kind])
+    contestants = bench.attention(kind, length, heads=2, size=16).contestants
+    compared = 0
+    for each in contestants:
+        if any(find_spec(package) is None for package in each.requires):
+            continue
+        result = np.asarray(each.prepare()(), np.float64)
+        assert compare(result, truth.output.values, budget(truth.output.rounding, "float32")).share.max() <= 1, (
+            each.name
+        )
+        compared += 1
+    assert compared >= 3
+
+
+def test_the_ratio_is_that_of_processor_time() -> None:
+    workload = bench.Workload("waiting", 1, "", (waiting("slow", 0.02), waiting("quick", 0.005, is_fused=True)), 1e6)
+    slow, quick = bench.run(workload, rounds=5, machine=MACHINE)
+    assert slow.seconds >= 0.02
+    assert slow.ratio > 2  # 4, but for what the clock and a busy machine add to both
+    assert quick.ratio == 1
+    assert quick.lowest <= quick.seconds <= quick.highest
+    assert quick.share_of_limit == pytest.approx(1e6 / 1e9 / quick.seconds)
+
+
+def test_one_that_cannot_run_says_why() -> None:
+    def broken() -> None:
+        raise ValueError("no such kernel")
+
+    absent = bench.Contestant("absent", broken, requires=("no_such_package",))
+    contestants = (absent, bench.Contestant("broken", broken), waiting("quick", 0.001))
+    first, second, third = bench.run(bench.Workload("waiting", 1, "", contestants), rounds=2)
+    assert first.trouble == "needs no_such_package"
+    assert second.trouble == "ValueError: no such kernel"
+    assert third.seconds > 0
+    assert "no such kernel" in tables.text([first, second, third], MACHINE, 2)
+    assert "seconds" not in first.to_dict()
+
+
+def test_time_that_grows_with_the_square_has_the_exponent_2() -> None:
+    found = [bench.Measurement("op", n, "", "name", seconds=3e-9 * n**2) for n in (64, 128, 1024)]
+    assert bench.scaling_exponents(found) == {("op", "name"): pytest.approx(2)}
+    assert bench.scaling_exponents(found[:1]) == {}
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read from /proc, which only Linux has")
+def test_the_peak_counts_what_a_call_holds_for_a_moment() -> None:
+    size = 50 * 2**20
+    assert (
+        0.9 * size < (peak_beyond(lambda: np.ones(size, np.uint8).sum()) or 0) < 2 * size
+    )  # the system counts in steps
+
+
+@pytest.mark.parametrize("make", [bench.attention, bench.model])
+def test_a_kind_that_there_is_not_is_refused(make) -> None:
+    with pytest.raises(SpecificationError, match="kind must be one of"):
+        make("fastest", 4)
+
+
+def test_the_command_writes_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    data, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    arguments = ["bench", "--sizes", "8,16", "--rounds", "2", "--backends", "numpy,textbook numpy"]
+    assert cli.main([*arguments, "--json", str(data), "--html", str(page)]) == command.CONFORMS
+    printed = capsys.readouterr().out.splitlines()
+    assert "is fastest" in printed[0]
+    found = json.loads(data.read_text())
+    assert found["machine"]["threads"] == 1
+    assert [each["contestant"] for each in found["measurements"]] == ["numpy", "textbook numpy"] * 4
+    assert all(math.isfinite(each["seconds"]) for each in found["measurements"])
+    assert "textbook numpy" in page.read_text()
+
+
+@pytest.mark.parametrize("arguments", ["--sizes 0", "--sizes x", "--rounds 0", "--backends nmpy", "--json no/where"])
+def test_what_makes_no_sense_exits_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", *arguments.split()]) == command.USAGE
+    assert "Traceback" not in capsys.readouterr().err
