@@ -103,6 +103,8 @@ class Search:
         """Return whether a deviation reproduces most of the cases that it changes, and not a few by chance."""
         without = tuple(each for each in chosen if each is not deviation)
         changed = [place for place in range(len(self.observations)) if self._differ(chosen, without, place)]
+        if not changed:  # another one has made it redundant, and it is pruned in the end
+            return True
         right = [place for place in changed if self.reproduces(chosen, place)]
         has_numbers = any(self.observations[place].results for place in right)
         return has_numbers and len(right) >= _CONSISTENT * len(changed)

@@ -86,4 +86,5 @@ def _chunks(chunks: tuple[tuple[int, ...], ...], length: int) -> tuple[Array, Ar
     chunk = (np.arange(length)[None, :, None] >= ends.T[:, None, :]).sum(axis=-1)  # (b,l)
     starts = np.vstack([np.zeros((1, ends.shape[1]), np.int64), ends])  # (chunks+1,b)
     first = np.take_along_axis(starts.T, chunk, axis=1)  # (b,l)
-    return first, (starts > 0).any(axis=1)[chunk], chunk[:, None, None, :] <= chunk[:, None, :, None]
+    is_behind = np.asarray((starts > 0).any(axis=1))  # (chunks+1)
+    return first, is_behind[chunk], chunk[:, None, None, :] <= chunk[:, None, :, None]
