@@ -82,8 +82,15 @@ class Search:
         with_numbers = [place for place in left if self.observations[place].results]
         if chosen is None and with_numbers:
             simplest = with_numbers[0]
-            active = [each for each in others if self._differ((*found, each), found, simplest)]
-            pairs = ((*found, *pair) for pair in combinations(active, 2) if _combine(*pair))
+            active = {each for each in others if self._differ((*found, each), found, simplest)}
+            least = (
+                2 if self._is_layer else 1
+            )  # a mistake may show beside another one alone; layers have too many pairs
+            pairs = (
+                (*found, *pair)
+                for pair in combinations(others, 2)
+                if _combine(*pair) and len(active.intersection(pair)) >= least
+            )
             chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], before)
         return chosen
 
