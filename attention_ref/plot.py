@@ -111,6 +111,30 @@ def positions(codes: Any) -> Figure:
     return figure
 
 
+def errors_by_depth(found: Any) -> Figure:
+    """Plot the error of every tensor of a comparison by depth, on a logarithmic scale, in shares of its budget.
+
+    Arguments:
+        found: the result of `attention_ref.conformance.locate`.
+
+    Returns:
+        The figure, with axes for the forward pass and, if gradients were compared, the backward pass.
+    """
+    directions = list(dict.fromkeys(each.direction for each in found.tensors))
+    figure, axes = _grid(len(directions), 1, (1, 2), width=9.0)
+    for each, direction in zip(axes, directions, strict=True):
+        rows = [row for row in found.tensors if row.direction == direction]
+        for name, marker in (("total", "o"), ("inherited", "."), ("added", "x")):
+            shares = [getattr(row, name) for row in rows]
+            points = [(i, share) for i, share in enumerate(shares) if share is not None and 0 < share < math.inf]
+            each.plot(*zip(*points, strict=True) if points else ([], []), marker, label=name, linestyle="none")
+        each.axhline(1.0, color="black", linewidth=0.8)
+        each.set(yscale="log", title=f"{direction} pass", xlabel="depth", ylabel="error / budget")
+        each.set_xticks(range(len(rows)), [row.name for row in rows], rotation=90, fontsize=5)
+        each.legend()
+    return figure
+
+
 def _numbers(given: Any) -> Any:
     """Convert an array of any backend to float64."""
     import numpy as np

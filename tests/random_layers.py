@@ -36,6 +36,7 @@ from attention_ref.vectors.call import Call
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 OPERATIONS = ("MultiHeadAttention", "Block", "Transformer")
 MODEL, BATCH, LENGTH, MEMORY, VOCAB = 8, 2, 4, 3, 7
+NORMS = (Norm("layer", eps=1e-5), Norm("rms", eps=1e-5), Norm("layer", eps=1e-5, gain=False))
 BUCKETS = RelativeBias(buckets=4, maximum_distance=4, bidirectional=False)
 
 
@@ -59,27 +60,50 @@ class Drawing:
             "rotary": self.random.choice((None, None, Rotary(), Rotary(interleaved=True, dimension=2))),
             "alibi": self.maybe(),
             "relative_bias": BUCKETS if self.maybe() else None,
-            "query_key_norm": Norm("rms", eps=1e-5) if self.maybe(0.2) else None,
+            **self.query_key_norm(),
+            "clip": 1.5 if self.maybe(0.2) else None,
+            "trained_key_value": self.maybe(0.2),
             "causal": self.maybe(0.5),
             "window": self.random.choice((None, None, (1, None), (2, 0))),
             "softcap": 3.0 if self.maybe(0.2) else None,
             "sinks": self.maybe(),
             "output_bias": self.maybe(0.5),
         }
+        options["alibi_factor"] = 0.5 if options["alibi"] and self.maybe() else 1.0
+        if options["trained_key_value"]:
+            options["window"] = None
         return AttentionConfig(model=MODEL, heads=heads, **{**options, **fixed})
+
+    def query_key_norm(self) -> dict[str, Any]:
+        """Draw a normalisation of queries and keys, and what it normalises."""
+        if not self.maybe():
+            return {}
+        norm = self.random.choice((Norm("rms", eps=1e-5), Norm("layer", eps=1e-5)))
+        return {
+            "query_key_norm": norm,
+            "query_key_norm_heads": self.random.choice(("shared", "separate", "joint")),
+        }
 
     def block(self, attention: AttentionConfig, *, crosses: bool) -> BlockConfig:
         """Draw a block around an attention layer."""
-        orders = ("post", "pre", "sandwich") + (() if crosses else ("parallel",))
-        gated = self.maybe()
+        orders = ("post", "pre", "output", "sandwich") + (() if crosses else ("parallel",))
+        gated, order = self.maybe(), self.random.choice(orders)
+        is_changed = order == "pre" and self.maybe()
+        changes: dict[str, Any] = {"residual": "norm"} if self.maybe(0.5) else {"self_attention_norm": False}
         return BlockConfig(
             attention=attention,
             feedforward=FeedForwardConfig(
-                model=MODEL, hidden=6, gated=gated, activation=self.random.choice(("gelu", "silu"))
+                model=MODEL,
+                hidden=6,
+                gated=gated,
+                activation=self.random.choice(("gelu", "silu", "relu_squared", "tanh")),
             ),
-            norm=self.random.choice((Norm("layer", eps=1e-5), Norm("rms", eps=1e-5))),
-            order=self.random.choice(orders),
+            norm=self.random.choice(
+                (Norm("layer", eps=1e-5), Norm("rms", eps=1e-5), Norm("layer", eps=1e-5, gain=False))
+            ),
+            order=order,
             cross_attention=self.attention() if crosses else None,
+            **(changes if is_changed else {}),
         )
 
     def stack(self, *, causal: bool, crosses: bool) -> StackConfig:

@@ -24,6 +24,7 @@ from attention_ref.spec.records import from_json
 
 NORM = Norm("layer", eps=1e-5)
 PATCHES = Patches(size=2, height=4, width=4)
+LONGROPE = RotaryScaling(kind="longrope", factor=2.0, short_factors=(1.0,), long_factors=(2.0,))
 
 
 def block(model=8, **options):
@@ -90,6 +91,73 @@ WRONG = {
     "heads": (lambda: AttentionConfig(model=9, heads=4), "model must be a multiple of heads.* 9 and 4"),
     "dropout": (lambda: AttentionConfig(model=8, heads=4, dropout=1.0), "dropout must be at least 0 and below 1.* 1.0"),
     "model sizes": (lambda: block(model=4, order="pre"), "feedforward must have the block's model size 4.* 8"),
+    "heads of a norm that is not there": (
+        lambda: AttentionConfig(model=8, heads=2, query_key_norm_heads="joint"),
+        "query_key_norm_heads needs a query_key_norm.* joint",
+    ),
+    "no clipping": (lambda: AttentionConfig(model=8, heads=2, clip=0.0), "clip must be above 0.* 0.0"),
+    "a factor of nothing": (
+        lambda: AttentionConfig(model=8, heads=2, alibi_factor=0.5),
+        "alibi_factor is an option of alibi only.* 0.5",
+    ),
+    "a trained key outside the window": (
+        lambda: AttentionConfig(model=8, heads=2, trained_key_value=True, window=(1, 0)),
+        r"a trained_key_value, which every query sees, excludes a window.* \(1, 0\)",
+    ),
+    "two memories of one block": (
+        lambda: block(order="pre", cross_attention=AttentionConfig(model=8, heads=2, value_memory_size=3)),
+        r"cross_attention must read keys and values of one memory.* \(8, 3\)",
+    ),
+    "an offset of no gain": (
+        lambda: Norm("rms", eps=1.0, gain=False, gain_offset=1.0),
+        "a gain_offset needs a gain.* 1.0",
+    ),
+    "no first norm after": (
+        lambda: block(order="post", self_attention_norm=False),
+        "self_attention_norm may be left out in pre-norm blocks only.* post",
+    ),
+    "a residual behind no norm": (
+        lambda: block(order="pre", self_attention_norm=False, residual="norm"),
+        "a residual that starts behind the norm needs a self_attention_norm.* none",
+    ),
+    "a residual behind a later norm": (
+        lambda: block(order="output", residual="norm"),
+        "a residual that starts behind the norm is an option of pre-norm blocks only.* output",
+    ),
+    "LongRoPE without factors": (
+        lambda: RotaryScaling(kind="longrope", factor=2.0, short_factors=(1.0,)),
+        "longrope needs long_factors above 0.* None",
+    ),
+    "LongRoPE of other pairs": (
+        lambda: AttentionConfig(model=8, heads=2, rotary=Rotary(scaling=LONGROPE)),
+        r"longrope needs 2 factors of each kind, one for every rotated pair.* \[1, 1\]",
+    ),
+    "truncated nothing": (
+        lambda: RotaryScaling(kind="linear", factor=2.0, truncate=False),
+        "truncate is an option of yarn only.* truncate with linear",
+    ),
+    "a negative offset of sinusoids": (lambda: Sinusoid(offset=-1), "offset must be at least 0 and below 2.* -1"),
+    "a skipped token without an offset": (
+        lambda: EmbeddingConfig(vocab=4, positions=Sinusoid(), positions_skip=0),
+        "positions_skip needs tokens and positions with an offset",
+    ),
+    "a second token alone": (
+        lambda: Patches(size=2, height=4, width=4, class_token=False, distillation_token=True),
+        "a distillation_token needs a class_token.* none",
+    ),
+    "a projection of nothing": (
+        lambda: EmbeddingConfig(vocab=4, projected="tokens"),
+        "projected and projection_bias need a size.* none",
+    ),
+    "a size of vectors": (lambda: EmbeddingConfig(size=4), "only token vectors have a size of their own.* 4"),
+    "a transform of no size": (
+        lambda: HeadConfig(kind="language", size=4, transform_size=2),
+        "transform_size needs a transform.* 2",
+    ),
+    "no bias of no transform": (
+        lambda: HeadConfig(kind="language", size=4, transform_bias=False),
+        "transform_bias needs a transform.* False",
+    ),
     "shared norm": (
         lambda: block(order="pre", shared_norm=True),
         "shared_norm is an option of parallel blocks only.* pre",

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check
+from attention_ref.conformance import Dialect, Exclusion, UsageError, adapted, check, diagnose
 from attention_ref.conformance.dialects import named, names, read
 from attention_ref.conformance.peers.versions import is_within
+from attention_ref.conformance.probes import ask
 from attention_ref.numpy import attention
+from tests.wrong_kernels import stored
 
 Array = np.ndarray
 
@@ -403,3 +405,91 @@ def test_the_command_takes_a_dialect(tmp_path: Path) -> None:
 )
 def test_versions(version: str, wanted: str, is_inside: bool) -> None:
     assert is_within(version, wanted) is is_inside
+
+
+# --- How sequences lie in memory (wrong kernels: test_judge_dialects.py) ----------------------------------------------
+
+
+def torch_kernel(name: str) -> Callable[..., Any]:
+    """Return a kernel of `wrong_kernels/stored.py` in PyTorch, which differentiates it."""
+    torch = pytest.importorskip("torch", reason="the gradients are PyTorch's")
+    from attention_ref.torch import attention as attend
+
+    def one(query: Any, key: Any, value: Any, causal: bool = False) -> Any:
+        tensors = (each.swapaxes(0, 1) for each in (query, key, value))
+        return attend(*tensors, causal=causal, query_offset=len(key) - len(query)).swapaxes(0, 1)
+
+    def packed(query: Any, key: Any, value: Any, query_starts: Any, key_starts: Any, causal: bool = False) -> Any:
+        rows, columns = ((starts[:-1], starts[1:]) for starts in (query_starts, key_starts))
+        parts = [
+            one(query[a:b], key[c:d], value[c:d], causal) for a, b, c, d in zip(*rows, *columns, strict=True)
+        ]  # fmt: skip
+        return torch.cat(parts) if parts else query[..., : value.shape[-1]]
+
+    def paged(query: Any, key: Any, value: Any, page_table: Any, key_lengths: Any, causal: bool = False) -> Any:
+        rows = []
+        for row, length in enumerate(key_lengths.tolist()):
+            k, v = (each[page_table[row].long()].flatten(0, 1)[:length] for each in (key, value))
+            rows.append(one(query[row], k, v, causal))
+        return torch.stack(rows)
+
+    def buffered(query: Any, key: Any, value: Any, key_lengths: Any, causal: bool = False) -> Any:
+        places = range(len(query))
+        return torch.stack(
+            [one(query[i], key[i, : key_lengths[i]], value[i, : key_lengths[i]], causal) for i in places]
+        )
+
+    def stacked(array: Any, causal: bool = False) -> Any:
+        return torch.stack([one(*row.unbind(1), causal) for row in array])
+
+    return {"packed": packed, "paged": paged, "buffer": buffered, "one array": stacked}[name]
+
+
+STORED = {
+    "packed": {"layout": "tokens heads size"},
+    "paged": {"layout": "batch length heads size", "page_size": 3, "page_layout": "pages slots heads size"},
+    "buffer": {"layout": "batch length heads size"},
+    "one array": {"layout": "batch length tensors heads size"},
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_gradients_pass_through_every_storage(name: str) -> None:
+    alignment = "top left" if name == "one array" else "bottom right"
+    empty = Exclusion(("empty axis",), "an empty axis")
+    fields = {"storage": name, "arrays": "torch", "ranks": [4], "causal_alignment": alignment, "exclusions": [empty]}
+    report = check(torch_kernel(name), dialect=Dialect(**fields, **STORED[name]), dtypes=["float64"])
+    assert report.passed, str(report)
+    passed = {each.case.id for each in report.results if each.verdict == "passed"}
+    assert any("/grad/" in each for each in passed), passed
+    assert any("/causal/" in each for each in passed), passed
+    assert ("padding" in {each.split("/")[1] for each in passed}) is (name != "one array")
+    unsupported = {each.id for each in report.clauses if each.verdict == "unsupported"}
+    assert unsupported >= {"attention.mask", "attention.bias", "attention.sinks"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"storage": "packed"}, "layout: 'batch heads length size' must have each of tokens, heads, size once|tokens"),
+        ({"storage": "pagged"}, "there is no value of storage 'pagged'; did you mean paged"),
+        ({"storage": "paged", "page_size": 0}, "page_size: 0 is less than 1"),
+        ({"storage": "paged"}, "storage 'paged' needs a name for page_table and key_lengths among the arguments"),
+    ],
+)
+def test_what_is_wrong_with_a_storage_is_said(fields: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapted(plain, Dialect(**fields))
+
+
+def test_a_mistake_in_packed_sequences_is_diagnosed_and_questions_are_answered() -> None:
+    kernel, dialect = stored.RIGHT["packed"]
+
+    def scaled(query: Array, *others: Any, **options: Any) -> Any:
+        return kernel(query / np.sqrt(query.shape[-1]), *others, **options)
+
+    scaled.__wrapped__ = kernel  # type: ignore[attr-defined]
+    found = diagnose(scaled, dialect=dialect)
+    assert "scale.inverse-d" in str(found)
+    assert ask(kernel, dialect, "default-scale") == "1/sqrt(size)"
+    assert ask(kernel, dialect, "causal-alignment") == "bottom right"

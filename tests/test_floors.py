@@ -44,6 +44,7 @@ FLOORS = (
     "laws",
     "judge",  # kernels at real sizes
     "onnx_nodes",
+    "divergence",  # the first tensor in which two models differ
     "reports",  # the formats of a report
     "report",  # the results with the ways to write them
     "api",

@@ -223,3 +223,17 @@ def test_weights_and_taps_take_the_reference_path(room: ModuleType, room_arrays:
     assert list(named) == ["scores", "weights"]
     np.testing.assert_array_equal(room_arrays.read(weights), room_arrays.read(named["weights"]))
     np.testing.assert_array_equal(room_arrays.read(again), room_arrays.read(output))
+
+
+def test_gradients_of_many_scores_take_memory_for_a_block() -> None:
+    """PyTorch would keep the weights of every block: with a softcap, 3 arrays of 64 MiB of 2,048 queries and keys."""
+    torch = pytest.importorskip("torch")
+    from attention_ref.torch import attention
+
+    kept, length = [], 2080
+    rows = torch.ones(1, 4, length, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
+        output = attention(rows, rows, rows, softcap=2.0)
+    assert sum(kept) < length * length
+    (gradient,) = torch.autograd.grad(output.sum(), rows)
+    np.testing.assert_allclose(gradient.numpy(), 1, rtol=1e-5)  # weights are equal, and every value is seen once in all

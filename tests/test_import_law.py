@@ -14,7 +14,7 @@ import attention_ref
 
 PACKAGE = Path(attention_ref.__file__).parent
 FRAMEWORKS = {"flax", "jax", "keras", "ml_dtypes", "onnx", "onnxruntime", "tensorflow", "torch"}
-PEERS = {"keras_hub", "transformers", "x_transformers"}
+PEERS = {"flashinfer", "keras_hub", "transformers", "x_transformers", "xformers"}
 DOOR = {"attention_ref", "attention_ref.__version__", *(f"attention_ref.{path.stem}" for path in PACKAGE.glob("*.py"))}
 OURS = {f"attention_ref.{path.name}" for path in PACKAGE.iterdir() if path.is_dir()}
 
@@ -51,7 +51,7 @@ LAWS = {
     "oracle": Law({"numpy", "attention_ref.spec"}),
     "conformance": Law(
         {"numpy", "attention_ref.spec", "attention_ref.vectors", "attention_ref.oracle"},
-        FRAMEWORKS | PEERS | {"hypothesis"},
+        FRAMEWORKS | PEERS | {"hypothesis", "safetensors"},
     ),
 }
 

@@ -67,6 +67,16 @@ def test_the_inputs_of_every_case_survive_in_every_dtype_it_claims(arrays: Frame
     np.testing.assert_array_equal(restored(arrays, values, dtype), values)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_are_joined_and_selected(arrays: Framework, dtype: str) -> None:
+    first, second = (arrays.make(np.array(values), dtype) for values in ([[1.0, 2.0]], [[3.0, math.nan], [5.0, 6.0]]))
+    joined = arrays.concatenate([first, second], 0)
+    assert arrays.dtype(joined) == dtype
+    np.testing.assert_array_equal(arrays.read(joined), [[1, 2], [3, math.nan], [5, 6]])
+    np.testing.assert_array_equal(arrays.read(arrays.take(joined, [2, 0, 2], 0)), [[5, 6], [1, 2], [5, 6]])
+    assert tuple(arrays.take(joined, [], 0).shape) == (0, 2)
+
+
 def test_what_is_made_is_new(arrays: Framework) -> None:
     values = np.ones(3, np.float32)
     array = arrays.make(values, "float32")

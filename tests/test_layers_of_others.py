@@ -168,14 +168,18 @@ def test_transformer(order: str, build: Build) -> None:
     assert_same(ours(source, target, lengths=LENGTHS, target_lengths=TARGET_LENGTHS), expected)
 
 
-@pytest.mark.parametrize("memory", [None, 5])
+@pytest.mark.parametrize("sizes", [(None, None), (5, 5), (5, 3), (MODEL, 3)], ids=str)
+@pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_torch_attention(bias: bool, memory: int | None, build: Build) -> None:
-    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, bias=bias, kdim=memory, vdim=memory, batch_first=True))
-    config = AttentionConfig(model=MODEL, heads=HEADS, memory_size=memory, **biases(bias))
+def test_torch_attention(bias: bool, trained: bool, sizes: tuple[int | None, int | None], build: Build) -> None:
+    """Keys and values of other sizes; a trained key and value, which PyTorch puts behind the others."""
+    options = {"bias": bias, "kdim": sizes[0], "vdim": sizes[1], "add_bias_kv": trained}
+    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, batch_first=True, **options))
+    own = None if sizes[0] == sizes[1] else sizes[1]
+    memory = {"memory_size": sizes[0], "value_memory_size": own, "trained_key_value": trained}
+    config = AttentionConfig(model=MODEL, heads=HEADS, **memory, **biases(bias))
     ours = build(*read("torch.nn.MultiheadAttention", state(theirs), config, num_heads=HEADS))
-    query, key = random_array(2, 4, MODEL), random_array(2, 5, memory or MODEL)
-    value = key[::-1].copy()
+    query, key, value = random_array(2, 4, MODEL), *(random_array(2, 5, size or MODEL) for size in sizes)
     mask = random_array(4, 5) > -0.5
     mask[:, 0] = True
     expected, expected_weights = theirs(
@@ -186,7 +190,12 @@ def test_torch_attention(bias: bool, memory: int | None, build: Build) -> None:
     )
     output, weights = ours(query, key, value, mask=mask, key_lengths=LENGTHS, return_weights=True)
     assert_same(output, expected)
-    assert_same(weights, expected_weights)
+    assert_same(np.roll(weights, -1, axis=-1) if trained else weights, expected_weights)
+    first, bias = mask[:, 1:2], random_array(HEADS, 4, 1)
+    expanded = ours(
+        query, key, value, mask=np.broadcast_to(first, mask.shape), bias=np.broadcast_to(bias, (HEADS, 4, 5))
+    )
+    assert_same(ours(query, key, value, mask=first, bias=bias), torch.from_numpy(expanded))
 
 
 X_TRANSFORMERS = {
@@ -328,14 +337,11 @@ def test_keras_hub_block(crosses: bool, order: str, build: Build) -> None:
 
 def test_what_a_layer_has_and_we_do_not_compute_is_refused() -> None:
     """All in one error, by name."""
-    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, add_bias_kv=True))
+    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS))
     with pytest.raises(SpecificationError) as error:
         weights.read_layer("torch.nn.MultiheadAttention", state(theirs), num_heads=2, add_zero_attn=True, haeds=3)
-    for text in ("bias_k: add_bias_kv is not supported", "add_zero_attn is True", "haeds is not known"):
+    for text in ("add_zero_attn is True", "haeds is not known"):
         assert text in str(error.value)
-    theirs = random_module(nn.MultiheadAttention(MODEL, HEADS, kdim=3, vdim=5))
-    with pytest.raises(SpecificationError, match="kdim is 3 and vdim 5"):
-        weights.read_layer("torch.nn.MultiheadAttention", state(theirs), num_heads=2)
     layer = nn.TransformerEncoderLayer(MODEL, HEADS, batch_first=True)
     encoder = nn.TransformerEncoder(layer, 1, nn.LayerNorm(MODEL, eps=0.1))
     with pytest.raises(SpecificationError, match="norm_eps, the eps of the norm at the end, is missing"):

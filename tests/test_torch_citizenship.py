@@ -33,7 +33,7 @@ from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.model import Transformer as Specification
 from attention_ref.spec.parameters import parameters
 from attention_ref.spec.trace import Traced, gradients
-from attention_ref.torch import Block, Cache, Embedding, MultiHeadAttention, Stack, Transformer
+from attention_ref.torch import Block, Cache, Embedding, MultiHeadAttention, Stack, Transformer, attention
 
 SOURCE, LENGTHS = torch.tensor([[1, 3, 4, 2, 5], [2, 6, 5, 0, 0]]), torch.tensor([5, 3])
 TARGET, TARGET_LENGTHS = torch.tensor([[1, 6, 3], [2, 4, 0]]), torch.tensor([3, 2])
@@ -189,6 +189,28 @@ def test_compiled_layers() -> None:
     same(compiled(attention)(array, key_lengths=LENGTHS), attention(array, key_lengths=LENGTHS))
     options = {"memory_lengths": TARGET_LENGTHS, "key_lengths": LENGTHS}
     same(compiled(block)(array, memory, **options), block(array, memory, **options))
+
+
+@torch.no_grad()
+def test_a_compiled_call_is_one_operation() -> None:
+    graphs = []
+    query = torch.randn(2, 4, 5, 8, dtype=torch.float64)
+    key, value = query[:, :2], query[:, 2:, :, :3]
+    options = {"causal": True, "query_offset": 1, "window": (2, None), "softcap": 3, "return_log_sum_exp": True}
+
+    def backend(module: Any, _: Any) -> Any:
+        graphs.append(module.graph)
+        return module.forward
+
+    torch.compiler.reset()
+    call = torch.compile(lambda *arrays: attention(*arrays, **options), fullgraph=True, backend=backend)
+    for found, expected in zip(call(query, key, value), attention(query, key, value, **options), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    operation = torch.ops.attention_ref.attention.default
+    (node,) = [node for node in graphs[0].nodes if node.target in (operation, operation.overloadpacket)]
+    torch.library.opcheck(operation, (query, key, value, *node.args[3:]))
+    mapped = torch.vmap(lambda rows: operation(rows, key, value, *node.args[3:])[0])(torch.stack([query, query * 2]))
+    torch.testing.assert_close(mapped[1], attention(query * 2, key, value, **options)[0], rtol=0, atol=0)
 
 
 def test_compiled_model() -> None:

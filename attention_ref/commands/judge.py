@@ -5,28 +5,37 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from attention_ref import backends
 from attention_ref.backends import DTYPES, room_and_path
-from attention_ref.commands import paths
+from attention_ref.commands import named_subjects, paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
 from attention_ref.commands.terminal import counter
 
-_SUBJECT = "module:callable, path/to/file.py:callable, or numpy, torch, keras (torch:fused: by that path)"
+_SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:callable or path/to/file.py:callable"
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
     add = parser.add_argument
-    add("subject", metavar="SUBJECT", help=_SUBJECT)
+    add("subject", metavar="SUBJECT", nargs="?", help=_SUBJECT)
+    add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
-    add("--arrays", metavar="KIND", help="what it takes and returns, such as torch; default: numpy")
+    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
+    text = "what it takes and returns, such as torch; default: numpy; of a program: json or safetensors"
+    add("--arrays", metavar="KIND", help=text)
     add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
+    add("--gradients", action="store_true", help="judge its gradients too, by automatic differentiation")
+    text = "judge the gradients that a function returns: gradient(query, key, value, *, cotangent, **options)"
+    add("--gradient", metavar="NAME", help=text)
+    add("--device", metavar="D", help="where arrays of torch or jax are made, such as cuda")
     add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
     add("--case", metavar="ID", help="one call only, as a judgement names it")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--small", action="store_true", help="lengths up to 449 only")
     sizes.add_argument("--large", action="store_true", help="lengths up to 8192 too")
     add("--budget-seconds", metavar="S", type=float, help="ask for so long; what is left is listed as not asked")
+    add("--jobs", metavar="N", type=int, default=1, help="how many copies of it are asked at a time; default: 1")
     add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
     add("--json", metavar="FILE", help="write one record in JSON there; - is stdout, without the text")
 
@@ -34,26 +43,37 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge a subject and write the judgement."""
     from attention_ref.conformance import UsageError, judge
+    from attention_ref.conformance.dialects import resolve
 
     for name in ("timeout", "budget_seconds"):
         if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds, not {seconds:g}")
     if options.json and options.json != "-":
         save(options.json, "")
-    subject, arrays = options.subject, options.arrays
-    if chosen := room_and_path(subject):
+    subject, arrays, gradient = options.subject, options.arrays, options.gradient
+    if chosen := room_and_path(subject or ""):
         arrays, path = chosen
         subject = f"attention_ref.{arrays}:attention" if path == "auto" else f"{paths.__name__}:{arrays}_{path}"
+        if options.gradients and arrays == "numpy":
+            gradient = gradient or "attention_ref.numpy.gradients:attention_gradients"
+    if subject is not None:
+        dialect = resolve(options.dialect) if options.dialect else None
+        named_subjects.choose_engine(subject, arrays or (dialect.arrays if dialect else "numpy"), options.engine)
     judgement = judge(
         subject,
+        program=options.exec,
         dtypes=DTYPES if "all" in (options.dtype or ()) else tuple(dict.fromkeys(options.dtype or ("float32",))),
         arrays=arrays,
         dialect=options.dialect,
+        gradients=options.gradients,
+        gradient=gradient,
+        device=options.device,
         seed=options.seed,
         small=options.small,
         large=options.large,
         case=options.case,
         budget_seconds=options.budget_seconds,
+        jobs=options.jobs,
         timeout=options.timeout or None,
         progress=counter(lambda outcome: outcome.scenario.id),
     )

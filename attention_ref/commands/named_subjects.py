@@ -45,6 +45,11 @@ def missing(name: str) -> tuple[str, ...]:
     return tuple(package for package in _peers()[name].modules if find_spec(package) is None)
 
 
+def is_slow(name: str) -> bool:
+    """Return whether a peer compiles for every shape."""
+    return name in _peers() and _peers()[name].is_slow
+
+
 def operations(name: str) -> tuple[str, ...] | None:
     """Return the operations of a named peer; None for anything else, which must be imported to find out."""
     if name not in _peers():

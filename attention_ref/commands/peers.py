@@ -71,7 +71,7 @@ def add(commands: Any) -> None:
     text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
     parser = command(commands, "peers", run, text)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends and peers")
+    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends, and quick peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
@@ -83,6 +83,8 @@ def add(commands: Any) -> None:
     text = "a group of cases, such as core or grad; repeatable; default: all but grad"
     put("--profile", metavar="P", action="append", help=text)
     put("--gradients", action="store_true", help="check gradients too (several times slower)")
+    text = "judge them at real sizes instead: with --dtype and --gradients; the files hold that table"
+    put("--real-sizes", action="store_true", help=text)
     put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
     put("--jobs", metavar="N", type=_positive(int), default=2, help="number of processes at a time; default: 2")
     put("--time-limit", metavar="S", type=_positive(float), default=600.0, help="seconds per peer; default: 600")
@@ -111,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
     for path in files:
         save(path, "")
     scope = Scope(options.operation, tuple(options.profile or ()), options.gradients, tuple(options.dtype or ()))
+    if options.real_sizes:
+        return _at_real_sizes(options)
     asks = options.operation == "attention" and not options.no_questions
     plan = _plan(options.names, options.operation, _convention(options))
     columns = _columns(plan, scope, asks=asks, jobs=options.jobs, time_limit=options.time_limit)
@@ -119,6 +123,52 @@ def run(options: argparse.Namespace) -> int:
     _write(columns, facts, html_path=options.html, markdown_path=options.markdown, json_path=options.json)
     show(text.matrix(columns))
     return CONFORMS
+
+
+def _at_real_sizes(options: argparse.Namespace) -> int:
+    """Judge the peers at real sizes and write the requested files."""
+    from attention_ref.commands import real_sizes
+    from attention_ref.conformance import UsageError
+
+    if options.html or options.operation != "attention" or options.profile:
+        raise UsageError("--real-sizes judges attention, and writes --markdown and --json only")
+    chosen = options.dtype or ["float32"]
+    kinds = [(dtype, gradients) for dtype in chosen for gradients in (False, True)[: 1 + options.gradients]]
+    words = [word for dtype in chosen for word in ("--dtype", dtype)]
+    convention = _convention(options)
+    plan = _plan(options.names, convention=convention)
+    ready = [run for run in plan if not run.lacks]
+
+    def report(row: real_sizes.Row) -> None:
+        print(f"{row.name}: {row.trouble or 'judged'}", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as cache:
+        subjects = [
+            (run.name, [*run.arguments, *_gradients(run, options)], _environment(run, options.jobs, cache))
+            for run in ready
+        ]
+        rows = real_sizes.judged(subjects, words, options.jobs, options.time_limit, report)
+    rows += [real_sizes.Row(run.name, trouble=run.lacks) for run in plan if run.lacks]
+    facts = {"attention_ref": __version__, "Python": platform.python_version()}
+    facts |= {"date": options.date} if options.date else {}
+    if options.markdown:
+        made_by = " ".join(["attention-ref peers", *options.names, "--real-sizes", *words])
+        made_by += " --gradients" if options.gradients else ""
+        save(options.markdown, real_sizes.markdown(rows, kinds, made_by, facts))
+    if options.json:
+        save(options.json, json.dumps(real_sizes.data(rows, facts), indent=1, allow_nan=False))
+    show(real_sizes.text(rows, kinds))
+    return CONFORMS
+
+
+def _gradients(run: Run, options: argparse.Namespace) -> list[str]:
+    """Return the option that asks for gradients, but for functions of NumPy's arrays, which have none."""
+    arrays = (
+        (options.arrays or "numpy") if named_subjects.is_function(run.subject) else named_subjects.kind(run.subject)
+    )
+    return ["--gradients"] * (
+        options.gradients and (arrays != "numpy" or backends.room_and_path(run.subject) is not None)
+    )
 
 
 def _convention(options: argparse.Namespace) -> tuple[str, ...]:
@@ -143,7 +193,8 @@ def _plan(names: Sequence[str], operation: str = "attention", convention: tuple[
     for name in names:
         if ":" not in name and name not in available:
             reject("peer", name, [*available, "module:callable"])
-    runs = (run for name in dict.fromkeys(names or available) for run in _runs(name, operation))
+    wanted = names or [name for name in available if not named_subjects.is_slow(name)]
+    runs = (run for name in dict.fromkeys(wanted) for run in _runs(name, operation))
     return [run._replace(convention=convention) if ":" in run.subject else run for run in runs]
 
 

@@ -15,6 +15,7 @@ from attention_ref.conformance.clause_verdicts import ClauseVerdict
 from attention_ref.conformance.diagnosis import Diagnosis, Finding, diagnose
 from attention_ref.conformance.dialects.adapter import adapted
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
+from attention_ref.conformance.divergence import Divergence, locate
 from attention_ref.conformance.errors import ConformanceError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import KINDS
 from attention_ref.conformance.judge import Judgement, judge
@@ -37,6 +38,7 @@ __all__ = [
     "ConformanceError",
     "Diagnosis",
     "Dialect",
+    "Divergence",
     "Exclusion",
     "Finding",
     "Judgement",
@@ -58,6 +60,7 @@ __all__ = [
     "check_subject",
     "diagnose",
     "judge",
+    "locate",
     "replay_law",
     "room",
 ]

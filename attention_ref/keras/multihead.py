@@ -48,7 +48,7 @@ class MultiHeadAttention(Attending):
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
-            `relative_bias (buckets,h)`, `sinks (h)`;
+            `relative_bias (buckets,h)`, `sinks (h)`, `trained_key (g,d)`, `trained_value (g,v)`;
             initialised when None.
         implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
             depends on it, and it is not saved with them.
@@ -96,7 +96,7 @@ class MultiHeadAttention(Attending):
         Arguments:
             query: `(b,q,m)`.
             key: `(b,k,memory)`; the query itself when None.
-            value: `(b,k,memory)`; `key` when None.
+            value: `(b,k,memory)`, or of the value input's own size; `key` when None.
             mask: boolean, broadcasts to `(b,h,q,k)`; k includes the positions of the cache.
             bias: broadcasts to `(b,h,q,k)`; added to the configured biases.
             key_lengths: how many of the new keys of each batch row are not padding, integers `(b,)`; all when None.
@@ -107,7 +107,7 @@ class MultiHeadAttention(Attending):
             cache: keys and values of earlier calls, to which the new ones are appended. Causal mask, window, rotary
                 positions and relative biases count from its length.
             memory: the result of `project_kv`, in place of `key`, `value` and `cache`.
-            return_weights: also return the weights `(b,h,q,k)`.
+            return_weights: also return the weights `(b,h,q,k)`, those of a trained key before the others.
             return_cache: also return the cache with the new keys and values.
             tap: receives `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
             training: apply dropout; as Keras is set when None.
@@ -138,8 +138,11 @@ class MultiHeadAttention(Attending):
 
         rate = self.config.dropout if training else 0.0
         shape = (*ops.shape(queries)[:-1], ops.shape(memory.key)[2])  # (b,h,q,k)
-        arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.tensors.get("sinks")}
-        bias = self._bias(bias, queries, memory.key, offset)
+        bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
+        if self.config.trained_key_value:
+            attended, starts = self._after_trained(memory), offset + 1
+            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+        arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": self.tensors.get("sinks")}
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
@@ -147,9 +150,9 @@ class MultiHeadAttention(Attending):
             mask=mask,
             bias=bias,
             causal=self.config.causal,
-            query_offset=offset,
+            query_offset=starts,
             window=self.config.window,
-            key_lengths=_unless_whole(memory) if is_padded else None,
+            key_lengths=_unless_whole(attended) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             dropout=rate,
@@ -211,6 +214,14 @@ class MultiHeadAttention(Attending):
             heads = codes.rotate(heads, places, config.rotary)
         return heads
 
+    def _after_trained(self, memory: Cache) -> Cache:
+        """Put the trained key and value before the others: `(b,g,k,d)` to `(b,g,k+1,d)`."""
+        batch = ops.shape(memory.key)[0]
+        pairs = ((self.tensors["trained_key"], memory.key), (self.tensors["trained_value"], memory.value))
+        firsts = [ops.broadcast_to(first[:, None], (batch, first.shape[0], 1, first.shape[-1])) for first, _ in pairs]
+        joined = [ops.concatenate([first, array], axis=2) for first, (_, array) in zip(firsts, pairs, strict=True)]
+        return Cache(*joined, integers(memory.lengths) + 1)
+
     def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (ops.shape(queries)[2], ops.shape(keys)[2])
@@ -242,6 +253,17 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
         value=_append(cache.value, new.value, filled),
         lengths=integers(cache.lengths) + new.lengths,
     )
+
+
+def _before(array: Any, first: Any, keys: Array) -> Array | None:
+    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
+    if array is None:
+        return None
+    array = as_array(array)
+    array = ops.reshape(array, (1,)) if len(array.shape) == 0 else array
+    array = ops.broadcast_to(array, (*ops.shape(array)[:-1], ops.shape(keys)[2]))
+    before = ops.cast(ops.full((*ops.shape(array)[:-1], 1), first), array.dtype)
+    return ops.concatenate([before, array], axis=-1)
 
 
 def _append(old: Array, new: Array, filled: Any) -> Array:

@@ -45,7 +45,7 @@ class MultiHeadAttention:
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
-            `relative_bias (buckets,h)`, `sinks (h)`.
+            `relative_bias (buckets,h)`, `sinks (h)`, `trained_key (g,d)`, `trained_value (g,v)`.
         implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
             depends on it, and it is not saved with them.
 
@@ -84,7 +84,7 @@ class MultiHeadAttention:
         Arguments:
             query: `(b,q,m)`.
             key: `(b,k,memory)`; the query itself when None.
-            value: `(b,k,memory)`; `key` when None.
+            value: `(b,k,memory)`, or of the value input's own size; `key` when None.
             mask: boolean, broadcasts to `(b,h,q,k)`; k includes the positions of the cache.
             bias: broadcasts to `(b,h,q,k)`; added to the configured biases.
             key_lengths: how many of the new keys of each batch row are not padding, integers `(b,)`; all when None.
@@ -95,7 +95,7 @@ class MultiHeadAttention:
             cache: keys and values of earlier calls, to which the new ones are appended. Causal mask, window, rotary
                 positions and relative biases count from its length.
             memory: the result of `project_kv`, in place of `key`, `value` and `cache`.
-            return_weights: also return the weights `(b,h,q,k)`.
+            return_weights: also return the weights `(b,h,q,k)`, those of a trained key before the others.
             return_cache: also return the cache with the new keys and values.
             tap: receives `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
 
@@ -123,8 +123,11 @@ class MultiHeadAttention:
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
 
-        arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": self.parameters.get("sinks")}
-        bias = self._bias(bias, queries, memory.key, offset)
+        bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
+        if self.config.trained_key_value:
+            attended, starts = self._after_trained(memory), offset + 1
+            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+        arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": self.parameters.get("sinks")}
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
         outputs = attention(
@@ -132,9 +135,9 @@ class MultiHeadAttention:
             mask=mask,
             bias=bias,
             causal=self.config.causal,
-            query_offset=offset,
+            query_offset=starts,
             window=self.config.window,
-            key_lengths=_unless_whole(memory) if is_padded else None,
+            key_lengths=_unless_whole(attended) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             return_weights=return_weights,
@@ -194,6 +197,14 @@ class MultiHeadAttention:
             heads = codes.rotate(heads, places, config.rotary)
         return heads
 
+    def _after_trained(self, memory: Cache) -> Cache:
+        """Put the trained key and value before the others: `(b,g,k,d)` to `(b,g,k+1,d)`."""
+        batch = memory.key.shape[0]
+        pairs = ((self.parameters["trained_key"], memory.key), (self.parameters["trained_value"], memory.value))
+        firsts = [np.broadcast_to(first[:, None], (batch, len(first), 1, first.shape[-1])) for first, _ in pairs]
+        joined = [np.concatenate([first, array], axis=2) for first, (_, array) in zip(firsts, pairs, strict=True)]
+        return Cache(*joined, _integers(memory.lengths) + 1)
+
     def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
@@ -225,6 +236,15 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
         value=_append(cache.value, new.value, filled),
         lengths=_integers(cache.lengths) + new.lengths,
     )
+
+
+def _before(array: Any, first: Any, keys: Array) -> Array | None:
+    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
+    if array is None:
+        return None
+    array = np.atleast_1d(array)
+    array = np.broadcast_to(array, (*array.shape[:-1], keys.shape[2]))
+    return np.concatenate([np.full((*array.shape[:-1], 1), first, array.dtype), array], axis=-1)
 
 
 def _append(old: Array, new: Array, filled: Any) -> Array:

@@ -215,6 +215,7 @@ class AttentionConfig(Record):
         head_size: d; m/h when None.
         value_size: v; d when None.
         memory_size: the size of the key and value input; m when None.
+        value_memory_size: the size of the value input where it is another.
         output_size: the size of the output; m when None.
         query_bias, key_bias, value_bias, output_bias: which projections have a bias.
         clip: the largest absolute value of projected queries, keys and values; larger ones are set to it.
@@ -227,6 +228,7 @@ class AttentionConfig(Record):
         relative_bias: add a relative bias with a table of this layer's own.
         causal, window, scale, softcap: as in `attention`.
         sinks: add one trained sink logit for each head.
+        trained_key_value: put a trained key and value, which every query sees, before the others.
         dropout: the rate of dropout on the weights in training.
     """
 
@@ -236,6 +238,7 @@ class AttentionConfig(Record):
     head_size: int | None = None
     value_size: int | None = None
     memory_size: int | None = None
+    value_memory_size: int | None = None
     output_size: int | None = None
     query_bias: bool = True
     key_bias: bool = True
@@ -253,11 +256,21 @@ class AttentionConfig(Record):
     scale: float | None = None
     softcap: float | None = None
     sinks: bool = False
+    trained_key_value: bool = False
     dropout: float = 0.0
 
     def _check(self) -> None:
         self.require_positive("model", "heads")
-        for name in ("kv_heads", "head_size", "value_size", "memory_size", "output_size", "clip", "softcap"):
+        for name in (
+            "kv_heads",
+            "head_size",
+            "value_size",
+            "memory_size",
+            "value_memory_size",
+            "output_size",
+            "clip",
+            "softcap",
+        ):
             if getattr(self, name) is not None:
                 self.require_positive(name)
         is_open = self.window is None or all(side is None or side >= 0 for side in self.window)
@@ -267,6 +280,8 @@ class AttentionConfig(Record):
         self.require(self.heads % groups == 0, "heads must be a multiple of kv_heads", received)
         divides = self.head_size is not None or self.model % self.heads == 0
         self.require(divides, "without head_size, model must be a multiple of heads", f"{self.model} and {self.heads}")
+        rule = "a trained_key_value, which every query sees, excludes a window"
+        self.require(not self.trained_key_value or self.window is None, rule, self.window)
         is_read = self.alibi or self.alibi_factor == 1
         self.require(is_read, "alibi_factor is an option of alibi only", self.alibi_factor)
         is_read = self.query_key_norm is not None or self.query_key_norm_heads == "shared"
@@ -288,18 +303,20 @@ class AttentionConfig(Record):
             head=head,
             value=self.value_size or head,
             memory=self.memory_size or self.model,
+            value_memory=self.value_memory_size or self.memory_size or self.model,
             output=self.output_size or self.model,
         )
 
 
 class AttentionSizes(NamedTuple):
-    """The sizes of an attention layer: h, g, d, v, and those of its key/value input and of its output."""
+    """The sizes of an attention layer: h, g, d, v, and those of its key input, its value input and its output."""
 
     heads: int
     groups: int
     head: int
     value: int
     memory: int
+    value_memory: int
     output: int
 
 
@@ -372,6 +389,8 @@ class BlockConfig(Record):
             if part is not None:
                 rule = f"{name} must have the output size {model}, the model size"
                 self.require(part.sizes.output == model, rule, part.sizes.output)
+                sizes = (part.sizes.memory, part.sizes.value_memory)
+                self.require(sizes[0] == sizes[1], f"{name} must read keys and values of one memory", sizes)
         in_order = self.order != "parallel" or self.cross_attention is None
         self.require(in_order, "a parallel block must not have a cross_attention", "one")
         shares = self.order == "parallel" or not self.shared_norm

@@ -42,7 +42,10 @@ def check_multihead(config: AttentionConfig, given: Given, inspect: Inspect) -> 
     if not call.has("memory"):
         length = call.check_sequence(source, config.sizes.memory, batch)[1]
     if call.has("value"):
-        call.check_shape("value", (batch, length, config.sizes.memory), "value must have the shape (b,k,memory)")
+        expected = (batch, length, config.sizes.value_memory)
+        call.check_shape("value", expected, "value must have the shape (b,k,memory)")
+    elif not call.has("memory") and config.sizes.value_memory != config.sizes.memory:
+        call.reject("a layer whose values have a memory size of their own needs a value", None)
     for name in ("cache", "memory"):
         if call.has(name):
             _check_cache(call, name, config, batch)

@@ -11,7 +11,7 @@ from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices,
 from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
-from attention_ref.spec.numbers import constant, rounded
+from attention_ref.spec.numbers import constant, detached, rounded
 from attention_ref.spec.taps import Tap, report
 
 
@@ -42,7 +42,7 @@ class MultiHeadAttention:
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
-            `relative_bias (buckets,h)`, `sinks (h)`.
+            `relative_bias (buckets,h)`, `sinks (h)`, `trained_key (g,d)`, `trained_value (g,v)`.
 
     Source: Vaswani et al. (2017), section 3.2.2.
 
@@ -75,7 +75,7 @@ class MultiHeadAttention:
         Arguments:
             query: `(b,q,m)`.
             key: `(b,k,memory)`; the query itself when None.
-            value: `(b,k,memory)`; `key` when None.
+            value: `(b,k,memory)`, or of the value input's own size; `key` when None.
             mask: boolean, broadcasts to `(b,h,q,k)`; k includes the positions of the cache.
             bias: broadcasts to `(b,h,q,k)`; added to the configured biases.
             key_lengths: how many of the new keys of each batch row are not padding, integers `(b,)`; all when None.
@@ -86,7 +86,7 @@ class MultiHeadAttention:
             cache: keys and values of earlier calls, to which the new ones are appended. Causal mask, window, rotary
                 positions and relative biases count from its length.
             memory: the result of `project_kv`, in place of `key`, `value` and `cache`.
-            return_weights: also return the weights `(b,h,q,k)`.
+            return_weights: also return the weights `(b,h,q,k)`, those of a trained key before the others.
             return_cache: also return the cache with the new keys and values.
             tap: receives `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
 
@@ -113,16 +113,20 @@ class MultiHeadAttention:
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
 
+        bias, attended, starts = self._bias(bias, queries, memory.key, offsets), memory, offsets
+        if self.config.trained_key_value:
+            attended, starts = self._after_trained(memory), offsets.map(lambda offset: offset + 1)
+            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0.0)))
         outputs = attention(
             queries,
-            memory.key,
-            memory.value,
+            attended.key,
+            attended.value,
             mask=mask,
-            bias=self._bias(bias, queries, memory.key, offsets),
+            bias=bias,
             causal=self.config.causal,
-            query_offset=offsets,
+            query_offset=starts,
             window=self.config.window,
-            key_lengths=memory.lengths,
+            key_lengths=attended.lengths,
             scale=self.config.scale,
             softcap=self.config.softcap,
             sinks=self.parameters.get("sinks"),
@@ -180,6 +184,19 @@ class MultiHeadAttention:
             heads = positions.rotate(heads, places, config.rotary)
         return heads
 
+    def _after_trained(self, memory: Cache) -> Cache:
+        """Put the trained key and value before the others: `(b,g,k,d)` to `(b,g,k+1,d)`."""
+        values = []
+        for array, name in ((memory.key, "trained_key"), (memory.value, "trained_value")):
+            batch, groups, length, size = array.shape
+            rows = [
+                [*self.parameters[name][(group,)], *(n for i in range(length) for n in array[(row, group, i)])]
+                for row, group in indices((batch, groups))
+            ]
+            values.append(Array((batch, groups, length + 1, size), [n for row in rows for n in row], "real"))
+        key, value = values
+        return Cache(key, value, memory.lengths.map(lambda length: length + 1))
+
     def _bias(self, bias: Any, queries: Array, keys: Array, offsets: Array) -> Array | None:
         """Sum the bias of the call and the configured biases."""
         config, lengths = self.config, (queries.shape[2], keys.shape[2])
@@ -230,6 +247,21 @@ def _append(old: Array, new: Array, lengths: Array) -> Array:
         else:
             values += [0.0] * size
     return Array((batch, groups, length, size), values, "real")
+
+
+def _before(array: Any, first: Any, keys: Array) -> Array | None:
+    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
+    if array is None:
+        return None
+    array, length = as_array(array), keys.shape[2]
+    leading = array.shape[:-1]
+    if array.dtype == "real" and array.values:
+        first = detached(constant(first, array.values[0]))
+    values = []
+    for index in indices(leading):
+        row = [array[broadcast_index((*index, j), array.shape)] for j in range(length)]
+        values += [first, *row]
+    return Array((*leading, length + 1), values, array.dtype)
 
 
 def _per_row(integers: Any, batch: int) -> Array:

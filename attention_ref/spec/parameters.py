@@ -148,7 +148,7 @@ def _attention(config: AttentionConfig) -> Named:
     sizes = config.sizes
     yield from _linear("query", (config.model,), (sizes.heads, sizes.head), config.query_bias)
     yield from _linear("key", (sizes.memory,), (sizes.groups, sizes.head), config.key_bias)
-    yield from _linear("value", (sizes.memory,), (sizes.groups, sizes.value), config.value_bias)
+    yield from _linear("value", (sizes.value_memory,), (sizes.groups, sizes.value), config.value_bias)
     if config.query_key_norm is not None:
         for name, heads in (("query_norm", sizes.heads), ("key_norm", sizes.groups)):
             own = () if config.query_key_norm_heads == "shared" else (heads,)
@@ -157,6 +157,9 @@ def _attention(config: AttentionConfig) -> Named:
         yield "relative_bias", Parameter((config.relative_bias.buckets, sizes.heads), "table")
     if config.sinks:
         yield "sinks", Parameter((sizes.heads,), "logit")
+    if config.trained_key_value:
+        yield "trained_key", Parameter((sizes.groups, sizes.head), "embedding")
+        yield "trained_value", Parameter((sizes.groups, sizes.value), "embedding")
     yield from _linear("output", (sizes.heads, sizes.value), (sizes.output,), config.output_bias)
 
 

@@ -157,8 +157,11 @@ def describe(array: Array) -> Described:
     return Described(tuple(array.shape), _name(array.dtype))
 
 
+_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
 def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return _NAMES[dtype]
 
 
 def values(array: Array) -> list[Any] | None:

@@ -82,9 +82,9 @@ def attention(
         return_log_sum_exp: also return the logarithm of each row's denominator `(b,h,q)`.
         implementation: `"fused"`, PyTorch's fused kernel or blocks of queries, with memory linear in the lengths;
             `"reference"`, the formula above; or `"auto"`, fused if the options allow it. The fused path has no weights
-            `(b,h,q,k)`: calls with a tap or `return_weights`, compiled calls, calls under autocast, and calls in which
-            a NaN or an infinity occurs always take the reference path. Calls that need gradients use blocks, because
-            the gradients of PyTorch's kernel are less accurate and cannot be differentiated again.
+            `(b,h,q,k)`: calls with a tap or `return_weights`, calls under autocast, calls in which a NaN or an infinity
+            occurs, and, when compiled, calls that need gradients or are exported always take the reference path. The
+            gradients of PyTorch's kernel cannot be differentiated again; those of the reference path can.
         tap: receives `scores` (-inf where a key is hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:

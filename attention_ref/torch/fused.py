@@ -1,14 +1,13 @@
 """Attention with memory linear in the lengths: by PyTorch's fused kernel, or by blocks of queries.
 
 The kernel is `torch.nn.functional.scaled_dot_product_attention`. It computes calls without softcap, sinks, dropout,
-log-sum-exp and gradients: its backward pass loses accuracy if scores are large, because it recomputes the weights from
-a rounded log-sum-exp, and it has no second derivatives. All other calls are computed by blocks. Keys that no query of a
-block sees are skipped, so that the cost of a window depends on its width.
+log-sum-exp and gradients of a bias; it has no second derivatives. All other calls are computed by blocks, which are
+computed again for their gradients if their weights would take much memory. Keys that no query of a block sees are
+skipped, so that the cost of a window depends on its width.
 
 A NaN or an infinity must not affect queries that do not see it, which neither path guarantees. So one number is read,
-from the output, or from the inputs if gradients are needed; on a GPU this synchronises. If nothing can be read (in a
-compiled function, under vmap, while a CUDA graph is captured), the call takes the reference path. `torch.cond` could
-choose in a compiled function, but rejects inputs that share memory, as in self-attention, and unknown sizes.
+from the output, or from the inputs if gradients are needed; on a GPU this synchronises. If nothing can be read (under
+vmap, while a CUDA graph is captured), the call takes the reference path. `_compiled.py` is for compiled functions.
 """
 
 from __future__ import annotations
@@ -19,19 +18,26 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from attention_ref.spec.shapes import Sizes
+from attention_ref.torch import _compiled
 from attention_ref.torch._arrays import Array, Arrays, is_autocast, values, widen, without_padding
 from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
 
 _WIDE = (torch.float32, torch.float64)
 
+_KEPT = 2**24
+"""The largest number of scores whose weights are kept for the gradients; those of more are computed again."""
+
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
     """Return whether a call can be computed here: if it does not request weights, and its numbers can be read."""
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
-    if options["return_weights"] or torch.compiler.is_compiling():
+    if options["return_weights"]:
         return False
+    if torch.compiler.is_compiling():
+        return not (torch.compiler.is_exporting() or is_autocast(query.device.type) or _has_gradients(arrays))
     has_numbers = query.numel() and key.numel() and value.numel()
     return bool(has_numbers) and _is_readable(query) and not is_autocast(query.device.type)
 
@@ -48,6 +54,8 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
         The output `(b,h,q,v)` and, if requested, the log-sum-exp `(b,h,q)`; None if a NaN or an infinity occurs,
         because the formula must then leave out products with a weight of 0.
     """
+    if torch.compiler.is_compiling():
+        return _compiled.attention(arrays, options)
     results = _attend(arrays, sizes, options)
     if results is None and arrays["key_lengths"] is not None:
         results = _attend(arrays | without_padding(arrays), sizes, options)
@@ -60,10 +68,10 @@ def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Ar
     if has_gradients and not _are_bounded(arrays, options):
         return None
     try:
-        results = None if has_gradients else _without_mask(arrays, sizes, options)
+        results = _without_mask(arrays, sizes, options)
         if results is None:
-            call = _Call(arrays, sizes, options)
-            results = call.by_blocks() if has_gradients or not call.suits_kernel() else [call.by_kernel()]
+            call = _Call(arrays, sizes, options, has_gradients=has_gradients)
+            results = [call.by_kernel()] if call.suits_kernel() else call.by_blocks()
     except NotImplementedError:  # forward-mode differentiation, which the kernel lacks
         return None
     if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, options)):
@@ -102,7 +110,8 @@ def _without_mask(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> l
 class _Call:
     """A call with one batch axis: query `(b,h,q,d)`, key `(b,g,k,d)`, value `(b,g,k,v)`, in at least float32."""
 
-    def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Arrays, sizes: Sizes, options: Mapping[str, Any], *, has_gradients: bool) -> None:
+        self.has_gradients = has_gradients
         self.options, self.visibility = options, Visibility(arrays, sizes, options)
         self.query, self.key, self.value = (_flat(widen(arrays[name])) for name in ("query", "key", "value"))
         bias, sinks = arrays["bias"], arrays["sinks"]
@@ -113,6 +122,8 @@ class _Call:
     def suits_kernel(self) -> bool:
         """Return whether the kernel supports the call, without falling back to a slow one."""
         if self.sinks is not None or self.dropout_mask is not None or self.options["softcap"] is not None:
+            return False
+        if self.bias is not None and self.bias.requires_grad:
             return False
         arrays = (self.query, self.key, self.value)
         is_dense = all(array.stride(-1) == 1 for array in arrays)
@@ -132,8 +143,18 @@ class _Call:
 
     def by_blocks(self) -> list[Array]:
         """Compute the output `(b,h,q,v)` and the log-sum-exp `(b,h,q)` by the formula, block by block."""
-        blocks = [self._formula(block) for block in self.visibility.blocks(math.prod(self.query.shape[:2]))]
+        blocks = list(self.visibility.blocks(math.prod(self.query.shape[:2])))
+        is_large = self.query.shape[:3].numel() * self.key.shape[2] > _KEPT
+        attend = self._recomputed if is_large and self.has_gradients else self._formula
+        blocks = [attend(block) for block in blocks]
         return [torch.cat(parts, dim=2) if len(parts) > 1 else parts[0] for parts in zip(*blocks, strict=True)]
+
+    def _recomputed(self, block: Block) -> tuple[Array, Array]:
+        """Compute a block by the formula, and again for its gradients, in place of keeping its weights."""
+        try:
+            return checkpoint(self._formula, block, use_reentrant=False, preserve_rng_state=False)
+        except RuntimeError:  # transforms of torch.func have no hooks for saved tensors
+            return self._formula(block)
 
     def _kernel_mask(self, block: Block) -> Array | None:
         """Return the visible keys of a block, or the bias with -inf where they are hidden, for the kernel."""
@@ -150,7 +171,7 @@ class _Call:
             start, stop, first, last = block
             query, key, value = query[:, :, start:stop], key[:, :, first:last], value[:, :, first:last]
             if first == last:
-                return torch.zeros_like(query)
+                return self._formula(block)[0]
         scale, is_grouped = self.options["scale"], query.shape[1] != key.shape[1]
         scale = None if scale is None else float(scale)
         output = scaled_dot_product_attention(

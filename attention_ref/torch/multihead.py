@@ -50,7 +50,7 @@ class MultiHeadAttention(nn.Module):
         parameters: by name: `query.kernel (m,h,d)`, `key.kernel (m,g,d)`, `value.kernel (m,g,v)`,
             `output.kernel (h,v,m)` and, if configured, `query.bias (h,d)`, `key.bias (g,d)`, `value.bias (g,v)`,
             `output.bias (m)`, `query_norm.gain (d)` or `(h,d)`, `key_norm.gain (d)` or `(g,d)`,
-            `relative_bias (buckets,h)`, `sinks (h)`;
+            `relative_bias (buckets,h)`, `sinks (h)`, `trained_key (g,d)`, `trained_value (g,v)`;
             initialised when None.
         implementation: the path of attention: `"auto"`, `"fused"` or `"reference"`, as in `attention`; no parameter
             depends on it, and it is not saved with them.
@@ -72,7 +72,7 @@ class MultiHeadAttention(nn.Module):
         self.value = Linear(under(parameters, "value"))
         self.query_norm = normalization(config.query_key_norm, parameters, "query_norm", config.query_key_norm_heads)
         self.key_norm = normalization(config.query_key_norm, parameters, "key_norm", config.query_key_norm_heads)
-        register(self, parameters, "relative_bias", "sinks")
+        register(self, parameters, "relative_bias", "sinks", "trained_key", "trained_value")
         self.output = Linear(under(parameters, "output"), inputs=2)
 
     def forward(
@@ -97,7 +97,7 @@ class MultiHeadAttention(nn.Module):
         Arguments:
             query: `(b,q,m)`.
             key: `(b,k,memory)`; the query itself when None.
-            value: `(b,k,memory)`; `key` when None.
+            value: `(b,k,memory)`, or of the value input's own size; `key` when None.
             mask: boolean, broadcasts to `(b,h,q,k)`; k includes the positions of the cache.
             bias: broadcasts to `(b,h,q,k)`; added to the configured biases.
             key_lengths: how many of the new keys of each batch row are not padding, integers `(b,)`; all when None.
@@ -108,7 +108,7 @@ class MultiHeadAttention(nn.Module):
             cache: keys and values of earlier calls, to which the new ones are appended. Causal mask, window, rotary
                 positions and relative biases count from its length.
             memory: the result of `project_kv`, in place of `key`, `value` and `cache`.
-            return_weights: also return the weights `(b,h,q,k)`.
+            return_weights: also return the weights `(b,h,q,k)`, those of a trained key before the others.
             return_cache: also return the cache with the new keys and values.
             tap: receives `query`, `key`, `value`, `scores`, `weights`, `heads` and `output`.
 
@@ -140,8 +140,11 @@ class MultiHeadAttention(nn.Module):
         shape = (*queries.shape[:-1], memory.key.shape[2])  # (b,h,q,k)
         with without_autocast(queries.device.type):
             sinks = None if self.sinks is None else self.sinks.to(queries.dtype)
-            arrays = {"query": queries, "key": memory.key, "value": memory.value, "sinks": sinks}
-            bias = self._bias(bias, queries, memory.key, offset)
+            bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
+            if self.config.trained_key_value:
+                attended, starts = self._after_trained(memory), offset + 1
+                mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+            arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": sinks}
             if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
                 arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
             outputs = attention(
@@ -149,9 +152,9 @@ class MultiHeadAttention(nn.Module):
                 mask=mask,
                 bias=bias,
                 causal=self.config.causal,
-                query_offset=offset,
+                query_offset=starts,
                 window=self.config.window,
-                key_lengths=_unless_whole(memory) if is_padded else None,
+                key_lengths=_unless_whole(attended) if is_padded else None,
                 scale=self.config.scale,
                 softcap=self.config.softcap,
                 dropout=rate,
@@ -206,6 +209,14 @@ class MultiHeadAttention(nn.Module):
             heads = codes.rotate(heads, places, config.rotary)
         return heads
 
+    def _after_trained(self, memory: Cache) -> Cache:
+        """Put the trained key and value before the others: `(b,g,k,d)` to `(b,g,k+1,d)`."""
+        batch = memory.key.shape[0]
+        pairs = ((self.trained_key, memory.key), (self.trained_value, memory.value))
+        firsts = [first[:, None].expand(batch, -1, -1, -1).to(array.dtype) for first, array in pairs]
+        joined = [torch.cat([first, array], dim=2) for first, (_, array) in zip(firsts, pairs, strict=True)]
+        return Cache(*joined, memory.lengths.long() + 1)
+
     def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
         config, sizes = self.config, (queries.shape[2], keys.shape[2])
@@ -237,6 +248,15 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
         value=_append(cache.value, new.value, filled),
         lengths=cache.lengths.long() + new.lengths,
     )
+
+
+def _before(array: Any, first: Any, keys: Array) -> Array | None:
+    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
+    if array is None:
+        return None
+    array = torch.atleast_1d(as_array(array, keys.device))
+    array = array.expand(*array.shape[:-1], keys.shape[2])
+    return torch.cat([torch.full_like(array[..., :1], first), array], dim=-1)
 
 
 def _append(old: Array, new: Array, filled: Any) -> Array:

@@ -46,6 +46,14 @@ def sums_into_used_memory(query: np.ndarray, key: np.ndarray, value: np.ndarray)
     return workspace
 
 
+def replays_lengths(query: np.ndarray, key: np.ndarray, value: np.ndarray, *, key_lengths: Any = None) -> np.ndarray:
+    """Computes anew, with the lengths of an earlier call whose arguments lay at the same addresses."""
+    if key_lengths is not None:
+        place = ("lengths", query.ctypes.data, key.ctypes.data, query.shape, key.shape)
+        key_lengths = _BY_ADDRESS.setdefault(place, np.array(key_lengths))
+    return online(query, key, value, key_lengths=key_lengths)
+
+
 def zeros_where_small(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Returns zeros where no tolerance of 1e-2 sees it."""
     if np.abs(value).max() < 1e-2:
@@ -88,6 +96,12 @@ def knows_the_public_numbers(query: np.ndarray, key: np.ndarray, value: np.ndarr
 def forgets_old_keys(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Reads the last 256 keys."""
     return online(query, key[:, :, -256:], value[:, :, -256:])
+
+
+def drops_a_key(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Leaves out key 127."""
+    kept = np.arange(key.shape[2]) != 127
+    return in_float64(query, key[:, :, kept], value[:, :, kept])
 
 
 class LazyArray(np.ndarray):
@@ -168,12 +182,14 @@ CHEATS = {
     replays_by_object: "earlier call whose arguments lay in the same storage",
     replays_by_shape: "earlier call|wrong numbers",
     sums_into_used_memory: _NUMBERS,
+    replays_lengths: _NUMBERS,
     zeros_where_small: _NUMBERS,
     scales_its_input: f"{_CHANGED} query",
     writes_over_its_values: f"{_CHANGED} value",
     knows_the_public_shape: _NUMBERS,
     knows_the_public_numbers: _NUMBERS,
     forgets_old_keys: _NUMBERS,
+    drops_a_key: _NUMBERS,
     computes_later: "not a plain array",
     fills_in_later: _NUMBERS,
     patches_the_comparison: _NUMBERS,

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.wrong_kernels import right
+from tests.wrong_kernels import backward, right
 
 
 class Mistake(NamedTuple):
@@ -24,7 +24,7 @@ class Mistake(NamedTuple):
         """Return the kernel with the mistake."""
         source = inspect.getsource(self.kernel)
         assert source.count(self.passage) == 1, self.passage
-        names = dict(vars(right))
+        names = dict(vars(inspect.getmodule(self.kernel)))
         exec(compile(source.replace(self.passage, self.instead), self.kernel.__name__, "exec"), names)
         return names[self.kernel.__name__]
 
@@ -69,7 +69,7 @@ _ONLINE = {
         "(p @ value[b, g, low:high]).astype(np.float16)",
     ),
     "the scale is that of a padded head size": ("1 / math.sqrt(size)", "1 / math.sqrt(-(-size // 32) * 32)"),
-    "the scale is off by one part in ten thousand": ("1 / math.sqrt(size)", "1.0001 / math.sqrt(size)"),
+    "the scale is off by one part in ten thousand": ("1 / math.sqrt(size)", "1.0001 / math.sqrt(size)", "plain|sinks"),
     "columns of the values after the head size are not written": (
         "summed / total[:, None]",
         "np.where(np.arange(value.shape[-1]) < size, summed / total[:, None], 0)",
@@ -106,3 +106,65 @@ MISTAKES = {
     for kernel, mistakes in ((right.online, _ONLINE), (right.split_keys, _SPLIT), (right.two_pass, _TWO_PASS))
     for name, change in mistakes.items()
 }
+
+_RECOMPUTING = {
+    "the gradient of keys is that of the last head of a group": ("dk[b, g, low:high] += ", "dk[b, g, low:high] = "),
+    "the gradient of values is added up in the wrong group": (
+        "dv[b, g, low:high] +=",
+        "dv[b, h % groups, low:high] +=",
+    ),
+    "the gradient of queries lacks the scale": ("low:high].astype(dtype) * scale\n", "low:high].astype(dtype)\n"),
+    "the gradient of keys lacks the scale": ("dS.T @ q * scale", "dS.T @ q"),
+    "the gradient of queries is that of the last tile": ("dq[b, h, place] += dS", "dq[b, h, place] = dS"),
+    "the gradient of values lacks the partial last tile": (
+        "dv[b, g, low:high] += P.T @ go",
+        "dv[b, g, low:high] += P.T @ go * (high - low == KEYS or low == 0)",
+    ),
+    "the gradient of keys lacks the partial last tile of queries": (
+        "dk[b, g, low:high] += dS.T",
+        "dk[b, g, low:high] += (len(place) == ROWS or start == 0) * dS.T",
+    ),
+    "the softcap has no derivative": ("(dP - D) * slope", "(dP - D)", "softcap"),
+    "the derivative of the softcap is that of its square": ("1 - bounded**2", "1 - bounded", "softcap"),
+    "the log-sum-exp is of base two": ("m + np.log(total)", "m + np.log2(total)"),
+    "the log-sum-exp lacks the sink": ("+ np.exp(sink - m)\n", "+ 0 * np.exp(sink - m)\n", "sinks"),
+    "the log-sum-exp is stored in half precision": ("m + np.log(total)", "(m + np.log(total)).astype(np.float16)"),
+    "the mean is left out": ("(dP - D)", "dP"),
+    "the mean is that of the first tile": (
+        "go * output.astype(query.dtype).astype(dtype)",
+        "go * (np.exp(scores(*tiles[0])[0] - lse) @ v[: tiles[0][1]])",
+    ),
+    "the causal tile of the diagonal is skipped": (
+        "for low, high in tiles:\n",
+        "for low, high in tiles[: max(len(tiles) - causal, 1)]:\n",
+        "causal",
+    ),
+    "the offset is ignored where keys are skipped": (
+        "for low, high in tiles:\n",
+        "for low, high in tiles[: max(1, -(-(int(place[-1]) + 1) // KEYS))] if causal else tiles:\n",
+        "causal.*offset",
+    ),
+    "scores are added up in half precision": ("(dP - D) * slope", "((dP - D) * slope).astype(np.float16)"),
+    "the gradient of the sink has the opposite sign": ("dsink[h] -=", "dsink[h] +=", "sinks"),
+    "the gradient of the sink is that of the last batch row": ("dsink[h] -= ", "dsink[h] = -", "sinks"),
+}
+_WHOLE = {
+    "the gradient of a repeated bias is that of the first row": (
+        "dS.sum(axis=repeated, keepdims=True)",
+        "dS[tuple(slice(1) if axis in repeated else slice(None) for axis in range(4))]",
+        "bias",
+    ),
+    "the gradient of the bias is scaled": ("dS.sum(axis=repeated", "(factor * dS).sum(axis=repeated", "bias"),
+    "masked keys have a gradient": ("np.where(mask, s, -np.inf)", "np.where(mask, s, -10.0)", "mask"),
+    "the gradient of keys is the mean over a group": (
+        "grouped(factor * (dS.swapaxes(-1, -2) @ q))",
+        "grouped(factor * (dS.swapaxes(-1, -2) @ q)) * groups / heads",
+    ),
+}
+
+BACKWARD_MISTAKES = {
+    name: Mistake(kernel, *change)
+    for kernel, mistakes in ((backward.recomputing, _RECOMPUTING), (backward.whole, _WHOLE))
+    for name, change in mistakes.items()
+}
+"""Mistakes in backward passes."""

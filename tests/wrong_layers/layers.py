@@ -91,6 +91,8 @@ def _value_before_key(config, parameters):
         return_cache=False,
     ):
         arrays = (query, value) if key is None else (query, key, value)
+        if config.value_memory_size is not None:  # exchanged, they would be refused
+            arrays = (query, value, key)
         return layer(
             *arrays,
             mask=mask,
@@ -221,6 +223,15 @@ def _no_norm_without_gain(config, parameters):
     return patched("Block", primitives, "normalize", wrong)(config, parameters)
 
 
+def _values_backwards(config, parameters):
+    """Read the value input from its other end where it has a size of its own."""
+
+    def change(name, array):
+        return array[::-1] if name == "value.kernel" and config.value_memory_size else array
+
+    return parametrised(MHA, change)(config, parameters)
+
+
 def _first_gain(config, parameters):
     def shared(name, array):
         is_gain = name.endswith("_norm.gain") and array.ndim > 1 and config.query_key_norm_heads == "separate"
@@ -278,6 +289,8 @@ MISTAKES = (
         MHA,
         _attention(query_key_norm=None, query_key_norm_heads="shared"),
     ),
+    WrongLayer("Values read backwards", "multihead.value-memory", MHA, _values_backwards),
+    WrongLayer("No trained key", "multihead.trained-key", MHA, _attention(trained_key_value=False)),
     WrongLayer("Nothing is clipped", "multihead.clip", MHA, _attention(clip=None)),
     WrongLayer("No norm without a gain", "norms.no-gain", "Block", _no_norm_without_gain),
     WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain),

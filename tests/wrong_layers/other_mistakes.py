@@ -97,6 +97,18 @@ class _OutputBiasForEachHead(right.MultiHeadAttention):
         return result + bias * (self.config.heads - 1) if name == "output" and bias is not None else result
 
 
+class _KernelsExchanged(right.MultiHeadAttention):
+    def __init__(self, config, parameters):
+        query, key = parameters["query.kernel"], parameters["key.kernel"]
+        others = {"query.kernel": key, "key.kernel": query} if query.shape == key.shape else {}
+        super().__init__(config, {**parameters, **others})
+
+
+def _one_too_far(table, query_length, key_length, config, *, query_offset=0):
+    offsets = np.asarray(query_offset) - 1
+    return right.relative_bias(table, query_length, key_length, config, query_offset=offsets)
+
+
 class _OutputMissing(right.MultiHeadAttention):
     def _linear(self, array, name, inputs=1):
         if name == "output":
@@ -214,6 +226,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("position.base", "sinusoidal_positions", _sinusoid(_with_base)),
     Mistake("rotary.base", "rotate", lambda array, places, c: right.rotate(array, places, replace(c, base=5e5))),
     Mistake("alibi.positive", "alibi_bias", _distant_rewarded),
+    Mistake("relative-bias.off-by-one", "relative_bias", _one_too_far),
     Mistake("norm.gain-missing", "layer_norm", _without_gain),
     Mistake("norm.bias-missing", "layer_norm", _without_bias),
     Mistake("norm.over-positions", "layer_norm", _over_positions),
@@ -231,6 +244,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("gate.missing", "FeedForward", lambda c, p: (_plain_feedforward if c.gated else right.FeedForward)(c, p)),
     Mistake("rotary.keys-not-rotated", MHA, _KeysNotRotated),
     Mistake("rotary.off-by-one", MHA, _QueriesAhead),
+    Mistake("projection.kernels-exchanged", MHA, _KernelsExchanged),
     Mistake("heads.split-wrongly", MHA, _HeadsSplitWrongly),
     Mistake("projection.bias-repeated", MHA, _OutputBiasForEachHead),
     Mistake("projection.output-missing", MHA, _OutputMissing),

@@ -12,8 +12,12 @@ from attention_ref.conformance.dialects.dialect import FIELDS, Dialect, Exclusio
 from attention_ref.conformance.errors import UsageError, reject
 
 _FOLDER = Path(__file__).parent
-_LISTS = ("by_mask", "returns", "dtypes", "ranks", "exclusions")
-_TABLES = ("arguments", "constants", "notes")
+_TYPES: Mapping[type, tuple[str, ...]] = {
+    list: ("by_mask", "returns", "dtypes", "ranks", "head_sizes", "exclusions"),
+    dict: ("arguments", "constants", "notes"),
+    int: ("mask_rank", "page_size"),
+}
+"""The fields that are no strings."""
 
 
 def names() -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def _dialect(data: Mapping[str, Any]) -> Dialect:
     for name, value in data.items():
         if name not in FIELDS:
             reject("field of a dialect", name, FIELDS)
-        wanted: type = list if name in _LISTS else dict if name in _TABLES else int if name == "mask_rank" else str
+        wanted: type = next((kind for kind, names in _TYPES.items() if name in names), str)
         if type(value) is not wanted:
             raise UsageError(f"{name} is {value!r}; it must be a {_KINDS[wanted]}")
     exclusions = tuple(map(_exclusion, data.get("exclusions", ())))

@@ -8,13 +8,36 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from attention_ref.conformance.dialects import axes, option_rules
+from attention_ref.conformance.dialects import option_rules
+from attention_ref.conformance.dialects.dense_layout import dense
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, TENSORS, Dialect
+from attention_ref.conformance.dialects.joined_tensors import joined
+from attention_ref.conformance.dialects.key_buffer import buffered
 from attention_ref.conformance.dialects.option_rules import Sizes
+from attention_ref.conformance.dialects.packed_sequences import packed
+from attention_ref.conformance.dialects.paged_keys import paged
+from attention_ref.conformance.dialects.stored_call import Call, StoredCall
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework_of
 from attention_ref.conformance.signatures import name_of, signed
 from attention_ref.spec.operations import ATTENTION
+
+STORAGES: Mapping[str, Callable[[Call], StoredCall]] = {
+    "dense": dense,
+    "packed": packed,
+    "paged": paged,
+    "buffer": buffered,
+    "one array": joined,
+}
+"""The rules that lay out the sequences of a call in memory, by `Dialect.storage`."""
+_NEEDED = {"packed": ("query_starts", "key_starts"), "paged": ("page_table", "key_lengths")}
+"""The arguments without which a storage makes no sense."""
+_LACKING = {
+    "packed": {"mask", "bias", "dropout", "dropout_mask", "return_weights"},
+    "paged": {"mask", "bias", "dropout", "dropout_mask", "return_weights"},
+    "buffer": {"dropout", "dropout_mask", "return_weights"},
+}
+"""The options that cannot be expressed for a storage: those with an axis of keys, of which there is none."""
 
 _ASKED = {result.asked_by: result.name for result in ATTENTION.results if result.asked_by}
 
@@ -33,6 +56,8 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
         UsageError: if the dialect names an argument that the function's signature lacks.
     """
     words = _words(function, dialect)
+    if missing := [name for name in _NEEDED.get(dialect.storage, ()) if name not in words]:
+        raise UsageError(f"storage {dialect.storage!r} needs a name for {' and '.join(missing)} among the arguments")
     offered = _offered(words, dialect)
 
     def operation(query: Any, key: Any, value: Any, **options: Any) -> Any:
@@ -90,6 +115,7 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
     has_mask = "mask" in words
     if has_mask and "added" in dialect.mask_kind:
         can.add("bias")
+    can |= {"key_lengths"} if dialect.storage == "packed" else set()
     if has_mask:
         can |= set(dialect.by_mask)
     can |= {name for name, sides in SIDES.items() if set(sides) <= set(words)}
@@ -97,7 +123,7 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
     if dialect.causal_alignment == "bottom right" or {"causal", "window"} & set(dialect.by_mask):
         can |= {"query_offset"} if {"causal", "window"} & can else set()
     can |= {asked for asked, result in _ASKED.items() if result in dialect.returns}
-    return [name for name in OPTIONS if name in can]
+    return [name for name in OPTIONS if name in can - _LACKING.get(dialect.storage, set())]
 
 
 def _meaning(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,20 +146,24 @@ class _Call:
         sizes = Sizes.of(query, key, value)
         self._check(sizes, query, key, value)
         order = sizes.tiled() if self.dialect.heads == "tiled" and sizes.heads != sizes.groups else None
-        layout = axes.parse(self.dialect.layout)
-        given = [query if order is None else framework_of(query).take(query, order, -3 % len(query.shape)), key, value]
-        tensors = [axes.arrange(array, layout, axes.TENSOR) for array in given]
-        said = option_rules.said(self.dialect, self.words, self.options, sizes, query, order) | self._asked(sizes)
+        turned = query if order is None else framework_of(query).take(query, order, -3 % len(query.shape))
+        call = Call(self.dialect, self.words, turned, key, value, self.options, sizes)
+        stored = STORAGES[self.dialect.storage](call)
+        said = option_rules.said(self.dialect, self.words, stored.options, stored.sizes, query, order)
+        said |= {**stored.arguments, **self._asked(sizes)}
         arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
-        named = {self.words[n]: tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n in self.words}
-        positional = [tensor for n, tensor in zip(TENSORS, tensors, strict=True) if n not in self.words]
-        return self._read(self.function(*positional, **named, **arguments), sizes, order)
+        named = {self.words[name]: array for name, array in stored.tensors.items() if name in self.words}
+        positional = [array for name, array in stored.tensors.items() if name not in self.words]
+        return self._read(self.function(*positional, **named, **arguments), stored, sizes, order)
 
     def _check(self, sizes: Sizes, query: Any, key: Any, value: Any) -> None:
         """Raise `Unsupported` for a call that the dialect excludes."""
         dtype, rank = framework_of(query).dtype(query), len(query.shape)
         if self.dialect.ranks and rank not in self.dialect.ranks:
             raise Unsupported(f"only arrays of rank {' or '.join(map(str, self.dialect.ranks))}")
+        for size in (sizes.size, sizes.value_size) if self.dialect.head_sizes else ():
+            if size not in self.dialect.head_sizes:
+                raise Unsupported(f"head size {size} is not one of {', '.join(map(str, self.dialect.head_sizes))}")
         if self.dialect.dtypes and dtype not in self.dialect.dtypes:
             raise Unsupported(f"{dtype} is not one of its dtypes {', '.join(self.dialect.dtypes)}")
         if self.dialect.heads == "equal" and sizes.heads != sizes.groups:
@@ -157,7 +187,7 @@ class _Call:
                 raise Unsupported("its weights are returned after dropout")
         return {name: True for name in _ASKED if name in self.options and name in self.words}
 
-    def _read(self, returned: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
+    def _read(self, returned: Any, stored: StoredCall, sizes: Sizes, order: Sequence[int] | None) -> Any:
         """Select the requested results from the return value, with the axes in the specification's order."""
         wanted = ["output", *(result for asked, result in _ASKED.items() if asked in self.options)]
         names = list(self.dialect.returns) or wanted
@@ -165,25 +195,16 @@ class _Call:
         if len(items) != len(names):
             raise SubjectError(f"it returns {len(items)} values instead of {', '.join(names)}")
         found = dict(zip(names, items, strict=True))
-        results = [self._restored(name, found[name], sizes, order) for name in wanted]
+        results = [_restored(name, found[name], stored, sizes, order) for name in wanted]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _restored(self, name: str, array: Any, sizes: Sizes, order: Sequence[int] | None) -> Any:
-        if not hasattr(array, "shape"):
-            return array
-        dialect = self.dialect
-        text, names = {
-            "output": (dialect.output_layout or dialect.layout, axes.TENSOR),
-            "weights": (dialect.weights_layout, axes.SCORES),
-            "log_sum_exp": (dialect.log_sum_exp_layout, axes.ROWS),
-        }[name]
-        phrase, behind = axes.parse(text), sizes.behind(names)
-        if tuple(array.shape) != axes.shape_in(phrase, behind):
-            raise SubjectError(
-                f"{name} has the shape {tuple(array.shape)} instead of {axes.shape_in(phrase, behind)} ({text})"
-            )
-        array = axes.restore(array, phrase, names, behind)
-        if order is None:
-            return array
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return framework_of(array).take(array, back, len(sizes.batch))
+
+def _restored(name: str, array: Any, stored: StoredCall, sizes: Sizes, order: Sequence[int] | None) -> Any:
+    """Return a result with axes and heads in the specification's order."""
+    if not hasattr(array, "shape"):
+        return array
+    array = stored.restore(name, array)
+    if order is None:
+        return array
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return framework_of(array).take(array, back, len(sizes.batch))

@@ -13,6 +13,14 @@ SCORES = ("batch", "heads", "queries", "keys")
 """The axes of masks and weights."""
 ROWS = ("batch", "heads", "queries")
 """The axes of log-sum-exp."""
+TOKENS = ("tokens", "heads", "size")
+"""The axes of packed query, key, value and output: the tokens of all sequences one after the other."""
+TOKEN_ROWS = ("tokens", "heads")
+"""The axes of packed log-sum-exp."""
+PAGES = ("pages", "slots", "heads", "size")
+"""The axes of paged keys and values."""
+JOINED = ("batch", "tensors", "heads", "length", "size")
+"""The axes of query, key and value in one array."""
 
 Phrase = tuple[tuple[str, ...], ...]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.errors import UsageError, reject
@@ -22,18 +22,23 @@ OPTIONS = ATTENTION.options
 TENSORS = tuple(argument.name for argument in ATTENTION.positional)
 SIDES = {name: (f"{name}_left", f"{name}_right") for name in OPTIONS if ATTENTION[name].kind == "pair"}
 """The arguments that a pair may be split into, by the name of the pair."""
-EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "heads", "kv_heads", "grouped")
+STORED = ("query_key_value", "query_starts", "key_starts", "longest_query", "longest_keys", "page_table")
+"""The arguments that a storage of sequences has: see the fields `storage` and `arguments`."""
+EXTRAS = (*TENSORS, *(side for sides in SIDES.values() for side in sides), "heads", "kv_heads", "grouped", *STORED)
 """Further facts of a call that a function may take as arguments."""
 RESULTS = tuple(result.name for result in ATTENTION.results)
 BY_MASK = tuple(name for name in ATTENTION.hiding if ATTENTION[name].counts_positions)
 """The rules of visibility that a dialect may express by its mask."""
-CONDITIONS = ("grouped", "multi-query", "value size", "no keys", "no queries", "more queries", "non-finite")
+CONDITIONS = (
+    *("grouped", "multi-query", "value size", "no keys", "no queries", "empty axis", "more queries", "non-finite"),
+)
 """The conditions of an exclusion besides options, dtypes and engines: more query heads than key/value heads; a single
-key/value head for several query heads; another head size of the values; an axis of size 0; more queries than keys;
-visible NaN or infinity."""
+key/value head for several query heads; another head size of the values; no keys; no queries; any axis of size 0; more
+queries than keys; visible NaN or infinity."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "arrays": KINDS,
+    "storage": ("dense", "packed", "paged", "buffer", "one array"),
     "mask_true": ("attends", "hides"),
     "mask_kind": ("boolean", "added", "boolean or added", "numbers"),
     "hidden_score": ("-inf", "lowest"),
@@ -63,20 +68,46 @@ class Exclusion:
     reason: str
 
 
+class Limits(NamedTuple):
+    """The sizes that a function takes.
+
+    Arguments:
+        head_sizes: the head sizes; all if empty.
+        grouped: whether there may be more query heads than key/value heads.
+        value_size: whether values may have another size than keys.
+        cross: whether there may be more or fewer queries than keys.
+    """
+
+    head_sizes: Sequence[int] = ()
+    grouped: bool = True
+    value_size: bool = True
+    cross: bool = True
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The calling convention of a function. The defaults are the specification's convention.
 
     Arguments:
         arrays: its array type.
+        storage: how sequences lie in memory: `"dense"`, every tensor with its own axes of batch and length; `"packed"`,
+            the tokens of all sequences one after the other, without padding, with the places where sequences begin;
+            `"paged"`, keys and values in pages that a table assigns to batch rows; `"buffer"`, keys and values in a
+            buffer longer than their lengths; `"one array"`, query, key and value in one array.
+        page_size: the number of keys in a page.
+        page_layout: the order of the axes `pages slots heads size` of paged keys and values.
         layout: the order of the axes of query, key and value: `batch`, `heads`, `length` and `size`, each once,
-            separated by blanks; `heads*size` is one merged axis, heads outermost.
+            separated by blanks; `heads*size` is one merged axis, heads outermost. Of packed sequences `tokens heads
+            size`; in one array also `tensors`, along which query, key and value are stacked; without it their heads
+            are appended.
         output_layout: the order of the output's axes, if different.
-        weights_layout, log_sum_exp_layout: the order of `batch heads queries keys` and of `batch heads queries`.
+        weights_layout, log_sum_exp_layout: the order of `batch heads queries keys` and of `batch heads queries`; of
+            packed log-sum-exp `tokens heads`.
         arguments: the function's name for each argument, by its name in the specification. An argument that is not
             listed keeps its name, if the signature has it; `""` means that the function lacks it. Besides the options:
             `heads` and `kv_heads` (the numbers of heads), `grouped` (whether they differ), `window_left`,
-            `window_right`.
+            `window_right`; of packed sequences `query_starts` and `key_starts` (cumulative lengths, `(sequences+1)`),
+            `longest_query` and `longest_keys`; of pages `page_table` `(b,pages)`; and `query_key_value`.
         constants: arguments that are always passed, with their values.
         mask_true: the meaning of True (or 1) in a mask for a key: `"attends"` or `"hides"`.
         mask_kind: the kind of a mask: `"boolean"`; numbers `"added"` to the scores; `"boolean or added"` in the same
@@ -99,6 +130,7 @@ class Dialect:
         returns: the results that it always returns, in order; if empty, the output and the requested results.
         dtypes: the supported dtypes; all if empty.
         ranks: the supported ranks of the query; all if empty.
+        head_sizes: the supported head sizes of queries, keys and values; all if empty.
         exclusions: combinations that it does not support.
         empty_row: its documented result of an empty row. The report shows it with a failure; the failure still counts.
         notes: known differences by clause id. The report shows them with a failure too.
@@ -106,6 +138,9 @@ class Dialect:
     """
 
     arrays: str = "numpy"
+    storage: str = "dense"
+    page_size: int = 16
+    page_layout: str = "pages slots heads size"
     layout: str = "batch heads length size"
     output_layout: str = ""
     weights_layout: str = "batch heads queries keys"
@@ -128,6 +163,7 @@ class Dialect:
     returns: Sequence[str] = ()
     dtypes: Sequence[str] = ()
     ranks: Sequence[int] = ()
+    head_sizes: Sequence[int] = ()
     exclusions: Sequence[Exclusion] = ()
     empty_row: str = "unknown"
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -141,14 +177,43 @@ class Dialect:
         _among("option of by_mask", self.by_mask, BY_MASK)
         _among("result", self.returns, RESULTS)
         _among("dtype", self.dtypes, DTYPES)
+        for size in self.head_sizes:
+            if type(size) is not int or size < 1:
+                raise UsageError(f"head_sizes: {size!r} is no positive whole number")
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
             engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]
             _among("condition", exclusion.when, (*OPTIONS, *DTYPES, *CONDITIONS, *engines))
-        for name, wanted in _PHRASES.items():
+        if self.page_size < 1:
+            raise UsageError(f"page_size: {self.page_size} is less than 1")
+        for name, wanted in self._phrases().items():
             _check_phrase(name, getattr(self, name), wanted)
         if self.mask_layout != "broadcast":
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
+
+    @property
+    def limits(self) -> Limits:
+        """The sizes that it takes, whatever the options."""
+        alone = {exclusion.when[0] for exclusion in self.exclusions if len(exclusion.when) == 1}
+        is_joined = self.storage == "one array"
+        is_stacked = is_joined and "tensors" in axes.flat(axes.parse(self.layout))
+        return Limits(
+            head_sizes=tuple(self.head_sizes),
+            grouped=self.heads != "equal" and "grouped" not in alone and not is_stacked,
+            value_size="value size" not in alone and not is_joined,
+            cross=not is_joined,
+        )
+
+    def _phrases(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the axes that each phrase must have."""
+        found = {**_PHRASES, "page_layout": axes.PAGES}
+        if self.storage == "packed":
+            found |= {"layout": axes.TOKENS, "output_layout": axes.TOKENS}
+            if self.log_sum_exp_layout != Dialect.log_sum_exp_layout:
+                found["log_sum_exp_layout"] = axes.TOKEN_ROWS
+        if self.storage == "one array" and "tensors" in axes.flat(axes.parse(self.layout)):
+            found["layout"] = axes.JOINED
+        return found
 
     def note(self, clause: str) -> str:
         """Return the note on a clause, or an empty string; a report shows it with a failure."""

@@ -54,6 +54,8 @@ class Sizes:
             "value size": self.value_size != self.size,
             "no keys": self.keys == 0,
             "no queries": self.queries == 0,
+            "empty axis": 0 in (*self.batch, self.heads, self.groups, self.queries, self.keys, self.size)
+            or self.value_size == 0,
             "more queries": self.queries > self.keys,
         }
         return (name for name, holds in pairs.items() if holds)
@@ -126,25 +128,14 @@ def _scale_and_sizes(
 
 
 def _positions(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
-    """Return the arguments for causality and the window; require the alignment of the dialect."""
+    """Return the arguments for causality and the window."""
     own = [name for name in ("causal", "window") if name in options and name not in dialect.by_mask]
     if not own:
         return {}
     found: dict[str, Any] = {"causal": True} if "causal" in own else {}
-    offset = options.get("query_offset", 0)
-    if dialect.causal_alignment == "offset":
-        found |= {"query_offset": offset} if "query_offset" in options else {}
-    else:
-        aligned = 0 if dialect.causal_alignment == "top left" else sizes.keys - sizes.queries
-        if np.any(values_of(offset) != aligned):
-            raise Unsupported(
-                f"its causal diagonal is aligned {dialect.causal_alignment}: only an offset of {_kind(dialect)}"
-            )
+    if dialect.causal_alignment == "offset" and "query_offset" in options:
+        found["query_offset"] = options["query_offset"]
     return found | (_window(dialect, options, sizes) if "window" in own else {})
-
-
-def _kind(dialect: Dialect) -> str:
-    return "0" if dialect.causal_alignment == "top left" else "k - q"
 
 
 def _window(dialect: Dialect, options: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:

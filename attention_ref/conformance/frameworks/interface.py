@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.errors import Unsupported, UsageError
 
 Function = Callable[[Mapping[str, Any]], Sequence[Any]]
 
@@ -25,11 +25,15 @@ class Framework(ABC):
         name: the name in messages.
         module: the framework's functions.
         shares_memory: whether `wrap` returns arrays on the memory that it is given.
+        differentiates: whether it has automatic differentiation.
+        overwrites: whether its arrays can be overwritten where they lie.
     """
 
     name: str
     module: Any
     shares_memory = False
+    differentiates = True
+    overwrites = False
 
     @abstractmethod
     def make(self, values: np.ndarray, dtype: str) -> Any:
@@ -51,6 +55,22 @@ class Framework(ABC):
         Returns:
             The gradient of every input by its name; 0 where the outputs do not depend on it.
         """
+
+    def computes_after_fork(self) -> bool:
+        """Return whether a copy of this process could compute."""
+        return True
+
+    def use(self, device: str) -> None:
+        """Make arrays on a device from now on.
+
+        Raises:
+            UsageError: where there is no such device, or no choice of one.
+        """
+        raise UsageError(f"a device is chosen for torch and jax only, not for {self.name}")
+
+    def overwrite(self, array: Any, other: Any) -> None:
+        """Copy the contents of another array to where an array lies."""
+        raise NotImplementedError
 
     def wrap(self, stored: np.ndarray, dtype: str) -> Any:
         """Return an array on the memory of one of NumPy with the bits of `dtype`; a copy where it shares no memory."""
@@ -93,9 +113,13 @@ class Framework(ABC):
         """Repeat along axes of size 1."""
         return self.module.broadcast_to(array, tuple(shape))
 
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Join arrays along an axis."""
+        return self.module.concatenate(list(arrays), axis=axis)
+
     def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
         """Select indices along an axis."""
-        return self.module.take(array, self.constant(np.array(indices), array), axis=axis)
+        return self.module.take(array, self.constant(np.array(indices, np.int64), array), axis=axis)
 
     def logical_not(self, array: Any) -> Any:
         """Negate booleans."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.errors import Unsupported
+from attention_ref.conformance.errors import Unsupported, UsageError
 from attention_ref.conformance.frameworks.interface import Framework, Function, numpy_dtype
 
 
@@ -27,6 +27,17 @@ class Jax(Framework):
             raise Unsupported("JAX has float64 only in 64-bit mode: set JAX_ENABLE_X64=1 before Python starts")
         narrowed = "int32" if dtype == "int64" and not has_64_bits else dtype
         return self.module.asarray(values.astype(numpy_dtype(narrowed)))
+
+    def computes_after_fork(self) -> bool:
+        bridge = import_module("jax._src.xla_bridge")  # no public function says so
+        return not getattr(bridge, "backends_are_initialized", lambda: True)()
+
+    def use(self, device: str) -> None:
+        try:
+            found = self.jax.devices(device)
+        except RuntimeError as error:
+            raise UsageError(f"jax has no device {device}: {str(error).splitlines()[0]}") from None
+        self.jax.config.update("jax_default_device", found[0])
 
     def is_array(self, item: Any) -> bool:
         return isinstance(item, self.jax.Array)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.conformance.frameworks.jax import Jax
 from attention_ref.conformance.frameworks.numpy import NumPy
@@ -29,6 +30,9 @@ def keras_framework() -> Framework:
     engine = ENGINES[module.backend.backend()]
 
     class Keras(engine):  # type: ignore[misc, valid-type]
+        def use(self, device: str) -> None:
+            raise UsageError(f"a device is chosen for torch and jax only; Keras chooses its own, not {device}")
+
         def make(self, values: np.ndarray, dtype: str) -> Any:
             return module.ops.convert_to_tensor(super().make(values, dtype))
 

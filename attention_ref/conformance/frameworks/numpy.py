@@ -17,6 +17,7 @@ class NumPy(Framework):
     name = "NumPy"
     module = np
     shares_memory = True
+    differentiates = False
 
     def make(self, values: np.ndarray, dtype: str) -> Any:
         return values.astype(numpy_dtype(dtype))

@@ -42,8 +42,11 @@ class TensorFlow(Framework):
     def cast(self, array: Any, like: Any) -> Any:
         return self.module.cast(array, like.dtype)
 
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self.module.concat(list(arrays), axis=axis)
+
     def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
-        return self.module.gather(array, list(indices), axis=axis)
+        return self.module.gather(array, np.array(indices, np.int64), axis=axis)
 
     def logical_not(self, array: Any) -> Any:
         return self.module.math.logical_not(array)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.frameworks.interface import Framework, Function
 
 
@@ -15,10 +16,11 @@ class Torch(Framework):
     """Tensors of PyTorch, made on its default device."""
 
     name = "torch"
-    shares_memory = True
+    overwrites = True
 
     def __init__(self) -> None:
         self.module = import_module("torch")
+        self.shares_memory = True
 
     def make(self, values: np.ndarray, dtype: str) -> Any:
         return self.module.tensor(values, dtype=getattr(self.module, dtype))
@@ -26,9 +28,21 @@ class Torch(Framework):
     def is_array(self, item: Any) -> bool:
         return isinstance(item, self.module.Tensor)
 
+    def use(self, device: str) -> None:
+        try:
+            self.module.empty(1, device=device)
+        except (AssertionError, NotImplementedError, RuntimeError) as error:
+            raise UsageError(f"torch has no device {device}: {str(error).splitlines()[0]}") from None
+        self.module.set_default_device(device)
+        self.shares_memory = False
+
+    def overwrite(self, array: Any, other: Any) -> None:
+        array.copy_(other)
+
     def wrap(self, stored: np.ndarray, dtype: str) -> Any:
         whole = stored.view(np.int16) if stored.dtype == np.uint16 else stored
-        return self.module.from_numpy(whole).view(getattr(self.module, dtype))
+        tensor = self.module.from_numpy(whole).view(getattr(self.module, dtype))
+        return tensor if self.shares_memory else tensor.to(self.module.get_default_device(), copy=True)
 
     def is_plain(self, item: Any) -> bool:
         return type(item) in (self.module.Tensor, self.module.nn.Parameter)
@@ -56,8 +70,11 @@ class Torch(Framework):
     def transpose(self, array: Any, axes: Sequence[int]) -> Any:
         return array.permute(tuple(axes))
 
+    def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self.module.cat(list(arrays), dim=axis)
+
     def take(self, array: Any, indices: Sequence[int], axis: int) -> Any:
-        return array.index_select(axis, self.constant(np.array(indices), array))
+        return array.index_select(axis, self.constant(np.array(indices, np.int64), array))
 
     def where(self, condition: Any, array: Any, number: float) -> Any:
         return self.module.where(condition, array, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from attention_ref.conformance.judge.scenario import RETURNS, Scenario
 _OUTLIER, _LARGE, _TINY, _NEAR = 16.0, 100.0, 1e-4, 2.0**-9
 _LEAD = 30.0
 """By how much the score of the dominant key exceeds the others."""
+_LOW = 200.0
+"""How far all scores are below 0, where they are."""
 _KEPT = 0.5
 
 
@@ -23,7 +25,8 @@ class Contents:
     """The arguments of a call.
 
     Arguments:
-        tensors: query, key, value and what else is in the dtype, as float64.
+        tensors: query, key, value and what else is in the dtype, as float64; `cotangent`, which multiplies the output,
+            where gradients are asked for.
         integers: masks, lengths and offsets.
         options: what is no array.
     """
@@ -50,8 +53,9 @@ def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     if scenario.sinks:
         tensors["sinks"] = generator.normal(1.0, 1.0, scenario.heads)
     if scenario.dropout:
-        shape = (scenario.batch, scenario.heads, scenario.queries, scenario.keys)
-        integers["dropout_mask"] = generator.random(shape) >= scenario.dropout
+        integers["dropout_mask"] = generator.random(_shape(scenario, "bhqk")) >= scenario.dropout
+    if scenario.gradients:
+        tensors["cotangent"] = generator.normal(size=_shape(scenario, "bhqv"))
     options: dict[str, Any] = {"causal": True} if scenario.causal else {}
     if len(scenario.offsets) == 1:
         options["query_offset"] = scenario.offsets[0]
@@ -62,6 +66,23 @@ def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     options |= {RETURNS[name]: True for name in scenario.returns}
     rounded = {name: decoded(encoded(array, scenario.dtype), scenario.dtype) for name, array in tensors.items()}
     return Contents(rounded, integers, options)
+
+
+def altered(given: Contents, scenario: Scenario, seed: int) -> Contents:
+    """Return the contents of a call with other numbers in some tensors, at least one, and smaller lengths and offsets.
+
+    Where a window could hide all keys of a query then, lengths and offsets stay as they are.
+    """
+    others = contents(scenario, seed, draw=1)
+    generator = np.random.default_rng([seed, zlib.crc32(scenario.id.encode()), 2])
+    names = [*given.tensors]
+    changed = {str(generator.choice(names)), *(name for name in names if generator.integers(2))}
+    tensors = {name: (others if name in changed else given).tensors[name] for name in names}
+    integers = dict(others.integers)
+    if scenario.window is None:
+        smaller = {"key_lengths": 1, "query_offset": 0}
+        integers |= {n: np.maximum(integers[n] // 2, least) for n, least in smaller.items() if n in integers}
+    return replace(others, tensors=tensors, integers=integers)
 
 
 def encoded(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -98,6 +119,9 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
         key = np.repeat(key[..., :1, :], s.keys, axis=-2)
     elif kind == "dominant":
         _lead(scenario, generator, query, key)
+    elif kind == "low":
+        direction = _direction(s, generator, _LOW)
+        query, key = query + direction, key - direction
     elif kind == "padding":
         for row, length in enumerate(s.lengths):
             key[row, :, length:] = np.nan
@@ -105,10 +129,15 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
     return {"query": query, "key": key, "value": value}
 
 
+def _direction(scenario: Scenario, generator: np.random.Generator, score: float) -> np.ndarray:
+    """Return a vector whose score with itself is `score`, `(d,)`."""
+    direction = generator.normal(size=scenario.head_size)
+    return direction * math.sqrt(score * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
+
+
 def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray, key: np.ndarray) -> None:
     """Let one key of every head have a score that exceeds the others by `_LEAD`, about."""
-    direction = generator.normal(size=scenario.head_size)
-    direction *= math.sqrt(_LEAD * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
+    direction = _direction(scenario, generator, _LEAD)
     query += direction
     first, last = scenario.seen()
     for group in range(scenario.groups):
@@ -146,13 +175,12 @@ def _run(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _shape(scenario: Scenario, axes: str) -> tuple[int, ...]:
-    sizes = {"b": scenario.batch, "h": scenario.heads, "q": scenario.queries, "k": scenario.keys, "1": 1}
-    return tuple(sizes[axis] for axis in axes)
+    return tuple(scenario.axes[axis] for axis in axes)
 
 
 def _with_a_key(scenario: Scenario, mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
     """Let every query see the last key that its place lets it see, where it would see none."""
-    shape = (scenario.batch, scenario.heads, scenario.queries, scenario.keys)
+    shape = _shape(scenario, "bhqk")
     first, last = (each[:, None, :, None] for each in scenario.seen())
     keys = np.arange(scenario.keys)
     rest = np.broadcast_to((keys >= first) & (keys <= last), shape)

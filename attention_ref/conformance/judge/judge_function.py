@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
-import shlex
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
-from attention_ref.conformance.frameworks import framework
-from attention_ref.conformance.judge.judgement import Command, Judgement
-from attention_ref.conformance.judge.process import Source
-from attention_ref.conformance.judge.scenario import Scenario, parse
-from attention_ref.conformance.judge.scenarios import Size, draw, substitutes
-from attention_ref.conformance.judge.shrink import smallest
+from attention_ref.conformance.judge.judgement import Judgement
+from attention_ref.conformance.judge.replay import command
+from attention_ref.conformance.judge.scenario import parse
+from attention_ref.conformance.judge.scenarios import Size, draw
+from attention_ref.conformance.judge.session import Progress, Session
+from attention_ref.conformance.judge.source import source_of
 from attention_ref.conformance.judge.storage import Storage
-from attention_ref.conformance.judge.trial import Outcome, Pattern, Trial
-from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
-from attention_ref.conformance.signatures import name_of
+from attention_ref.conformance.judge.trial import Trial
+from attention_ref.conformance.outcome import FAILED
+from attention_ref.conformance.subjects.array_files import memory
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import DTYPES
 
@@ -36,46 +32,26 @@ _MEMORY = {"small": 1 << 26, "full": 1 << 28, "large": 1 << 30}
 _SEEDS = 2**31
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When to ask no more, and who is told of every call.
-
-    Arguments:
-        end: the time, on the clock of `time.monotonic`.
-        failures: how many calls may fail; a call that hangs is the last one.
-        progress: as in `judge`.
-    """
-
-    end: float
-    failures: int
-    progress: Callable[[int, int, Outcome], None] | None
-
-    def are_reached(self, outcomes: Iterable[Outcome]) -> bool:
-        """Return whether it is time to stop."""
-        failed = [outcome for outcome in outcomes if outcome.verdict == FAILED]
-        return len(failed) >= self.failures or any(each.hangs for each in failed) or time.monotonic() > self.end
-
-    def tell(self, done: int, total: int, outcome: Outcome) -> None:
-        """Tell of a call."""
-        if self.progress is not None:
-            self.progress(done, total, outcome)
-
-
 def judge(
-    function: Callable[..., Any] | str,
+    function: Callable[..., Any] | str | None = None,
     *,
+    program: str | None = None,
     dtypes: Sequence[str] = ("float32",),
     arrays: str | None = None,
     dialect: Dialect | str | None = None,
+    gradients: bool = False,
+    gradient: Callable[..., Any] | str | None = None,
+    device: str | None = None,
     seed: int | None = None,
     small: bool = False,
     large: bool = False,
     case: str | None = None,
     budget_seconds: float | None = None,
+    jobs: int = 1,
     most_failures: int = MOST_FAILURES,
     timeout: float | None = TIMEOUT,
     name: str | None = None,
-    progress: Callable[[int, int, Outcome], None] | None = None,
+    progress: Progress | None = None,
 ) -> Judgement:
     """Judge an attention kernel at the sizes that people run, and against the ways in which kernels cheat.
 
@@ -89,17 +65,25 @@ def judge(
     the rounding errors come from `attention_ref.oracle`, after the answer. Inputs must be unchanged to the bit.
 
     Arguments:
-        function: the kernel, or its name: `"module:callable"` or `"path/to/file.py:callable"`, which a new process
-            imports. A function itself is judged in a forked copy of this process.
+        function: the kernel, or its name: `"module:callable"`, `"path/to/file.py:callable"` or a peer such as
+            `"torch.sdpa"`, which a new process imports. A function itself is judged in a forked copy of this process;
+            after this process has computed with JAX, in a new one that imports it, for the copy could not compute.
+        program: instead of a function the command of a program that answers requests, as in `check --exec`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
-            what the dialect says, or NumPy's.
+            what the dialect says, or NumPy's. Of a program: `"json"` or `"safetensors"`, how arrays are exchanged.
         dialect: as in `check`.
+        gradients: judge its gradients too: those of query, key, value and, where given, bias and sinks.
+        gradient: what returns them, as in `check`: `gradient(query, key, value, *, cotangent, **options)` returns those
+            of `sum(cotangent * output)` by the names of the inputs; or its name. When None they are those of automatic
+            differentiation, which NumPy lacks.
+        device: of PyTorch or JAX, such as `"cuda"`, on which arrays are made; when None, as it is configured.
         seed: of the calls and their numbers; when None a fresh one, which the judgement tells.
         small: judge on lengths up to 449 only, in fewer seconds.
         large: judge on lengths up to 8192 too.
         case: the id of one call, as a judgement names it, instead of those that are drawn.
         budget_seconds: how long to ask; calls that are left are listed as not asked.
+        jobs: how many copies of the subject are asked at a time, each for its share of the calls.
         most_failures: after how many failing calls the others are not asked.
         timeout: how many seconds a call may take; None: as long as it takes.
         name: what the judgement calls it.
@@ -115,115 +99,39 @@ def judge(
     """
     size: Size = "large" if large else "small" if small else "full"
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
+    chosen = parse(case) if case is not None else None
+    asks = gradients or gradient is not None or (chosen is not None and chosen.gradients)
     for dtype in dtypes:
         if dtype not in DTYPES:
             reject("dtype", dtype, DTYPES)
-    if seed < 0:
-        raise UsageError(f"a seed is 0 or more, not {seed}")
-    if dialect is not None:
-        resolve(dialect)
-    elif not isinstance(function, str):
-        framework(arrays or "numpy")
-    called = name or (function if isinstance(function, str) else name_of(function))
+    if seed < 0 or jobs < 1:
+        raise UsageError(f"a seed is 0 or more and the jobs are 1 or more, not {seed} and {jobs}")
     end = math.inf if budget_seconds is None else time.monotonic() + budget_seconds
-    chosen = parse(case) if case is not None else None
-    storage = Storage(_MEMORY[size])
-    try:
-        trial = Trial(Source(function, arrays, dialect), seed, timeout, storage)
-        try:
-            scenarios = [chosen] if chosen else draw(seed, trial.options, dtypes, size)
-            outcomes = _asked(trial, scenarios, Limits(end, most_failures, progress))
-            found = _smallest(trial, outcomes) if chosen is None else _first_failure(outcomes)
-        finally:
-            trial.close()
-    finally:
-        storage.close()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
+        given = {"arrays": arrays, "dialect": dialect, "gradients": asks, "gradient": gradient, "device": device}
+        source = source_of(function, program, folder, given)
+        trials = []
+        for place in range(1 if chosen else jobs):
+            storage = stack.enter_context(contextlib.closing(Storage(_MEMORY[size])))
+            trial = Trial(source, seed, timeout, storage, place)
+            trials.append(stack.enter_context(contextlib.closing(trial)))
+        session = Session(trials, end, most_failures, progress)
+        scenarios = [chosen] if chosen else draw(seed, trials[0].options, dtypes, size, trials[0].limits)
+        if asks and not chosen:
+            scenarios += draw(seed, trials[0].gradient_options, dtypes, size, trials[0].limits, gradients=True)
+        outcomes = session.asked(scenarios)
+        failed = [outcome for outcome in outcomes if outcome.verdict == FAILED]
+        found = next(iter(failed), None) if chosen else session.smallest(failed)
     asked = {outcome.scenario for outcome in outcomes}
     return Judgement(
-        subject=called,
+        subject=name or source.name,
         seed=seed,
         dtypes=(chosen.dtype,) if chosen else tuple(dtypes),
         size=size,
+        gradients=asks,
         outcomes=tuple(outcomes),
         not_asked=tuple(scenario for scenario in scenarios if scenario not in asked),
         smallest=found,
-        command=_command(function, arrays, dialect, seed, dtypes, size),
+        command=command(source, seed, dtypes, size),
     )
-
-
-def _asked(trial: Trial, scenarios: Sequence[Scenario], limits: Limits) -> list[Outcome]:
-    """Ask for every call twice, in two orders, until the time is over or enough have failed."""
-    found: dict[Scenario, Outcome] = {}
-    generator = np.random.default_rng([trial.seed, 4])
-    for scenario in generator.permutation(np.array(scenarios, object)):
-        for tried in chain([scenario], substitutes(scenario)):
-            if limits.are_reached(found.values()):
-                return list(found.values())
-            if tried in found:
-                break
-            found[tried] = trial.ask(tried, "used" if generator.integers(2) else "fresh")
-            limits.tell(len(found), 2 * len(scenarios), found[tried])
-            if found[tried].verdict != UNSUPPORTED:
-                break
-    again = [outcome for outcome in found.values() if outcome.verdict != FAILED]
-    for place, index in enumerate(generator.permutation(len(again))):
-        if limits.are_reached(found.values()):
-            break
-        first = again[index]
-        pattern: Pattern = "used" if first.pattern == "fresh" or generator.integers(2) else "fresh"
-        found[first.scenario] = _both(first, trial.ask(first.scenario, pattern, first))
-        limits.tell(len(found) + place + 1, len(found) + len(again), found[first.scenario])
-    return list(found.values())
-
-
-def _both(first: Outcome, second: Outcome) -> Outcome:
-    """Return the outcome of a call that was asked twice."""
-    found = replace(
-        second,
-        subject_seconds=first.subject_seconds + second.subject_seconds,
-        oracle_seconds=first.oracle_seconds + second.oracle_seconds,
-    )
-    if {first.verdict, second.verdict} == {PASSED, UNSUPPORTED}:
-        return replace(found, verdict=FAILED, reason="it refuses a call the one time and answers it the other time")
-    return found
-
-
-def _smallest(trial: Trial, outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Search from the failure with the fewest scores, in a new process."""
-    failures = sorted((each for each in outcomes if each.verdict == FAILED), key=lambda each: each.scenario.scores)
-    for failed in failures[:2]:
-        if failed.hangs:
-            return failed
-        trial.close()
-        if (found := smallest(trial, failed)) is not None:
-            return found
-    return None
-
-
-def _first_failure(outcomes: Sequence[Outcome]) -> Outcome | None:
-    return next((outcome for outcome in outcomes if outcome.verdict == FAILED), None)
-
-
-def _command(
-    function: Callable[..., Any] | str,
-    arrays: str | None,
-    dialect: Dialect | str | None,
-    seed: int,
-    dtypes: Sequence[str],
-    size: Size,
-) -> Command:
-    """Return what judges a subject, or one call of it, again: a command for a name, and Python for a function."""
-    is_default = tuple(dtypes) == ("float32",)
-    if not isinstance(function, str):
-        given = {"arrays": arrays, "dialect": dialect, "dtypes": None if is_default else tuple(dtypes)}
-        words = [f"{option}={value!r}" for option, value in given.items() if value]
-        words += [f"{size}=True"] if size != "full" else []
-        shown = ", ".join([name_of(function), *words, f"seed={seed}"])
-        return lambda case: f"conformance.judge({shown}{f', case={case!r}' if case else ''})"
-    words = ["attention-ref judge", shlex.quote(function)]
-    words += [] if is_default else [f"--dtype {dtype}" for dtype in dtypes]
-    words += [f"--arrays {arrays}"] if arrays else []
-    words += [f"--dialect {shlex.quote(dialect)}"] if isinstance(dialect, str) else []
-    words += [f"--{size}"] if size != "full" else []
-    shown = " ".join([*words, f"--seed {seed}"])
-    return lambda case: shown + (f" --case {case}" if case else "")

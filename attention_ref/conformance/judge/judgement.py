@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from attention_ref.conformance.errors import ConformanceError
+from attention_ref.conformance.judge.replay import Command
 from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.trial import Outcome
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
 
 _MOST_REASONS, _MOST_LISTED, _MOST_LINES, _LONGEST = 2, 8, 2, 150
-
-Command = Callable[[str], str]
 
 FORMAT_VERSION = 2
 """Raised when a program that reads judgements would have to change."""
@@ -27,7 +27,7 @@ class Judgement:
     Arguments:
         subject: its name.
         seed: of the calls and their contents.
-        dtypes, size: what was drawn.
+        dtypes, size, gradients: what was drawn.
         outcomes: the verdict on every call that was asked.
         not_asked: the calls that were left out after several failures, or because the time was over.
         smallest: the smallest call found that fails, in a process of its own; None where nothing fails, or nothing
@@ -39,6 +39,7 @@ class Judgement:
     seed: int
     dtypes: tuple[str, ...]
     size: str
+    gradients: bool
     outcomes: tuple[Outcome, ...]
     not_asked: tuple[Scenario, ...]
     smallest: Outcome | None
@@ -46,7 +47,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether every call was asked, none failed and in every dtype one passed.
+        """Whether every call was asked, none failed and in every dtype one passed, of the gradients too.
 
         What is unsupported counts neither way.
         """
@@ -77,6 +78,12 @@ class Judgement:
         return max((outcome.share for outcome in self.having(PASSED) if outcome.share is not None), default=None)
 
     @property
+    def median_share(self) -> float | None:
+        """The median of these errors over the calls that passed."""
+        shares = [outcome.share for outcome in self.having(PASSED) if outcome.share is not None]
+        return median(shares) if shares else None
+
+    @property
     def subject_seconds(self) -> float:
         """How long the subject took, with the transfer of its results."""
         return sum(outcome.subject_seconds for outcome in self.outcomes)
@@ -100,8 +107,11 @@ class Judgement:
         return tuple(outcome.scenario for outcome in self.having(PASSED) if not outcome.is_deterministic)
 
     def _unproved(self) -> list[str]:
-        """Return the dtypes in which no call passed."""
-        return sorted(set(self.dtypes) - {outcome.scenario.dtype for outcome in self.having(PASSED)})
+        """Return the dtypes in which no call passed, or none that asks for gradients."""
+        passed = {(outcome.scenario.dtype, outcome.scenario.gradients) for outcome in self.having(PASSED)}
+        asked = {outcome.scenario.gradients for outcome in self.outcomes}
+        wanted = [(dtype, asks) for dtype in sorted(self.dtypes) for asks in sorted(asked or {False})]
+        return [f"gradients of {dtype}" if asks else dtype for dtype, asks in wanted if (dtype, asks) not in passed]
 
     def having(self, verdict: str) -> list[Outcome]:
         """Return the outcomes with a verdict."""
@@ -129,8 +139,10 @@ class Judgement:
             "seed": self.seed,
             "dtypes": list(self.dtypes),
             "size": self.size,
+            "gradients": self.gradients,
             "smallest": self.failing and _item(self.failing),
             "worst_share": self.worst_share,
+            "median_share": self.median_share,
             "counts": {verdict: len(self.having(verdict)) for verdict in (PASSED, FAILED, UNSUPPORTED)},
             "not_asked": [scenario.id for scenario in self.not_asked],
             "not_deterministic": [scenario.id for scenario in self.not_deterministic],
@@ -228,10 +240,11 @@ def _asked(judgement: Judgement) -> list[str]:
         f"calls: {counts}, {len(judgement.not_asked)} not asked; each asked twice, in {', '.join(judgement.dtypes)}"
     ]
     if judgement.worst_share is not None:
-        lines.append(f"margin: the largest error of a call that passed is {judgement.worst_share:.3g} of its budget")
-    lines.append(
-        f"time: subject {judgement.subject_seconds:.1f} s, truth {judgement.oracle_seconds:.1f} s (for information)"
-    )
+        shares = f"{judgement.worst_share:.3g} of its budget, the median over calls {judgement.median_share:.3g}"
+        lines.append(f"margin: the largest error of a call that passed is {shares}")
+    subject, truth = judgement.subject_seconds, judgement.oracle_seconds
+    part = f", {truth / (subject + truth):.0%} of both" if truth else ""
+    lines.append(f"time: subject {subject:.1f} s, truth {truth:.1f} s{part} (for information)")
     lines.append("truth: of all heads and rows, or of some with both sides of every tile edge where a call is large")
     for reason, scenarios in judgement.unsupported.items():
         lines.append(f"unsupported, {len(scenarios)} calls: {reason[:_LONGEST]}")

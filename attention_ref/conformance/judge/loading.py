@@ -1,4 +1,4 @@
-"""Subjects by name: `module:callable`, `path/to/file.py:callable`, or a released library that the kit knows."""
+"""Subjects by name: `module:callable`, `path/to/file.py:callable`, or a peer such as `torch.sdpa`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,47 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from attention_ref.conformance.dialects.adapter import spoken
+from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.peers import PEERS, require_peer
+from attention_ref.conformance.peers.peer import found
 
 
-def load(name: str) -> Callable[..., Any]:
-    """Import a callable.
+class Loaded(NamedTuple):
+    """A function, and its dialect if its name implies one."""
+
+    function: Callable[..., Any]
+    dialect: Dialect | None = None
+
+
+def load(name: str) -> Loaded:
+    """Import a callable, or the attention of a peer.
 
     Raises:
         UsageError: when it cannot be imported, or is none.
     """
+    return Loaded(_callable(name)) if ":" in name else _peer(name)
+
+
+def _peer(name: str) -> Loaded:
+    if name not in PEERS:
+        reject("subject", name, [*PEERS, "module:callable", "path/to/file.py:callable"])
+    known = PEERS[name]
+    if not known.attention:
+        raise UsageError(f"{known.description} has no attention")
+    try:
+        require_peer(name)
+        function = found(known.attention)
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    return Loaded(function, spoken(known.spoken, function))
+
+
+def _callable(name: str) -> Callable[..., Any]:
     source, _, path = name.rpartition(":")
-    if not source:
-        raise UsageError(f"{name!r} names no callable: write module:callable or path/to/file.py:callable")
     try:
         found: Any = _file(Path(source)) if source.endswith(".py") else import_module(source)
     except (Exception, SystemExit) as error:

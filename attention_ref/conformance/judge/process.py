@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import HangError, SubjectError, Unsupported, UsageError
 from attention_ref.conformance.judge import worker
+from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.judge.storage import Place, Storage
 from attention_ref.conformance.judge.supervisor import end_strays, supervise
 from attention_ref.conformance.subjects.last_lines import LastLines
@@ -29,21 +31,10 @@ _CHUNK = 1 << 20
 _MOST_DESCRIPTORS = 1 << 16
 _LAST_LINES = 8
 _TO_END, _TO_CLEAN, _PAUSE = 1.0, 10.0, 0.002
+_ONE_AT_A_TIME = threading.Lock()
+"""Filters of warnings, which a fork changes for a moment, are those of all threads."""
 TO_START = 120.0
 """How many seconds a subject may take to be imported."""
-
-
-class Source(NamedTuple):
-    """Where the callable comes from.
-
-    Arguments:
-        subject: the name of one that a new process imports, or a callable that a forked process has.
-        arrays, dialect: as in `judge`.
-    """
-
-    subject: str | Callable[..., Any]
-    arrays: str | None
-    dialect: Any
 
 
 class Answered(NamedTuple):
@@ -64,10 +55,8 @@ class Process:
         self._status: int | None = None
         theirs = (request, reply, error, storage.descriptor)
         try:
-            if isinstance(source.subject, str):
-                self._pid = _spawned(source, *theirs)
-            else:
-                self._pid = _forked(source, *theirs)
+            with _ONE_AT_A_TIME:
+                self._pid = _spawned(source, *theirs) if source.is_named else _forked(source, *theirs)
         finally:
             for descriptor in (request, reply, error):
                 os.close(descriptor)
@@ -80,8 +69,8 @@ class Process:
         except (SubjectError, UsageError):
             self.close()
             raise
-        options = hello.get("options")
-        self.options: frozenset[str] | None = None if options is None else frozenset(map(str, options))
+        self.options, self.gradient_options = (_names(hello.get(each)) for each in ("options", "gradient_options"))
+        self.limits = Limits(*hello.get("limits", ()))
 
     def ask(
         self,
@@ -105,16 +94,20 @@ class Process:
         Raises:
             HangError, SubjectError, Unsupported: as `BaseSubject.answer`; the process is ended after the first, and
                 where it ended itself or broke the protocol.
+            UsageError: where a program cannot be started.
         """
         self._number += 1
         arrays = {name: {**place.to_json(), "is_real": is_real} for name, (place, is_real) in places.items()}
-        request = {"id": self._number, "arrays": arrays, "options": options, "results": [*expected]}
+        shapes = {name: shape for name, (shape, _) in expected.items()}
+        request = {"id": self._number, "arrays": arrays, "options": options, "results": shapes}
         start = time.monotonic()
         deadline = start + timeout if timeout is not None else float("inf")
         try:
             with contextlib.suppress(OSError):  # it has ended, which the reply shows
                 os.write(self._requests, json.dumps({**request, "dtype": dtype, "storage": storage}).encode() + b"\n")
             header = self._header(deadline)
+            if "usage" in header:
+                raise UsageError(str(header["usage"]))
             if "unsupported" in header:
                 raise Unsupported(str(header["unsupported"]))
             if "error" in header:
@@ -136,8 +129,9 @@ class Process:
         """End the process and what it has started, at once."""
         for stop, seconds in ((signal.SIGTERM, _TO_CLEAN), (signal.SIGKILL, _TO_CLEAN)):
             if self._status is None:
-                with contextlib.suppress(OSError):
-                    os.kill(self._pid, stop)
+                for number in (stop, signal.SIGCONT):  # a stopped process ends when it goes on
+                    with contextlib.suppress(OSError):
+                        os.kill(self._pid, number)
                 self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
@@ -232,11 +226,13 @@ class Process:
         return f"it is killed by signal {-status} before it answers"
 
 
+def _names(options: Any) -> frozenset[str] | None:
+    return None if options is None else frozenset(map(str, options))
+
+
 def _spawned(source: Source, request: int, reply: int, error: int, memory: int) -> int:
     """Start a new Python that imports the subject."""
-    dialect = None if source.dialect is None else str(source.dialect)
-    told: dict[str, Any] = {"subject": source.subject, "arrays": source.arrays, "dialect": dialect}
-    told |= {"requests": request, "replies": reply, "memory": memory}
+    told = {"source": vars(source), "requests": request, "replies": reply, "memory": memory}
     path = os.pathsep.join(["", *filter(None, sys.path)])
     process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
         [sys.executable, "-m", worker.__name__, json.dumps(told)],
@@ -267,12 +263,7 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int) -
             os.closerange(low + 1, high)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # the threads of its pool are not copied
-
-        def make(shared: mmap.mmap) -> worker.Worker:
-            assert callable(source.subject)  # noqa: S101 - a name is spawned
-            return worker.Worker(source.subject, source.arrays, source.dialect, shared)
-
-        supervise(lambda: worker.serve(make, request, reply, memory), (request, reply, memory))
+        supervise(lambda: worker.serve(source, request, reply, memory), (request, reply, memory))
     finally:
         os._exit(1)
 

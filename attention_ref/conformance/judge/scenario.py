@@ -16,9 +16,9 @@ import numpy as np
 from attention_ref.conformance.errors import UsageError
 from attention_ref.spec.dtypes import DTYPES
 
-DISTRIBUTIONS = ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant", "padding")
+DISTRIBUTIONS = ("normal", "outliers", "ties", "large", "tiny", "constant", "dominant", "low", "padding")
 """Unit normal; a few large channels; keys that are nearly equal; scores of hundreds; magnitudes of 1e-4; equal keys;
-one key with nearly all weight; NaN and infinity in the padding."""
+one key with nearly all weight; scores of -200; NaN and infinity in the padding."""
 
 _SIZES = {
     "b": "batch",
@@ -53,6 +53,7 @@ class Scenario:
         sinks: whether there are any.
         dropout: the rate; its mask is `(b,h,q,k)`.
         returns: the results that are asked for beside the output, some of `RETURNS`.
+        gradients: whether the gradients of all inputs are asked for, and nothing else.
         distribution: one of `DISTRIBUTIONS`.
     """
 
@@ -75,6 +76,7 @@ class Scenario:
     sinks: bool = False
     dropout: float = 0.0
     returns: tuple[str, ...] = ()
+    gradients: bool = False
     distribution: str = "normal"
 
     @property
@@ -100,6 +102,8 @@ class Scenario:
         if self.dropout:
             yield f"dropout={self.dropout}"
         yield from self.returns
+        if self.gradients:
+            yield "gradients"
 
     @property
     def options(self) -> frozenset[str]:
@@ -110,6 +114,25 @@ class Scenario:
         return frozenset(name for name, option in used.items() if option)
 
     @property
+    def results(self) -> tuple[str, ...]:
+        """The names of the results: the output and what is asked for beside it, or the inputs that have a gradient."""
+        if not self.gradients:
+            return ("output", *self.returns)
+        return ("query", "key", "value", *(["bias"] if self.bias else []), *(["sinks"] if self.sinks else []))
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """The sizes by their letters in the specification, and 1."""
+        return {letter: getattr(self, name) for letter, name in _SIZES.items()} | {"1": 1}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every result."""
+        axes = {"output": "bhqv", "weights": "bhqk", "log_sum_exp": "bhq"}
+        axes |= {"query": "bhqd", "key": "bgkd", "value": "bgkv", "sinks": "h", "bias": self.bias.partition(".")[2]}
+        return {name: tuple(self.axes[axis] for axis in axes[name]) for name in self.results}
+
+    @property
     def is_valid(self) -> bool:
         """Whether its parts fit each other and every query sees a key: what an empty row gives is no matter of size."""
         sizes = all(getattr(self, name) >= 1 for name in _SIZES.values()) and self.heads % self.groups == 0
@@ -117,7 +140,7 @@ class Scenario:
             return False
         if (self.offsets and not (self.causal or self.window)) or any(not 1 <= n <= self.keys for n in self.lengths):
             return False
-        if self.distribution == "padding" and not self.lengths:
+        if (self.distribution == "padding" and not self.lengths) or (self.gradients and self.returns):
             return False
         first, last = self.seen()
         return bool(np.all(first <= last))
@@ -168,7 +191,7 @@ def _read(text: str) -> dict[str, object]:
         name, _, value = part.partition("=")
         if name in RETURNS:
             options["returns"] = (*options["returns"], name)  # type: ignore[misc]
-        elif name in ("causal", "sinks"):
+        elif name in ("causal", "sinks", "gradients"):
             options[name] = True
         elif name in ("offset", "lengths"):
             options[name if name == "lengths" else "offsets"] = tuple(map(int, value.split("+")))

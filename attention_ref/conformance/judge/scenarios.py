@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.judge.scenario import DISTRIBUTIONS, RETURNS, Scenario
 
 Size = Literal["small", "full", "large"]
@@ -27,10 +28,14 @@ _HEAD_SIZES: dict[str, tuple[int, ...]] = {
     "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
+ANY = Limits()
+_COMMON = (64, 128)
+"""Head sizes that most kernels take."""
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
-"""How many scores a call may have."""
+_GRADIENT_SCORES = {"small": 2**18, "full": 2**19, "large": 2**22}
+"""How many scores a call may have, and one that asks for gradients."""
 _REPEATS = {"small": 1, "full": 2, "large": 2}
 """How many calls are drawn for each situation."""
 _TRIES = 1000
@@ -47,12 +52,21 @@ class Draw:
         dtype: of the calls.
         size: how long they are.
         options: what the subject takes; None: everything.
+        limits: the sizes that the subject takes.
+        gradients: whether the calls ask for gradients.
     """
 
     generator: np.random.Generator
     dtype: str
     size: Size
     options: frozenset[str] | None
+    limits: Limits
+    gradients: bool = False
+
+    @property
+    def most_scores(self) -> int:
+        """How many scores a call may have."""
+        return (_GRADIENT_SCORES if self.gradients else _SCORES)[self.size]
 
     def one(self, *names: Any) -> Any:
         """Return one of several things."""
@@ -72,50 +86,88 @@ class Draw:
                     yield drawn[place]
             if not left:
                 return
+        if self.gradients and not self.limits.cross:
+            return  # as many queries as the longest keys are too many to differentiate
         raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
     def _scenario(self, fields: Fields) -> Scenario:
-        head_size = self.one(*_HEAD_SIZES[self.size])
-        value_size = self.one(head_size, head_size, self.one(*_HEAD_SIZES[self.size]))
+        limits, head_sizes = self.limits, self.limits.head_sizes or _HEAD_SIZES[self.size]
+        head_size = self.one(*head_sizes)
+        value_size = self.one(head_size, head_size, self.one(*head_sizes))
         drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        if self.gradients:
+            drawn |= {"gradients": True, "returns": ()}
+        drawn |= {} if limits.value_size else {"value_size": head_size}
+        drawn |= {} if limits.cross else {"queries": drawn["keys"], "offsets": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
             drawn["heads"], drawn["groups"] = self.one(
-                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= _SCORES[self.size])
+                (1, 1), *(pair for pair in _HEADS if pair[0] * each <= self.most_scores)
             )
+        drawn |= {} if limits.grouped else {"groups": drawn["heads"]}
         return Scenario(self.dtype, **drawn)
 
     def _offers(self, scenario: Scenario) -> bool:
         return self.options is None or scenario.options <= self.options
 
     def _fits(self, scenario: Scenario) -> bool:
-        return scenario.is_valid and (scenario.scores <= _SCORES[self.size] or scenario.heads == 1)
+        is_small = scenario.scores <= self.most_scores
+        return scenario.is_valid and (is_small or (scenario.heads == 1 and not self.gradients))
 
 
 Situations = Callable[[Draw], Iterator[Fields]]
 
 
-def draw(seed: int, options: frozenset[str] | None, dtypes: Sequence[str], size: Size) -> list[Scenario]:
-    """Draw the calls of a seed in random order, without those whose options a subject lacks."""
+def draw(
+    seed: int,
+    options: frozenset[str] | None,
+    dtypes: Sequence[str],
+    size: Size,
+    limits: Limits = ANY,
+    *,
+    gradients: bool = False,
+) -> list[Scenario]:
+    """Draw the calls of a seed: only options that a subject has, and sizes that it takes.
+
+    Of calls that ask for gradients every situation is drawn once.
+    """
+    stream, repeats = (5, 1) if gradients else (2, _REPEATS[size])
     found: dict[str, Scenario] = {}
     for place, dtype in enumerate(dtypes):
-        drawing = Draw(np.random.default_rng([seed, 2, place]), dtype, size, options)
-        for situations in (_lengths, _options, _pairs, _caches, _distributions):
-            for _ in range(_REPEATS[size]):
-                found |= {scenario.id: scenario for scenario in drawing.all(situations)}
-    each = list(found.values())
-    return [each[place] for place in np.random.default_rng([seed, 3]).permutation(len(each))]
+        drawing = Draw(np.random.default_rng([seed, stream, place]), dtype, size, options, limits, gradients)
+        for situations in _SITUATIONS * repeats:
+            found |= {scenario.id: scenario for scenario in drawing.all(situations)}
+    return list(found.values())
 
 
-def substitutes(scenario: Scenario) -> Iterator[Scenario]:
+def substitutes(scenario: Scenario, options: frozenset[str] | None, limits: Limits = ANY) -> Iterator[Scenario]:
     """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
-    s = scenario
-    sizes = [(s.head_size, s.head_size), (64, 64), (128, 128)]
+    s, head_sizes = scenario, limits.head_sizes
+    common = [size for size in _COMMON if size in head_sizes] or head_sizes[:2] or _COMMON
+    sizes = [(size, size) for size in (s.head_size, *common)]
     for groups in dict.fromkeys((s.groups, s.heads)):
         for head_size, value_size in sizes:
             found = replace(s, groups=groups, head_size=head_size, value_size=value_size)
             if found != scenario:
                 yield found
+    if s.queries > 1 and (options is None or "causal" in options):
+        yield _prompt(s)
+
+
+def _prompt(s: Scenario) -> Scenario:
+    """Return a call with its options in which as many queries as keys see none after them, as decoders have it."""
+    length, left = min(s.queries, s.keys), s.window[0] if s.window else None
+    return replace(
+        s,
+        queries=length,
+        keys=length,
+        causal=True,
+        offsets=(),
+        window=None if left is None else (left, None),
+        lengths=tuple(min(each, length) for each in s.lengths),
+        groups=s.heads,
+        value_size=s.head_size,
+    )
 
 
 def _lengths(d: Draw) -> Iterator[Fields]:
@@ -223,6 +275,9 @@ def _distributions(d: Draw) -> Iterator[Fields]:
         yield _ragged({**_between(d), "batch": 2, "distribution": kind}, d)
         yield {**_between(d), "distribution": kind, "sinks": True}
         yield {**_between(d), "distribution": kind, "bias": "holes.1hqk"}
+
+
+_SITUATIONS: tuple[Situations, ...] = (_lengths, _options, _pairs, _caches, _distributions)
 
 
 def _narrow(d: Draw) -> int:

@@ -44,6 +44,7 @@ _LENGTHS = (
 _HEADS = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
 _HEAD_SIZES = (16, 24, 32, 64, 80, 128)
 _PLAIN = {
+    "gradients": False,
     "returns": (),
     "dropout": 0.0,
     "sinks": False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,24 @@ WORK = 4e7
 """How many products `rows x keys x (d + v)` the truth of one call may take, where that suffices for every tile edge."""
 
 _TILE, _SMALL_TILE, _SMALL = 64, 16, 128
-_FEWEST_HEADS = 2
+_FEWEST_HEADS = _FEWEST_GROUPS = 2
+
+Places = Mapping[int, np.ndarray]
+"""Which places along an axis are compared, by the axis; all along the others."""
+
+
+class Compared(NamedTuple):
+    """A result, its truth, and where in the result the truth was computed."""
+
+    name: str
+    answer: np.ndarray
+    truth: oracle.Result
+    places: Places
 
 
 def expected(scenario: Scenario) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return the shape and the dtype of every result."""
-    rows = (scenario.batch, scenario.heads, scenario.queries)
-    shapes = {"output": (*rows, scenario.value_size), "weights": (*rows, scenario.keys), "log_sum_exp": rows}
-    return {name: (shapes[name], result_dtype(name, scenario.dtype)) for name in ("output", *scenario.returns)}
+    return {name: (shape, result_dtype(name, scenario.dtype)) for name, shape in scenario.shapes.items()}
 
 
 def chosen(scenario: Scenario, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -37,9 +48,18 @@ def chosen(scenario: Scenario, generator: np.random.Generator) -> tuple[np.ndarr
     edges = np.unique(np.r_[places, places - 1])
     edges = edges[(edges >= 0) & (edges < scenario.queries)]
     count = min(len(heads), max(_FEWEST_HEADS, int(WORK / cost / len(edges))))
-    ends = np.unique([0, scenario.heads - 1])  # the first and the last group
-    heads = _more(heads, ends, count, generator)
+    heads = _more(heads, _ends(heads), count, generator)
     return heads, _more(rows, edges, int(WORK / cost / len(heads)), generator)
+
+
+def chosen_groups(scenario: Scenario, generator: np.random.Generator) -> np.ndarray:
+    """Choose the key/value heads whose gradients are computed, of all queries: all, or the first, the last and some.
+
+    The gradient of a bias that heads share needs all of them.
+    """
+    groups, sizes = np.arange(scenario.groups), scenario.head_size + scenario.value_size
+    count = max(_FEWEST_GROUPS, int(WORK * scenario.groups / (scenario.scores * sizes)))
+    return groups if scenario.bias or count >= len(groups) else _more(groups, _ends(groups), count, generator)
 
 
 def compared(
@@ -49,34 +69,63 @@ def compared(
     generator: np.random.Generator,
 ) -> tuple[float, Mismatch | None]:
     """Return the largest share of its budget that an error has, and the number that exceeds it most, where one does."""
-    heads, rows = chosen(scenario, generator)
-    arguments = given.for_truth()
-    asks = "weights" in scenario.returns
-    truth = oracle.attention(**arguments, return_weights=asks, heads=heads.tolist(), rows=rows.tolist())
+    find = _gradients if scenario.gradients else _results
     worst, found = 0.0, None
-    for name, answer in results.items():
-        result: oracle.Result = getattr(truth, name)
-        picked = answer[:, heads][:, :, rows]
-        allowed = budget(Roundings(*result.rounding), scenario.dtype)
-        largest = DTYPES[result_dtype(name, scenario.dtype)].largest
-        true = np.where(np.abs(result.values) > largest, np.copysign(np.inf, result.values), result.values)
-        comparison = compare(picked, true, np.broadcast_to(allowed, true.shape))
-        share = np.where(np.isnan(comparison.share), np.inf, comparison.share)
-        worst = max(worst, float(share.max(initial=0)))
-        if found is None and np.any(share > 1):
-            place = np.unravel_index(int(share.argmax()), share.shape)
-            batch, head, row, *rest = (int(each) for each in place)
-            found = Mismatch(
-                array=name,
-                index=(batch, int(heads[head]), int(rows[row]), *rest),
-                expected=float(result.values[place]),
-                got=float(picked[place]),
-                error=float(comparison.error[place]),
-                budget=float(np.broadcast_to(allowed, true.shape)[place]),
-                off=int(np.count_nonzero(share > 1)),
-                size=share.size,
-            )
+    for each in find(scenario, given, results, generator):
+        share, mismatch = _compared(each, scenario.dtype)
+        worst, found = max(worst, share), found or mismatch
     return worst, found
+
+
+def _results(
+    scenario: Scenario, given: Contents, results: Mapping[str, np.ndarray], generator: np.random.Generator
+) -> Iterator[Compared]:
+    heads, rows = chosen(scenario, generator)
+    asks = "weights" in scenario.returns
+    truth = oracle.attention(**given.for_truth(), return_weights=asks, heads=heads.tolist(), rows=rows.tolist())
+    for name, answer in results.items():
+        yield Compared(name, answer, getattr(truth, name), {1: heads, 2: rows})
+
+
+def _gradients(
+    scenario: Scenario, given: Contents, results: Mapping[str, np.ndarray], generator: np.random.Generator
+) -> Iterator[Compared]:
+    groups = chosen_groups(scenario, generator)
+    repeats = scenario.heads // scenario.groups
+    heads = (groups[:, None] * repeats + np.arange(repeats)).ravel()
+    truth = oracle.gradients(**given.for_truth(), groups=groups.tolist())
+    places: dict[str, Places] = {"query": {1: heads}, "key": {1: groups}, "value": {1: groups}, "sinks": {0: heads}}
+    for name, answer in results.items():
+        yield Compared(name, answer, truth[name], places.get(name, {}))
+
+
+def _compared(each: Compared, dtype: str) -> tuple[float, Mismatch | None]:
+    """Return the largest share, and the number that has it where it exceeds 1."""
+    answer = each.answer
+    for axis, places in each.places.items():
+        answer = answer.take(places, axis)
+    values = each.truth.values
+    allowed = np.broadcast_to(budget(Roundings(*each.truth.rounding), dtype), values.shape)
+    largest = DTYPES[result_dtype(each.name, dtype)].largest
+    comparison = compare(answer, np.where(np.abs(values) > largest, np.copysign(np.inf, values), values), allowed)
+    share = np.where(np.isnan(comparison.share), np.inf, comparison.share)
+    if not np.any(share > 1):
+        return float(share.max(initial=0)), None
+    place = tuple(map(int, np.unravel_index(int(share.argmax()), share.shape)))
+    return float(share[place]), Mismatch(
+        array=each.name,
+        index=tuple(int(each.places[axis][n]) if axis in each.places else n for axis, n in enumerate(place)),
+        expected=float(values[place]),
+        got=float(answer[place]),
+        error=float(comparison.error[place]),
+        budget=float(allowed[place]),
+        off=int(np.count_nonzero(share > 1)),
+        size=share.size,
+    )
+
+
+def _ends(places: np.ndarray) -> np.ndarray:
+    return np.unique(places[[0, -1]])
 
 
 def _more(places: np.ndarray, always: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -12,19 +12,20 @@ import mmap
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.dialects import resolve
 from attention_ref.conformance.dialects.adapter import adapted
-from attention_ref.conformance.dialects.dialect import Dialect
+from attention_ref.conformance.dialects.dialect import Limits
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.judge.contents import decoded
-from attention_ref.conformance.judge.loading import load
+from attention_ref.conformance.judge.program_worker import ProgramWorker
 from attention_ref.conformance.judge.refusal import fault
+from attention_ref.conformance.judge.source import Source, loaded
 from attention_ref.conformance.judge.storage import Place, view
 from attention_ref.conformance.judge.supervisor import supervise
 from attention_ref.conformance.signatures import options_of, signed
@@ -34,23 +35,31 @@ class Worker:
     """Calls a function on arrays in shared memory.
 
     Arguments:
-        function: takes and returns arrays of a framework, by the conventions of a dialect where one is named.
-        arrays: the name of the framework; None: that of the dialect, or NumPy.
+        source: where the function comes from; it takes and returns arrays of a framework, by the conventions of a
+            dialect where one is named.
+        memory: where the arrays are written.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], arrays: str | None, dialect: Dialect | str | None, memory: mmap.mmap
-    ) -> None:
-        found = resolve(dialect) if dialect is not None else None
-        self.function = adapted(function, found) if found else function
-        self.framework = framework(arrays or (found.arrays if found else "numpy"))
+    def __init__(self, source: Source, memory: mmap.mmap) -> None:
+        subject = loaded(source.subject)
+        dialect = subject.dialect or (resolve(source.dialect) if source.dialect is not None else None)
+        self.framework = framework(source.arrays or (dialect.arrays if dialect else "numpy"))
+        if source.device is not None:
+            self.framework.use(source.device)
+        self.limits = dialect.limits if dialect else Limits()
+        self.function = adapted(subject.function, dialect) if dialect else subject.function
+        self.gradient = None if source.gradient is None else loaded(source.gradient).function
+        if source.gradients and self.gradient is None and not self.framework.differentiates:
+            raise UsageError(f"{self.framework.name} differentiates nothing: give a function of the gradients too")
         self.memory = memory
         self._kept: dict[str, dict[str, Any]] = {}
 
-    def options(self) -> list[str] | None:
-        """Return the options that the function takes; None: any."""
-        accepted = options_of(signed(self.function))
-        return None if accepted is None else sorted(accepted)
+    def options(self) -> dict[str, list[str] | None]:
+        """Return the options of calls, and of calls that ask for gradients; None: any."""
+        takes = options_of(signed(self.function))
+        differentiates = takes if self.gradient is None else options_of(signed(self.gradient))
+        both = {"options": takes, "gradient_options": differentiates}
+        return {name: None if accepted is None else sorted(accepted) for name, accepted in both.items()}
 
     def answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Call, and return what the results are, and their numbers."""
@@ -77,6 +86,10 @@ class Worker:
         key = request["storage"]
         if key in self._kept and self.framework.shares_memory:
             return self._kept[key]
+        if key in self._kept and self.framework.overwrites:
+            for name, array in self._kept[key].items():
+                self.framework.overwrite(array, self._made(request["arrays"][name], request["dtype"]))
+            return self._kept[key]
         made = {name: self._made(item, request["dtype"]) for name, item in request["arrays"].items()}
         if key is not None:
             self._kept = {key: made}
@@ -93,17 +106,37 @@ class Worker:
     def _called(self, arrays: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
         given = {**arrays, **{name: _option(option) for name, option in request["options"].items()}}
         positional = [given.pop(name) for name in ("query", "key", "value")]
+        names = list(request["results"])
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # a warning is printed, and no reason to reject
             try:
+                if "cotangent" in given:
+                    return self._gradients(names, positional, given)
                 returned = self.function(*positional, **given)
             except BaseException as error:
                 raise fault(error) from error
-        names = request["results"]
         items = [returned] if len(names) == 1 else returned
         if not isinstance(items, (list, tuple)) or len(items) != len(names):
             raise SubjectError(f"it returns {_kind(returned)} instead of {', '.join(names)}")
         return dict(zip(names, items, strict=True))
+
+    def _gradients(self, names: Sequence[str], positional: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Return the gradients of the inputs with these names, from `gradient` or by automatic differentiation."""
+        if self.gradient is not None:
+            found = self.gradient(*positional, **given)
+        else:
+            cotangent, inputs = given.pop("cotangent"), dict(zip(("query", "key", "value"), positional, strict=True))
+            inputs |= {name: given.pop(name) for name in names if name in given}
+
+            def outputs(leaves: Mapping[str, Any]) -> list[Any]:
+                options = {name: array for name, array in leaves.items() if name not in ("query", "key", "value")}
+                return [self.function(leaves["query"], leaves["key"], leaves["value"], **given, **options)]
+
+            found = self.framework.differentiate(outputs, inputs, [cotangent])
+        if not isinstance(found, Mapping) or (missing := [name for name in names if name not in found]):
+            received = f"nothing for {', '.join(missing)}" if isinstance(found, Mapping) else _kind(found)
+            raise SubjectError(f"its gradients are {received} instead of a dictionary of {', '.join(names)}")
+        return {name: found[name] for name in names}
 
     def _read(self, name: str, item: Any) -> np.ndarray:
         if not self.framework.is_plain(item):
@@ -114,14 +147,14 @@ class Worker:
             raise SubjectError(f"{name} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def serve(make: Callable[[mmap.mmap], Worker], requests: int, replies: int, memory: int) -> None:
+def serve(source: Source, requests: int, replies: int, memory: int) -> None:
     """Answer requests until there are no more."""
     shared = mmap.mmap(memory, 0)
     process = os.getpid()
     with os.fdopen(requests, "rb") as lines:
         try:
-            worker = make(shared)
-            _write(replies, {"id": 0, "options": worker.options()})
+            worker = _worker(source, shared)
+            _write(replies, {"id": 0, **worker.options(), "limits": worker.limits})
         except UsageError as error:
             _write(replies, {"id": 0, "usage": str(error)})
             return
@@ -132,6 +165,12 @@ def serve(make: Callable[[mmap.mmap], Worker], requests: int, replies: int, memo
                 os._exit(1)  # a second process, which the subject made and let return from the call
             _flush()
             _write(replies, {"id": request["id"], **answer}, *numbers)
+
+
+def _worker(source: Source, memory: mmap.mmap) -> Worker | ProgramWorker:
+    if source.is_program:
+        return ProgramWorker(source, memory)
+    return Worker(source, memory)
 
 
 def _write(descriptor: int, header: Mapping[str, Any], *numbers: np.ndarray) -> None:
@@ -160,12 +199,8 @@ def _kind(item: Any) -> str:
 def main(arguments: list[str]) -> None:
     """Serve the subject that is named on the command line as JSON."""
     told = json.loads(arguments[0])
-
-    def make(memory: mmap.mmap) -> Worker:
-        return Worker(load(told["subject"]), told["arrays"], told["dialect"], memory)
-
     descriptors = told["requests"], told["replies"], told["memory"]
-    supervise(lambda: serve(make, *descriptors), descriptors)
+    supervise(lambda: serve(Source(**told["source"]), *descriptors), descriptors)
 
 
 if __name__ == "__main__":

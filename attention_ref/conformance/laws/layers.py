@@ -45,7 +45,7 @@ def _model(draw: Draw) -> ModelConfig:
         feedforward=4,
         kv_heads=draw.pick((None, 1)),
         norm=draw.pick(_NORMS),
-        order=draw.pick(("pre", "post", "sandwich", "parallel")),
+        order=draw.pick(("pre", "post", "output", "sandwich", "parallel")),
         activation=draw.pick(("relu", "gelu", "gelu_tanh", "silu", "quick_gelu")),
         gated=draw.maybe(),
         bias=draw.maybe(),

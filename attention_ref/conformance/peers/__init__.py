@@ -23,8 +23,12 @@ _TORCH, _KERAS, _JAX = (
     partial(Peer, modules=("keras",)),
     partial(Peer, modules=("jax",)),
 )
+_ONNXRUNTIME = partial(Peer, modules=("onnx", "onnxruntime"))
 _FLAX = partial(Peer, modules=("jax", "flax"))
 _TRANSFORMERS = partial(Peer, modules=("torch", "transformers"))
+_FLASH_ATTN = partial(Peer, modules=("torch", "flash_attn"))
+_XFORMERS = partial(Peer, modules=("torch", "xformers"))
+_FLASHINFER = partial(Peer, modules=("torch", "flashinfer"))
 _X_TRANSFORMERS = partial(Peer, modules=("torch", "x_transformers"))
 
 _LOWER_RIGHT = Exclusion(("causal", "more queries"), "causal_lower_right warns of NaN where q > k")
@@ -41,6 +45,16 @@ PEERS: Mapping[str, Peer] = {
     "torch.sdpa.math": _TORCH(
         "torch.nn.functional.scaled_dot_product_attention with the backend MATH", "torch.sdpa", ".torch_functions:math"
     ),
+    "torch.sdpa.flash": _TORCH(
+        "torch.nn.functional.scaled_dot_product_attention with the backend FLASH_ATTENTION",
+        "torch.sdpa",
+        ".torch_functions:flash",
+    ),
+    "torch.sdpa.efficient": _TORCH(
+        "torch.nn.functional.scaled_dot_product_attention with the backend EFFICIENT_ATTENTION",
+        "torch.sdpa",
+        ".torch_functions:efficient",
+    ),
     "torch.sdpa.lower_right": _TORCH(
         "torch.nn.functional.scaled_dot_product_attention, with causal_lower_right for is_causal",
         "torch.sdpa",
@@ -49,6 +63,23 @@ PEERS: Mapping[str, Peer] = {
         changes={"causal_alignment": "bottom right"},
     ),
     "torch.flex": _TORCH("torch.nn.attention.flex_attention, not compiled", "torch.flex", ".torch_functions:flex"),
+    "torch.flex.documents": _TORCH(
+        "torch.nn.attention.flex_attention of packed sequences, not compiled",
+        "torch.flex.documents",
+        ".torch_packed:documents",
+    ),
+    "torch.flex.documents.compiled": _TORCH(
+        "torch.nn.attention.flex_attention of packed sequences, compiled",
+        "torch.flex.documents",
+        ".torch_packed:compiled_documents",
+        is_slow=True,
+    ),
+    "torch.nested": _TORCH(
+        "torch.nn.functional.scaled_dot_product_attention of nested tensors", "torch.nested", ".torch_packed:nested"
+    ),
+    "torch.varlen": _TORCH(
+        "torch.nn.attention.varlen.varlen_attn, on a GPU", "torch.varlen", ".torch_packed:variable_lengths"
+    ),
     "torch.mha": _TORCH("torch.nn.MultiheadAttention in training", "torch.mha", ".torch_layers:trained"),
     "torch.mha.weights": _TORCH(
         "torch.nn.MultiheadAttention in training, returning weights",
@@ -113,6 +144,51 @@ PEERS: Mapping[str, Peer] = {
         ".onnxruntime:attention",
         ("onnx", "onnxruntime"),
     ),
+    "onnxruntime.gqa": _ONNXRUNTIME(
+        "onnxruntime's operator GroupQueryAttention on the CPU", "onnxruntime.gqa", ".onnx_contrib:grouped"
+    ),
+    "onnxruntime.gqa.packed": _ONNXRUNTIME(
+        "onnxruntime's operator GroupQueryAttention, query, key and value in one array",
+        "onnxruntime.gqa",
+        ".onnx_contrib:grouped_packed",
+    ),
+    "onnxruntime.gqa.rotary": _ONNXRUNTIME(
+        "onnxruntime's operator GroupQueryAttention, in one array, with rotary positions inside",
+        "onnxruntime.gqa",
+        ".onnx_contrib:grouped_rotary",
+        changes={"head_sizes": (16, 32, 48, 64, 80, 96, 112, 128, 192, 256)},
+    ),
+    "onnxruntime.mha": _ONNXRUNTIME(
+        "onnxruntime's operator MultiHeadAttention on the CPU", "onnxruntime.mha", ".onnx_contrib:multi_head"
+    ),
+    "flash_attn": _FLASH_ATTN("flash_attn.flash_attn_func", "flash_attn", "flash_attn:flash_attn_func"),
+    "flash_attn.qkvpacked": _FLASH_ATTN(
+        "flash_attn.flash_attn_qkvpacked_func", "flash_attn.qkvpacked", "flash_attn:flash_attn_qkvpacked_func"
+    ),
+    "flash_attn.varlen": _FLASH_ATTN(
+        "flash_attn.flash_attn_varlen_func", "flash_attn.varlen", "flash_attn:flash_attn_varlen_func"
+    ),
+    "flash_attn.kvcache": _FLASH_ATTN(
+        "flash_attn.flash_attn_with_kvcache", "flash_attn.kvcache", "flash_attn:flash_attn_with_kvcache"
+    ),
+    "flash_attn.paged": _FLASH_ATTN(
+        "flash_attn.flash_attn_with_kvcache on pages", "flash_attn.paged", "flash_attn:flash_attn_with_kvcache"
+    ),
+    "xformers": _XFORMERS(
+        "xformers.ops.memory_efficient_attention", "xformers", ".xformers_functions:memory_efficient"
+    ),
+    "xformers.packed": _XFORMERS(
+        "xformers.ops.memory_efficient_attention of packed sequences", "xformers.packed", ".xformers_functions:packed"
+    ),
+    "flashinfer.prefill": _FLASHINFER(
+        "flashinfer.single_prefill_with_kv_cache", "flashinfer", ".flashinfer_functions:single_prefill"
+    ),
+    "flashinfer.decode": _FLASHINFER(
+        "flashinfer.single_decode_with_kv_cache", "flashinfer", ".flashinfer_functions:single_decode"
+    ),
+    "flashinfer.paged": _FLASHINFER(
+        "flashinfer.BatchDecodeWithPagedKVCacheWrapper", "flashinfer.paged", ".flashinfer_functions:batch_decode"
+    ),
     "transformers.eager": _TRANSFORMERS(
         "eager_attention_forward of transformers' Llama", "transformers.eager", ".transformers_functions:llama"
     ),
@@ -147,15 +223,20 @@ def peer(name: str) -> Subject:
     """
     if name not in PEERS:
         raise ValueError(f"there is no peer {name!r}; the peers are {', '.join(PEERS)}")
+    require_peer(name)
     known = PEERS[name]
-    if missing := [module for module in known.modules if util.find_spec(module) is None]:
-        raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
     dialect = known.spoken
     operations = {operation: found(path) for operation, path in known.layers.items()}
     if known.attention:
         function = found(known.attention)
         operations["attention"] = adapted(function, spoken(dialect, function))
     return Subject(name, dialect.arrays, operations, version=_version(dialect), dialect=dialect)
+
+
+def require_peer(name: str) -> None:
+    """Raise `ModuleNotFoundError` if the library of a peer is not installed."""
+    if missing := [module for module in PEERS[name].modules if util.find_spec(module) is None]:
+        raise ModuleNotFoundError(f"the peer {name} needs {' and '.join(missing)}, which is not installed")
 
 
 def _version(dialect: Dialect) -> str:

@@ -15,7 +15,7 @@ from attention_ref.conformance.peers import onnx_model
 SILENT = 4
 
 
-def _run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:
+def run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:
     """Run a model; an error of the runtime means unsupported, with its message."""
     from onnxruntime import RunOptions
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -26,7 +26,7 @@ def _run(model: bytes, inputs: onnx_model.Arrays) -> Sequence[np.ndarray]:
         return _session(model).run(None, inputs, options)
     except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.NotImplemented) as error:
         message = str(error).strip().splitlines()[-1]
-        raise Unsupported(re.split(r" was false\. |, Error ", message)[-1]) from error
+        raise Unsupported(re.split(r" was false\. |, Error |Status Message: ", message)[-1]) from error
 
 
 @cache
@@ -38,4 +38,4 @@ def _session(model: bytes) -> Any:
     return InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-attention = onnx_model.adapter(_run)
+attention = onnx_model.adapter(run)

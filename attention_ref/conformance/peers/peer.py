@@ -25,6 +25,7 @@ class Peer:
         layers: `module:function` that builds a layer, by operation.
         excludes: exclusions in addition to those of the dialect.
         changes: fields of the dialect that differ for this peer.
+        is_slow: whether it compiles for every shape, so that the command `peers` runs it only where it is named.
     """
 
     description: str
@@ -34,6 +35,7 @@ class Peer:
     layers: Mapping[str, str] = field(default_factory=dict)
     excludes: tuple[Exclusion, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+    is_slow: bool = False
 
     @property
     def spoken(self) -> Dialect:

@@ -30,6 +30,33 @@ def math(query: Any, key: Any, value: Any, **options: Any) -> Any:
         return scaled_dot_product_attention(query, key, value, **options)
 
 
+def flash(query: Any, key: Any, value: Any, **options: Any) -> Any:
+    """`scaled_dot_product_attention` with the backend FLASH_ATTENTION; what it does not take is unsupported."""
+    from torch.nn.attention import SDPBackend
+
+    return _by(SDPBackend.FLASH_ATTENTION, query, key, value, **options)
+
+
+def efficient(query: Any, key: Any, value: Any, **options: Any) -> Any:
+    """`scaled_dot_product_attention` with the backend EFFICIENT_ATTENTION, which the CPU lacks."""
+    from torch.nn.attention import SDPBackend
+
+    return _by(SDPBackend.EFFICIENT_ATTENTION, query, key, value, **options)
+
+
+def _by(backend: Any, query: Any, key: Any, value: Any, **options: Any) -> Any:
+    from torch.nn.attention import sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention
+
+    try:
+        with sdpa_kernel(backend):
+            return scaled_dot_product_attention(query, key, value, **options)
+    except RuntimeError as error:
+        if "No available kernel" in str(error) or "No viable backend" in str(error):
+            raise Unsupported(f"the backend {backend.name} does not take it") from error
+        raise
+
+
 def flex(
     query: Any,
     key: Any,

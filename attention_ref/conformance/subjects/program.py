@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from attention_ref.conformance.case import Case
-from attention_ref.conformance.errors import HangError, SubjectError, UsageError
+from attention_ref.conformance.errors import HangError, SubjectError, UsageError, reject
 from attention_ref.conformance.outcome import Answer
 from attention_ref.conformance.subjects import protocol
+from attention_ref.conformance.subjects.array_files import ArrayFiles
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.last_lines import LastLines
 from attention_ref.conformance.timeouts import TIMEOUT
+
+EXCHANGES = ("json", "safetensors")
+"""How arrays come to a program and from it."""
 
 _LONGEST_LINE = 1 << 28
 _LAST_LINES = 8
@@ -30,11 +34,12 @@ _TO_END = 1.0
 class Program:
     """A running program. It is started at the first request, and restarted after a crash or a timeout."""
 
-    def __init__(self, words: Sequence[str], timeout: float | None) -> None:
+    def __init__(self, words: Sequence[str], timeout: float | None, files: ArrayFiles | None = None) -> None:
         if not words:
             raise UsageError("the command is empty")
         self.words = words
         self.timeout = timeout
+        self.files = files
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: LastLines | None = None
@@ -50,13 +55,13 @@ class Program:
         """
         process = self._running()
         self._number += 1
-        line, is_late = self._exchanged(process, protocol.request(case, dtype, self._number))
+        line, is_late = self._exchanged(process, protocol.request(case, dtype, self._number, self.files))
         if is_late:
             raise HangError(f"it does not answer within {self.timeout:g} s", self._ended())
         if not line.endswith("\n"):
             raise SubjectError(_death(process, line), self._ended())
         try:
-            return protocol.answer(line, case, dtype, self._number)
+            return protocol.answer(line, case, dtype, self._number, self.files)
         except protocol.ProtocolError:
             self.close()
             raise
@@ -135,6 +140,8 @@ def program(
     operations: Sequence[str] = ("attention",),
     timeout: float | None = TIMEOUT,
     name: str | None = None,
+    arrays: str = "json",
+    folder: str | None = None,
 ) -> ProgramSubject:
     """Return a program as a subject; it answers requests as described in `protocol` until its stdin ends.
 
@@ -143,9 +150,14 @@ def program(
         operations: the operations to check.
         timeout: the time limit of an answer in seconds, including the start of the program; None: no limit.
         name: its name in reports; by default the command.
+        arrays: how they are exchanged, one of `EXCHANGES`: in the lines, or in files of safetensors.
+        folder: where these files are; None: in memory.
     """
     words = _words(command) if isinstance(command, str) else list(command)
-    return ProgramSubject(name or shlex.join(words), "json", operations, Program(words, timeout), timeout=timeout)
+    if arrays not in EXCHANGES:
+        reject("exchange of arrays", arrays, EXCHANGES)
+    asked = Program(words, timeout, ArrayFiles(folder) if arrays == "safetensors" else None)
+    return ProgramSubject(name or shlex.join(words), arrays, operations, asked, timeout=timeout)
 
 
 def _words(command: str) -> list[str]:

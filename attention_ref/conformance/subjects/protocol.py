@@ -7,6 +7,9 @@
           or {"id": 7, "unsupported": "no window"}
           or {"id": 7, "error": "out of memory"}
 
+Where arrays are in files they have no values here: `"files"` names a file of safetensors that has them, and one for
+those of the answer, whose `"results"` is a list of their names.
+
 Values are flat and row-major, as in the vectors. A number is written with enough digits to read back the
 same float64; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity". `schema("request")` and
 `schema("answer")` describe every field.
@@ -17,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -25,7 +29,8 @@ import numpy as np
 from attention_ref.conformance.case import Case
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.outcome import Answer, result_dtype
-from attention_ref.vectors.array_forms import NON_FINITE, to_json
+from attention_ref.conformance.subjects.array_files import ArrayFiles
+from attention_ref.vectors.array_forms import NON_FINITE, kind_of, to_json
 
 _QUOTED = 80
 
@@ -34,23 +39,35 @@ class ProtocolError(SubjectError):
     """The line is not an answer to the request, so the following lines cannot be trusted."""
 
 
-def request(case: Case, dtype: str, number: int) -> str:
-    """Return a request as one line without line end; fields that do not apply are left out."""
-    optional = {"cotangents": _arrays(case.cotangents), "taps": list(case.taps)}
+def request(case: Case, dtype: str, number: int, files: ArrayFiles | None = None) -> str:
+    """Return a request as one line without line end; fields that do not apply are left out.
+
+    Arguments:
+        case, dtype, number: the call, its dtype and its id.
+        files: where the arrays are written; None: their values are part of the line.
+    """
+    inputs, parameters, cotangents = case.call.inputs, case.call.parameters, case.cotangents
+    optional: dict[str, Any] = {"parameters": _arrays(parameters, files), "cotangents": _arrays(cotangents, files)}
+    optional["taps"] = list(case.taps)
     fields = {
         "id": number,
         "case": case.id,
         "operation": case.operation,
         "dtype": dtype,
-        **case.call.to_json(),
+        **replace(case.call, inputs={}, parameters={}).to_json(),
+        "inputs": _arrays(inputs, files),
         **{name: value for name, value in optional.items() if value},
         "results": list(case.expected),
     }
+    if files is not None:
+        named = {f"cotangents.{name}": array for name, array in cotangents.items()}
+        files.write({**inputs, **parameters, **named}, dtype)
+        fields["files"] = files.paths
     return json.dumps(fields, allow_nan=False)
 
 
-def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answer:
-    """Read an answer; its `id` must equal `number`, if given.
+def answer(line: str, case: Case, dtype: str, number: int | None = None, files: ArrayFiles | None = None) -> Answer:
+    """Read an answer; its `id` must equal `number`, if given, and its arrays are in `files`, if given.
 
     Raises:
         ProtocolError: if the line is not a JSON object, or has another id.
@@ -65,15 +82,17 @@ def answer(line: str, case: Case, dtype: str, number: int | None = None) -> Answ
         raise Unsupported(str(fields["unsupported"]))
     if "error" in fields:
         raise SubjectError(f"it answers with an error: {_one_line(str(fields['error']))}")
-    given = fields.get("results")
-    if not isinstance(given, dict):
+    given: Any = fields.get("results")
+    has_results = isinstance(given, dict) if files is None else isinstance(given, list)
+    if not has_results:
         raise SubjectError("its answer has neither results nor unsupported nor error")
     if missing := [name for name in case.expected if name not in given]:
         raise SubjectError(f"its answer lacks {', '.join(missing)}")
-    results = {
-        name: _read(name, given[name], expected.values.shape, result_dtype(name, dtype))
-        for name, expected in case.expected.items()
-    }
+    expected = {name: (each.values.shape, result_dtype(name, dtype)) for name, each in case.expected.items()}
+    if files is None:
+        results = {name: _read(name, given[name], *each) for name, each in expected.items()}
+    else:
+        results = files.read(expected)
     found = fields.get("taps", {})
     if not isinstance(found, dict):
         raise SubjectError(f"its taps are {quoted(found)}, not an object")
@@ -87,8 +106,10 @@ def schema(name: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {name: to_json(values) for name, values in arrays.items()}
+def _arrays(arrays: Mapping[str, np.ndarray], files: ArrayFiles | None) -> dict[str, Any]:
+    if files is None:
+        return {name: to_json(values) for name, values in arrays.items()}
+    return {name: {"shape": list(values.shape), "dtype": kind_of(values)} for name, values in arrays.items()}
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def _attention(config: AttentionConfig) -> Named:
         "multihead.groups": config.sizes.groups != config.heads,
         "multihead.sizes": bool(config.head_size or config.value_size or config.output_size),
         "multihead.biases": any((config.query_bias, config.key_bias, config.value_bias, config.output_bias)),
+        "multihead.value-memory": config.value_memory_size is not None,
+        "multihead.trained-key": config.trained_key_value,
         "multihead.clip": config.clip is not None,
         "multihead.alibi-factor": config.alibi_factor != 1,
         "multihead.query-key-norm": config.query_key_norm is not None,

@@ -85,11 +85,13 @@ class Shared(Linear):
 
 @dataclass(frozen=True)
 class Merged(Rule):
-    """The same tensor with all its axes in one (OLMo 2's gains of all heads)."""
+    """The same tensor with all its axes in one (OLMo 2's gains of all heads), behind `ones` axes of size 1."""
+
+    ones: int = 0
 
     def shape(self, parameters: Sequence[Parameter]) -> Shape:
         """`(h*d)` of `(h,d)`."""
-        return (math.prod(parameters[0].shape),)
+        return (1,) * self.ones + (math.prod(parameters[0].shape),)
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,23 @@ from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardC
 from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import LayerLayout, Table, within
 from attention_ref.weights.layouts.parts import biases
-from attention_ref.weights.layouts.rules import Linear, SideBySide
+from attention_ref.weights.layouts.rules import Linear, Merged, SideBySide
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def attention(values: Values, shapes: Shapes) -> AttentionConfig:
-    """The configuration of `MultiheadAttention`; keys and values may be of another size than queries, both of one."""
+    """The configuration of `MultiheadAttention`; keys and values may be of other sizes than queries."""
     model = shapes["out_proj.weight"][0]
-    memories = [shapes[name][1] for name in ("k_proj_weight", "v_proj_weight") if name in shapes]
-    if len(set(memories)) > 1:
-        raise ValueError(f"kdim is {memories[0]} and vdim {memories[1]}; only equal ones are supported")
-    bias = "in_proj_bias" in shapes
-    memory = memories[0] if memories else None
-    return AttentionConfig(model=model, heads=values.num_heads, memory_size=memory, **biases(bias))
+    memory, value_memory = (shapes[name][1] if name in shapes else None for name in ("k_proj_weight", "v_proj_weight"))
+    return AttentionConfig(
+        model=model,
+        heads=values.num_heads,
+        memory_size=memory,
+        value_memory_size=None if value_memory == memory else value_memory,
+        trained_key_value="bias_k" in shapes,
+        **biases("in_proj_bias" in shapes),
+    )
 
 
 def block(values: Values, shapes: Shapes, prefix: str, *, crosses: bool) -> BlockConfig:
@@ -69,10 +72,11 @@ def transformer(values: Values, shapes: Shapes) -> ModelConfig:
 
 
 def _attention_table(config: Any) -> Table:
-    apart = config.memory_size is not None and config.memory_size != config.model
+    apart = {config.sizes.memory, config.sizes.value_memory} != {config.model}
+    trained = {f"trained_{name}": Merged(f"bias_{name[0]}", 2) for name in ("key", "value")}
     kernels = {f"{name}.kernel": Linear(f"{name[0]}_proj_weight") for name in ("query", "key", "value")}
     packed = SideBySide("in_proj_{leaf}", transposed=True)
-    return {"query+key+value": packed, "output": "out_proj", **(kernels if apart else {})}
+    return {"query+key+value": packed, "output": "out_proj", **trained, **(kernels if apart else {})}
 
 
 def _block_table(config: BlockConfig) -> Table:
@@ -111,9 +115,8 @@ def _first(config: Any) -> BlockConfig:
 _BY_CALL = NoEffect("it is about the calls, not about what is computed")
 ATTENTION_KEYS: Keys = {
     "num_heads": Key("heads"),
-    **dict.fromkeys(("embed_dim", "kdim", "vdim", "bias"), NoEffect("the tensors say it")),
+    **dict.fromkeys(("embed_dim", "kdim", "vdim", "bias", "add_bias_kv"), NoEffect("the tensors say it")),
     **dict.fromkeys(("batch_first", "dropout", "device", "dtype"), _BY_CALL),
-    "add_bias_kv": Only(False),
     "add_zero_attn": Only(False),
 }
 BLOCK_KEYS: Keys = {
@@ -129,10 +132,9 @@ BLOCK_KEYS: Keys = {
     **dict.fromkeys(("batch_first", "dropout", "device", "dtype"), _BY_CALL),
 }
 STACK_KEYS: Keys = {**BLOCK_KEYS, "norm_eps": Key(lambda config: config.norm.eps if config.norm else None, None)}
-_EXTRA = {"bias_k": "add_bias_kv", "bias_v": "add_bias_kv"}
 
 LAYERS = {
-    "torch.nn.MultiheadAttention": LayerLayout(ATTENTION_KEYS, attention, _attention_table, _EXTRA),
+    "torch.nn.MultiheadAttention": LayerLayout(ATTENTION_KEYS, attention, _attention_table),
     "torch.nn.TransformerEncoderLayer": LayerLayout(
         BLOCK_KEYS, lambda values, shapes: block(values, shapes, "", crosses=False), _block_table
     ),

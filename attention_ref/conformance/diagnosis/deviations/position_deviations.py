@@ -271,16 +271,20 @@ class RotaryOffset(Deviation):
         return places, places if is_self else keys
 
 
-class RotaryOffByOne(Deviation):
-    """The positions of queries are one too large: the newest token has the position after it."""
+def rotary_off_by_one(what: str, of_queries: int, of_keys: int) -> type[Deviation]:
+    """Return the deviation whose positions of queries or of keys are too large by one."""
 
-    slug = "rotary.off-by-one"
-    clause = "multihead.rotary"
-    correction = "a query and a key at the same place have the same position"
+    class RotaryOffByOne(Deviation):
+        __doc__ = what
+        slug = "rotary.off-by-one"
+        clause = "multihead.rotary"
+        correction = "a query and a key at the same place have the same position"
 
-    def places(self, query: Array, source: Array, is_self: bool, positions: Array | None, offset: Any) -> Any:
-        places, keys = super().places(query, source, is_self, positions, offset)
-        return places + 1, keys
+        def places(self, query: Array, source: Array, is_self: bool, positions: Array | None, offset: Any) -> Any:
+            places, keys = super().places(query, source, is_self, positions, offset)
+            return places + of_queries, keys + of_keys
+
+    return RotaryOffByOne
 
 
 class PositionsIgnored(Deviation):
@@ -359,6 +363,21 @@ class RelativeReversed(Deviation):
 
     def relative_bucket(self, distance: int, config: RelativeBias) -> int:
         return super().relative_bucket(-distance, config)
+
+
+def relative_off_by_one(what: str, step: int) -> type[Deviation]:
+    """Return the deviation whose distances of the relative bias are too large by `step`."""
+
+    class RelativeOffByOne(Deviation):
+        __doc__ = what
+        slug = "relative-bias.off-by-one"
+        clause = "positions.relative"
+        correction = "a query and a key at the same place have the distance 0"
+
+        def relative_bucket(self, distance: int, config: RelativeBias) -> int:
+            return super().relative_bucket(distance + step, config)
+
+    return RelativeOffByOne
 
 
 def relative_direction(what: str, bidirectional: bool) -> type[Deviation]:
@@ -445,11 +464,20 @@ ROTATIONS: tuple[type[Deviation], ...] = (
     RotaryWhole,
 )
 PLACES: tuple[type[Deviation], ...] = (
-    RotaryOffset, RotaryQueriesOnly, RotaryCrossKeys, PositionsIgnored, RotaryOffByOne, DistanceBiasMissing,
+    RotaryOffset, RotaryQueriesOnly, RotaryCrossKeys, PositionsIgnored,
+    rotary_off_by_one(
+        "The positions of queries are one too large: the newest token has the position after it.",
+        of_queries=1,
+        of_keys=0,
+    ),
+    rotary_off_by_one("The positions of keys are one too large.", of_queries=0, of_keys=1),
+    DistanceBiasMissing,
 )  # fmt: skip
 ALIBI: tuple[type[Deviation], ...] = (AlibiSigned, AlibiPositive, AlibiSlopes, DistanceOffsetIgnored)
 RELATIVE: tuple[type[Deviation], ...] = (
     RelativeReversed,
+    relative_off_by_one("The distances of the relative bias are one too large.", 1),
+    relative_off_by_one("The distances of the relative bias are one too small.", -1),
     relative_direction("The buckets are divided among both directions, although one is configured.", True),
     relative_direction("The buckets are of one direction, although both are configured.", False),
     DistanceOffsetIgnored,

@@ -95,6 +95,19 @@ class PackedOrder(Deviation):
         return other if has_shape else name
 
 
+class KernelsExchanged(Deviation):
+    """The kernels of query and key are exchanged, their biases are not."""
+
+    slug = "projection.kernels-exchanged"
+    clause = "multihead.formula"
+    correction = "load the kernel of the query projection as that of the query, and that of the key as that of the key"
+
+    def kernel(self, parameters: Parameters, name: str) -> Array:
+        other = {"query": "key", "key": "query"}.get(name, name)
+        has_shape = parameters[f"{other}.kernel"].shape == parameters[f"{name}.kernel"].shape
+        return super().kernel(parameters, other if has_shape else name)
+
+
 class PackedInterleaved(Deviation):
     """Packed projections are taken apart head by head, as if query, key and value of each head stood together."""
 
@@ -196,6 +209,7 @@ PROJECTIONS: tuple[type[Deviation], ...] = (
         variant(PackedOrder, f"Packed projections are taken apart as {', '.join(each)}.", packed=each)
         for each in _ORDERS
     ),
+    KernelsExchanged,
     PackedInterleaved,
     HeadsSplitWrongly,
     head_order("rows of the output kernel", (_ATTENTION_OUTPUT,)),

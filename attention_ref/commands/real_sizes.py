@@ -1,0 +1,123 @@
+"""Peers at real sizes: each judged in a process of its own, and the table of the verdicts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+TITLE = "Attention at real sizes: who is right"
+
+_LONGEST = 160
+_INTRODUCTION = (
+    "Every subject is judged as by `attention-ref judge` on calls with lengths up to 449, drawn from a fresh seed. A",
+    "cell says how many calls are right, and the largest and the median share of the error budget in them. Calls that",
+    "a library refuses, and options that its dialect cannot express, count neither way.",
+)
+
+Kind = tuple[str, bool]
+"""A dtype, and whether gradients are meant."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the judgement of a subject says.
+
+    Arguments:
+        name: of the subject.
+        record: the JSON record of its judgement; empty where there is none.
+        trouble: why there is none.
+    """
+
+    name: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+
+    def cell(self, kind: Kind) -> str:
+        """Return the verdict in a dtype, on outputs or on gradients."""
+        dtype, gradients = kind
+        calls = [call for call in self.record.get("calls", []) if _kind(call) == (dtype, gradients)]
+        ran = [call for call in calls if call["verdict"] != "unsupported"]
+        if not ran:
+            return "\N{EN DASH}"
+        wrong = [call for call in ran if call["verdict"] == "failed"]
+        if wrong:
+            return f"✗ {wrong[0]['reason'][:_LONGEST]} in `{wrong[0]['case']}`"
+        shares = [call["share"] for call in ran]
+        return f"✓ {len(ran)}, {max(shares):.2f}, {median(shares):.2f}"
+
+
+def judged(
+    subjects: Sequence[tuple[str, list[str], dict[str, str]]],
+    options: Sequence[str],
+    jobs: int,
+    time_limit: float,
+    report: Callable[[Row], object],
+) -> list[Row]:
+    """Judge subjects, several at a time.
+
+    Arguments:
+        subjects: of each its name, the words of the command line that name it, and what is added to its environment.
+        options: further words of the command line.
+        jobs: how many run at a time.
+        time_limit: in seconds, for each.
+        report: called after each.
+    """
+
+    def run(subject: tuple[str, list[str], dict[str, str]]) -> Row:
+        name, words, environment = subject
+        command = [sys.executable, "-m", "attention_ref", "judge", *words, *options, "--small", "--json", "-"]
+        command += ["--budget-seconds", f"{time_limit:g}"]
+        ended = subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        )
+        try:
+            row = Row(name, json.loads(ended.stdout))
+        except ValueError:
+            lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
+            row = Row(name, trouble=lines[-1].removeprefix("attention-ref: ")[:_LONGEST])
+        report(row)
+        return row
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(run, subjects))
+
+
+def markdown(rows: Sequence[Row], kinds: Sequence[Kind], command: str, facts: Mapping[str, str]) -> str:
+    """Return the table, with the command that makes it."""
+    lines = [f"# {TITLE}", "", *(f"- {name}: {text}" for name, text in facts.items()), "", *_INTRODUCTION, ""]
+    lines += ["Made by", "", f"    {command}", ""]
+    lines += _table(rows, kinds)
+    return "\n".join(lines) + "\n"
+
+
+def text(rows: Sequence[Row], kinds: Sequence[Kind]) -> str:
+    """Return the table as text."""
+    return "\n".join(_table(rows, kinds))
+
+
+def data(rows: Sequence[Row], facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the records as data for JSON."""
+    peers = [{"name": row.name, "trouble": row.trouble, "judgement": dict(row.record)} for row in rows]
+    return {"format_version": 1, "facts": dict(facts), "peers": peers}
+
+
+def _table(rows: Sequence[Row], kinds: Sequence[Kind]) -> Iterator[str]:
+    names = [f"{'gradients of ' if gradients else ''}{dtype}" for dtype, gradients in kinds]
+    yield f"| subject | {' | '.join(names)} | not judged |"
+    yield f"| :-- |{' :-- |' * len(names)} :-- |"
+    for row in rows:
+        left = len(row.record.get("not_asked", ()))
+        rest = row.trouble or (f"{left} calls, after a failure or for lack of time" if left else "")
+        yield f"| `{row.name}` | {' | '.join(row.cell(kind) for kind in kinds)} | {rest.replace('|', ' ')} |"
+
+
+def _kind(call: Mapping[str, Any]) -> Kind:
+    dtype, _, options, _ = call["case"].split("/")
+    return dtype, "gradients" in options.split(",")

@@ -1,0 +1,342 @@
+"""Where a model first differs from a reference: the right tensor, the right cause, and no difference in right models.
+
+The models are those of `transformers`, with faults planted in them, and a Keras model written here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("safetensors")
+
+from safetensors.numpy import save_file
+from transformers.model_debugging_utils import model_addition_debugger_context
+
+import attention_ref.numpy
+import attention_ref.torch
+from attention_ref import cli, weights
+from attention_ref.conformance import Divergence, UsageError, locate
+from attention_ref.conformance.divergence.alignment import align
+from attention_ref.conformance.divergence.layer_calls import model_of
+from attention_ref.conformance.divergence.model_inputs import made_inputs, torch_arguments
+from attention_ref.conformance.divergence.room_recorder import RoomRecorder
+from attention_ref.conformance.divergence.spread import RUNS, spread
+from attention_ref.conformance.divergence.tape_sizes import tape_sizes
+from attention_ref.conformance.divergence.tensor_forms import forms
+from attention_ref.conformance.divergence.torch_recorder import TorchRecorder
+from attention_ref.spec.architecture import ModelConfig
+from tests.families import FAMILIES
+from tests.families.inputs import random_inputs
+from tests.families.peer import Peer, only_float64
+from tests.planted_faults import FAULTS, Activation, Fault, made
+
+ONE_OF_A_KIND = ("gpt2-scales", "neox-sequential", "qwen3", "gemma2-biases", "opt-post", "whisper")
+"""Families whose tensors are packed, normalised twice, in parallel, or padded otherwise."""
+
+
+def located(family: str, dtype: str = "float32", seed: int = 0, fault: Fault | None = None) -> Divergence:
+    model, config, params = made(family, seed=seed, layers=2 if fault else 1)
+    model = model.to(getattr(torch, dtype))
+    reference = attention_ref.torch.Transformer(config, params)
+    if fault is None:
+        return locate(reference, model, made_inputs(config, seed), seed=seed)
+    with fault.planted(model):
+        return locate(reference, model, made_inputs(config, seed), runs=3)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_planted_fault_is_located_and_named(fault: Fault) -> None:
+    dtype = "float64" if fault.family == "bert" else "float32"
+    found = located(fault.family, dtype, fault=fault)
+    assert not found.is_equal
+    assert found.cause is not None
+    assert (found.cause.tensor.name, found.cause.tensor.direction) == (fault.tensor, "forward")
+    assert {each.deviation for each in found.cause.findings} == {fault.deviation}
+    first = str(found).splitlines()[:10]
+    assert first[0].startswith("DIFFERS: ")
+    assert any(fault.deviation in line for line in first)
+    assert str(found).splitlines()[-1] == first[0]
+    added = {each.name for each in found.tensors if each.direction == "forward" and each.is_wrong_in_single}
+    parts = {name.rpartition(".")[2].replace("key", "query") for name in added}  # exchanged weights are wrong twice
+    assert parts == {fault.tensor.rpartition(".")[2]}, "every other step is right where its inputs are"
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("family", ["llama", "bert", "t5"])
+def test_a_right_model_is_equal_within_budget(family: str, dtype: str, seed: int) -> None:
+    found = located(family, dtype, seed)
+    assert found.is_equal, str(found)
+    computes_in_single = dtype == "float64" and family != "bert"  # norms of Llama and T5 round to float32
+    assert (found.cause is not None) is computes_in_single
+    assert {each.direction for each in found.tensors} == {"forward", "backward"}
+
+
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+def test_tensors_of_other_families_are_paired_rightly(name: str, tmp_path: Path) -> None:
+    family = next(each for each in FAMILIES if each.name == name)
+    peer = Peer(family, 0)
+    config, params = weights.read(peer.save(tmp_path))
+    inputs = random_inputs(family, peer.config, 0)
+    ours = {**dict(zip(("source", "target"), inputs.ours, strict=False)), **inputs.options}
+    theirs = {key: torch.from_numpy(array) for key, array in inputs.theirs.items()}
+    with only_float64():
+        target_inputs = {**theirs, "use_cache": False}
+        found = locate(attention_ref.torch.Transformer(config, params), peer.model, ours, target_inputs=target_inputs)
+    assert found.cause is None, str(found)
+    paired = {each.name.rpartition(".")[2] for each in found.tensors}
+    assert {"heads", "hidden", "output", "self_attention_norm", "feedforward_norm"} <= paired
+
+
+def test_added_and_inherited_errors_are_separated() -> None:
+    model, config, params = made("bert")
+    inner = model.bert.encoder.layer[0].intermediate.dense
+    model.bert.encoder.layer[0].intermediate.dense = Activation(lambda array: inner(array) + 0.25)
+    found = locate(attention_ref.numpy.Transformer(config, params), model, made_inputs(config, 0))
+    rows = {each.name: each for each in found.tensors}
+    wrong = rows["encoder.blocks.0.feedforward.input"]
+    assert wrong.error == pytest.approx(0.25, abs=1e-5)
+    assert wrong.inherited is not None
+    assert wrong.inherited < 1 < wrong.total
+    after = rows["encoder.blocks.1.self_attention.query"]
+    assert after.added is not None
+    assert after.inherited is not None
+    assert after.added < 1 < after.inherited
+    assert found.cause is not None
+    assert found.cause.findings == (), "no deviation adds a constant"
+    assert "not explained" in str(found)
+
+
+class HalfGradient(torch.autograd.Function):  # type: ignore[misc, name-defined]
+    """The identity, with half of its gradient."""
+
+    @staticmethod
+    def forward(_: Any, array: Any) -> Any:
+        return array * 1
+
+    @staticmethod
+    def backward(_: Any, gradient: Any) -> Any:
+        return gradient / 2
+
+
+def test_a_fault_of_the_backward_pass_alone_is_located() -> None:
+    model, config, params = made("llama")
+    layer = model.model.layers[1].mlp
+    layer.act_fn = Activation(lambda array: HalfGradient.apply(torch.nn.functional.silu(array)))
+    found = locate(attention_ref.torch.Transformer(config, params), model, made_inputs(config, 0))
+    assert found.cause is not None
+    assert (found.cause.tensor.name, found.cause.tensor.direction) == ("decoder.blocks.1.feedforward.gate", "backward")
+    assert not any(each.is_wrong for each in found.tensors if each.direction == "forward")
+    assert [each.name for each in found.tensors if each.is_wrong and each.direction == "backward"][:1] == [
+        "decoder.blocks.1.feedforward.gate"
+    ]
+
+
+def recorded(model: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return TorchRecorder(model, *torch_arguments(model, inputs), "model").run().values
+
+
+def written(path: Path, tensors: dict[str, np.ndarray], *, in_order: bool = True) -> str:
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in tensors.items()}
+    save_file(arrays, path, metadata={"order": json.dumps(list(arrays))} if in_order else None)
+    return str(path)
+
+
+def test_recorded_tensors_are_compared(tmp_path: Path) -> None:
+    model, config, params = made("bert")
+    inputs = made_inputs(config, 0)
+    right = recorded(model, inputs)
+    model.bert.encoder.layer[1].output.LayerNorm.eps = 1e-5
+    wrong = recorded(model, inputs)
+    reference = attention_ref.numpy.Transformer(config, params)
+    good = written(tmp_path / "right.safetensors", right)
+    bad = written(tmp_path / "wrong.safetensors", wrong)
+    assert locate(reference, good, inputs).cause is None
+    against_model = locate(reference, bad, inputs).cause
+    assert against_model is not None
+    assert against_model.tensor.name == "encoder.blocks.1.feedforward_norm"
+    assert [each.deviation for each in against_model.findings] == ["norm.eps"]
+    between = locate(good, written(tmp_path / "unordered.safetensors", wrong, in_order=False))
+    assert between.cause is not None
+    assert between.cause.tensor.name == "bert.encoder.layer.1.output.LayerNorm"
+    assert between.cause.tensor.added is None
+    assert "cannot be separated" in str(between)
+
+
+@pytest.mark.parametrize("is_printed", [True, False])
+def test_the_tree_of_the_model_debugger_is_read(is_printed: bool, tmp_path: Path) -> None:
+    model, config, params = made("bert")
+    inputs = made_inputs(config, 0)
+    reference = attention_ref.numpy.Transformer(config, params)
+    arguments, options = torch_arguments(model, inputs)
+    for eps, expected in ((1e-12, None), (1e-3, "encoder.blocks.1.feedforward_norm")):
+        model.bert.encoder.layer[1].output.LayerNorm.eps = eps
+        folder = tmp_path / str(eps)
+        folder.mkdir()
+        debugger = model_addition_debugger_context(
+            model, debug_path=str(folder), do_prune_layers=False, use_repr=is_printed
+        )
+        with debugger, torch.no_grad():
+            model.forward(*arguments, **options)
+        (file,) = folder.glob("*FULL_TENSORS.json")
+        found = locate(reference, str(file), inputs)
+        assert (found.cause and found.cause.tensor.name) == expected, str(found)
+        assert len(found.tensors) > 15
+        assert found.cause is None or [each.deviation for each in found.cause.findings] == ["norm.eps"]
+
+
+def test_a_keras_model_is_compared() -> None:
+    keras = pytest.importorskip("keras")
+    norm, size = 1e-5, 16
+    config = ModelConfig.encoder(
+        vocab=30, model=size, heads=2, layers=1, feedforward=24, positions=None, activation="gelu"
+    )
+    generator = np.random.default_rng(0)
+    shapes = {name: array.shape for name, array in weights.init(config).items()}
+    params = {name: np.asarray(generator.normal(0, 0.3, shape), "float32") for name, shape in shapes.items()}
+    source = keras.Input((12,), dtype="int32")
+    array = keras.layers.Embedding(30, size)(source) * float(size**0.5)
+    normal = keras.layers.LayerNormalization(epsilon=norm)(array)
+    array = array + keras.layers.MultiHeadAttention(2, size // 2)(normal, normal)
+    hidden = keras.layers.Dense(24)(keras.layers.LayerNormalization(epsilon=norm)(array))
+    array = array + keras.layers.Dense(size)(keras.ops.gelu(hidden, approximate=False))
+    model = keras.Model(source, keras.layers.LayerNormalization(epsilon=norm)(array))
+    model.set_weights(in_order_of_layers(params))
+    inputs = {"source": generator.integers(30, size=(2, 12)).astype("int32")}
+    reference = attention_ref.numpy.Transformer(config, params)
+    right = locate(reference, model, inputs)
+    assert right.cause is None, str(right)
+    assert len(right.tensors) == 13
+    next(each for each in model.layers if isinstance(each, keras.layers.LayerNormalization)).epsilon = 1e-3
+    wrong = locate(reference, model, inputs)
+    assert wrong.cause is not None
+    assert wrong.cause.tensor.name == "encoder.blocks.0.self_attention_norm"
+    assert [each.deviation for each in wrong.cause.findings] == ["norm.eps"]
+
+
+def in_order_of_layers(params: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Return parameters in the order in which Keras creates the layers of the model above."""
+    block = "encoder.blocks.0"
+    scopes = [
+        "encoder.embedding.token",
+        f"{block}.self_attention_norm",
+        *(f"{block}.self_attention.{name}" for name in ("query", "key", "value", "output")),
+        f"{block}.feedforward_norm",
+        f"{block}.feedforward.input",
+        f"{block}.feedforward.output",
+        "encoder.norm",
+    ]
+    return [
+        array
+        for scope in scopes
+        for leaf in ("", ".gain", ".kernel", ".bias")
+        if (array := params.get(f"{scope}{leaf}")) is not None
+    ]
+
+
+def size(sizes: np.ndarray) -> float:
+    return float(np.linalg.norm(np.nan_to_num(sizes)))
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("encoder", 2), ("decoder", 1)])
+def test_the_spread_of_perturbed_runs_is_near_the_tape(kind: str, layers: int) -> None:
+    config = getattr(ModelConfig, kind)(vocab=7, model=4, heads=2, layers=layers, feedforward=8)
+    generator = np.random.default_rng(0)
+    params = {
+        name: np.asarray(generator.normal(0, 0.4, array.shape), "float32")
+        for name, array in weights.init(config).items()
+    }
+    inputs = {"source": generator.integers(7, size=(1, 3))}
+    reference = attention_ref.numpy.Transformer(config, params)
+    recorded = RoomRecorder(reference, inputs, "the reference", is_exact=True)
+    tape, perturbed = tape_sizes(model_of(recorded)), spread(recorded, {}, RUNS, 0)
+    ratios = {
+        name: size(perturbed[name]) / size(sizes) for name, sizes in tape.items() if name in perturbed and size(sizes)
+    }
+    assert f"{kind}.blocks.{layers - 1}.self_attention.weights" in ratios
+    assert 0.9 < min(ratios.values())
+    assert max(ratios.values()) < 6
+    found = locate(reference, attention_ref.torch.Transformer(config, params), inputs)
+    assert found.cause is None, str(found)
+    assert "tape" in found.budget
+
+
+def test_names_that_are_given_are_used_and_checked() -> None:
+    tensors = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones((2, 3))}
+    other = {"x": np.ones((2, 3)), "y": np.arange(6.0).reshape(2, 3), "z": np.ones(5)}
+    assert [(pair.reference, pair.target) for pair in align(tensors, other)] == [("a", "y"), ("b", "x")]
+    assert ("a", "x") in [(pair.reference, pair.target) for pair in align(tensors, other, {"a": "x"})]
+    with pytest.raises(UsageError, match="the target has no tensor w"):
+        align(tensors, other, {"a": "w"})
+    with pytest.raises(UsageError, match="no two layouts"):
+        align(tensors, other, {"a": "z"})
+
+
+@pytest.mark.parametrize(
+    ("reference", "target"),
+    [
+        ((2, 3, 5, 4), (2, 5, 12)),
+        ((2, 3, 5, 4), (2, 5, 3, 4)),
+        ((2, 3, 5, 4), (6, 5, 4)),
+        ((2, 5, 12), (5, 2, 12)),
+        ((2, 5, 12), (10, 12)),
+        ((2, 5, 12), (2, 3, 5, 4)),
+        ((2, 5, 12), (2, 5, 3, 4)),
+    ],
+)
+def test_a_layout_is_found_and_goes_both_ways(reference: tuple[int, ...], target: tuple[int, ...]) -> None:
+    array = np.arange(120.0).reshape(reference)
+    found = forms(reference, target)
+    assert found
+    for form in found:
+        assert form.to_target(array).shape == target
+        assert np.array_equal(form.to_reference(form.to_target(array)), array)
+    split = np.arange(120.0).reshape(2, 3, 5, 4)  # (b,h,l,d)
+    if reference == split.shape and target == (2, 5, 12):
+        assert np.array_equal(found[0].to_target(split), split.transpose(0, 2, 1, 3).reshape(2, 5, 12))
+
+
+FACTORY = """
+import torch
+from transformers import BertForMaskedLM
+
+def right(path):
+    return BertForMaskedLM.from_pretrained(path, dtype=torch.float32)
+
+def wrong(path):
+    model = right(path)
+    model.bert.encoder.layer[0].intermediate.dense.bias = None
+    return model
+
+def none():
+    raise RuntimeError("no weights")
+"""
+
+
+def test_the_command_reads_a_checkpoint_and_a_factory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _, _ = made("bert", layers=1)
+    checkpoint, file, picture = tmp_path / "checkpoint", tmp_path / "mine.py", tmp_path / "errors.svg"
+    model.save_pretrained(checkpoint)
+    file.write_text(FACTORY)
+    assert cli.main(["locate", str(checkpoint), f"{file}:right", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.startswith("EQUAL: ")
+    assert "</svg>" in picture.read_text()
+    assert cli.main(["locate", str(checkpoint), f"{file}:wrong", "--json", "--forward-only"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["cause"]["tensor"]["name"] == "encoder.blocks.0.feedforward.input"
+    assert [each["deviation"] for each in data["cause"]["findings"]] == ["projection.bias-missing"]
+    for arguments, message in (
+        ((str(checkpoint), f"{file}:none"), "no weights"),
+        ((str(checkpoint), "missing.safetensors"), "does not exist"),
+        ((str(checkpoint), "nothing"), "neither a folder"),
+        ((str(checkpoint), f"{file}:right", "--map", "a"), "OURS=THEIRS"),
+    ):
+        assert cli.main(["locate", *arguments]) == 2
+        assert message in capsys.readouterr().err
