@@ -124,15 +124,19 @@ SLUGS = {
 """What a diagnosis finds in each wrong layer of the gallery; nothing in those that are not listed."""
 
 
-def title(wrong: WrongLayer) -> str:
+def key(wrong: WrongLayer) -> str:
     return f"{wrong.operation}: {wrong.title}"
+
+
+def title(wrong: WrongLayer) -> str:
+    return f"{wrong.operation}, {wrong.clause}: {wrong.title}"
 
 
 @pytest.mark.parametrize("wrong", GALLERY, ids=title)
 def test_a_wrong_layer_is_diagnosed_with_its_slug_and_no_other(wrong: WrongLayer) -> None:
     found = diagnose(wrong.subject, op=wrong.operation)
     assert not found.conforms
-    assert [finding.deviation for finding in found.findings] == ([SLUGS[title(wrong)]] if title(wrong) in SLUGS else [])
+    assert [finding.deviation for finding in found.findings] == ([SLUGS[key(wrong)]] if key(wrong) in SLUGS else [])
 
 
 CASES = {case.id: case.clauses for case in all_cases()}
