@@ -44,8 +44,8 @@ def explain_call(
         name: what the examples of the findings call it.
 
     Returns:
-        The deviations; empty if the results are right, if no deviation reproduces them, and for options that the formula
-        of the diagnosis lacks.
+        The deviations; empty if the results are right, if no deviation reproduces them, and for options that the
+        formula of the diagnosis lacks.
     """
     if not knows(call):
         return ()

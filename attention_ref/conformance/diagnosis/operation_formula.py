@@ -167,14 +167,10 @@ def _knows(item: Any) -> bool:
     if not is_dataclass(item) or isinstance(item, type):
         return True
     known = _FIELDS.get(type(item).__name__, set())
-    for each in fields(item):
-        value = getattr(item, each.name)
-        if each.name not in known and value != each.default:
-            return False
-        if each.name in _VALUES and value not in _VALUES[each.name]:
-            return False
-        if type(item).__name__ == "RotaryScaling" and item.kind not in ("linear", "ntk", "yarn", "llama3"):
-            return False
-        if not _knows(value):
-            return False
-    return True
+    scaling_is_known = getattr(item, "kind", "") not in {"dynamic", "longrope"}
+    return scaling_is_known and all(_knows_field(known, each, getattr(item, each.name)) for each in fields(item))
+
+
+def _knows_field(known: set[str], each: Any, value: Any) -> bool:
+    is_known = each.name in known or value == each.default
+    return is_known and (each.name not in _VALUES or value in _VALUES[each.name]) and _knows(value)
