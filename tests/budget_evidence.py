@@ -6,9 +6,9 @@ runs a backend on random calls: random shapes and options, inputs with every bit
 sizes of rounding errors are the specification's, in 50 digits. Then it runs the backend on the vectors. For every dtype
 a line says how many calls break the budget, and the median and the largest, over calls, of
 
-    share = the largest of (error / budget) over all numbers of a call's results
+    error_ratio = the largest of (error / budget) over all numbers of a call's results
 
-Sound: no violation. Sharp: a median share above 1/40. The Keras engine is chosen by KERAS_BACKEND.
+Sound: no violation. Sharp: a median ratio above 1/40. The Keras engine is chosen by KERAS_BACKEND.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SHARP = 1 / 40
 
 
 class Summary(NamedTuple):
-    """What was seen over all calls in a dtype."""
+    """The errors of all calls in a dtype."""
 
     calls: int
     violations: int
@@ -148,7 +148,7 @@ def random_cases(count: int, dtype: str) -> Iterator[Case]:
 
 
 def vector_cases(dtype: str) -> Iterator[Case]:
-    """Give the cases of the vectors that have a dtype."""
+    """Return the cases of the vectors that have a dtype."""
     for operation in vectors.operations():
         for profile in vectors.profiles(operation):
             yield from (case for case in cases(operation, profile) if dtype in case.dtypes)
@@ -156,15 +156,15 @@ def vector_cases(dtype: str) -> Iterator[Case]:
 
 def summary(backend: Subject, dtype: str, calls: Iterable[Case]) -> Summary:
     """Run a backend on many calls."""
-    violations, shares = 0, []
+    violations, ratios = 0, []
     for case in calls:
         (result,) = run(backend, [(case, dtype)])
         if result.verdict != PASSED:
             violations += 1
             print(case.id, case.operation, dict(case.call.options), result.verdict, result.reason, result.mismatch)
-        if result.share is not None:
-            shares.append(result.share)
-    return Summary(len(shares), violations, statistics.median(shares), max(shares))
+        if result.error_ratio is not None:
+            ratios.append(result.error_ratio)
+    return Summary(len(ratios), violations, statistics.median(ratios), max(ratios))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What every test may ask for: a backend (`room`), arrays of its kind (`room_arrays`), a GPU (`gpu`)."""
+"""Fixtures of all tests: a backend (`room`), arrays of its kind (`room_arrays`), a GPU (`gpu`)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _requested_rooms(config: pytest.Config) -> list[str]:
 
 
 def _parameter(name: str, config: pytest.Config) -> object:
-    """Give a backend as a parameter; one that nobody asked for is skipped where its framework is not installed."""
+    """Return a backend as a parameter; unless it was selected, it is skipped where its framework is not installed."""
     marks = [pytest.mark.room] + [pytest.mark.engine] * (name == "keras")
     if not _requested_rooms(config) and find_spec(name) is None:
         marks.append(pytest.mark.skip(reason=f"{name} is not installed"))

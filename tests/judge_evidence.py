@@ -3,7 +3,7 @@
     python -m tests.judge_evidence --seeds 10 --dtype float32 --dtype bfloat16
 
 judges every kernel of `tests/wrong_kernels` on fresh seeds. A line for each says on how many the verdict was right, and
-the largest share of the budget in a right one; the exit code is 1 where a verdict is wrong.
+the largest error / budget of a right one; the exit code is 1 where a verdict is wrong.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def main() -> int:
                 )
                 found.append(judgement)
             wrong = [judgement.seed for judgement in found if not is_as_expected(judgement, reason)]
-            shares = [judgement.worst_share or 0 for judgement in found]
-            kind = f"wrong: {name}" if reason else f"right: {name}, worst share {max(shares):.3f}"
+            ratios = [judgement.worst_error_ratio or 0 for judgement in found]
+            kind = f"wrong: {name}" if reason else f"right: {name}, worst error / budget {max(ratios):.3f}"
             print(f"{dtype} {kind}: {len(found) - len(wrong)} of {len(found)} as expected", *wrong[:5], flush=True)
             missed += len(wrong)
     return min(missed, 1)

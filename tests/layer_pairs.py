@@ -20,7 +20,7 @@ Option = Callable[[Case], bool]
 
 
 class Step(NamedTuple):
-    """What options act on: any two of `options`, or any of them with any of `beside`, make a pair."""
+    """Options that act on the same step: any two of `options`, or one of them and one of `beside`, make a pair."""
 
     name: str
     options: tuple[str, ...]

@@ -46,7 +46,7 @@ LOWEST, HIGHEST = 0.6, 1.6
 TINY = 1e-230
 NOISE = 2.0**-24
 BOUNDED = ("underflow", "storage_underflow")
-"""What the oracle bounds from above."""
+"""Results whose errors the oracle bounds from above."""
 
 
 class Call(NamedTuple):
@@ -137,7 +137,7 @@ def _traced(call: Call, make: Any) -> dict[str, Array]:
 
 
 def _sizes(array: Array) -> tuple[np.ndarray, oracle.Rounding]:
-    """What nothing was computed of, such as the 0 and the -inf of an empty row, has the size 0."""
+    """Results of no computation, such as the 0 and the -inf of an empty row, have the size 0."""
     places = [place for place, value in enumerate(array.values) if isinstance(value, Traced)]
     sizes = np.zeros((len(array.values), len(oracle.Rounding._fields)))
     sizes[places] = np.array(roundings([array.values[place] for place in places])).reshape(-1, sizes.shape[1])
@@ -176,7 +176,7 @@ def ratio(left: np.ndarray, right: np.ndarray, noise: np.ndarray | float) -> np.
 
 
 def is_within(kind: str, values: np.ndarray) -> bool:
-    """Say whether ratios are as they must be."""
+    """Return whether ratios are within their bounds."""
     lowest, highest = (1 - 1e-9, np.inf) if kind in BOUNDED else (LOWEST, HIGHEST)
     return not values.size or bool(values.min() >= lowest and values.max() <= highest)
 

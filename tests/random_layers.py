@@ -47,9 +47,9 @@ class Drawing:
         self.name, self.operation, self.dtype = f"{operation}/random/{seed}-{dtype}", operation, dtype
         self.random = random.Random(self.name)
 
-    def maybe(self, share: float = 0.3) -> bool:
+    def maybe(self, probability: float = 0.3) -> bool:
         """Draw whether an option is used."""
-        return self.random.random() < share
+        return self.random.random() < probability
 
     def attention(self, **fixed: Any) -> AttentionConfig:
         """Draw an attention layer."""
@@ -225,10 +225,10 @@ def main() -> int:
             seeds = range(arguments.first, arguments.first + arguments.count)
             found = results(arguments.room, seeds, operation, dtype)
             bad = [each for each in found if each.verdict != PASSED]
-            shares = [
-                each.mismatch.error / each.mismatch.budget if each.mismatch else each.share or 0 for each in found
+            ratios = [
+                each.mismatch.error / each.mismatch.budget if each.mismatch else each.error_ratio or 0 for each in found
             ]
-            figures = f"{len(found):7}{len(bad):8}{statistics.median(shares):9.3f}{max(shares):10.2f}"
+            figures = f"{len(found):7}{len(bad):8}{statistics.median(ratios):9.3f}{max(ratios):10.2f}"
             print(f"{dtype:10}{operation:20}{figures}", flush=True)
             for each in bad[:5]:
                 print(f"  {each.case.id}: {each.reason or each.mismatch}", flush=True)

@@ -32,14 +32,14 @@ NARROW = ("float16", "bfloat16")
 
 
 class Known(NamedTuple):
-    """What a subject does with the numbers of the vectors."""
+    """The results of a subject with the numbers of the vectors."""
 
     failures: set[tuple[str, str]]
     broken: dict[str, set[str]]
 
 
 class Seen(NamedTuple):
-    """What was seen with one seed."""
+    """The results with one seed."""
 
     passed: int
     failed: int
@@ -68,19 +68,19 @@ def evidence(
     verdicts = [each.verdict for each in results]
     new = [each for each in results if each.verdict == FAILED and (each.case.id, each.dtype) not in before.failures]
     alarms = [each for each in new if not before.broken[each.dtype] & explaining(each)]
-    shares = [each.share for each in results if each.verdict == PASSED and each.share is not None]
+    ratios = [each.error_ratio for each in results if each.verdict == PASSED and each.error_ratio is not None]
     counts = [verdicts.count(name) for name in (PASSED, FAILED, UNSUPPORTED)]
-    return Seen(*counts, new, alarms, max(shares, default=0.0))
+    return Seen(*counts, new, alarms, max(ratios, default=0.0))
 
 
 def explaining(result: Result) -> set[str]:
-    """Give the clauses that explain a failure where they are broken."""
+    """Return the clauses that explain a failure where they are broken."""
     listed = {*result.case.clauses, *(clause.id for clause in foundations(result.case.operation))}
     return listed | ({"attention.precision"} if result.dtype in NARROW else set())
 
 
 def operations_of(subject: Subject, wanted: Sequence[str]) -> list[str]:
-    """Give the operations of a subject that are checked; all when none is wanted."""
+    """Return the operations of a subject to check; all if none is selected."""
     return [name for name in subject.operations if not wanted or name in wanted]
 
 

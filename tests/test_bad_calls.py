@@ -22,7 +22,7 @@ from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import Described
 
 KINDS = {"float32": "real", "bool": "bool", "int64": "integer"}
-"""What the specification calls the dtypes that it has."""
+"""The names of the dtypes in the specification."""
 
 NAN, INF = float("nan"), float("inf")
 HUGE, DIGITS = 10**400, "an integer of 401 digits"
@@ -75,7 +75,7 @@ FLOATS = "must be float16, bfloat16, float32 or float64"
 
 
 def real(name: str, shape: tuple[int, ...], first: str = "") -> Iterator[Bad]:
-    """What no array of real numbers is; `first` is the array whose dtype it shares."""
+    """Values that are not arrays of real numbers; `first` is the array whose dtype it shares."""
     for dtype in ("int64", "bool", "complex64"):
         yield Bad(name, Given(shape, dtype), f"{name} {FLOATS}", dtype)
     for text in ("text", ["text"], {"a": 1}, [[1.0, 2.0], [1.0]]):
@@ -241,7 +241,7 @@ def spec_array(given: Given) -> spec.Array:
 
 
 def expected_shapes(operation: str, arguments: Mapping[str, Any]) -> str:
-    """What the last line says: the arrays of one axis or more in the order of the table."""
+    """Return the last line of the message: the arrays of one axis or more in the order of the table."""
     ordered = [name for name, _ in checks.ARRAYS[operation] if isinstance(arguments.get(name), Given)]
     shapes = [f"{name} {arguments[name].shape}" for name in ordered if arguments[name].shape]
     return ", ".join(shapes)

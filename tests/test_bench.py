@@ -52,7 +52,7 @@ def test_all_contestants_compute_the_same(kind: str) -> None:
         if any(find_spec(package) is None for package in each.requires):
             continue
         result = np.asarray(each.prepare()(), np.float64)
-        assert compare(result, truth.output.values, budget(truth.output.rounding, "float32")).share.max() <= 1, (
+        assert compare(result, truth.output.values, budget(truth.output.rounding, "float32")).error_ratio.max() <= 1, (
             each.name
         )
         compared += 1

@@ -1,4 +1,4 @@
-"""How far a result may lie from the truth, against sizes worked out by hand."""
+"""The budget of a result, compared with sizes that were derived by hand."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_bfloat16_is_the_format_of_ml_dtypes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("got", "expected", "allowed", "share"),
+    ("got", "expected", "allowed", "error_ratio"),
     [
         (1.5, 1.0, 1.0, 0.5),
         (-1.0, 1.0, 1.0, 2.0),
@@ -97,9 +97,9 @@ def test_bfloat16_is_the_format_of_ml_dtypes() -> None:
         (1e308, -1e308, 1.0, math.inf),
     ],
 )
-def test_two_numbers_are_compared(got: float, expected: float, allowed: float, share: float) -> None:
-    assert compare(np.array([got]), np.array([expected]), np.array([allowed])).share == [share]
+def test_two_numbers_are_compared(got: float, expected: float, allowed: float, error_ratio: float) -> None:
+    assert compare(np.array([got]), np.array([expected]), np.array([allowed])).error_ratio == [error_ratio]
 
 
 def test_nothing_compares_to_nothing() -> None:
-    assert compare(np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((2, 0))).share.shape == (2, 0)
+    assert compare(np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((2, 0))).error_ratio.shape == (2, 0)

@@ -37,7 +37,7 @@ _peers: dict[str, tuple[Peer, Path]] = {}
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Peer, Path]]:
-    """What saves the model of a family, once."""
+    """A function that saves the model of a family, once."""
 
     def save(name: str) -> tuple[Peer, Path]:
         if name not in _peers:
@@ -50,7 +50,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pee
 
 @pytest.fixture
 def checkpoint(saved: Any, tmp_path: Path) -> Callable[..., Path]:
-    """What copies a saved model, with other keys, and with what a function makes of its tensors."""
+    """A function that copies a saved model with changed keys and tensors."""
 
     def copy(
         name: str, keys: dict[str, Any] | None = None, change: Callable[[dict[str, Any]], Any] | None = None
@@ -275,7 +275,7 @@ def test_t5_says_only_in_the_file_whether_its_head_is_tied(saved: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_dtypes(dtype: str, tmp_path: Path) -> None:
-    """What is stored is read bit by bit, or in another dtype."""
+    """Stored tensors are read bit by bit, or in another dtype."""
     peer = Peer(BY_NAME["gpt2"], seed=4)
     peer.model.to(getattr(torch, dtype)).save_pretrained(tmp_path)
     stored = weights.read(tmp_path)[1]

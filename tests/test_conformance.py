@@ -263,9 +263,9 @@ def test_a_report_is_json() -> None:
 
 
 def test_progress_is_told() -> None:
-    told = []
-    check(right, cases=PLAIN, progress=lambda done, total, result: told.append((done, total, result.case.id)))
-    assert told == [(1, 2, PLAIN), (2, 2, PLAIN)]
+    received = []
+    check(right, cases=PLAIN, progress=lambda done, total, result: received.append((done, total, result.case.id)))
+    assert received == [(1, 2, PLAIN), (2, 2, PLAIN)]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ SLUGS: dict[str, tuple[str, ...]] = {
     "WindowExclusive": ("window.left-one-too-narrow",),
     "WindowOneSided": ("window.right-ignored",),
 }
-"""What a diagnosis finds in each wrong attention of the gallery; nothing in those that are not listed."""
+"""The findings of a diagnosis in each wrong attention of the gallery; none in those that are not listed."""
 WRONG = [wrong for wrong in GALLERY if wrong.operation == "attention"]
 CALM = [wrong for wrong in WRONG if len(SLUGS.get(wrong.__name__, ())) == 1 and not wrong.pervasive]
 

@@ -273,8 +273,8 @@ TRIALS = {
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_function_passes_in_its_dialect_and_fails_in_another(name: str) -> None:
     trial = TRIALS[name]
-    spoken = check(trial.function, dialect=Dialect(**trial.fields), profiles=trial.profiles)
-    assert spoken.passed, spoken
+    translated = check(trial.function, dialect=Dialect(**trial.fields), profiles=trial.profiles)
+    assert translated.passed, translated
     misread = check(trial.function, dialect=Dialect(**trial.others), profiles=trial.profiles)
     assert f"attention.{trial.clause}" in {each.id for each in misread.clauses if each.verdict == "fails"}
 
@@ -285,8 +285,8 @@ def verdicts(function: Callable[..., Any], dialect: Dialect, *profiles: str) -> 
 
 
 def test_what_a_dialect_can_say_runs() -> None:
-    said = verdicts(masking, Dialect(**BY_MASK), "causal", "window", "padding")
-    assert {said[name] for name in ("causal", "query-offset", "window", "key-lengths")} == {"conforms"}
+    found = verdicts(masking, Dialect(**BY_MASK), "causal", "window", "padding")
+    assert {found[name] for name in ("causal", "query-offset", "window", "key-lengths")} == {"conforms"}
     assert verdicts(masking, Dialect(), "causal")["causal"] == "unsupported"
     assert verdicts(guessing, Dialect(mask_kind="boolean or added"), "bias")["bias"] == "conforms"
     assert verdicts(tiled, Dialect(heads="tiled"), "gqa")["heads"] == "conforms"

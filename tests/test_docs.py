@@ -32,7 +32,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 
 
 def listed(page: Path) -> set[Path]:
-    """Give the pages that a page's tables of contents name."""
+    """Return the pages that a page's tables of contents name."""
     rows = [row for block in TOCTREE.findall(fill_toctrees(SOURCES[page])) for row in block.splitlines()]
     names = [re.sub(r".*<(.*)>", r"\1", row.strip()) for row in rows if row.strip() and not row.startswith(":")]
     folders = [DOCS if name.startswith("/") else page.parent for name in names]
@@ -47,7 +47,7 @@ def fill_toctrees(source: str) -> str:
 
 
 def body(source: str) -> str:
-    """Give a page without its code."""
+    """Return a page without its code."""
     return CODE.sub("", source)
 
 

@@ -138,7 +138,7 @@ CASES = [
 
 
 def message(operation: str, arguments: Mapping[str, Any]) -> str:
-    """Give what the specification says of the shapes, dtypes and options of a call."""
+    """Return the message with which the specification rejects the shapes, dtypes and options of a call."""
     names = sorted(arguments, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     given = {name: arguments[name] for name in names if isinstance(arguments[name], Given)}
     arrays = {name: Described(x.shape, x.dtype) for name, x in given.items()}

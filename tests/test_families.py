@@ -52,7 +52,7 @@ BUILDERS = [
 
 @pytest.fixture(params=BUILDERS)
 def build(request: pytest.FixtureRequest) -> Build:
-    """What makes a model of a configuration and parameters: the specification, or a room."""
+    """The function that builds a model from a configuration and parameters: of the specification, or of a room."""
     if request.param == "spec":
         return Specification
     asked = request.config.getoption("--rooms") or ",".join(ROOMS)

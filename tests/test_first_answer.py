@@ -140,10 +140,10 @@ def test_what_cannot_be_called_is_refused_in_a_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_another_convention_is_named_with_a_dialect_that_works(name: str, tmp_path: Path) -> None:
-    function, said = DIALECTS[name]
+    function, expected = DIALECTS[name]
     with pytest.raises(PreflightError, match="is right where it is called in another way") as caught:
         check(function)
-    assert said.items() <= tomllib.loads(caught.value.dialect).items()
+    assert expected.items() <= tomllib.loads(caught.value.dialect).items()
     file = tmp_path / "found.toml"
     file.write_text(caught.value.dialect)
     (result,) = check(function, dialect=str(file), cases="attention/core/plain", dtypes=("float64",)).results
@@ -152,9 +152,9 @@ def test_another_convention_is_named_with_a_dialect_that_works(name: str, tmp_pa
 
 @pytest.mark.parametrize("name", REMARKS)
 def test_a_function_that_can_be_called_gets_a_remark(name: str, tmp_path: Path) -> None:
-    function, said = REMARKS[name]
+    function, expected = REMARKS[name]
     report = check(function, profiles=["core", "mask"], dtypes=["float64"])
-    assert said.items() <= tomllib.loads(report.suggested_dialect).items()
+    assert expected.items() <= tomllib.loads(report.suggested_dialect).items()
     (tmp_path / "found.toml").write_text(report.suggested_dialect)
     dialect = dialects.read(tmp_path / "found.toml")
     assert check(function, dialect=dialect, cases="attention/mask/keys", dtypes=["float64"]).passed
@@ -221,7 +221,7 @@ def test_arrays_of_jax_are_found() -> None:
         check(attention)
 
 
-# What is right is said first, then what is wrong.
+# What is right is reported first, then what is wrong.
 
 
 def first_lines(function: Any, **choice: Any) -> list[str]:
@@ -237,7 +237,7 @@ def test_values_are_judged_apart_from_their_dtype() -> None:
     assert "math.sqrt(d)" in lines[5]
     plain = next(each for each in report.results if each.case.id == "attention/core/plain" and each.dtype == "float32")
     assert (plain.verdict, plain.wrong_dtype, plain.mismatch) == ("failed", "float64", None)
-    assert plain.share <= 1
+    assert plain.error_ratio <= 1
     verdicts = {clause.id: clause.verdict for clause in report.clauses}
     assert (verdicts["attention.formula"], verdicts["attention.precision"]) == ("conforms", "fails")
     assert report.level.number == 1

@@ -24,7 +24,7 @@ from attention_ref.spec import SpecificationError
 B, H, G, D, V = 2, 4, 2, 8, 8
 EDGES = (63, 64, 65, 127, 128, 129)
 ROUNDINGS = 64
-"""How many units of the largest number a result may be off by; the worst seen in any framework was 24."""
+"""The largest error of a result, in units of its largest number; the largest measured in any framework was 24."""
 
 OPTIONS = (
     "mask",
@@ -52,7 +52,7 @@ def numbers(generator: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def call_of(names: tuple[str, ...], query_length: int, key_length: int, value_size: int = V) -> dict[str, Any]:
-    """Give the arguments of a call with the named options."""
+    """Return the arguments of a call with the named options."""
     generator = np.random.default_rng(query_length + 7 * key_length)
     sizes = {"query": (B, H, query_length, D), "key": (B, G, key_length, D), "value": (B, G, key_length, value_size)}
     call: dict[str, Any] = {name: numbers(generator, *size) for name, size in sizes.items()}
@@ -114,7 +114,7 @@ def test_both_paths_conform(room: ModuleType, implementation: str) -> None:
 
 
 def compiles_all(room: ModuleType) -> bool:
-    """Say whether it is Keras on JAX, which compiles every operation anew for every shape."""
+    """Return whether it is Keras on JAX, which compiles every operation for every shape."""
     return room.__name__.endswith("keras") and pytest.importorskip("keras").backend.backend() == "jax"
 
 

@@ -23,7 +23,7 @@ def report_on(wrong):
 
 
 def failures_of(wrong):
-    """Give the failures that count: those of optional clauses only where the mistake is against one."""
+    """Return the failures that count: those of optional clauses only where the mistake is against one."""
     report = report_on(wrong)
     return [each for each in report.failures if report.decides(each) or clauses()[wrong.clause].optional]
 

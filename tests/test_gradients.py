@@ -76,7 +76,7 @@ OTHER_SCORES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Give the inputs that have gradients, and the other arguments."""
+    """Return the inputs that have gradients, and the other arguments."""
     case = {"query": QUERY, "key": KEY, "value": VALUE} | dict(case)
     inputs = {name: x for name, x in case.items() if isinstance(x, np.ndarray) and x.dtype == np.float64}
     return inputs, {name: x for name, x in case.items() if name not in inputs}
@@ -85,7 +85,7 @@ def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any
 def truth(
     case: Mapping[str, Any], results: int, operation: str = "attention"
 ) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
-    """Give the specification's gradients of the first results, and the cotangents that they are for."""
+    """Return the specification's gradients of the first results, and the cotangents that they are for."""
     inputs, options = split(case)
     traced = {name: to_spec(x).map(Traced) for name, x in inputs.items()}
     options = {name: to_spec(x) for name, x in options.items()}
@@ -128,7 +128,7 @@ def make(arrays: Framework, item: Any) -> Any:
 
 
 def is_constant(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Say of every query and key whether nothing depends on it: the query sees no key, or no query sees the key."""
+    """Return for every query and key whether no result depends on it: the query sees no key, or no query sees it."""
     inputs, options = split(case)
     names = ("mask", "causal", "query_offset", "window", "key_lengths")
     rules = {name: options[name] for name in names if name in options} | {"bias": inputs.get("bias")}

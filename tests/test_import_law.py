@@ -1,4 +1,4 @@
-"""What a folder may import: the arrows between the parts of the library point one way."""
+"""The import law: imports between the parts of the library point one way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS = {f"attention_ref.{path.name}" for path in PACKAGE.iterdir() if path.is_di
 
 
 class Law(NamedTuple):
-    """What a folder may import beside the standard library and itself: at once, and later, inside a function."""
+    """The imports of a folder besides the standard library and itself: at once, and later, inside a function."""
 
     at_once: Set[str] = frozenset()
     later: Set[str] = frozenset()
@@ -78,7 +78,7 @@ def imports(node: ast.AST, is_later: bool = False) -> Iterator[Import]:
 
 
 def violations(source: str, folder: str) -> list[str]:
-    """Give the imports of a file in `folder` that its law does not allow."""
+    """Return the imports of a file in `folder` that its law does not allow."""
     law = LAWS[folder]
     own = {f"attention_ref.{folder}"} if folder else set()
     found = []

@@ -34,7 +34,7 @@ FAR_APART = [  # query_offset, window
 
 
 def exact(query_offset: int, window: Any, causal: bool = False) -> np.ndarray:
-    """Give the visible keys `(q,k)`, in Python's integers, which have no end."""
+    """Return the visible keys `(q,k)`, in Python's integers, which have no end."""
     left, right = window or (None, None)
     distances = [[j - i - query_offset for j in range(K)] for i in range(Q)]
     visible = [

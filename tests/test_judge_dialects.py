@@ -75,7 +75,7 @@ def test_grouped_queries_of_onnx_runtime_are_right_in_prompts_chunks_and_single_
     known = PEERS[name]
     for case in GROUPED:
         dtype = "float16" if "offset" in case else "float32"
-        judgement = judge(found(known.attention), dialect=known.spoken, case=f"{dtype}/{case}", seed=1)
+        judgement = judge(found(known.attention), dialect=known.own_dialect, case=f"{dtype}/{case}", seed=1)
         assert judgement.passed, str(judgement)
         assert not judgement.unsupported, str(judgement)
 
@@ -83,7 +83,7 @@ def test_grouped_queries_of_onnx_runtime_are_right_in_prompts_chunks_and_single_
 def test_flex_attention_with_a_mask_of_documents_is_right() -> None:
     pytest.importorskip("torch.nn.attention.flex_attention", reason="the peer torch.flex.documents needs torch")
     known = PEERS["torch.flex.documents"]
-    judgement = judge(found(known.attention), dialect=known.spoken, case=f"float32/{DECODE}/outliers", seed=1)
+    judgement = judge(found(known.attention), dialect=known.own_dialect, case=f"float32/{DECODE}/outliers", seed=1)
     assert judgement.passed, str(judgement)
     assert not judgement.unsupported, str(judgement)
 

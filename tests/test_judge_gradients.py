@@ -81,7 +81,7 @@ def test_the_gradients_of_a_backend_are_judged(engine: str, monkeypatch: pytest.
     case = "float32/b1.h4.g2.q65.k70.d24.v16/causal,offset=5,bias=normal.1hqk,sinks,gradients/normal"
     judgement = judge("attention_ref.keras:attention", arrays="keras", case=case)
     assert judgement.passed, str(judgement)
-    assert judgement.worst_share
+    assert judgement.worst_error_ratio
 
 
 def test_a_kernel_of_numpy_needs_a_function_of_its_gradients() -> None:
@@ -111,3 +111,9 @@ def test_every_situation_is_asked_for_its_gradients() -> None:
     assert {scenario.keys for scenario in drawn} >= {1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000, 1024, 2048}
     asked = frozenset[str]().union(*(scenario.options for scenario in drawn))
     assert asked >= {"causal", "window", "key_lengths", "mask", "bias", "sinks", "softcap", "scale", "dropout"}
+
+
+def test_the_gradients_of_sinks_reach_a_layer_that_has_them_as_a_parameter() -> None:
+    pytest.importorskip("x_transformers")
+    judgement = judge("x_transformers", case="float32/b1.h4.g2.q9.k7.d16.v16/sinks,gradients/normal", seed=5)
+    assert judgement.passed, str(judgement)

@@ -38,7 +38,7 @@ def random_array(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def randomised(layer: Any) -> dict[str, np.ndarray]:
-    """Give every weight of a built layer of theirs random values, and give these by our names."""
+    """Set every weight of a built Keras layer to random values, and return them by our names."""
     parameters = {}
     for seed, variable in enumerate(layer.weights):
         variable.assign(0.4 * random_array(*variable.shape, seed=seed + 1))

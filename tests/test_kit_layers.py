@@ -31,8 +31,8 @@ class Specified:
         self.layer = layer
 
     def __call__(self, *arrays: Any, tap: Any = None, **options: Any) -> Any:
-        told = None if tap is None else lambda name, array: tap(name, _to_numpy(array))
-        return _to_numpy(self.layer(*map(_to_spec, arrays), **_to_spec(options), tap=told))
+        converted = None if tap is None else lambda name, array: tap(name, _to_numpy(array))
+        return _to_numpy(self.layer(*map(_to_spec, arrays), **_to_spec(options), tap=converted))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.layer, name)
@@ -117,7 +117,7 @@ def test_a_backend_must_tell_every_intermediate(monkeypatch: pytest.MonkeyPatch)
     call = right.FeedForward.__call__
 
     def quiet(self: Any, array: Any, *, tap: Any = None) -> Any:
-        return call(self, array, tap=lambda name, told: tap(name, told) if name != "hidden" else None)
+        return call(self, array, tap=lambda name, value: tap(name, value) if name != "hidden" else None)
 
     monkeypatch.setattr(right.FeedForward, "__call__", quiet)
     subject = conformance.room(right, "numpy", "")

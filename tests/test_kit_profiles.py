@@ -1,4 +1,4 @@
-"""What a check chooses by profile, what a subject claims, the level that it reaches, and gradients."""
+"""Profiles select cases; claims of a subject; the level that it reaches; gradients."""
 
 from __future__ import annotations
 

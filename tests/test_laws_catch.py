@@ -111,7 +111,7 @@ def check_replay(report: LawReport, folder: Path, wrong: Callable[..., Any], goo
 
 def failure_of(report: LawReport) -> dict[str, Any]:
     found = dict(report.counterexample(report.failures[0])["failure"])
-    return {name: value for name, value in found.items() if name not in ("where", "budget", "share")}
+    return {name: value for name, value in found.items() if name not in ("where", "budget", "error_ratio")}
 
 
 def _mean_of_the_batch(config: AttentionConfig, parameters: dict[str, np.ndarray]) -> Callable[..., Any]:
@@ -183,13 +183,13 @@ def test_the_same_seed_tries_the_same_calls_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shares = [
+    ratios = [
         check_laws(RightAttention().attention, laws=("key-shift",), dtypes=("float32",), examples=20, seed=seed)
         .results[0]
-        .share
+        .error_ratio
         for seed in (1, 1, 2)
     ]
-    assert shares[0] == shares[1] != shares[2]
+    assert ratios[0] == ratios[1] != ratios[2]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -46,7 +46,7 @@ class Attending:
 
 def within_budget(got: np.ndarray, case: Case) -> bool:
     expected = case.expected["output"]
-    return compare(got, expected.values, budget(expected.roundings, "float64")).share.max(initial=0) <= 1
+    return compare(got, expected.values, budget(expected.roundings, "float64")).error_ratio.max(initial=0) <= 1
 
 
 def part(array: np.ndarray, places: slice, past: int) -> np.ndarray:

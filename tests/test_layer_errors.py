@@ -1,4 +1,4 @@
-"""What does not fit a layer is refused with the words of the specification, in every backend.
+"""Invalid arguments of a layer are rejected with the message of the specification, in every backend.
 
 Every case changes one good call. The specification and the backend say the same, and name what was received.
 """
@@ -58,7 +58,7 @@ LAYERS = {"MultiHeadAttention": MultiHeadAttention, "FeedForward": FeedForward, 
     "Transformer": Transformer
 }
 CAST = ("another dtype", "complex")
-"""What a Keras layer casts to the dtype of its policy before it is called."""
+"""Arrays that a Keras layer casts to the dtype of its policy before the call."""
 
 
 def reals(*shape: int) -> np.ndarray:

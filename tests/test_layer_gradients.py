@@ -84,7 +84,7 @@ def test_gradients_of_a_layer(case: Case, dtype: str, room: ModuleType, room_arr
     )
     for key, (values, allowed) in expected.items():
         got = np.zeros(values.shape) if found[key] is None else room_arrays.read(found[key])
-        assert compare(got, values, budget(allowed, dtype)).share.max(initial=0) <= 1, key
+        assert compare(got, values, budget(allowed, dtype)).error_ratio.max(initial=0) <= 1, key
 
 
 def gradients_of(case: Case) -> dict[str, tuple[np.ndarray, Any]]:

@@ -38,12 +38,12 @@ ACTIVATIONS = {
 
 @pytest.fixture(params=[Specification], ids=["spec"])
 def build(request: pytest.FixtureRequest) -> Build:
-    """What makes a layer or model of a configuration and parameters."""
+    """The function that builds a layer or model from a configuration and parameters."""
     return request.param
 
 
 def random_module(module: Any) -> Any:
-    """Give every tensor of a PyTorch module random values; without dropout, training takes no other path."""
+    """Set every tensor of a PyTorch module to random values; without dropout, training takes the same path."""
     generator = torch.Generator().manual_seed(1)
     for parameter in module.double().parameters():
         parameter.data = 0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

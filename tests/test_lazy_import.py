@@ -1,4 +1,4 @@
-"""What importing a part of the library costs: nothing that the part does not need."""
+"""Importing a part of the library imports only the packages that it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCK = "import sys; sys.modules['numpy'] = None; "
 
 
 def loaded(statement: str) -> set[str]:
-    """Give the top-level modules that a fresh process has loaded after a statement and had not before."""
+    """Return the top-level modules that a statement loads in a new process."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return {name.partition(".")[0] for name in run.stdout.split()}

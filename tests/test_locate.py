@@ -1,11 +1,10 @@
 """Where a model first differs from a reference: the right tensor, the right cause, and no difference in right models.
 
-The models are those of `transformers`, with faults planted in them, and a Keras model written here.
+The models are those of `transformers`, with faults planted in them.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
 
-from safetensors.numpy import save_file
-from transformers.model_debugging_utils import model_addition_debugger_context
 
 import attention_ref.numpy
 import attention_ref.torch
-from attention_ref import cli, weights
+from attention_ref import weights
 from attention_ref.conformance import Divergence, UsageError, locate
 from attention_ref.conformance.divergence.alignment import align
 from attention_ref.conformance.divergence.layer_calls import model_of
-from attention_ref.conformance.divergence.model_inputs import made_inputs, torch_arguments
+from attention_ref.conformance.divergence.model_inputs import made_inputs
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.conformance.divergence.spread import RUNS, spread
 from attention_ref.conformance.divergence.tape_sizes import tape_sizes
 from attention_ref.conformance.divergence.tensor_forms import forms
-from attention_ref.conformance.divergence.torch_recorder import TorchRecorder
 from attention_ref.spec.architecture import ModelConfig
 from tests.families import FAMILIES
 from tests.families.inputs import random_inputs
@@ -139,108 +135,6 @@ def test_a_fault_of_the_backward_pass_alone_is_located() -> None:
     ]
 
 
-def recorded(model: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return TorchRecorder(model, *torch_arguments(model, inputs), "model").run().values
-
-
-def written(path: Path, tensors: dict[str, np.ndarray], *, in_order: bool = True) -> str:
-    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in tensors.items()}
-    save_file(arrays, path, metadata={"order": json.dumps(list(arrays))} if in_order else None)
-    return str(path)
-
-
-def test_recorded_tensors_are_compared(tmp_path: Path) -> None:
-    model, config, params = made("bert")
-    inputs = made_inputs(config, 0)
-    right = recorded(model, inputs)
-    model.bert.encoder.layer[1].output.LayerNorm.eps = 1e-5
-    wrong = recorded(model, inputs)
-    reference = attention_ref.numpy.Transformer(config, params)
-    good = written(tmp_path / "right.safetensors", right)
-    bad = written(tmp_path / "wrong.safetensors", wrong)
-    assert locate(reference, good, inputs).cause is None
-    against_model = locate(reference, bad, inputs).cause
-    assert against_model is not None
-    assert against_model.tensor.name == "encoder.blocks.1.feedforward_norm"
-    assert [each.deviation for each in against_model.findings] == ["norm.eps"]
-    between = locate(good, written(tmp_path / "unordered.safetensors", wrong, in_order=False))
-    assert between.cause is not None
-    assert between.cause.tensor.name == "bert.encoder.layer.1.output.LayerNorm"
-    assert between.cause.tensor.added is None
-    assert "cannot be separated" in str(between)
-
-
-@pytest.mark.parametrize("is_printed", [True, False])
-def test_the_tree_of_the_model_debugger_is_read(is_printed: bool, tmp_path: Path) -> None:
-    model, config, params = made("bert")
-    inputs = made_inputs(config, 0)
-    reference = attention_ref.numpy.Transformer(config, params)
-    arguments, options = torch_arguments(model, inputs)
-    for eps, expected in ((1e-12, None), (1e-3, "encoder.blocks.1.feedforward_norm")):
-        model.bert.encoder.layer[1].output.LayerNorm.eps = eps
-        folder = tmp_path / str(eps)
-        folder.mkdir()
-        debugger = model_addition_debugger_context(
-            model, debug_path=str(folder), do_prune_layers=False, use_repr=is_printed
-        )
-        with debugger, torch.no_grad():
-            model.forward(*arguments, **options)
-        (file,) = folder.glob("*FULL_TENSORS.json")
-        found = locate(reference, str(file), inputs)
-        assert (found.cause and found.cause.tensor.name) == expected, str(found)
-        assert len(found.tensors) > 15
-        assert found.cause is None or [each.deviation for each in found.cause.findings] == ["norm.eps"]
-
-
-def test_a_keras_model_is_compared() -> None:
-    keras = pytest.importorskip("keras")
-    norm, size = 1e-5, 16
-    config = ModelConfig.encoder(
-        vocab=30, model=size, heads=2, layers=1, feedforward=24, positions=None, activation="gelu"
-    )
-    generator = np.random.default_rng(0)
-    shapes = {name: array.shape for name, array in weights.init(config).items()}
-    params = {name: np.asarray(generator.normal(0, 0.3, shape), "float32") for name, shape in shapes.items()}
-    source = keras.Input((12,), dtype="int32")
-    array = keras.layers.Embedding(30, size)(source) * float(size**0.5)
-    normal = keras.layers.LayerNormalization(epsilon=norm)(array)
-    array = array + keras.layers.MultiHeadAttention(2, size // 2)(normal, normal)
-    hidden = keras.layers.Dense(24)(keras.layers.LayerNormalization(epsilon=norm)(array))
-    array = array + keras.layers.Dense(size)(keras.ops.gelu(hidden, approximate=False))
-    model = keras.Model(source, keras.layers.LayerNormalization(epsilon=norm)(array))
-    model.set_weights(in_order_of_layers(params))
-    inputs = {"source": generator.integers(30, size=(2, 12)).astype("int32")}
-    reference = attention_ref.numpy.Transformer(config, params)
-    right = locate(reference, model, inputs)
-    assert right.cause is None, str(right)
-    assert len(right.tensors) == 13
-    next(each for each in model.layers if isinstance(each, keras.layers.LayerNormalization)).epsilon = 1e-3
-    wrong = locate(reference, model, inputs)
-    assert wrong.cause is not None
-    assert wrong.cause.tensor.name == "encoder.blocks.0.self_attention_norm"
-    assert [each.deviation for each in wrong.cause.findings] == ["norm.eps"]
-
-
-def in_order_of_layers(params: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Return parameters in the order in which Keras creates the layers of the model above."""
-    block = "encoder.blocks.0"
-    scopes = [
-        "encoder.embedding.token",
-        f"{block}.self_attention_norm",
-        *(f"{block}.self_attention.{name}" for name in ("query", "key", "value", "output")),
-        f"{block}.feedforward_norm",
-        f"{block}.feedforward.input",
-        f"{block}.feedforward.output",
-        "encoder.norm",
-    ]
-    return [
-        array
-        for scope in scopes
-        for leaf in ("", ".gain", ".kernel", ".bias")
-        if (array := params.get(f"{scope}{leaf}")) is not None
-    ]
-
-
 def size(sizes: np.ndarray) -> float:
     return float(np.linalg.norm(np.nan_to_num(sizes)))
 
@@ -301,42 +195,3 @@ def test_a_layout_is_found_and_goes_both_ways(reference: tuple[int, ...], target
     split = np.arange(120.0).reshape(2, 3, 5, 4)  # (b,h,l,d)
     if reference == split.shape and target == (2, 5, 12):
         assert np.array_equal(found[0].to_target(split), split.transpose(0, 2, 1, 3).reshape(2, 5, 12))
-
-
-FACTORY = """
-import torch
-from transformers import BertForMaskedLM
-
-def right(path):
-    return BertForMaskedLM.from_pretrained(path, dtype=torch.float32)
-
-def wrong(path):
-    model = right(path)
-    model.bert.encoder.layer[0].intermediate.dense.bias = None
-    return model
-
-def none():
-    raise RuntimeError("no weights")
-"""
-
-
-def test_the_command_reads_a_checkpoint_and_a_factory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, _, _ = made("bert", layers=1)
-    checkpoint, file, picture = tmp_path / "checkpoint", tmp_path / "mine.py", tmp_path / "errors.svg"
-    model.save_pretrained(checkpoint)
-    file.write_text(FACTORY)
-    assert cli.main(["locate", str(checkpoint), f"{file}:right", "--plot", str(picture)]) == 0
-    assert capsys.readouterr().out.startswith("EQUAL: ")
-    assert "</svg>" in picture.read_text()
-    assert cli.main(["locate", str(checkpoint), f"{file}:wrong", "--json", "--forward-only"]) == 1
-    data = json.loads(capsys.readouterr().out)
-    assert data["cause"]["tensor"]["name"] == "encoder.blocks.0.feedforward.input"
-    assert [each["deviation"] for each in data["cause"]["findings"]] == ["projection.bias-missing"]
-    for arguments, message in (
-        ((str(checkpoint), f"{file}:none"), "no weights"),
-        ((str(checkpoint), "missing.safetensors"), "does not exist"),
-        ((str(checkpoint), "nothing"), "neither a folder"),
-        ((str(checkpoint), f"{file}:right", "--map", "a"), "OURS=THEIRS"),
-    ):
-        assert cli.main(["locate", *arguments]) == 2
-        assert message in capsys.readouterr().err

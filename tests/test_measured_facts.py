@@ -1,4 +1,4 @@
-"""What released layers do that a question to a function cannot ask: paths, projections, defaults, implicit masks.
+"""Measured behaviour of released layers beyond the probes of functions: paths, projections, defaults, implicit masks.
 
 Every test runs the library itself; the versions are those of tests/test_peers.py. When one fails after an update, the
 library has changed, and what the documentation says of it has to follow.

@@ -193,7 +193,7 @@ def assert_within(found: np.ndarray, expected: tuple[np.ndarray, np.ndarray], dt
 
 @pytest.fixture
 def no_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a call fail that takes the formula's path instead of the fused one."""
+    """Fail if a call takes the reference path instead of the fused one."""
     for module in ("attention", "gradients"):
         monkeypatch.delattr(import_module(f"attention_ref.numpy.{module}"), "materialize")
 

@@ -23,7 +23,7 @@ from tests.wrong_attentions import GALLERY, RightAttention, WrongAttention
 
 PAGE = Path(__file__).parent.parent / "docs" / "kit" / "onnx.md"
 COUNTS = {"Attention": {23: 69, 24: 13, 25: 11}, "RotaryEmbedding": {23: 8}, "RMSNormalization": {23: 19}}
-"""How many tests onnx 1.23 has, by opset. A later onnx has more."""
+"""The number of tests in onnx 1.23, by opset. A later onnx has more."""
 
 ON_JAX = 9
 """On JAX, which compiles every operation anew for every shape, one test in so many."""
@@ -41,7 +41,7 @@ def test_a_room_passes_every_test(operator: str, room: ModuleType) -> None:
     outcomes = list(onnx_nodes.run(subject_of(room, room.__name__.rpartition(".")[-1], ""), tests))
     assert [(each.test.name, each.reason) for each in outcomes if each.verdict != "passed"] == []
     assert len(outcomes) == len(tests) > 0
-    assert max(outcome.share for outcome in outcomes) > 0, "errors are measured"
+    assert max(outcome.error_ratio for outcome in outcomes) > 0, "errors are measured"
 
 
 def test_no_test_of_the_standard_is_left_out() -> None:
@@ -70,7 +70,7 @@ UNNOTICED = {
     "PaddingTimesZero": "what stands in padding is finite",
     "MaskAlignedLeft": "no boolean mask has three axes",
 }
-"""What breaks a clause that tests of the standard support, and passes all of them, with the reason."""
+"""Wrong attentions that break a clause and pass all tests of the standard for it, with the reason."""
 
 
 def attention_only(function: Callable[..., Any]) -> Subject:

@@ -29,7 +29,7 @@ def _rng(*seed: int) -> np.random.Generator:
 
 
 def _worst(got: Any, result: oracle.Result, dtype: str) -> float:
-    return float(np.max(compare(np.asarray(got), result.values, budget(result.rounding, dtype)).share, initial=0))
+    return float(np.max(compare(np.asarray(got), result.values, budget(result.rounding, dtype)).error_ratio, initial=0))
 
 
 @pytest.mark.parametrize("first", [0, 10_000])
@@ -62,8 +62,10 @@ def test_truth_is_that_of_the_vectors(profile: str) -> None:
             refused += 1
             continue
         for name, expected in case.expected.items():
-            share = compare(found[name].values, expected.values, budget(expected.roundings, "float64")).share
-            assert np.max(share, initial=0) < 1, (case.id, name)
+            error_ratio = compare(
+                found[name].values, expected.values, budget(expected.roundings, "float64")
+            ).error_ratio
+            assert np.max(error_ratio, initial=0) < 1, (case.id, name)
             assert np.array_equal(found[name].rounding.arithmetic == 0, expected.roundings.arithmetic == 0) or (
                 np.max(expected.roundings.arithmetic[found[name].rounding.arithmetic == 0], initial=0) == 0
             ), (case.id, name)
@@ -212,8 +214,8 @@ def _drawn(distribution: str, q: int, k: int, d: int, seed: int) -> list[np.ndar
     return [query, key, value, cotangent]
 
 
-def _shares(torch: ModuleType, kernel: str, dtype: str, distribution: str) -> Iterator[float]:
-    """Run a kernel of PyTorch and its backward pass; give the worst share of the budget of each of their results."""
+def _error_ratios(torch: ModuleType, kernel: str, dtype: str, distribution: str) -> Iterator[float]:
+    """Run a kernel of PyTorch and its backward pass; return the largest error of each result in units of its budget."""
     attention = torch.nn.functional.scaled_dot_product_attention
     for seed, (q, k, d, causal) in enumerate(LENGTHS):
         drawn = [torch.tensor(array).to(getattr(torch, dtype)) for array in _drawn(distribution, q, k, d, seed)]
@@ -232,10 +234,10 @@ def _shares(torch: ModuleType, kernel: str, dtype: str, distribution: str) -> It
 @pytest.mark.parametrize("kernel", ["MATH", "FLASH_ATTENTION"])
 def test_kernels_of_pytorch_keep_the_budget_and_come_near_it(kernel: str, dtype: str) -> None:
     torch = pytest.importorskip("torch")
-    shares = {each: list(_shares(torch, kernel, dtype, each)) for each in DISTRIBUTIONS}
-    worst = {distribution: max(found) for distribution, found in shares.items()}
+    ratios = {each: list(_error_ratios(torch, kernel, dtype, each)) for each in DISTRIBUTIONS}
+    worst = {distribution: max(found) for distribution, found in ratios.items()}
     assert max(worst.values()) < 1, worst
-    every = [share for found in shares.values() for share in found]
+    every = [error_ratio for found in ratios.values() for error_ratio in found]
     assert np.median(every) > SHARP
 
 

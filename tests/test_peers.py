@@ -1,4 +1,4 @@
-"""What the kit says of released libraries is what was measured of them by other means.
+"""The verdicts of the kit on released libraries agree with independent measurements.
 
 Measured with torch 2.13.0 on the CPU, keras 3.15.1, keras-hub 0.32.0, jax 0.10.2, flax 0.12.8, onnx 1.23.2,
 onnxruntime 1.31.1, transformers 5.23.0 and x-transformers 2.31.10.
@@ -311,7 +311,7 @@ def test_jax_spoils_float64():
 
 
 def keras_layers():
-    """Give the output of Keras' layers in float64, and what it should be, by the layer and its path."""
+    """Return the output of Keras' layers in float64 and the expected output, by layer and code path."""
     keras = pytest.importorskip("keras", reason="the peers keras.* need keras")
     query, key, value = (keras.ops.convert_to_tensor(array[:, 0, :, :3], "float64") for array in arrays())
     options = {"use_bias": False, "dtype": "float64"}

@@ -38,7 +38,7 @@ def test_calls_are_translated_into_the_signature_of_a_library(name: str, monkeyp
     stand_ins.install(monkeypatch)
     known = PEERS[name]
     for case in CASES[name]:
-        judgement = judge(found(known.attention), dialect=known.spoken, case=f"bfloat16/{case}", seed=1)
+        judgement = judge(found(known.attention), dialect=known.own_dialect, case=f"bfloat16/{case}", seed=1)
         assert judgement.passed, str(judgement)
         assert not judgement.unsupported, str(judgement)
 

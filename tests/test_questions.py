@@ -1,4 +1,4 @@
-"""What released libraries answer, in their own numbers, is what was measured of them by other means.
+"""The conventions that the probes find in released libraries agree with independent measurements.
 
 The versions are those of tests/test_peers.py.
 """

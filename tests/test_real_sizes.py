@@ -19,8 +19,8 @@ KINDS = [("float32", False), ("float32", True), ("bfloat16", False)]
 
 def test_a_cell_has_the_verdict_and_what_was_not_asked_is_no_verdict() -> None:
     good = Row("good", json.loads(judge(right.base_two, case=CASE, seed=1).to_json()))
-    share = good.record["calls"][0]["share"]
-    assert good.cell(KINDS[0]) == f"✓ 1, {share:.2f}, {share:.2f}"
+    ratio = good.record["calls"][0]["error_ratio"]
+    assert good.cell(KINDS[0]) == f"✓ 1, {ratio:.2f}, {ratio:.2f}"
     assert [good.cell(kind) for kind in KINDS[1:]] == ["–", "–"]
     wrong = MISTAKES["the partial last tile is dropped"].planted()
     bad = Row("bad", json.loads(judge(wrong, case=CASE, seed=1).to_json()))
@@ -39,7 +39,9 @@ def test_peers_are_judged_at_real_sizes(tmp_path: Path, capsys: pytest.CaptureFi
     options = ["--time-limit", "20", "--markdown", str(page), "--json", str(record)]
     assert main(["peers", name, "--real-sizes", *options]) == 0
     assert f"| `{name}` | ✗ output has the dtype float64 instead of float32 in `float32/" in capsys.readouterr().out
-    assert f"    attention-ref peers {name} --real-sizes --dtype float32" in page.read_text().splitlines()
+    assert (
+        f"    attention-ref peers {name} --real-sizes --dtype float32 --time-limit 20" in page.read_text().splitlines()
+    )
     (peer,) = json.loads(record.read_text())["peers"]
     assert peer["judgement"]["passed"] is False
 

@@ -25,7 +25,7 @@ from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
 NASTY = 'a<b>&amp;"c" `d` | ]]> *e* \x1b[31m \x00 \ud800 é'
-"""What would break a format that does not escape."""
+"""Text that breaks a format without escapes."""
 VOID = {"br", "input", "meta", "wbr"}
 NEVER = {"link", "img", "iframe", "object", "embed", "base", "form"}
 
@@ -101,7 +101,7 @@ SPOILED = {
     "more": lambda data: data.update(extra=1),
     "less": lambda data: data.pop("spec"),
     "verdict": lambda data: data["results"][0].update(verdict="perhaps"),
-    "share": lambda data: data["results"][0].update(share=-1),
+    "error_ratio": lambda data: data["results"][0].update(error_ratio=-1),
     "line": lambda data: next(each for each in data["results"] if each["verdict"] == "failed").update(reproduce=None),
     "count": lambda data: data["clauses"][0].update(cases="many"),
 }
@@ -275,9 +275,9 @@ def test_html_escapes(source: str) -> None:
 def test_html_says_everything_about_a_clause_a_case_and_a_failure() -> None:
     page = Page(html.write(report("mine")))
     for clause in report("mine").clauses:
-        told = clauses()[clause.id]
+        described = clauses()[clause.id]
         assert f"clause-{clause.id}" in page.ids
-        for words in (told.title, told.statement, told.reason, told.differ, *told.sources):
+        for words in (described.title, described.statement, described.reason, described.differ, *described.sources):
             assert words in page.text
     for result in report("mine").results:
         assert f"case-{result.case.id}" in page.ids

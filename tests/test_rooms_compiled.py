@@ -1,4 +1,4 @@
-"""What a compiler makes of a call is what the specification says: torch.compile, tf.function and jax.jit.
+"""Compiled calls return what the specification says: torch.compile, tf.function and jax.jit.
 
 NumPy compiles nothing and runs as it is.
 """
@@ -93,7 +93,7 @@ CASES = {name: ("attention", case) for name, case in ATTENTION.items()} | {
 
 
 def split(case: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Give the arrays of a call and its other options."""
+    """Return the arrays of a call and its other options."""
     case = {"query": QUERY, "key": KEY, "value": VALUE} | dict(case)
     arrays = {name: x for name, x in case.items() if isinstance(x, np.ndarray)}
     return arrays, {name: x for name, x in case.items() if name not in arrays}
@@ -108,7 +108,7 @@ def truth(operation: str, case: Mapping[str, Any]) -> list[np.ndarray]:
 
 
 def engine(room: ModuleType) -> str:
-    """Give the name of the framework that computes."""
+    """Return the name of the framework that computes."""
     name = room.__name__.rpartition(".")[-1]
     return importlib.import_module("keras").config.backend() if name == "keras" else name
 

@@ -421,35 +421,35 @@ def dropping(part: str) -> BlockConfig:
 def of_weights(array: Any) -> tuple[Any, Any, Any]:
     layer = Block(dropping("attention")).self_attention
     key, value = torch.randn(4, 4, 16, 8), torch.eye(16).expand(4, 4, 16, 16)  # with unit vectors, heads are weights
-    taps = told(layer, array, memory=Cache(key, value, torch.full((4,), 16)))
+    taps = taps_of(layer, array, memory=Cache(key, value, torch.full((4,), 16)))
     return layer, taps["weights"], taps["heads"]
 
 
 def of_hidden(array: Any) -> tuple[Any, Any, Any]:
     layer = Block(dropping("feedforward")).feedforward
     read = read_by(layer.output)
-    return layer, told(layer, array)["hidden"], read[0]
+    return layer, taps_of(layer, array)["hidden"], read[0]
 
 
 def of_sublayers(array: Any) -> tuple[Any, Any, Any]:
     block = Block(dropping("block"))
     read = read_by(block.feedforward_norm)
-    return block, told(block, array)["self_attention.output"], read[0] - array
+    return block, taps_of(block, array)["self_attention.output"], read[0] - array
 
 
 def of_embedding(array: Any) -> tuple[Any, Any, Any]:
     layer = Embedding(EmbeddingConfig(dropout=RATE), {})
-    return layer, array, told(layer, array)["output"]
+    return layer, array, taps_of(layer, array)["output"]
 
 
-def told(module: Any, array: Any, **options: Any) -> dict[str, Any]:
+def taps_of(module: Any, array: Any, **options: Any) -> dict[str, Any]:
     taps: dict[str, Any] = {}
     module(array, tap=taps.__setitem__, **options)
     return taps
 
 
 def read_by(module: Any) -> list[Any]:
-    """What a module will be given."""
+    """The inputs of a module."""
     read: list[Any] = []
     module.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     return read

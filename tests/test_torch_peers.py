@@ -19,7 +19,7 @@ Tensors = dict[str, Any]
 
 
 def random_module(module: Any) -> Any:
-    """Give every tensor random values; without dropout, training is no other function, and takes no fused path."""
+    """Set every tensor to random values; without dropout, training computes the same without fused paths."""
     generator = torch.Generator().manual_seed(1)
     for parameter in module.double().parameters():
         parameter.data = 0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

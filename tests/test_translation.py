@@ -1,7 +1,7 @@
 """A room's docstrings are the specification's, and its shape comments agree with the specification's.
 
-A room may add sentences about what only a framework has: dtypes, devices, paths, training, initialisation. The
-specification alone names sources and says how other libraries differ.
+A room may add sentences about what only a framework has: dtypes, devices, paths, training, initialisation, and an
+example. The specification alone names sources and says how other libraries differ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attention_ref.backends import ROOMS
 PACKAGE = Path(attention_ref.__file__).parent
 FILES = ("attention.py", "masks.py", "multihead.py", "feedforward.py", "block.py", "embedding.py", "model.py")
 CALLS = {"__call__": "call", "forward": "call"}
-ONLY_IN_THE_SPEC = re.compile(r"^(Source|How others differ)\b")
+NOT_COMPARED = re.compile(r"^(Source|How others differ|Example)\b")
 ONLY_IN_A_ROOM = re.compile(
     r"dtype|float16|autocast|keras|torch|numpy|state_dict|training|initialised|memory for|"
     r"do not match the configuration|^owner: |^implementation: |^See `attention_ref\.spec",
@@ -70,7 +70,7 @@ def units(text: str) -> list[Unit]:
     """Divide a docstring into the sentences of its entries, also at semicolons; a line of an equation is an entry."""
     found = []
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text)):
-        if ONLY_IN_THE_SPEC.match(paragraph):
+        if NOT_COMPARED.match(paragraph):
             continue
         entries: list[str] = []
         for line in paragraph.splitlines():

@@ -123,14 +123,14 @@ def test_the_readme_finds_a_wrong_function(whole: Path, scripts: dict[str, str],
     assert "attention/core/plain: " in node(tmp_path, wrong, "check.mjs", whole)
 
 
-SHARES = """
+RATIOS = """
 import { cases, read } from "./reader.mjs";
-import { shares } from "./compare.mjs";
+import { errorRatios } from "./compare.mjs";
 const [folder, results] = process.argv.slice(2);
 const { budget } = read(`${folder}/index.json`);
 const found = read(results).map(([operation, profile, id, dtype, values]) => {
   const expected = cases(folder, operation, profile).find((item) => item.id === id).expected.output;
-  return shares(values.map(Number), expected, dtype, budget).map(String);
+  return errorRatios(values.map(Number), expected, dtype, budget).map(String);
 });
 console.log(JSON.stringify(found));
 """
@@ -151,13 +151,13 @@ def test_the_readme_compares_as_the_kit_does(whole: Path, scripts: dict[str, str
                     (*name, case.id, dtype, [str(value).replace("inf", "Infinity") for value in got.ravel()])
                 )
                 allowed = budget.budget(truth.roundings, dtype)
-                expected.append(budget.compare(got, truth.values, allowed).share.ravel())
+                expected.append(budget.compare(got, truth.values, allowed).error_ratio.ravel())
     (tmp_path / "results.json").write_text(json.dumps(results).replace('"nan"', '"NaN"'))
     found = json.loads(
-        node(tmp_path, {**scripts, "shares.mjs": SHARES}, "shares.mjs", whole, tmp_path / "results.json")
+        node(tmp_path, {**scripts, "ratios.mjs": RATIOS}, "ratios.mjs", whole, tmp_path / "results.json")
     )
-    for (*_, case, dtype, _), shares, share in zip(results, found, expected, strict=True):
-        np.testing.assert_allclose(np.array(shares, float), share, rtol=1e-12, err_msg=f"{case} {dtype}")
+    for (*_, case, dtype, _), ratios, error_ratio in zip(results, found, expected, strict=True):
+        np.testing.assert_allclose(np.array(ratios, float), error_ratio, rtol=1e-12, err_msg=f"{case} {dtype}")
 
 
 # Where an export may be written

@@ -89,7 +89,7 @@ def test_a_right_program_conforms_and_numbers_arrive_as_they_were_sent(run) -> N
     report = run("say(answered(request))", "attention/core/*", before=RIGHT)
     assert report.passed, str(report)
     assert {result.verdict for result in report.results} == {"passed"}
-    assert max(result.share for result in report.results) < 0.5  # of a budget of roundings: no digit is lost
+    assert max(result.error_ratio for result in report.results) < 0.5  # of a budget of roundings: no digit is lost
 
 
 BAD = {
@@ -281,12 +281,12 @@ def test_intermediates_of_an_answer_are_compared() -> None:
     name, tap = next(iter(case.taps.items()))
     results = {name: to_json(expected.values) for name, expected in case.expected.items()}
     results = {name: {**item, "dtype": "float64"} for name, item in results.items()}
-    told = {name: {**to_json(tap.values), "dtype": "float64"}}
-    line = json.dumps({"id": 1, "results": results, "taps": told})
+    taps = {name: {**to_json(tap.values), "dtype": "float64"}}
+    line = json.dumps({"id": 1, "results": results, "taps": taps})
     assert np.array_equal(protocol.answer(line, case, "float64", 1).taps[name], tap.values)
-    told[name]["shape"] = [1]
+    taps[name]["shape"] = [1]
     with pytest.raises(SubjectError, match="has the shape"):
-        protocol.answer(json.dumps({"id": 1, "results": results, "taps": told}), case, "float64", 1)
+        protocol.answer(json.dumps({"id": 1, "results": results, "taps": taps}), case, "float64", 1)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there 
 
 
 SOON = (signal.ITIMER_REAL, 0.05, 0.05)
-"""What a function that hangs sets the timer to when it is entered: however slow the machine is, it rings inside."""
+"""The timer that a hanging function sets when it is entered, so that it fires inside on any machine."""
 
 
 def sleeps(*_: Any) -> Any:
@@ -105,7 +105,7 @@ def test_a_function_that_hangs_again_and_again_is_left_alone() -> None:
 
 
 class Stop(BaseException):
-    """What neither `Exception` nor `SystemExit` is."""
+    """An exception that is neither `Exception` nor `SystemExit`."""
 
 
 @pytest.mark.parametrize("error", [Stop, GeneratorExit, SystemExit])

@@ -18,11 +18,11 @@ class Mistake:
 
     Arguments:
         id: its name, which is also the anchor on both pages of its article.
-        said: whether the article says it in its text, and not in code.
+        in_text: whether the mistake is in the text of the article, not in its code.
         title, title_zh: what is wrong, in a few words.
         file: the module of this folder that has the code.
         wrong, right: functions of it that differ in nothing but the mistake.
-        shown: the definition that a page shows; that of `wrong` unless it is said.
+        shown: the definition that a page shows; that of `wrong` if empty.
         adapter: the function of `adapters` that makes a subject of the kit of them; none for one that is called as the
             specification says.
         operation, arrays: how the kit calls it.
@@ -38,7 +38,7 @@ class Mistake:
     clause: str
     case: str
     shown: str = ""
-    said: bool = False
+    in_text: bool = False
     adapter: str = ""
     arrays: str = "torch"
     operation: str = "attention"

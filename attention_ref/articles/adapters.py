@@ -218,7 +218,7 @@ _SUBLAYERS = ("self_attention", "cross_attention", "feedforward")
 
 
 def _fill_layer(layer, parameters):
-    """Give PyTorch's layer our weights; its kernels are output-first, and those of query, key and value packed."""
+    """Copy our weights into PyTorch's layer; its kernels are output-first, and those of query, key and value packed."""
     state = {}
     for ours, theirs in _ATTENTIONS.items():
         if f"{ours}.query.kernel" in parameters:

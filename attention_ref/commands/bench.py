@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and write what was asked for."""
+    """Measure the selected operations and write the report."""
     sizes, names = _sizes(options), tuple((options.backends or "").split(",")) if options.backends else ()
     _prepare(options)
     from attention_ref import bench
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sizes(options: argparse.Namespace) -> list[int]:
-    """Return the lengths, and refuse numbers that make no sense before anything is measured."""
+    """Return the lengths; reject invalid ones before anything is measured."""
     from attention_ref.conformance import UsageError
 
     sizes = [int(word) if word.isdecimal() else 0 for word in options.sizes.split(",")]

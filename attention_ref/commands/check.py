@@ -136,7 +136,7 @@ def _watcher(subject: BaseSubject, format: str, output: str | None, colour: bool
 
 
 def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:
-    """Give the answers, none of which is asked for yet; what makes no sense is said before anything is checked."""
+    """Return an iterator of the answers, which runs nothing yet; usage errors are raised before anything is checked."""
     from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 
@@ -167,7 +167,7 @@ def _checked(subject: BaseSubject, *, known: str | None, write_dialect: str | No
 
 
 def _save_dialect(path: str, dialect: str) -> None:
-    """Write the dialect that was found, or say that there is none."""
+    """Write the suggested dialect, or a note that there is none."""
     if dialect:
         save(path, dialect)
     text = f"{path} describes its dialect" if dialect else "no dialect was found, and none is written"

@@ -1,4 +1,4 @@
-"""What all commands share: program name, exit codes, parsers, output."""
+"""The common parts of all commands: program name, exit codes, parsers, output."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
     facts |= {"date": options.date} if options.date else {}
     if options.markdown:
         made_by = " ".join(["attention-ref peers", *options.names, "--real-sizes", *words])
-        made_by += " --gradients" if options.gradients else ""
+        made_by += " --gradients" * options.gradients + f" --time-limit {options.time_limit:g}"
         save(options.markdown, real_sizes.markdown(rows, kinds, made_by, facts))
     if options.json:
         save(options.json, json.dumps(real_sizes.data(rows, facts), indent=1, allow_nan=False))

@@ -17,8 +17,8 @@ TITLE = "Attention at real sizes: who is right"
 _LONGEST = 160
 _INTRODUCTION = (
     "Every subject is judged as by `attention-ref judge` on calls with lengths up to 449, drawn from a fresh seed. A",
-    "cell says how many calls are right, and the largest and the median share of the error budget in them. Calls that",
-    "a library refuses, and options that its dialect cannot express, count neither way.",
+    "cell says how many calls are right, and the largest and the median error divided by its budget in them. Calls",
+    "that a library refuses, and options that its dialect cannot express, count neither way.",
 )
 
 Kind = tuple[str, bool]
@@ -49,8 +49,8 @@ class Row:
         wrong = [call for call in ran if call["verdict"] == "failed"]
         if wrong:
             return f"✗ {wrong[0]['reason'][:_LONGEST]} in `{wrong[0]['case']}`"
-        shares = [call["share"] for call in ran]
-        return f"✓ {len(ran)}, {max(shares):.2f}, {median(shares):.2f}"
+        ratios = [call["error_ratio"] for call in ran]
+        return f"✓ {len(ran)}, {max(ratios):.2f}, {median(ratios):.2f}"
 
 
 def judged(

@@ -108,7 +108,7 @@ def _exits_when_hung_up() -> Iterator[None]:
 
 
 def main() -> None:
-    """Watch the parent process, as the messages on stdin say."""
+    """Watch the parent process according to the messages on stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is meant for the watched process
     watched = os.getppid()
     lines: queue.Queue[bytes] = queue.Queue()

@@ -74,7 +74,7 @@ def check(
         gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
             `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
             the function, and for NumPy's arrays gradients are unsupported.
-        claims: profiles that the function is said to support: what is unsupported in them is a failure.
+        claims: profiles that the function must support: an unsupported case of them is a failure.
         progress: called after every case with the number done, the number to do, and the last result.
         timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
             and the system has a timer that interrupts; native code is interrupted when it returns to Python.
@@ -132,15 +132,27 @@ def check_subject(
     examines: bool = True,
     watch: Callable[[Report], AbstractContextManager[Callable[[Result | None], object]]] | None = None,
 ) -> Report:
-    """Check a subject in some or all of its operations; everything else is as in `check`.
+    """Check a subject in some or all of its operations.
 
-    Without `gradients` the cases that ask for them are left out. `known` are failures that are no surprise. `watch`
-    is given the report of a subject that hangs in every call, and gives what is to be called with None before each
-    call, and with its result. What cannot be called as attention is rejected where all cases are chosen, unless it
-    `examines` nothing.
+    Optional clauses decide conformance for backends of this library, if profiles are selected, and if only optional
+    cases are selected.
 
-    Optional clauses decide conformance for backends of this library, where profiles are named, and where nothing but
-    optional cases is chosen.
+    Arguments:
+        subject: what to check.
+        operations: some of its operations; all if None.
+        profiles, dtypes, cases, seed, progress: as in `check`.
+        gradients: whether to include the cases that ask for gradients.
+        reproduce: returns the command that runs a case in a dtype again; that of `attention-ref check` if None.
+        known: the failures that are expected.
+        examines: whether to reject a function that cannot be called as attention before any case is run, if all cases
+            are selected.
+        watch: receives the report of a subject whose every call hangs, and returns a context manager. Its value is
+            called with None before each call, and with each result.
+
+    Example:
+        >>> subject = Subject("mine", "numpy", {"attention": attention})
+        >>> check_subject(subject, cases="attention/core/single-*", dtypes=("float64",)).passed
+        True
     """
     for operation in operations or ():
         if operation not in subject.operations:
@@ -176,9 +188,9 @@ def check_subject(
     if watch is None or subject.timeout is None:
         advice = examined(lambda: None)
         return report(run(subject, checks, progress), advice)
-    with watch(report(hanging(subject, checks))) as told:
-        advice = examined(lambda: told(None))
-        results = run(subject, checks, progress, lambda result: told(result and report([result]).results[0]))
+    with watch(report(hanging(subject, checks))) as notify:
+        advice = examined(lambda: notify(None))
+        results = run(subject, checks, progress, lambda result: notify(result and report([result]).results[0]))
         return report(results, advice)
 
 
@@ -210,7 +222,7 @@ def _explained(subject: BaseSubject, operations: Sequence[str]) -> Sequence[Find
 
 
 def require_claims(subject: BaseSubject) -> None:
-    """Reject a claim to a profile that there is not.
+    """Reject a claim to an unknown profile.
 
     Raises:
         UsageError: for the first one.

@@ -25,11 +25,11 @@ class Roundings(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Errors and budgets of every element of a result; `share` is error / budget."""
+    """Errors and budgets of every element of a result; `error_ratio` is error / budget."""
 
     error: np.ndarray
     budget: np.ndarray
-    share: np.ndarray
+    error_ratio: np.ndarray
 
 
 def budget(roundings: Roundings, dtype: str) -> np.ndarray:
@@ -70,6 +70,6 @@ def compare(got: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> Compa
     with np.errstate(over="ignore"):
         np.subtract(got, expected, out=error, where=is_comparable)
         error = np.abs(error)
-        share = np.where(error > 0, np.inf, 0.0)
-        np.divide(error, allowed, out=share, where=is_comparable & (allowed > 0))
-    return Comparison(error, allowed, share)
+        error_ratio = np.where(error > 0, np.inf, 0.0)
+        np.divide(error, allowed, out=error_ratio, where=is_comparable & (allowed > 0))
+    return Comparison(error, allowed, error_ratio)

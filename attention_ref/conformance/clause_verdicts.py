@@ -24,7 +24,7 @@ class ClauseVerdict:
         verdict: `"conforms"`, `"fails"` or, if none of its cases ran, `"unsupported"`.
         is_optional: whether an implementation may ignore the clause.
         cases, ran, failed: the number of cases that depend on it, that ran in any dtype, that failed.
-        share: the largest error / budget of its numerical comparisons.
+        error_ratio: the largest error / budget of its numerical comparisons.
         only_with: likely root causes: every failing case also depends on one of these clauses, which fail more
             often.
         reasons: the reasons why cases were unsupported.
@@ -36,7 +36,7 @@ class ClauseVerdict:
     cases: int
     ran: int
     failed: int
-    share: float | None
+    error_ratio: float | None
     only_with: tuple[str, ...]
     reasons: tuple[str, ...]
 
@@ -90,7 +90,11 @@ def _verdict(clause: str, results: Sequence[Result], rates: Mapping[str, float])
     fails = bool(failures)
     if has_passed and clause not in rates:
         fails = any(set(result.case.clauses) <= {clause} for result in failures)
-    shares = [result.share for result in results if result.share is not None and (fails or result.verdict == PASSED)]
+    ratios = [
+        result.error_ratio
+        for result in results
+        if result.error_ratio is not None and (fails or result.verdict == PASSED)
+    ]
     return ClauseVerdict(
         id=clause,
         verdict=FAILS if fails else CONFORMS if has_passed else UNSUPPORTED,
@@ -98,7 +102,7 @@ def _verdict(clause: str, results: Sequence[Result], rates: Mapping[str, float])
         cases=len(by_case),
         ran=sum(each != UNSUPPORTED for each in by_case.values()),
         failed=sum(each == FAILED for each in by_case.values()),
-        share=max(shares, default=None),
+        error_ratio=max(ratios, default=None),
         only_with=_only_with(failures, clause, rates),
         reasons=_reasons([result for result in results if result.verdict == UNSUPPORTED]),
     )

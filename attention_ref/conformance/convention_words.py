@@ -1,4 +1,4 @@
-"""How a dialect differs from the specification's own, in words."""
+"""Describe in words how a dialect differs from the specification's convention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MASKS = {
 
 
 def differences(found: Dialect, arrays: str = "") -> str:
-    """Say in which ways a dialect is not the specification's own.
+    """Describe how a dialect differs from the specification's convention.
 
     Arguments:
         found: the dialect.

@@ -137,7 +137,7 @@ def with_options(function: Callable[..., Any], dialect: Dialect, caller: Caller)
 
 
 def toml(dialect: Dialect) -> str:
-    """Write a dialect as TOML: what is not the specification's own."""
+    """Write a dialect as TOML: its differences from the specification's convention."""
     plain, tables = Dialect(), []
     lines = []
     for each in fields(Dialect):

@@ -69,7 +69,7 @@ class Result:
         reason: why it is unsupported, or why it failed if no values could be compared.
         lacking: the arguments that the subject lacks.
         where: the line of code that raised.
-        share: the largest error / budget, if values were compared.
+        error_ratio: the largest error / budget, if values were compared.
         mismatch: in a failure, the element with the largest error / budget.
         warnings: the warnings that the subject raised.
         hangs: whether the call exceeded its time limit.
@@ -83,7 +83,7 @@ class Result:
     reason: str = ""
     lacking: tuple[str, ...] = ()
     where: str = ""
-    share: float | None = None
+    error_ratio: float | None = None
     mismatch: Mismatch | None = None
     warnings: tuple[str, ...] = ()
     hangs: bool = False

@@ -43,7 +43,7 @@ SHAPES = (DISTINCT, Shape(keys=4), Shape(heads=1), Shape(queries=3, keys=3, size
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call.
+    """The outcome of a call.
 
     Arguments:
         what: `RIGHT`, `WRONG`, `SHAPE`, `KIND`, `ERROR` or `UNKNOWN`.
@@ -60,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Caller:
-    """How the calls are made.
+    """Makes the calls.
 
     Arguments:
         dtype: of the arrays.
@@ -101,7 +101,7 @@ class Caller:
             return Outcome(UNKNOWN)
         except SubjectError as fault:
             return Outcome(ERROR, fault.reason)
-        except BaseException as error:  # noqa: BLE001 - whatever a function raises is what came of it
+        except BaseException as error:  # noqa: BLE001 - whatever a function raises is its outcome
             return Outcome(ERROR, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
         close = _CLOSE.get(self.dtype, 1e-4)
         is_right = np.allclose(values, expected, rtol=close, atol=close)

@@ -1,4 +1,4 @@
-"""Before the cases: whether a function can be called as attention at all, and if not, what has to change.
+"""Checks before any case runs: whether a function can be called as attention and, if not, what to change.
 
 Nothing is refused whose plain call gives the right numbers, or numbers of the right shape, which the cases judge.
 """
@@ -50,7 +50,7 @@ class PreflightError(UsageError):
 
 
 def require_callable(function: Any, name: str = "") -> None:
-    """Reject what is no function: a module, or anything else that cannot be called.
+    """Reject an object that cannot be called, such as a module.
 
     Raises:
         PreflightError: with the names of the functions of a module.
@@ -73,7 +73,7 @@ def examine(function: Callable[..., Any], arrays: str, caller: Caller) -> tuple[
 
     Arguments:
         function: what is to be checked.
-        arrays: the kind that it is said to take.
+        arrays: the declared array type.
         caller: makes the calls.
 
     Returns:
@@ -102,8 +102,8 @@ def _explained(
     if inspect.isclass(function):
         raise PreflightError(f"{name} is a class, not a function: check an instance of it, or its method")
     kinds = list(dict.fromkeys([arrays, *conventions.kinds_of(function, outcomes[0].returned)]))
-    if conventions.signature(function) is None and (spoken := conventions.named(function, kinds, caller)):
-        raise PreflightError(_built_in(name, spoken))
+    if conventions.signature(function) is None and (dialect := conventions.named(function, kinds, caller)):
+        raise PreflightError(_built_in(name, dialect))
     found, fails = conventions.fitting(function, kinds, caller), outcomes[0].what != WRONG
     if found is not None and fails:
         raise PreflightError(_sentence(name, arrays, found), "" if _is_plain(found) else conventions.toml(found))
@@ -116,9 +116,9 @@ def _explained(
 
 
 def _remark(function: Callable[..., Any], name: str, arrays: str, caller: Caller) -> tuple[str, str]:
-    """Look at the options of a function whose plain call is right: their names, and what True in a mask says."""
+    """Examine the options of a function whose plain call is right: their names, and the meaning of True in a mask."""
     if conventions.signature(function) is None:
-        _require_spoken(function, name, arrays, caller)
+        _require_options(function, name, arrays, caller)
         return NO_REMARK
     dialect = conventions.with_options(function, Dialect(arrays=arrays), caller)
     if dialect == Dialect(arrays=arrays):
@@ -126,28 +126,28 @@ def _remark(function: Callable[..., Any], name: str, arrays: str, caller: Caller
     return f"more of it can be checked with a dialect: {differences(dialect)}", conventions.toml(dialect)
 
 
-def _require_spoken(function: Callable[..., Any], name: str, arrays: str, caller: Caller) -> None:
+def _require_options(function: Callable[..., Any], name: str, arrays: str, caller: Caller) -> None:
     """Reject a function without a signature that does not understand the specification's options."""
     outcomes = [caller.call(function, arrays, mask=True), caller.call(function, arrays, causal=True)]
     if any(each.what != ERROR for each in outcomes):
         return
-    if spoken := conventions.named(function, [arrays], caller):
-        raise PreflightError(_built_in(name, spoken))
+    if dialect := conventions.named(function, [arrays], caller):
+        raise PreflightError(_built_in(name, dialect))
     raise PreflightError(
         f"{name} is built in, without a signature that says what it accepts, and takes neither mask nor causal: "
         f"wrap it, as in `def attention(query, key, value): return {name}(query, key, value)`"
     )
 
 
-def _built_in(name: str, spoken: str) -> str:
+def _built_in(name: str, dialect: str) -> str:
     return (
         f"{name} is built in, without a signature that says what it accepts: "
-        f'add dialect="{spoken}" (--dialect {spoken}), which describes it'
+        f'add dialect="{dialect}" (--dialect {dialect}), which describes it'
     )
 
 
 def _sentence(name: str, arrays: str, found: Dialect) -> str:
-    """Say what is the matter with a function that a dialect makes right."""
+    """Explain why a function fails that would be right with a dialect."""
     if _is_plain(found):
         option = f'arrays="{found.arrays}" (--arrays {found.arrays})'
         return f"{name} computes with arrays of {found.arrays}, and was called with those of {arrays}: add {option}"

@@ -87,17 +87,17 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
     worst, mismatches = 0.0, []
     for name, expected, got, is_tap in pairs:
         rounded = _coarser(dtype, answer.wrong_dtypes.get(name, dtype))
-        error, allowed, share = compare(got, expected.values, budget(expected.roundings, rounded))
-        if not share.size:
+        error, allowed, error_ratio = compare(got, expected.values, budget(expected.roundings, rounded))
+        if not error_ratio.size:
             continue
-        flat = int(np.argmax(share))
-        worst = max(worst, float(share.flat[flat]))
-        if share.flat[flat] > 1:
-            index = tuple(int(position) for position in np.unravel_index(flat, share.shape))
+        flat = int(np.argmax(error_ratio))
+        worst = max(worst, float(error_ratio.flat[flat]))
+        if error_ratio.flat[flat] > 1:
+            index = tuple(int(position) for position in np.unravel_index(flat, error_ratio.shape))
             numbers = {"expected": expected.values, "got": got, "error": error, "budget": allowed}
             found = {field: float(array.flat[flat]) for field, array in numbers.items()}
             mismatches.append(
-                Mismatch(name, index, **found, off=int(np.sum(share > 1)), size=share.size, is_tap=is_tap)
+                Mismatch(name, index, **found, off=int(np.sum(error_ratio > 1)), size=error_ratio.size, is_tap=is_tap)
             )
     wrong = answer.wrong_dtypes
     reasons = [f"{name} has the dtype {found} instead of {result_dtype(name, dtype)}" for name, found in wrong.items()]
@@ -106,7 +106,7 @@ def _compared(case: Case, dtype: str, answer: Answer) -> Result:
         dtype,
         FAILED if mismatches or wrong else PASSED,
         "; ".join(reasons),
-        share=worst,
+        error_ratio=worst,
         mismatch=next(iter(mismatches), None),
         warnings=answer.warnings,
         wrong_dtype=next(iter(wrong.values()), ""),

@@ -21,7 +21,7 @@ def specified(array: Any) -> Array:
 
 
 def agreement(results: Mapping[str, Any], expected: Array) -> None:
-    """Print how far each result is from the specification, as a share of the error that rounding can make.
+    """Print how far each result is from the specification, divided by its budget, the error that rounding can make.
 
     Arguments:
         results: name to array of any framework, all of one dtype.
@@ -38,9 +38,9 @@ def agreement(results: Mapping[str, Any], expected: Array) -> None:
     for name, result in results.items():
         array = to_numpy(result)
         comparison = compare(array.astype(np.float64), values, budget(fields, array.dtype.name))
-        error, share = comparison.error.max(), comparison.share.max()
-        print(f"{name:6} {array.dtype.name} {array.shape}  largest error {error:.1e}, {share:.2f} of its budget")
-        if not share <= 1:
+        error, ratio = comparison.error.max(), comparison.error_ratio.max()
+        print(f"{name:6} {array.dtype.name} {array.shape}  largest error {error:.1e}, {ratio:.2f} of its budget")
+        if not ratio <= 1:
             raise AssertionError(f"{name} differs from the specification by more than rounding can explain")
 
 

@@ -65,7 +65,7 @@ def train(steps: int = 700, seed: int = 0) -> Transformer:
 
 @torch.no_grad()
 def accuracy(model: Transformer, seed: int = 1, size: int = 500) -> float:
-    """Return the share of fresh images that are read rightly."""
+    """Return the accuracy on new images."""
     images, digits = map(torch.as_tensor, draw(np.random.default_rng(seed), size))
     return float((model(images).argmax(-1) == digits).double().mean())
 

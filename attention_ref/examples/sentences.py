@@ -72,7 +72,7 @@ def train(steps: int = 600, seed: int = 0) -> Transformer:
 
 @torch.no_grad()
 def accuracy(model: Transformer, seed: int = 1, size: int = 500) -> float:
-    """Return the share of fresh sentences that are judged rightly."""
+    """Return the accuracy on new sentences."""
     tokens, lengths, labels = map(torch.as_tensor, draw(np.random.default_rng(seed), size))
     return float((model(tokens, lengths=lengths).argmax(-1) == labels).double().mean())
 

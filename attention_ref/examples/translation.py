@@ -119,6 +119,6 @@ def translated(model: Any, strings: list[str]) -> list[str]:
 
 
 def exact_match(model: Any, strings: list[str]) -> float:
-    """Return the share of strings that a model translates without any error."""
+    """Return the fraction of strings that a model translates without an error."""
     found = translated(model, strings)
     return sum(one == translate(string) for one, string in zip(found, strings, strict=True)) / len(strings)

@@ -35,6 +35,12 @@ def beam_search(
         SpecificationError: as in `greedy`.
 
     How others differ: Wu et al. (2016) divide by `((5 + length) / 6)^alpha`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> beam_search(model, [[1, 2]], length=3, beams=2).tokens.shape
+        (1, 3)
     """
     own = {"beams": beams, "length_penalty": length_penalty}
     job = checked_job("beam_search", own, model, prompt, length=length, **options)

@@ -67,6 +67,12 @@ def sample(
         SpecificationError: as in `greedy`.
 
     How others differ: Transformers' top-k leaves every token that is as probable as the k-th one.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> sample(model, [[1, 2]], length=3, generator=np.random.default_rng(0)).tokens.shape
+        (1, 3)
     """
     own = {"generator": generator, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     job = checked_job("sample", own, model, prompt, length=length, **options)

@@ -1,4 +1,11 @@
-"""Attention and the Transformer in Keras, on whichever engine it runs: tensors in, tensors out."""
+"""Attention and the Transformer in Keras, on whichever engine it runs: tensors in, tensors out.
+
+The examples in the docstrings begin with
+
+    >>> from keras import ops
+    >>> from attention_ref import spec, weights
+    >>> from attention_ref.keras import *
+"""
 
 from attention_ref.keras.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.keras.block import Block, BlockCache

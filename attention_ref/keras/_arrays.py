@@ -117,7 +117,7 @@ def is_symbol(size: Any) -> bool:
 
 
 def is_tensor(given: Any) -> bool:
-    """Say whether something is a tensor of the running engine, or one of a Keras model."""
+    """Return whether an object is a tensor of the running engine, or of a Keras model."""
     return ops.is_tensor(given) or isinstance(given, keras.KerasTensor)
 
 

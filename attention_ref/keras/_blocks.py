@@ -136,7 +136,7 @@ def _loops(rules: Visibility, blocks: Sequence[Block]) -> list[list[Block]]:
 
 
 def _in_a_loop(attend: Callable[[Block, Hidden], list[Array]], rules: Visibility, blocks: list[Block]) -> list[Array]:
-    """Let blocks of the same sizes attend one after the other."""
+    """Attend in blocks of the same size, one after the other."""
     hidden = Hidden(*(any(parts) for parts in zip(*(rules.hidden(block) for block in blocks), strict=True)))
     _, rows, _, width = blocks[0]
     if len(blocks) == 1:

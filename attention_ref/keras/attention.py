@@ -96,6 +96,13 @@ def attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = ops.array([[[[0.0], [0.0]]]]), ops.array([[[[1.0], [2.0]]]])
+        >>> value = ops.array([[[[2.0], [4.0]]]])
+        >>> print(ops.convert_to_numpy(attention(query, key, value, causal=True)).round(3))
+        [[[[2.]
+           [3.]]]]
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
@@ -157,6 +164,12 @@ def additive_attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = ops.array([[[[0.0]]]]), ops.array([[[[0.0], [0.0]]]])
+        >>> value = ops.array([[[[2.0], [4.0]]]])
+        >>> print(ops.convert_to_numpy(additive_attention(query, key, value, score_kernel=ops.array([1.0]))).round(3))
+        [[[[3.]]]]
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
@@ -211,6 +224,11 @@ def multiplicative_attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = ops.array([[[[0.0]]]]), ops.array([[[[1.0], [2.0]]]])
+        >>> print(ops.convert_to_numpy(multiplicative_attention(query, key, key)).round(3))
+        [[[[1.5]]]]
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}

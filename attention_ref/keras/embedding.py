@@ -33,6 +33,12 @@ class Embedding(Holder):
             `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
             with a projection the others have e for m, of the tokens or of all.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Example:
+        >>> embedding = Embedding(spec.EmbeddingConfig(vocab=3), {"token": ops.array([[0.0], [1.0], [2.0]])})
+        >>> print(ops.convert_to_numpy(embedding(ops.array([[2, 0]]))).round(3))
+        [[[2.]
+          [0.]]]
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], **options: Any) -> None:
@@ -150,7 +156,13 @@ class Embedding(Holder):
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
-    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1."""
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1.
+
+    Example:
+        >>> tokens, starts = ops.array([[7, 0, 8]]), ops.array([0])
+        >>> ops.convert_to_numpy(count_without(tokens, 0, starts)).tolist()
+        [[0, -1, 1]]
+    """
     counted = integers(tokens) != skipped  # (b,l)
     places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)

@@ -33,6 +33,12 @@ class FeedForward(Configured):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.FeedForwardConfig(model=8, hidden=16)
+        >>> layer = FeedForward(config, weights.init(config))
+        >>> tuple(layer(ops.zeros((1, 3, 8))).shape)
+        (1, 3, 8)
     """
 
     record = FeedForwardConfig

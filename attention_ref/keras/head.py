@@ -31,6 +31,11 @@ class Head(Holder):
             kernel and the norm read vectors of that size.
         token: the variable `(n,m)` of the embedding that a tied head reads transposed.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Example:
+        >>> head = Head(spec.HeadConfig(kind="language", size=2), {"kernel": ops.array([[1.0, 2.0]])})
+        >>> print(ops.convert_to_numpy(head(ops.array([[[3.0]]]))).round(3))
+        [[[3. 6.]]]
     """
 
     def __init__(
@@ -71,7 +76,12 @@ class Head(Holder):
 
 
 def last_place(array: Array, lengths: Any) -> Array:
-    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`."""
+    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(last_place(ops.array([[[1.0], [2.0], [3.0]]]), ops.array([2]))).round(3))
+        [[2.]]
+    """
     if lengths is None:
         return array[:, -1]
     check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)

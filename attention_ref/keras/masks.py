@@ -33,6 +33,10 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) ->
 
     Raises:
         SpecificationError: for an offset outside -2^63 to 2^63 - 1.
+
+    Example:
+        >>> ops.convert_to_numpy(causal_mask(2, 3, query_offset=1)).tolist()
+        [[True, True, False], [True, True, True]]
     """
     query_offset = as_integers("causal_mask", "query_offset", query_offset)
     return inside(band(True, query_offset, None), diagonals(query_length, key_length))
@@ -54,6 +58,10 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
     Raises:
         SpecificationError: for an offset outside -2^63 to 2^63 - 1, and for a window that is not two distances from 0
             to 2^63 - 1, each of which may be None.
+
+    Example:
+        >>> ops.convert_to_numpy(window_mask(3, 3, (1, 0))).tolist()
+        [[True, False, False], [True, True, False], [False, True, True]]
     """
     check_window("window_mask", window)
     query_offset = as_integers("window_mask", "query_offset", query_offset)
@@ -74,6 +82,10 @@ def length_mask(key_lengths: Any, key_length: int) -> Array:
 
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
+
+    Example:
+        >>> ops.convert_to_numpy(length_mask(ops.array([2]), 3)).tolist()
+        [[[[True, True, False]]]]
     """
     key_lengths = as_integers("length_mask", "key_lengths", key_lengths)
     check_key_lengths("length_mask", describe(key_lengths), values(key_lengths), key_length)
@@ -102,6 +114,10 @@ def visible_keys(
 
     Returns:
         Boolean `(b,h,q,k)`.
+
+    Example:
+        >>> ops.convert_to_numpy(visible_keys((1, 1, 2, 3), causal=True, key_lengths=ops.array([2]))).tolist()
+        [[[[True, False, False], [True, True, False]]]]
     """
     query_length, key_length = shape[-2:]
     rules = [ops.ones(shape, dtype="bool")]

@@ -34,6 +34,12 @@ class Stack(Attending):
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> tuple(stack(ops.array([[1, 2, 3]])).shape)
+        (1, 3, 8)
     """
 
     record = StackConfig
@@ -152,6 +158,12 @@ class Transformer(Attending, keras.Model):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> tuple(model(ops.array([[1, 2, 3]])).shape)
+        (1, 3, 5)
     """
 
     record = ModelConfig

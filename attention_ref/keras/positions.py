@@ -36,6 +36,11 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
     Raises:
         SpecificationError: for a size that cannot hold the code.
+
+    Example:
+        >>> print(ops.convert_to_numpy(sinusoidal_positions(ops.array([0, 1]), 4, like=ops.zeros(1))).round(3))
+        [[0.    1.    0.    1.   ]
+         [0.841 0.54  0.01  1.   ]]
     """
     positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
@@ -51,7 +56,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
 
 def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0) -> Any:
-    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+    """Return the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
@@ -60,6 +65,10 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0) -> An
 
     Returns:
         `(dimension/2,)`, NumPy float64, in radians for each position.
+
+    Example:
+        >>> print(ops.convert_to_numpy(rotary_frequencies(4, spec.Rotary())).round(3))
+        [1.   0.01]
     """
     pairs = np.arange(dimension // 2)
     frequencies = config.base ** (-2 * pairs / dimension)
@@ -75,9 +84,9 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0) -> An
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
-        kept = _llama3_shares(frequencies, scaling)
+        kept = _llama3_fractions(frequencies, scaling)
     else:
-        kept = _yarn_shares(pairs, dimension, config.base, scaling)
+        kept = _yarn_fractions(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
@@ -89,13 +98,13 @@ def _stretch(scaling: RotaryScaling, length: Any) -> Any:
     return scaling.factor * longest / scaling.original_length - (scaling.factor - 1)
 
 
-def _llama3_shares(frequencies: Constant, scaling: RotaryScaling) -> Constant:
+def _llama3_fractions(frequencies: Constant, scaling: RotaryScaling) -> Constant:
     turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return np.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(pairs: Constant, dimension: int, base: float, scaling: RotaryScaling) -> Constant:
+def _yarn_fractions(pairs: Constant, dimension: int, base: float, scaling: RotaryScaling) -> Constant:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -114,6 +123,10 @@ def rotary_amplitude(config: Rotary) -> float:
         longrope    sqrt(1 + log(factor) / log(original_length))
 
     Otherwise it is 1.
+
+    Example:
+        >>> rotary_amplitude(spec.Rotary())
+        1.0
     """
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
@@ -143,6 +156,10 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
     Returns:
         `(b,h,l,d)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(rotate(ops.array([[[[1.0, 0.0]]]]), ops.array([1]), spec.Rotary())).round(3))
+        [[[[0.54  0.841]]]]
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
@@ -199,12 +216,16 @@ def _turned(positions: Any, frequencies: Any, config: Rotary) -> tuple[Array, Ar
 
 
 def alibi_slopes(heads: int) -> Constant:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
     Returns:
         `(h,)`, NumPy float64.
+
+    Example:
+        >>> print(ops.convert_to_numpy(alibi_slopes(4)).round(3))
+        [0.25  0.062 0.016 0.004]
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * np.arange(1, power + 1) / power)
@@ -213,7 +234,7 @@ def alibi_slopes(heads: int) -> Constant:
 
 
 def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -224,6 +245,11 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> print(ops.convert_to_numpy(alibi_bias(2, 1, 2, query_offset=2, like=ops.zeros(1))[:, 0]).round(3))
+        [[-0.125 -0.062]
+         [-0.008 -0.004]]
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
@@ -233,7 +259,7 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
-    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+    """Return the bucket of keys at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
@@ -245,6 +271,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
     Returns:
         Integers `(...)`.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=8, maximum_distance=16)
+        >>> ops.convert_to_numpy(relative_bucket(ops.array([-2, -1, 0, 1, 2]), config)).tolist()
+        [2, 1, 0, 5, 6]
     """
     distances, buckets, start = integers(distances), config.buckets, 0
     if config.bidirectional:
@@ -265,8 +296,8 @@ def _nearest(buckets: int, maximum_distance: int) -> Constant:
     far = range(exact, maximum_distance + 1)
 
     def bucket(distance: int) -> int:
-        share = math.log(distance / exact) / math.log(maximum_distance / exact)
-        return exact + int(share * (buckets - exact))
+        fraction = math.log(distance / exact) / math.log(maximum_distance / exact)
+        return exact + int(fraction * (buckets - exact))
 
     starts = [far[bisect_left(far, each, key=bucket)] for each in range(exact, buckets)]
     return np.minimum([*range(exact), *starts], np.iinfo(np.int32).max).astype(np.int32)
@@ -286,6 +317,13 @@ def relative_bias(
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=4, maximum_distance=8)
+        >>> table = ops.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> print(ops.convert_to_numpy(relative_bias(table, 2, 2, config)).round(3))
+        [[[0. 3.]
+          [1. 0.]]]
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
@@ -295,6 +333,6 @@ def relative_bias(
 
 
 def _distances(query_length: int, key_length: int, query_offset: Any) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    """Return `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
     offsets = integers(query_offset)[..., None, None]  # () or (b,1,1)
     return ops.arange(key_length, dtype="int32") - (ops.arange(query_length, dtype="int32")[:, None] + offsets)

@@ -35,6 +35,11 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
     Raises:
         SpecificationError: for scores or sinks that are not floats, a visibility that is not boolean, and what does
             not broadcast.
+
+    Example:
+        >>> scores = ops.array([1.0, 2.0, 3.0])
+        >>> print(ops.convert_to_numpy(softmax(scores, visible=ops.array([True, True, False]))).round(3))
+        [0.269 0.731 0.   ]
     """
     scores, visible, sinks = _operands("softmax", scores, visible, sinks)
     exponentials, denominator, _, _ = _shifted(widen(scores), visible, sinks)
@@ -44,7 +49,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 @symbolic
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -55,6 +60,10 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
     Raises:
         SpecificationError: as `softmax`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(log_sum_exp(ops.array([[0.0, 0.0], [1.0, 2.0]]))).round(3))
+        [0.693 2.313]
     """
     scores, visible, sinks = _operands("log_sum_exp", scores, visible, sinks)
     _, denominator, shift, is_empty = _shifted(widen(scores), visible, sinks)
@@ -73,7 +82,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ops.logical_not(ops.any(visible, axis=-1, keepdims=True))  # (...,1)
     logits = ops.where(visible, scores, -math.inf)
     maximum = _largest(ops.stop_gradient(logits))  # (...,1)
@@ -89,7 +98,7 @@ def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array,
 
 
 def _largest(logits: Array) -> Array:
-    """Give the row maximum, -inf of no logits at all, where `ops.amax` has no answer."""
+    """Return the row maximum, -inf of no logits at all, where `ops.amax` has no answer."""
     if 0 in logits.shape:
         return ops.full((*ops.shape(logits)[:-1], 1), -math.inf, dtype=logits.dtype)
     return ops.amax(logits, axis=-1, keepdims=True)
@@ -106,11 +115,16 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
 
     Returns:
         `(..., *outputs)` in the dtype of `array`.
+
+    Example:
+        >>> kernel = ops.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> print(ops.convert_to_numpy(linear(ops.array([1.0, 2.0]), kernel)).round(3))
+        [1. 2. 3.]
     """
     array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = ops.shape(array)[: len(array.shape) - inputs], kernel.shape[inputs:]
     contracted = math.prod(kernel.shape[:inputs])
-    rows = ops.reshape(widen(array), (*leading, contracted))  # (..., contracted)
+    rows = ops.reshape(widen(array), (*(leading or (1,)), contracted))  # (..., contracted); TensorFlow needs two axes
     matrix = ops.reshape(widen(kernel), (contracted, math.prod(outputs)))  # (contracted, outputs)
     product = ops.reshape(rows @ matrix, (*leading, *outputs))  # ops.matmul may round float64
     return ops.cast(product if bias is None else product + widen(bias), array.dtype)
@@ -130,6 +144,11 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> gain = ops.array([1.0, 1.0, 1.0])
+        >>> print(ops.convert_to_numpy(layer_norm(ops.array([1.0, 2.0, 3.0]), gain, eps=1e-5)).round(3))
+        [-1.225  0.     1.225]
     """
     given = {"array": array, "gain": gain, "bias": bias}
     array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
@@ -151,13 +170,23 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(rms_norm(ops.array([3.0, 4.0]), ops.array([1.0, 1.0]), eps=1e-6)).round(3))
+        [0.849 1.131]
     """
     array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return ops.cast(_scaled(widen(array), gain, None, eps, gain_offset), array.dtype)
 
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
-    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": ops.array([1.0, 1.0])}
+        >>> print(ops.convert_to_numpy(normalize(ops.array([3.0, 4.0]), config, parameters, "norm")).round(3))
+        [0.849 1.131]
+    """
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = ops.ones(array.shape[-1:], dtype=array.dtype)
@@ -181,6 +210,12 @@ def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Ma
 
     Returns:
         `(...,h,d)`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": ops.array([1.0, 1.0])}
+        >>> normalized = normalize_heads(ops.array([[3.0, 4.0]]), config, "shared", parameters, "norm")
+        >>> print(ops.convert_to_numpy(normalized).round(3))
+        [[0.849 1.131]]
     """
     if heads == "shared":
         return normalize(array, config, parameters, name)
@@ -203,37 +238,67 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
 
 
 def _mean(x: Array) -> Array:
-    """Give the mean of the last axis; `ops.mean` computes float64 in float32 on the JAX and PyTorch engines."""
+    """Return the mean of the last axis; `ops.mean` computes float64 in float32 on the JAX and PyTorch engines."""
     return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
 def relu(x: Array) -> Array:
-    """`max(x, 0)`."""
+    """`max(x, 0)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(relu(ops.array([-1.0, 0.0, 2.0]))).round(3))
+        [0. 0. 2.]
+    """
     return ops.relu(x)
 
 
 def relu_squared(x: Array) -> Array:
-    """`max(x, 0)^2`."""
+    """`max(x, 0)^2`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(relu_squared(ops.array([-1.0, 0.0, 3.0]))).round(3))
+        [0. 0. 9.]
+    """
     return ops.square(ops.relu(x))
 
 
 def gelu(x: Array) -> Array:
-    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact.
+
+    Example:
+        >>> print(ops.convert_to_numpy(gelu(ops.array([-1.0, 0.0, 1.0]))).round(3))
+        [-0.159  0.     0.841]
+    """
     return x / 2 * (1 + ops.erf(x / math.sqrt(2)))
 
 
 def gelu_tanh(x: Array) -> Array:
-    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(gelu_tanh(ops.array([-1.0, 0.0, 1.0]))).round(3))
+        [-0.159  0.     0.841]
+    """
     return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 def quick_gelu(x: Array) -> Array:
-    """`x / (1 + exp(-1.702 x))`."""
+    """`x / (1 + exp(-1.702 x))`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(quick_gelu(ops.array([-1.0, 0.0, 1.0]))).round(3))
+        [-0.154  0.     0.846]
+    """
     return x * ops.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
 
 
 def silu(x: Array) -> Array:
-    """`x / (1 + exp(-x))`."""
+    """`x / (1 + exp(-x))`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(silu(ops.array([-1.0, 0.0, 1.0]))).round(3))
+        [-0.269  0.     0.731]
+    """
     return x * ops.sigmoid(x)
 
 
@@ -249,18 +314,28 @@ ACTIVATIONS = {
 
 
 def activate(array: Array, name: str) -> Array:
-    """Apply an activation by its name to every number."""
+    """Apply an activation by its name to every number.
+
+    Example:
+        >>> print(ops.convert_to_numpy(activate(ops.array([-1.0, 0.0, 1.0]), "silu")).round(3))
+        [-0.269  0.     0.731]
+    """
     (array,) = checked("activate", array=array, name=name)
     return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
 
 
 def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+
+    Example:
+        >>> print(ops.convert_to_numpy(clipped(ops.array([-9.0, 0.5, 9.0]), 2.0)).round(3))
+        [-2.   0.5  2. ]
+    """
     return ops.clip(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:
-    """Draw what is kept, True with probability `1 - rate`, by Keras's generator; None where nothing is dropped."""
+    """Draw a dropout mask, True with probability `1 - rate`, by Keras's generator; None if nothing is dropped."""
     return keras.random.uniform(shape, dtype="float32", seed=generator) >= rate if rate else None
 
 
@@ -270,9 +345,13 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Returns:
         `(...)`.
+
+    Example:
+        >>> print(ops.convert_to_numpy(dropout(ops.array([1.0, 2.0]), ops.array([True, False]), 0.5)).round(3))
+        [2. 0.]
     """
     return array if dropout_mask is None else ops.where(dropout_mask, array / (1 - rate), 0)

@@ -1,4 +1,11 @@
-"""Attention and the Transformer in NumPy: arrays in, arrays out, in the dtype they came in."""
+"""Attention and the Transformer in NumPy: arrays in, arrays out, in the dtype they came in.
+
+The examples in the docstrings begin with
+
+    >>> import numpy as np
+    >>> from attention_ref import spec, weights
+    >>> from attention_ref.numpy import *
+"""
 
 from attention_ref.numpy.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.numpy.block import Block, BlockCache

@@ -22,7 +22,7 @@ from attention_ref.numpy._arrays import Array
 
 _END = 8.5
 _CHUNK = 2**15
-"""How many numbers are computed at once, so that intermediates stay in a core's caches."""
+"""The number of elements that are computed at once, so that intermediates stay in a core's caches."""
 
 
 @np.errstate(invalid="ignore")  # NaN has no index in the tables; whatever it reads becomes NaN

@@ -17,7 +17,13 @@ from attention_ref.spec.taps import Tap, report, scoped
 
 
 class BlockCache(NamedTuple):
-    """The cache of a block: one for its self-attention and one for its cross-attention."""
+    """The cache of a block: one for its self-attention and one for its cross-attention.
+
+    Example:
+        >>> cache = BlockCache(Cache(np.zeros((1, 2, 3, 4)), np.zeros((1, 2, 3, 4)), np.array([3])), None)
+        >>> cache.self_attention.lengths.tolist()
+        [3]
+    """
 
     self_attention: Cache
     cross_attention: Cache | None
@@ -36,6 +42,15 @@ class Block:
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> attention = spec.AttentionConfig(model=8, heads=2, causal=True)
+        >>> feedforward = spec.FeedForwardConfig(model=8, hidden=16)
+        >>> norm = spec.Norm("layer", eps=1e-5)
+        >>> config = spec.BlockConfig(attention=attention, feedforward=feedforward, norm=norm, order="pre")
+        >>> block = Block(config, weights.init(config))
+        >>> block(np.zeros((1, 3, 8), np.float32)).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:

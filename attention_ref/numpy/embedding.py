@@ -29,6 +29,12 @@ class Embedding:
             `second_convolution.kernel (3,m,m)` and their biases `(m)`, `position (length+offset,m)`,
             `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
             with a projection the others have e for m, of the tokens or of all.
+
+    Example:
+        >>> embedding = Embedding(spec.EmbeddingConfig(vocab=3), {"token": np.array([[0.0], [1.0], [2.0]])})
+        >>> embedding(np.array([[2, 0]])).round(3)
+        array([[[2.],
+                [0.]]])
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Array]) -> None:
@@ -139,7 +145,13 @@ class Embedding:
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
-    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1."""
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1.
+
+    Example:
+        >>> tokens, starts = np.array([[7, 0, 8]]), np.array([0])
+        >>> count_without(tokens, 0, starts).tolist()
+        [[0, -1, 1]]
+    """
     counted = tokens != skipped  # (b,l)
     return np.where(counted, starts[..., None] + np.cumsum(counted, axis=1) - 1, -1)
 

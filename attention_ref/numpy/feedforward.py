@@ -25,6 +25,12 @@ class FeedForward:
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.FeedForwardConfig(model=8, hidden=16)
+        >>> layer = FeedForward(config, weights.init(config))
+        >>> layer(np.zeros((1, 3, 8), np.float32)).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:

@@ -28,6 +28,11 @@ class Head:
             `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`; with a `transform_size` the
             kernel and the norm read vectors of that size.
         token: `(n,m)`, whose transpose is the kernel of a tied head.
+
+    Example:
+        >>> head = Head(spec.HeadConfig(kind="language", size=2), {"kernel": np.array([[1.0, 2.0]])})
+        >>> head(np.array([[[3.0]]])).round(3)
+        array([[[3., 6.]]])
     """
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Array], token: Array | None = None) -> None:
@@ -65,7 +70,12 @@ class Head:
 
 
 def last_place(array: Array, lengths: Any) -> Array:
-    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`."""
+    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`.
+
+    Example:
+        >>> last_place(np.array([[[1.0], [2.0], [3.0]]]), np.array([2])).round(3)
+        array([[2.]])
+    """
     if lengths is None:
         return array[:, -1]
     check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)

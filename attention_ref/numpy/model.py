@@ -31,6 +31,12 @@ class Stack:
         parameters: those of `Embedding` under `embedding`, of each `Block` under `blocks.0` and so on, and, if
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`.
         implementation: the path of all attention inside, as in `attention`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> stack(np.array([[1, 2, 3]])).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: StackConfig, parameters: Mapping[str, Array], *, implementation: str = "auto") -> None:
@@ -123,6 +129,12 @@ class Transformer:
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> model(np.array([[1, 2, 3]])).shape
+        (1, 3, 5)
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any], *, implementation: str = "auto") -> None:

@@ -25,6 +25,13 @@ class Cache(NamedTuple):
         key: `(b,g,p,d)`, after normalisation and rotation.
         value: `(b,g,p,v)`.
         lengths: how many of the p positions of each batch row are filled, the first ones, integers `(b,)`.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2, causal=True)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> cache = layer.project_kv(np.zeros((1, 3, 8), np.float32))
+        >>> cache.key.shape
+        (1, 2, 3, 4)
     """
 
     key: Array
@@ -51,6 +58,12 @@ class MultiHeadAttention:
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> layer(np.zeros((1, 3, 8), np.float32)).shape
+        (1, 3, 8)
     """
 
     def __init__(
@@ -229,6 +242,12 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
+
+    Example:
+        >>> cache = Cache(np.zeros((1, 2, 3, 4)), np.zeros((1, 2, 3, 4)), np.array([3]))
+        >>> new = Cache(np.zeros((1, 2, 1, 4)), np.zeros((1, 2, 1, 4)), np.array([1]))
+        >>> append_to_cache(cache, new).lengths.tolist()
+        [4]
     """
     filled = _one_or_each(cache.lengths)
     return Cache(

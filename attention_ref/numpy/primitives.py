@@ -35,6 +35,11 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
     Raises:
         SpecificationError: for scores or sinks that are not floats, a visibility that is not boolean, and what does
             not broadcast.
+
+    Example:
+        >>> scores = np.array([1.0, 2.0, 3.0])
+        >>> softmax(scores, visible=np.array([True, True, False])).round(3)
+        array([0.269, 0.731, 0.   ])
     """
     scores, visible, sinks = _operands("softmax", scores, visible, sinks)
     exponentials, denominator, _, _ = _shifted(widen(scores), visible, sinks)
@@ -44,7 +49,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 @np.errstate(all="ignore")
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -55,6 +60,10 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
     Raises:
         SpecificationError: as `softmax`.
+
+    Example:
+        >>> log_sum_exp(np.array([[0.0, 0.0], [1.0, 2.0]])).round(3)
+        array([0.693, 2.313])
     """
     scores, visible, sinks = _operands("log_sum_exp", scores, visible, sinks)
     _, denominator, shift, is_empty = _shifted(widen(scores), visible, sinks)
@@ -73,7 +82,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ~np.any(visible, axis=-1, keepdims=True)  # (...,1)
     logits = np.where(visible, scores, -np.inf)
     maximum = np.max(logits, axis=-1, keepdims=True, initial=-np.inf)
@@ -99,6 +108,11 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
 
     Returns:
         `(..., *outputs)`.
+
+    Example:
+        >>> kernel = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> linear(np.array([1.0, 2.0]), kernel).round(3)
+        array([1., 2., 3.])
     """
     array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
@@ -123,6 +137,11 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> gain = np.array([1.0, 1.0, 1.0])
+        >>> layer_norm(np.array([1.0, 2.0, 3.0]), gain, eps=1e-5).round(3)
+        array([-1.225,  0.   ,  1.225])
     """
     given = {"array": array, "gain": gain, "bias": bias}
     array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
@@ -144,13 +163,23 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> rms_norm(np.array([3.0, 4.0]), np.array([1.0, 1.0]), eps=1e-6).round(3)
+        array([0.849, 1.131])
     """
     array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return _scaled(widen(array), gain, None, eps, gain_offset).astype(array.dtype)
 
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array], name: str) -> Array:
-    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": np.array([1.0, 1.0])}
+        >>> normalize(np.array([3.0, 4.0]), config, parameters, "norm").round(3)
+        array([0.849, 1.131])
+    """
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = np.ones(array.shape[-1:], array.dtype)
@@ -174,6 +203,11 @@ def normalize_heads(array: Array, config: Norm, heads: NormHeads, parameters: Ma
 
     Returns:
         `(...,h,d)`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": np.array([1.0, 1.0])}
+        >>> normalize_heads(np.array([[3.0, 4.0]]), config, "shared", parameters, "norm").round(3)
+        array([[0.849, 1.131]])
     """
     if heads == "shared":
         return normalize(array, config, parameters, name)
@@ -197,32 +231,62 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
 
 
 def relu(x: Array) -> Array:
-    """`max(x, 0)`."""
+    """`max(x, 0)`.
+
+    Example:
+        >>> relu(np.array([-1.0, 0.0, 2.0])).round(3)
+        array([0., 0., 2.])
+    """
     return np.maximum(x, 0)
 
 
 def relu_squared(x: Array) -> Array:
-    """`max(x, 0)^2`."""
+    """`max(x, 0)^2`.
+
+    Example:
+        >>> relu_squared(np.array([-1.0, 0.0, 3.0])).round(3)
+        array([0., 0., 9.])
+    """
     return np.square(np.maximum(x, 0))
 
 
 def gelu(x: Array) -> Array:
-    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact.
+
+    Example:
+        >>> gelu(np.array([-1.0, 0.0, 1.0])).round(3)
+        array([-0.159,  0.   ,  0.841])
+    """
     return times_normal_distribution(widen(x)).astype(x.dtype, copy=False)
 
 
 def gelu_tanh(x: Array) -> Array:
-    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
+
+    Example:
+        >>> gelu_tanh(np.array([-1.0, 0.0, 1.0])).round(3)
+        array([-0.159,  0.   ,  0.841])
+    """
     return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 def quick_gelu(x: Array) -> Array:
-    """`x / (1 + exp(-1.702 x))`."""
+    """`x / (1 + exp(-1.702 x))`.
+
+    Example:
+        >>> quick_gelu(np.array([-1.0, 0.0, 1.0])).round(3)
+        array([-0.154,  0.   ,  0.846])
+    """
     return x / (1 + np.exp(-1.702 * x))
 
 
 def silu(x: Array) -> Array:
-    """`x / (1 + exp(-x))`."""
+    """`x / (1 + exp(-x))`.
+
+    Example:
+        >>> silu(np.array([-1.0, 0.0, 1.0])).round(3)
+        array([-0.269,  0.   ,  0.731])
+    """
     return x / (1 + np.exp(-x))
 
 
@@ -239,13 +303,23 @@ ACTIVATIONS = {
 
 @np.errstate(over="ignore")  # exp(-x) of a large negative x is infinite, and x over it 0
 def activate(array: Array, name: str) -> Array:
-    """Apply an activation by its name to every number."""
+    """Apply an activation by its name to every number.
+
+    Example:
+        >>> activate(np.array([-1.0, 0.0, 1.0]), "silu").round(3)
+        array([-0.269,  0.   ,  0.731])
+    """
     (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).astype(array.dtype)
 
 
 def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+
+    Example:
+        >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
+        array([-2. ,  0.5,  2. ])
+    """
     return np.clip(array, -limit, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 
 
@@ -255,9 +329,13 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Returns:
         `(...)`.
+
+    Example:
+        >>> dropout(np.array([1.0, 2.0]), np.array([True, False]), 0.5).round(3)
+        array([2., 0.])
     """
     return array if dropout_mask is None else np.where(dropout_mask, array / (1 - rate), 0)

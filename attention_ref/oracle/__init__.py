@@ -1,4 +1,4 @@
-"""Attention's truth, and how large its rounding errors are expected to be, at the sizes that people run.
+"""The exact results of attention and the expected sizes of its rounding errors, at realistic sizes.
 
 The specification's tape (`attention_ref.spec.trace`) records every operation, which no memory holds at 4096 keys. For
 attention its sums of squares have a closed form, which costs a few matrix products more than attention itself. It is

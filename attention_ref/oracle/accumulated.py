@@ -149,7 +149,7 @@ class SinkGradient:
         self.found = Accumulated(heads, fused=fused)
 
     def add(self, place: int, scored: ScoreGradient) -> None:
-        """Add the queries of a tile to the head at a place."""
+        """Add the contribution of a tile of queries to one head."""
         terms = -scored.weights.sink * scored.mean  # (t,1)
         self.found.sums[place : place + 1].add(
             terms.sum(), np.sum(terms**2), np.count_nonzero(scored.weights.visible_count)

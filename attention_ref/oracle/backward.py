@@ -68,6 +68,11 @@ def gradients(
 
     Raises:
         SpecificationError: as `attention`, and for a cotangent of another shape than the output.
+
+    Example:
+        >>> query, key, value = np.ones((1, 1, 2, 4)), np.ones((1, 1, 3, 4)), np.ones((1, 1, 3, 4))
+        >>> gradients(query, key, value, np.ones((1, 1, 2, 4)))["value"].values.round(3)[0, 0, 0]
+        array([0.667, 0.667, 0.667, 0.667])
     """
     options = {"mask": mask, "bias": bias, "causal": causal, "query_offset": query_offset, "window": window}
     options |= {"key_lengths": key_lengths, "scale": scale, "softcap": softcap, "sinks": sinks}

@@ -19,10 +19,10 @@ import numpy as np
 from attention_ref.oracle.result import Array
 
 PARTS = 8
-"""How many parts a sum is divided into. The terms of each are as good as shuffled."""
+"""The number of parts of a sum. The terms of each part count as shuffled."""
 
 BLOCK = 32
-"""How many terms fused backward passes add up at least before they store a gradient in the tensors' dtype."""
+"""The smallest number of terms that fused backward passes add before they store a gradient in the tensors' dtype."""
 
 
 class PartialSums:

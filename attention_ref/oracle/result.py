@@ -1,4 +1,4 @@
-"""What the oracle returns: the truth, and the size of the rounding errors in each of its numbers."""
+"""The result of the oracle: exact values, and the expected rounding error of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 Array = np.ndarray
 
 LIFT = 2.0**300
-"""What numbers are multiplied by before they are squared: float64 holds a weight of 1e-160, but not its square."""
+"""The factor of numbers before they are squared: 1e-160 is a number of float64, its square is not."""
 
 SMALLEST = 2.0**-790
-"""The smallest size that is told from 0: even lifted, the squares of smaller numbers may be 0."""
+"""The smallest size that differs from 0: the squares of smaller numbers may be 0 even when scaled."""
 
 
 class Rounding(NamedTuple):
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What attention returns, for the heads and rows that were asked for.
+    """The results of attention for the selected heads and rows.
 
     `output` is `(b,h,q,v)`, `log_sum_exp` `(b,h,q)`, and `weights`, before dropout, `(b,h,q,k)` or None.
     """

@@ -13,7 +13,7 @@ from attention_ref.spec.errors import reject
 from attention_ref.spec.shapes import Described, Sizes, check_attention
 
 TILE = 2**18
-"""How many scores are computed at once."""
+"""The number of scores that are computed at once."""
 
 
 class Tile(NamedTuple):
@@ -63,7 +63,7 @@ class Call:
 
     @property
     def dropped(self) -> float:
-        """What a kept weight is multiplied by: `1 / (1 - dropout)`."""
+        """The factor of a kept weight: `1 / (1 - dropout)`."""
         return 1 / (1 - self.rate)
 
     def batches(self) -> list[tuple[int, ...]]:
@@ -71,7 +71,7 @@ class Call:
         return list(np.ndindex(*self.sizes.batch))
 
     def sink(self, head: int) -> float:
-        """Return the logit of a head's sink; -inf, which has no weight, where there is none."""
+        """Return the logit of a head's sink; -inf, which has no weight, if there is none."""
         return -math.inf if self.sinks is None else float(self.sinks[head])
 
     def blocks(self, length: int, at_most: int | None = None) -> list[slice]:
@@ -118,7 +118,7 @@ class Head:
         self.value, self.is_value = _finite(call.value[group])
 
     def tile(self, rows: Array) -> Tile:
-        """Return the queries at some places, with the keys that any of them sees."""
+        """Return some queries, with the range of keys that any of them sees."""
         where = (self.batch, self.head, rows)
         visible = self.call.visible(*where)
         seen = np.flatnonzero(visible.any(axis=0))
@@ -164,7 +164,7 @@ def _checked(operation: str, arrays: dict[str, Any], options: dict[str, Any]) ->
 
 
 def places(operation: str, name: str, chosen: Sequence[int] | None, length: int) -> Array:
-    """Return the places that a caller chose, or all of them, as integers."""
+    """Return the selected indices as integers; all if None."""
     if chosen is None:
         return np.arange(length)
     array = np.asarray(chosen, np.int64)

@@ -39,7 +39,7 @@ class Weights(NamedTuple):
     sink_exponential: Array
     """`V` of the sink, `(t,1)`."""
     visible_count: Array
-    """How many keys are visible, `(t,1)`."""
+    """The number of visible keys, `(t,1)`."""
     moves: Array
     """By how much a logit moves when all its operations lose one smallest number, at most; `(t,1)`."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from attention_ref.spec.records import Record, from_json
 
 ArrayKind = Literal["real", "bool", "integer"]
-"""What an array holds, as `attention_ref.spec.Array.dtype` names it."""
+"""The kind of the elements of an array, as in `attention_ref.spec.Array.dtype`."""
 Kind = ArrayKind | Literal["number", "count", "flag", "choice", "pair", "record", "embedded", "like", "cache", "tap"]
 """Arrays, and: a real number; an integer; True or False; a name from a list; a pair of counts, None where open; a
 configuration; what an embedding takes, integers or real numbers as it is configured; an array or a number of the dtype

@@ -83,6 +83,12 @@ def attention(
     softcap: Gemma 2 (2024), section 2; sinks: gpt-oss (2025).
 
     How others differ: see `attention-ref explain` for each clause.
+
+    Example:
+        >>> query, key = as_array([[[[0.0], [0.0]]]]), as_array([[[[1.0], [2.0]]]])
+        >>> value = as_array([[[[2.0], [4.0]]]])
+        >>> [round(number, 3) for number in attention(query, key, value, causal=True).values]
+        [2.0, 3.0]
     """
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
@@ -148,6 +154,12 @@ def additive_attention(
 
     How others differ: `keras.layers.AdditiveAttention` has no kernels for query and key, and its `scale` is the
     `score_kernel` here.
+
+    Example:
+        >>> query, key = as_array([[[[0.0]]]]), as_array([[[[0.0], [0.0]]]])
+        >>> value = as_array([[[[2.0], [4.0]]]])
+        >>> [round(number, 3) for number in additive_attention(query, key, value, score_kernel=as_array([1.0])).values]
+        [3.0]
     """
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout}
@@ -205,6 +217,11 @@ def multiplicative_attention(
     section 3.1.
 
     How others differ: `keras.layers.Attention` is the "dot" form; its `use_scale` is a trained factor of the scores.
+
+    Example:
+        >>> query, key = as_array([[[[0.0]]]]), as_array([[[[1.0], [2.0]]]])
+        >>> [round(number, 3) for number in multiplicative_attention(query, key, key).values]
+        [1.5]
     """
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout}

@@ -37,6 +37,16 @@ class Block:
     (output).
 
     How others differ: `torch.nn.TransformerEncoderLayer` is post-norm unless `norm_first`, with ReLU.
+
+    Example:
+        >>> attention = AttentionConfig(model=8, heads=2, causal=True)
+        >>> feedforward = FeedForwardConfig(model=8, hidden=16)
+        >>> norm = Norm("layer", eps=1e-5)
+        >>> config = BlockConfig(attention=attention, feedforward=feedforward, norm=norm, order="pre")
+        >>> parameters = {name: as_array(array.tolist()) for name, array in weights.init(config).items()}
+        >>> block = Block(config, parameters)
+        >>> block(as_array([[[0.0] * 8] * 3])).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:

@@ -14,7 +14,7 @@ from attention_ref.spec.records import Record
 
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
 Order = Literal["post", "pre", "output", "sandwich", "parallel"]
-"""Where the normalisations of a block are; see `BlockConfig`."""
+"""The position of the normalisations of a block; see `BlockConfig`."""
 NormHeads = Literal["shared", "separate", "joint"]
 """What a normalisation of queries and keys normalises; see `AttentionConfig`."""
 

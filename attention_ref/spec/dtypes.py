@@ -48,7 +48,7 @@ class Dtype(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """How many decimal digits distinguish any two of its numbers."""
+        """The number of decimal digits that distinguish any two of its numbers."""
         return math.ceil(1 + self.precision * math.log10(2))
 
     def holds(self, number: float) -> bool:

@@ -20,7 +20,7 @@ class SpecificationError(ValueError):
 
 
 class FileError(SpecificationError):
-    """A file that does not hold what it must.
+    """A file with invalid content.
 
     The message ends with its path:
 
@@ -66,7 +66,7 @@ def shape_text(shape: Sequence[int | None]) -> str:
 
 
 def received_text(value: object) -> str:
-    """Write a value that was received; of an integer of many digits, how many there are."""
+    """Format a received value; a long integer as its number of digits."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {int(value.bit_length() * math.log10(2)) + 1} digits"
     return repr(value)

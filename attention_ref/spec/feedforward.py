@@ -24,6 +24,13 @@ class FeedForward:
             `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
 
     Source: Vaswani et al. (2017), section 3.3; gated: Shazeer, "GLU Variants Improve Transformer" (2020).
+
+    Example:
+        >>> config = FeedForwardConfig(model=8, hidden=16)
+        >>> parameters = {name: as_array(array.tolist()) for name, array in weights.init(config).items()}
+        >>> layer = FeedForward(config, parameters)
+        >>> layer(as_array([[[0.0] * 8] * 3])).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Array]) -> None:

@@ -1,4 +1,4 @@
-"""What layers and models accept: checked here, once, for the specification and every backend.
+"""The checks of the arguments of layers and models, for the specification and every backend.
 
 A backend passes what it was given and `inspect`, which describes an array of its kind and reads its integers. A size or
 a value that is not known before the call runs is None, and is not checked.
@@ -160,7 +160,7 @@ def check_embedding(config: EmbeddingConfig, given: Given, inspect: Inspect) -> 
 
 
 def check_places(operation: str, sizes: Shape, given: Given, inspect: Inspect) -> None:
-    """Check what is given for places: `positions`, `types` and `lengths`.
+    """Check the arguments with one entry for each position or row: `positions`, `types` and `lengths`.
 
     Arguments:
         operation: the name to report.
@@ -204,7 +204,7 @@ def check_has_stack(config: ModelConfig, name: str) -> None:
 
 
 class _Call:
-    """What one call was given, and the checks that layers share."""
+    """The arguments of one call, and the checks that layers share."""
 
     def __init__(self, operation: str, given: Given, inspect: Inspect) -> None:
         self.operation, self.inspect = operation, inspect
@@ -291,7 +291,7 @@ class _Call:
 
 
 def _agree(shape: Shape, expected: Shape) -> bool:
-    """Say whether a shape is what is expected; a size that is not known agrees with any."""
+    """Return whether a shape is the expected one; an unknown size agrees with any."""
     return len(shape) == len(expected) and all(
         None in pair or pair[0] == pair[1] for pair in zip(shape, expected, strict=True)
     )

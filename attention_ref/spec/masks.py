@@ -32,6 +32,10 @@ def causal_mask(query_length: int, key_length: int, *, query_offset: Offsets = 0
 
     How others differ: PyTorch, JAX and Keras align at the top left, which is offset 0, also when q and k differ;
     FlashAttention from 2.1 and x-transformers align at the bottom right; ONNX takes the length of the cache.
+
+    Example:
+        >>> causal_mask(2, 3, query_offset=1).values
+        [True, True, False, True, True, True]
     """
     check_integers("causal_mask", "query_offset", as_array(query_offset).values)
     return _by_position(query_length, key_length, query_offset, lambda distance: distance <= 0)
@@ -56,6 +60,10 @@ def window_mask(query_length: int, key_length: int, window: Window, *, query_off
 
     How others differ: FlashAttention, JAX and ONNX count the same way. A "sliding window of W" in Keras and in
     transformers' causal models counts the query's own position and is `(W - 1, 0)` here.
+
+    Example:
+        >>> window_mask(3, 3, (1, 0)).values
+        [True, False, False, True, True, False, False, True, True]
     """
     check_integers("window_mask", "query_offset", as_array(query_offset).values)
     check_window("window_mask", window)
@@ -80,6 +88,10 @@ def length_mask(key_lengths: Sequence[int] | Array, key_length: int) -> Array:
 
     Raises:
         SpecificationError: for lengths that are not integers from 0 to k.
+
+    Example:
+        >>> length_mask(as_array([2]), 3).values
+        [True, True, False]
     """
     lengths = as_array(key_lengths)
     described = Described(lengths.shape, "int64" if lengths.dtype == "integer" else lengths.dtype)
@@ -110,6 +122,10 @@ def visible_keys(
 
     Returns:
         Boolean `(b,h,q,k)`.
+
+    Example:
+        >>> visible_keys((1, 1, 2, 3), causal=True, key_lengths=as_array([2])).values
+        [True, False, False, True, True, False]
     """
     query_length, key_length = shape[-2:]
     rules = [mask] if mask is not None else []

@@ -115,6 +115,13 @@ class Transformer:
 
     How others differ: `torch.nn.Transformer` has no embeddings and no head, and ends both stacks with a norm in
     post-norm order too.
+
+    Example:
+        >>> config = ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> parameters = {name: as_array(array.tolist()) for name, array in weights.init(config).items()}
+        >>> model = Transformer(config, parameters)
+        >>> model(as_array([[1, 2, 3]])).shape
+        (1, 3, 5)
     """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, Any]) -> None:

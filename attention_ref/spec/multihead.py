@@ -47,6 +47,13 @@ class MultiHeadAttention:
     Source: Vaswani et al. (2017), section 3.2.2.
 
     How others differ: PyTorch packs the three kernels output-first as `in_proj_weight (3m,m)`; Keras uses these shapes.
+
+    Example:
+        >>> config = AttentionConfig(model=8, heads=2)
+        >>> parameters = {name: as_array(array.tolist()) for name, array in weights.init(config).items()}
+        >>> layer = MultiHeadAttention(config, parameters)
+        >>> layer(as_array([[[0.0] * 8] * 3])).shape
+        (1, 3, 8)
     """
 
     def __init__(self, config: AttentionConfig, parameters: Mapping[str, Array]) -> None:

@@ -1,4 +1,4 @@
-"""Positional codes: what tells a query and a key where they stand.
+"""Positional codes: sinusoids, rotary positions, linear biases and relative biases.
 
 Angles are computed in float64 and rounded once by whoever stores them: in float32 the angle itself is off by 1e-3 at
 position 131071.
@@ -49,14 +49,14 @@ def sinusoidal_positions(
 
 
 def sinusoid_frequencies(size: int, config: Sinusoid, *, like: Number = 1.0) -> list[Number]:
-    """Give the `m/2` frequencies of the code, in radians for each position."""
+    """Return the `m/2` frequencies of the code, in radians for each position."""
     half = size // 2
     steps = half - 1 if config.variant == "tensor2tensor" else half
     return _geometric(config.base, half, steps, like)
 
 
 def _geometric(base: Number, count: int, steps: int, like: Number) -> list[Number]:
-    """Give `base^(-i/steps)` for the first `count` integers."""
+    """Return `base^(-i/steps)` for the first `count` integers."""
     exponents = [double(-i, like) / double(steps, like) for i in range(count)]
     return [power(base, exponent) for exponent in exponents]
 
@@ -70,7 +70,7 @@ def _sinusoid_row(position: Number, frequencies: Sequence[Number], config: Sinus
 
 
 def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0, like: Number = 1.0) -> list[Number]:
-    """Give the frequencies of rotary positions, one for each rotated pair.
+    """Return the frequencies of rotary positions, one for each rotated pair.
 
         frequency_i = base^(-2i/dimension)
 
@@ -111,12 +111,12 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: int = 0, like:
         factors = scaling.long_factors if length > scaling.original_length else scaling.short_factors
         return [frequency / double(factor, like) for frequency, factor in zip(frequencies, factors or (), strict=True)]
     if scaling.kind == "linear":
-        shares = [0.0] * len(frequencies)
+        fractions = [0.0] * len(frequencies)
     elif scaling.kind == "llama3":
-        shares = [_llama3_share(float(frequency), scaling) for frequency in frequencies]
+        fractions = [_llama3_fraction(float(frequency), scaling) for frequency in frequencies]
     else:
-        shares = _yarn_shares(dimension, config.base, scaling)
-    return [_blend(frequency, share, scaling) for frequency, share in zip(frequencies, shares, strict=True)]
+        fractions = _yarn_fractions(dimension, config.base, scaling)
+    return [_blend(frequency, fraction, scaling) for frequency, fraction in zip(frequencies, fractions, strict=True)]
 
 
 def _stretch(scaling: RotaryScaling, length: int) -> float:
@@ -126,19 +126,19 @@ def _stretch(scaling: RotaryScaling, length: int) -> float:
     return scaling.factor * max(length, scaling.original_length) / scaling.original_length - (scaling.factor - 1)
 
 
-def _blend(frequency: Number, share: float, scaling: RotaryScaling) -> Number:
-    """Keep a share of a frequency and divide the rest by the factor."""
-    kept, slowed = double(share, frequency), double(1 - share, frequency)
+def _blend(frequency: Number, fraction: float, scaling: RotaryScaling) -> Number:
+    """Keep a fraction of a frequency and divide the rest by the factor."""
+    kept, slowed = double(fraction, frequency), double(1 - fraction, frequency)
     return frequency * kept + frequency / double(scaling.factor, frequency) * slowed
 
 
-def _llama3_share(frequency: float, scaling: RotaryScaling) -> float:
+def _llama3_fraction(frequency: float, scaling: RotaryScaling) -> float:
     turns = scaling.original_length * frequency / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return min(1.0, max(0.0, (turns - low) / (high - low)))
 
 
-def _yarn_shares(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
+def _yarn_fractions(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -210,7 +210,7 @@ def rotate(array: Array, positions: Array, config: Rotary) -> Array:
 def _turn(
     position: Number, frequencies: Sequence[Number], amplitude: float, config: Rotary
 ) -> tuple[list[Number], list[Number]]:
-    """Give the cosines and sines of one position's angles."""
+    """Return the cosines and sines of one position's angles."""
     angles = [position * frequency for frequency in frequencies]
     if config.angles == "float32":
         angles = [double(single(single(position) * single(frequency)), position) for frequency in frequencies]
@@ -231,7 +231,7 @@ def _rotate_row(
 
 
 def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
@@ -244,7 +244,7 @@ def alibi_slopes(heads: int, *, like: Number = 1.0) -> list[Number]:
 
 
 def _power_of_two(exponent: float, like: Number) -> Number:
-    """Give `2^exponent`, as an exact constant where it is one."""
+    """Return `2^exponent`, as an exact constant where it is one."""
     return double(2.0**exponent, like) if exponent.is_integer() else power(2.0, double(exponent, like))
 
 
@@ -256,7 +256,7 @@ def alibi_bias(
     query_offset: int | Sequence[int] | Array = 0,
     like: Number = 1.0,
 ) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -283,7 +283,7 @@ def alibi_bias(
 
 
 def relative_bucket(distance: int, config: RelativeBias) -> int:
-    """Give the bucket of a key at `distance = j - (i + query_offset)`.
+    """Return the bucket of a key at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
@@ -301,8 +301,8 @@ def relative_bucket(distance: int, config: RelativeBias) -> int:
     exact = buckets // 2
     if distance < exact:
         return start + distance
-    share = math.log(distance / exact) / math.log(config.maximum_distance / exact)
-    return start + min(exact + int(share * (buckets - exact)), buckets - 1)
+    fraction = math.log(distance / exact) / math.log(config.maximum_distance / exact)
+    return start + min(exact + int(fraction * (buckets - exact)), buckets - 1)
 
 
 def relative_bias(

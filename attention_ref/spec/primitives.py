@@ -45,6 +45,10 @@ def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number
 
     How others differ: a row without visible keys has no weights here. `jax.nn`, Flax and Keras give such a row the
     same weight everywhere, so that it returns the mean of the values, hidden ones included.
+
+    Example:
+        >>> [round(weight, 3) for weight in softmax([1.0, 2.0])]
+        [0.269, 0.731]
     """
     if not scores:
         return []
@@ -54,13 +58,17 @@ def softmax(scores: Sequence[Number], sink: Number | None = None) -> list[Number
 
 
 def log_sum_exp(scores: Sequence[Number], sink: Number | None = None) -> Number | None:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))`; None stands for -inf.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))`; None stands for -inf.
 
     A row without visible keys gives -inf, with a sink too: it attends to nothing.
 
     Arguments:
         scores: the scores of the visible keys.
         sink: as in `softmax`.
+
+    Example:
+        >>> round(log_sum_exp([1.0, 2.0]), 3)
+        2.313
     """
     if not scores:
         return None
@@ -289,7 +297,7 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean of the same shape; True where a number is kept.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Source: Srivastava et al., "Dropout" (2014), in its inverted form.
     """

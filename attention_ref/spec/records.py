@@ -50,7 +50,7 @@ class Record:
 
 
 def hints(record: type[Any]) -> dict[str, Any]:
-    """Give the annotation of every field of a record."""
+    """Return the annotation of every field of a record."""
     annotations = typing.get_type_hints(record)
     return {field.name: annotations[field.name] for field in fields(record)}
 
@@ -94,7 +94,7 @@ def from_json(record: type[Any], data: Any, path: str = "") -> Any:
 
 
 def json_schema(record: type[Any]) -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of a record."""
+    """Return the JSON Schema (2020-12) of a record."""
     definitions: dict[str, Any] = {}
     reference = _schema(record, definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **reference, "$defs": definitions}

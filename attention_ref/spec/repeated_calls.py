@@ -16,7 +16,7 @@ Kind = tuple[str, Any, Any]
 """The name, the shape and the dtype of an array."""
 
 _PLAIN = frozenset({bool, int, float, type(None)})
-"""The types of options by which calls are told apart; the values of other types may change or lack a hash."""
+"""The types of options that may be part of a key; values of other types may change or lack a hash."""
 
 _SIDES = frozenset({int, type(None)})
 """The types of the sides of such a window: within a tuple, True would be taken for 1."""

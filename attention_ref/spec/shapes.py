@@ -1,4 +1,4 @@
-"""What shapes, dtypes and options attention accepts: checked once, here, for the specification and every backend.
+"""The checks of the shapes, dtypes and options of attention, for the specification and every backend.
 
 Sizes are called by the same letter everywhere:
 
@@ -48,7 +48,7 @@ IMPLEMENTATIONS = ("auto", "fused", "reference")
 """The paths of a backend's attention: the fused one where the options allow, the fused one, the formula as written."""
 
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
-"""What an offset, a length or a distance may be: the integers of int64."""
+"""The range of offsets, lengths and distances: the integers of int64."""
 
 LARGEST_POSITION = 2**30
 """The largest absolute value of a position from which an angle or a distance is computed: the distance of a query and a

@@ -1,4 +1,11 @@
-"""Attention and the Transformer in PyTorch: tensors in, tensors out, on the device and in the dtype they came in."""
+"""Attention and the Transformer in PyTorch: tensors in, tensors out, on the device and in the dtype they came in.
+
+The examples in the docstrings begin with
+
+    >>> import torch
+    >>> from attention_ref import spec, weights
+    >>> from attention_ref.torch import *
+"""
 
 from attention_ref.torch.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.torch.block import Block, BlockCache

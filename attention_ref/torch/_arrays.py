@@ -108,7 +108,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
 
 
 def is_autocast(device_type: str) -> bool:
-    """Say whether autocast is on for a kind of device."""
+    """Return whether autocast is on for a kind of device."""
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
@@ -118,7 +118,7 @@ def to_compare(parameter: Array) -> Array | None:
 
 
 def _ignore_precision(described: dict[str, Any]) -> None:
-    """Let the floats of a call be of one dtype for the check: under autocast they need not be."""
+    """Describe the floating-point arrays of a call with one dtype for the check: under autocast they may differ."""
     floats = [name for name, item in described.items() if isinstance(item, Described) and "float" in item.dtype]
     for name in floats:
         described[name] = described[name]._replace(dtype=described[floats[0]].dtype)

@@ -94,6 +94,13 @@ def attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = torch.tensor([[[[0.0], [0.0]]]]), torch.tensor([[[[1.0], [2.0]]]])
+        >>> value = torch.tensor([[[[2.0], [4.0]]]])
+        >>> attention(query, key, value, causal=True)
+        tensor([[[[2.],
+                  [3.]]]])
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask, "sinks": sinks}
@@ -155,6 +162,12 @@ def additive_attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = torch.tensor([[[[0.0]]]]), torch.tensor([[[[0.0], [0.0]]]])
+        >>> value = torch.tensor([[[[2.0], [4.0]]]])
+        >>> additive_attention(query, key, value, score_kernel=torch.tensor([1.0]))
+        tensor([[[[3.]]]])
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}
@@ -208,6 +221,11 @@ def multiplicative_attention(
 
     Raises:
         SpecificationError: for invalid or inconsistent shapes, dtypes or options.
+
+    Example:
+        >>> query, key = torch.tensor([[[[0.0]]]]), torch.tensor([[[[1.0], [2.0]]]])
+        >>> multiplicative_attention(query, key, key)
+        tensor([[[[1.5000]]]])
     """
     arrays = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     arrays |= {"query_offset": query_offset, "key_lengths": key_lengths, "dropout_mask": dropout_mask}

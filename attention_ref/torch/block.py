@@ -20,7 +20,13 @@ from attention_ref.torch.multihead import Cache, MultiHeadAttention
 
 
 class BlockCache(NamedTuple):
-    """The cache of a block: one for its self-attention and one for its cross-attention."""
+    """The cache of a block: one for its self-attention and one for its cross-attention.
+
+    Example:
+        >>> cache = BlockCache(Cache(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4), torch.tensor([3])), None)
+        >>> cache.self_attention.lengths.tolist()
+        [3]
+    """
 
     self_attention: Cache
     cross_attention: Cache | None
@@ -41,6 +47,15 @@ class Block(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> attention = spec.AttentionConfig(model=8, heads=2, causal=True)
+        >>> feedforward = spec.FeedForwardConfig(model=8, hidden=16)
+        >>> norm = spec.Norm("layer", eps=1e-5)
+        >>> config = spec.BlockConfig(attention=attention, feedforward=feedforward, norm=norm, order="pre")
+        >>> block = Block(config, weights.init(config))
+        >>> tuple(block(torch.zeros(1, 3, 8)).shape)
+        (1, 3, 8)
     """
 
     def __init__(

@@ -36,6 +36,12 @@ class Embedding(nn.Module):
             `token_type (types,m)`, `norm.gain (m)`, `norm.bias (m)`, `projection.kernel (e,m)`, `projection.bias (m)`;
             with a projection the others have e for m, of the tokens or of all.
         owner: the embedding whose `token` table this one shares; its own when None.
+
+    Example:
+        >>> embedding = Embedding(spec.EmbeddingConfig(vocab=3), {"token": torch.tensor([[0.0], [1.0], [2.0]])})
+        >>> embedding(torch.tensor([[2, 0]])).detach()
+        tensor([[[2.],
+                 [0.]]])
     """
 
     def __init__(self, config: EmbeddingConfig, parameters: Mapping[str, Any], owner: Embedding | None = None) -> None:
@@ -161,7 +167,13 @@ class Embedding(nn.Module):
 
 
 def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
-    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1."""
+    """Count positions over the tokens that are not `skipped`, from `starts` on; a skipped token has position -1.
+
+    Example:
+        >>> tokens, starts = torch.tensor([[7, 0, 8]]), torch.tensor([0])
+        >>> count_without(tokens, 0, starts).tolist()
+        [[0, -1, 1]]
+    """
     counted = tokens.long() != skipped  # (b,l)
     return torch.where(counted, starts[..., None] + torch.cumsum(counted, dim=1) - 1, -1)
 

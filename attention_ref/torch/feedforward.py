@@ -31,6 +31,12 @@ class FeedForward(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration.
+
+    Example:
+        >>> config = spec.FeedForwardConfig(model=8, hidden=16)
+        >>> layer = FeedForward(config, weights.init(config))
+        >>> tuple(layer(torch.zeros(1, 3, 8)).shape)
+        (1, 3, 8)
     """
 
     def __init__(self, config: FeedForwardConfig, parameters: Mapping[str, Any] | None = None) -> None:

@@ -32,6 +32,11 @@ class Head(nn.Module):
             `norm.gain (m)`, `norm.bias (m)`, `pooler.kernel (m,m)`, `pooler.bias (m)`; with a `transform_size` the
             kernel and the norm read vectors of that size.
         embedding: the embedding whose token table `(n,m)` is, transposed, the kernel of a tied head.
+
+    Example:
+        >>> head = Head(spec.HeadConfig(kind="language", size=2), {"kernel": torch.tensor([[1.0, 2.0]])})
+        >>> head(torch.tensor([[[3.0]]])).detach()
+        tensor([[[3., 6.]]])
     """
 
     def __init__(self, config: HeadConfig, parameters: Mapping[str, Any], embedding: Embedding | None = None) -> None:
@@ -74,7 +79,12 @@ class Head(nn.Module):
 
 
 def last_place(array: Array, lengths: Any) -> Array:
-    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`."""
+    """Return the vector at the last position of each row that is not padding: `(b,l,m)` to `(b,m)`.
+
+    Example:
+        >>> last_place(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([2]))
+        tensor([[2.]])
+    """
     if lengths is None:
         return array[:, -1]
     check_places("Head", array.shape[:2], {"lengths": lengths}, inspect)

@@ -34,6 +34,12 @@ class Stack(nn.Module):
             configured, `relative_bias (buckets,h)`, `norm.gain (m)`, `norm.bias (m)`; initialised when None.
         owner: the embedding whose `token` table this stack shares; its own when None.
         implementation: the path of all attention inside, as in `attention`.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> stack = Transformer(config, weights.init(config)).decoder
+        >>> tuple(stack(torch.tensor([[1, 2, 3]])).shape)
+        (1, 3, 8)
     """
 
     def __init__(
@@ -144,6 +150,12 @@ class Transformer(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> config = spec.ModelConfig.decoder(vocab=5, model=8, heads=2, layers=1, feedforward=16)
+        >>> model = Transformer(config, weights.init(config))
+        >>> tuple(model(torch.tensor([[1, 2, 3]])).shape)
+        (1, 3, 5)
     """
 
     def __init__(

@@ -27,6 +27,13 @@ class Cache(NamedTuple):
         key: `(b,g,p,d)`, after normalisation and rotation.
         value: `(b,g,p,v)`.
         lengths: how many of the p positions of each batch row are filled, the first ones, integers `(b,)`.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2, causal=True)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> cache = layer.project_kv(torch.zeros(1, 3, 8))
+        >>> tuple(cache.key.shape)
+        (1, 2, 3, 4)
     """
 
     key: Array
@@ -57,6 +64,12 @@ class MultiHeadAttention(nn.Module):
 
     Raises:
         SpecificationError: for parameters that do not match the configuration, and for an unknown implementation.
+
+    Example:
+        >>> config = spec.AttentionConfig(model=8, heads=2)
+        >>> layer = MultiHeadAttention(config, weights.init(config))
+        >>> tuple(layer(torch.zeros(1, 3, 8)).shape)
+        (1, 3, 8)
     """
 
     def __init__(
@@ -241,6 +254,12 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
     Returns:
         A cache with `(b,g,p+t,d)` and `(b,g,p+t,v)`; positions that are not filled are 0.
+
+    Example:
+        >>> cache = Cache(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4), torch.tensor([3]))
+        >>> new = Cache(torch.zeros(1, 2, 1, 4), torch.zeros(1, 2, 1, 4), torch.tensor([1]))
+        >>> append_to_cache(cache, new).lengths.tolist()
+        [4]
     """
     filled = _one_or_each(cache.lengths, new.lengths.device)
     return Cache(

@@ -30,6 +30,11 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
     Raises:
         SpecificationError: for a size that cannot hold the code.
+
+    Example:
+        >>> sinusoidal_positions(torch.tensor([0, 1]), 4, like=torch.zeros(1))
+        tensor([[0.0000, 1.0000, 0.0000, 1.0000],
+                [0.8415, 0.5403, 0.0100, 0.9999]])
     """
     positions, like = checked("sinusoidal_positions", positions=positions, size=size, config=config, like=like)
     half = size // 2
@@ -45,7 +50,7 @@ def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID,
 
 
 def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0, device: torch.device | None = None) -> Array:
-    """Give the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
+    """Return the frequencies of rotary positions, `base^(-2i/dimension)` changed as `config.scaling` says.
 
     Arguments:
         dimension: how many leading sizes of a head are rotated, even.
@@ -55,6 +60,10 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0, devic
 
     Returns:
         `(dimension/2,)`, float64, in radians for each position.
+
+    Example:
+        >>> rotary_frequencies(4, spec.Rotary())
+        tensor([1.0000, 0.0100], dtype=torch.float64)
     """
     pairs = _count(dimension // 2, device)
     frequencies = config.base ** (-2 * pairs / dimension)
@@ -72,9 +81,9 @@ def rotary_frequencies(dimension: int, config: Rotary, *, length: Any = 0, devic
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "llama3":
-        kept = _llama3_shares(frequencies, scaling)
+        kept = _llama3_fractions(frequencies, scaling)
     else:
-        kept = _yarn_shares(pairs, dimension, config.base, scaling)
+        kept = _yarn_fractions(pairs, dimension, config.base, scaling)
     return kept * frequencies + (1 - kept) * frequencies / scaling.factor
 
 
@@ -86,13 +95,13 @@ def _stretch(scaling: RotaryScaling, length: Any) -> Any:
     return scaling.factor * longest / scaling.original_length - (scaling.factor - 1)
 
 
-def _llama3_shares(frequencies: Array, scaling: RotaryScaling) -> Array:
+def _llama3_fractions(frequencies: Array, scaling: RotaryScaling) -> Array:
     turns = scaling.original_length * frequencies / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     return torch.clip((turns - low) / (high - low), 0, 1)
 
 
-def _yarn_shares(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
+def _yarn_fractions(pairs: Array, dimension: int, base: float, scaling: RotaryScaling) -> Array:
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -111,6 +120,10 @@ def rotary_amplitude(config: Rotary) -> float:
         longrope    sqrt(1 + log(factor) / log(original_length))
 
     Otherwise it is 1.
+
+    Example:
+        >>> rotary_amplitude(spec.Rotary())
+        1.0
     """
     scaling = config.scaling
     if scaling is None or scaling.kind not in ("yarn", "longrope"):
@@ -140,6 +153,10 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
     Returns:
         `(b,h,l,d)`.
+
+    Example:
+        >>> rotate(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([1]), spec.Rotary())
+        tensor([[[[0.5403, 0.8415]]]])
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
@@ -177,12 +194,16 @@ def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:
 
 
 def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
-    """Give the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
+    """Return the slope of each head: `2^(-8i/n)`, i from 1, for n heads a power of two.
 
     Otherwise the slopes of the next smaller power of two come first, then every second slope of the power above it.
 
     Returns:
         `(h,)`, float64.
+
+    Example:
+        >>> alibi_slopes(4)
+        tensor([0.2500, 0.0625, 0.0156, 0.0039], dtype=torch.float64)
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = 2.0 ** (-8 * (_count(power, device) + 1) / power)
@@ -191,7 +212,7 @@ def alibi_slopes(heads: int, *, device: torch.device | None = None) -> Array:
 
 
 def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: Any = 0, like: Array) -> Array:
-    """Give the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
+    """Return the bias of attention with linear biases: `-slope_h * |i + query_offset - j|`.
 
     Arguments:
         heads: h.
@@ -202,6 +223,11 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> alibi_bias(2, 1, 2, query_offset=2, like=torch.zeros(1))[:, 0]
+        tensor([[-0.1250, -0.0625],
+                [-0.0078, -0.0039]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     query_offset, like = checked("alibi_bias", heads=heads, **lengths, query_offset=query_offset, like=like)
@@ -211,7 +237,7 @@ def alibi_bias(heads: int, query_length: int, key_length: int, *, query_offset: 
 
 
 def relative_bucket(distances: Any, config: RelativeBias) -> Array:
-    """Give the bucket of keys at `distance = j - (i + query_offset)`.
+    """Return the bucket of keys at `distance = j - (i + query_offset)`.
 
     Half of the buckets (of each direction, when bidirectional) hold one distance each; the others grow
     logarithmically up to `maximum_distance`, and hold all that is farther. Without both directions every later key
@@ -223,6 +249,11 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
 
     Returns:
         Integers `(...)`.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=8, maximum_distance=16)
+        >>> relative_bucket(torch.tensor([-2, -1, 0, 1, 2]), config).tolist()
+        [2, 1, 0, 5, 6]
     """
     distances, buckets, start = as_array(distances), config.buckets, 0
     if config.bidirectional:
@@ -232,8 +263,8 @@ def relative_bucket(distances: Any, config: RelativeBias) -> Array:
     else:
         distances = torch.clamp(-distances, min=0)
     exact = buckets // 2
-    share = torch.log(torch.clamp(distances, min=1).double() / exact) / math.log(config.maximum_distance / exact)
-    far = torch.clamp(exact + (share * (buckets - exact)).to(distances.dtype), max=buckets - 1)
+    fraction = torch.log(torch.clamp(distances, min=1).double() / exact) / math.log(config.maximum_distance / exact)
+    far = torch.clamp(exact + (fraction * (buckets - exact)).to(distances.dtype), max=buckets - 1)
     return start + torch.where(distances < exact, distances, far)
 
 
@@ -251,6 +282,13 @@ def relative_bias(
 
     Returns:
         `(h,q,k)`, or `(b,h,q,k)` with one offset for each batch row.
+
+    Example:
+        >>> config = spec.RelativeBias(buckets=4, maximum_distance=8)
+        >>> table = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+        >>> relative_bias(table, 2, 2, config)
+        tensor([[[0., 3.],
+                 [1., 0.]]])
     """
     lengths = {"query_length": query_length, "key_length": key_length}
     table, query_offset = checked("relative_bias", table=table, **lengths, config=config, query_offset=query_offset)
@@ -264,6 +302,6 @@ def _count(length: int, device: torch.device | None) -> Array:
 
 
 def _distances(query_length: int, key_length: int, query_offset: Any, device: torch.device) -> Array:
-    """Give `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
+    """Return `j - (i + query_offset)`: `(q,k)`, or `(b,q,k)` with one offset for each batch row."""
     offsets = as_array(query_offset, device)[..., None, None]  # () or (b,1,1)
     return torch.arange(key_length, device=device) - (torch.arange(query_length, device=device)[:, None] + offsets)

@@ -34,6 +34,11 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
     Raises:
         SpecificationError: for scores or sinks that are not floats, a visibility that is not boolean, and what does
             not broadcast.
+
+    Example:
+        >>> scores = torch.tensor([1.0, 2.0, 3.0])
+        >>> softmax(scores, visible=torch.tensor([True, True, False]))
+        tensor([0.2689, 0.7311, 0.0000])
     """
     scores, visible, sinks = _operands("softmax", scores, visible, sinks)
     exponentials, denominator, _, _ = _shifted(widen(scores), visible, sinks)
@@ -42,7 +47,7 @@ def softmax(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
 
 
 def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array:
-    """Give the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
+    """Return the logarithm of the softmax's denominator, `log(sum_l exp(s_l) + exp(sink))` over the visible keys l.
 
     Arguments:
         scores, visible, sinks: as in `softmax`.
@@ -53,6 +58,10 @@ def log_sum_exp(scores: Any, *, visible: Any = None, sinks: Any = None) -> Array
 
     Raises:
         SpecificationError: as `softmax`.
+
+    Example:
+        >>> log_sum_exp(torch.tensor([[0.0, 0.0], [1.0, 2.0]]))
+        tensor([0.6931, 2.3133])
     """
     scores, visible, sinks = _operands("log_sum_exp", scores, visible, sinks)
     _, denominator, shift, is_empty = _shifted(widen(scores), visible, sinks)
@@ -71,7 +80,7 @@ def _operands(operation: str, scores: Any, visible: Any, sinks: Any) -> tuple[Ar
 
 
 def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array, Array, Array]:
-    """Give the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
+    """Return the exponentials, their sum with the sink's (1 in an empty row), the shift, and which rows are empty."""
     is_empty = ~torch.any(visible, dim=-1, keepdim=True)  # (...,1)
     logits = torch.where(visible, scores, -math.inf)
     maximum = _largest(logits.detach())  # (...,1)
@@ -87,7 +96,7 @@ def _shifted(scores: Array, visible: Array, sinks: Array | None) -> tuple[Array,
 
 
 def _largest(logits: Array) -> Array:
-    """Give the row maximum, -inf of no logits at all, where `torch.amax` has no answer."""
+    """Return the row maximum, -inf of no logits at all, where `torch.amax` has no answer."""
     if logits.shape[-1] == 0:
         return logits.new_full((*logits.shape[:-1], 1), -math.inf)
     return torch.amax(logits, dim=-1, keepdim=True)
@@ -104,6 +113,11 @@ def linear(array: Array, kernel: Array, bias: Array | None = None, *, inputs: in
 
     Returns:
         `(..., *outputs)` in the dtype of `array`. Autocast lowers the precision of the product, and of nothing else.
+
+    Example:
+        >>> kernel = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> linear(torch.tensor([1.0, 2.0]), kernel)
+        tensor([1., 2., 3.])
     """
     array, kernel, bias = checked("linear", array=array, kernel=kernel, bias=bias, inputs=inputs)
     leading, outputs = array.shape[: array.ndim - inputs], kernel.shape[inputs:]
@@ -128,6 +142,11 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> gain = torch.tensor([1.0, 1.0, 1.0])
+        >>> layer_norm(torch.tensor([1.0, 2.0, 3.0]), gain, eps=1e-5)
+        tensor([-1.2247,  0.0000,  1.2247])
     """
     given = {"array": array, "gain": gain, "bias": bias}
     array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
@@ -149,13 +168,23 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
 
     Returns:
         `(..., m)`.
+
+    Example:
+        >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 1.0]), eps=1e-6)
+        tensor([0.8485, 1.1314])
     """
     array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
     return _scaled(widen(array), gain, None, eps, gain_offset).to(array.dtype)
 
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None], name: str) -> Array:
-    """Apply the normalisation that a configuration describes, with the gain and bias under `name`."""
+    """Apply the normalisation that a configuration describes, with the gain and bias under `name`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": torch.tensor([1.0, 1.0])}
+        >>> normalize(torch.tensor([3.0, 4.0]), config, parameters, "norm")
+        tensor([0.8485, 1.1314])
+    """
     gain = parameters.get(f"{name}.gain")
     if gain is None:
         gain = torch.ones(array.shape[-1:], dtype=array.dtype, device=array.device)
@@ -181,6 +210,11 @@ def normalize_heads(
 
     Returns:
         `(...,h,d)`.
+
+    Example:
+        >>> config, parameters = spec.Norm("rms", eps=1e-6), {"norm.gain": torch.tensor([1.0, 1.0])}
+        >>> normalize_heads(torch.tensor([[3.0, 4.0]]), config, "shared", parameters, "norm")
+        tensor([[0.8485, 1.1314]])
     """
     if heads == "shared":
         return normalize(array, config, parameters, name)
@@ -204,32 +238,62 @@ def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: 
 
 
 def relu(x: Array) -> Array:
-    """`max(x, 0)`."""
+    """`max(x, 0)`.
+
+    Example:
+        >>> relu(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([0., 0., 2.])
+    """
     return torch.relu(x)
 
 
 def relu_squared(x: Array) -> Array:
-    """`max(x, 0)^2`."""
+    """`max(x, 0)^2`.
+
+    Example:
+        >>> relu_squared(torch.tensor([-1.0, 0.0, 3.0]))
+        tensor([0., 0., 9.])
+    """
     return torch.square(torch.relu(x))
 
 
 def gelu(x: Array) -> Array:
-    """`x/2 (1 + erf(x / sqrt(2)))`, exact."""
+    """`x/2 (1 + erf(x / sqrt(2)))`, exact.
+
+    Example:
+        >>> gelu(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.1587,  0.0000,  0.8413])
+    """
     return functional.gelu(x)
 
 
 def gelu_tanh(x: Array) -> Array:
-    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`."""
+    """`x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
+
+    Example:
+        >>> gelu_tanh(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.1588,  0.0000,  0.8412])
+    """
     return functional.gelu(x, approximate="tanh")
 
 
 def quick_gelu(x: Array) -> Array:
-    """`x / (1 + exp(-1.702 x))`."""
+    """`x / (1 + exp(-1.702 x))`.
+
+    Example:
+        >>> quick_gelu(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.1542,  0.0000,  0.8458])
+    """
     return x * torch.sigmoid(1.702 * x)  # the quotient would have NaN for the gradient where exp is infinite
 
 
 def silu(x: Array) -> Array:
-    """`x / (1 + exp(-x))`."""
+    """`x / (1 + exp(-x))`.
+
+    Example:
+        >>> silu(torch.tensor([-1.0, 0.0, 1.0]))
+        tensor([-0.2689,  0.0000,  0.7311])
+    """
     return functional.silu(x)
 
 
@@ -245,18 +309,28 @@ ACTIVATIONS = {
 
 
 def activate(array: Array, name: str) -> Array:
-    """Apply an activation by its name to every number."""
+    """Apply an activation by its name to every number.
+
+    Example:
+        >>> activate(torch.tensor([-1.0, 0.0, 1.0]), "silu")
+        tensor([-0.2689,  0.0000,  0.7311])
+    """
     (array,) = checked("activate", array=array, name=name)
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
 
 
 def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+
+    Example:
+        >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
+        tensor([-2.0000,  0.5000,  2.0000])
+    """
     return torch.clamp(array, -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:
-    """Draw what is kept, True with probability `1 - rate`, by PyTorch's generator; None where nothing is dropped."""
+    """Draw a dropout mask, True with probability `1 - rate`, by PyTorch's generator; None if nothing is dropped."""
     return torch.rand(shape, device=device) >= rate if rate else None
 
 
@@ -266,9 +340,13 @@ def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:
     Arguments:
         array: `(...)`.
         dropout_mask: boolean, broadcasts to `array`; True where a number is kept. None keeps all, undivided.
-        rate: what share was meant to be dropped, at least 0 and below 1.
+        rate: the fraction of weights that was dropped on average, at least 0 and below 1.
 
     Returns:
         `(...)`.
+
+    Example:
+        >>> dropout(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), 0.5)
+        tensor([2., 0.])
     """
     return array if dropout_mask is None else torch.where(dropout_mask, array / (1 - rate), 0)

@@ -23,7 +23,12 @@ __all__ = ["FORMAT_VERSION", "bugs", "current", "load", "operations", "profiles"
 
 
 def operations() -> list[str]:
-    """Return the names of the operations that have vectors."""
+    """Return the names of the operations that have vectors.
+
+    Example:
+        >>> operations()[:2]
+        ['Block', 'FeedForward']
+    """
     return sorted(entry.name for entry in _folder().iterdir() if entry.is_dir())
 
 
@@ -32,6 +37,10 @@ def profiles(operation: str) -> list[str]:
 
     Raises:
         KeyError: for an operation without vectors.
+
+    Example:
+        >>> profiles("additive_attention")
+        ['core', 'visibility']
     """
     if operation not in operations():
         raise KeyError(f"no vectors for the operation {operation!r}; choose from: {', '.join(operations())}")
@@ -44,12 +53,22 @@ def load(operation: str, profile: str) -> dict[str, Any]:
 
     Raises:
         KeyError: for an unknown operation or profile.
+
+    Example:
+        >>> case = load("linear", "core")["cases"][0]
+        >>> case["id"], case["inputs"]["array"]["shape"]
+        ('linear/core/plain', [2, 3, 4])
     """
     return json.loads(read(operation, profile))
 
 
 def read(operation: str, profile: str) -> bytes:
-    """Return the bytes of one file of vectors; raises like `load`."""
+    """Return the bytes of one file of vectors; raises like `load`.
+
+    Example:
+        >>> read("linear", "core")[:1]
+        b'{'
+    """
     if profile not in profiles(operation):
         raise KeyError(f"{operation} has no profile {profile!r}; choose from: {', '.join(profiles(operation))}")
     return _folder().joinpath(operation, f"{profile}.json").read_bytes()
@@ -63,6 +82,11 @@ def current(document: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: for a file of another version.
+
+    Example:
+        >>> old = {"format": 1, "cases": [{"id": "linear/core/plain", "hunts": "a bug", "seen": []}]}
+        >>> current(old)["cases"]
+        [{'id': 'linear/core/plain', 'catches': 'a bug', 'references': []}]
     """
     if not is_version_1(document, "vectors", FORMAT_VERSION):
         return dict(document)

@@ -11,6 +11,11 @@ from types import MappingProxyType
 
 @cache
 def bugs() -> Mapping[str, str]:
-    """Return the description of every kind of bug by its name, such as `mask.inverted`."""
+    """Return the description of every kind of bug by its name, such as `mask.inverted`.
+
+    Example:
+        >>> bugs()["mask.inverted"]
+        'True in a mask hides.'
+    """
     text = resources.files("attention_ref.vectors").joinpath("bugs.toml").read_text(encoding="utf-8")
     return MappingProxyType(tomllib.loads(text))

@@ -16,7 +16,12 @@ Schema = dict[str, Any]
 
 
 def schema(name: str) -> Schema:
-    """Return a JSON Schema: `"vectors"` for the generated files, `"recipe"` for their sources."""
+    """Return a JSON Schema: `"vectors"` for the generated files, `"recipe"` for their sources.
+
+    Example:
+        >>> schema("vectors")["required"]
+        ['format_version', 'spec', 'operation', 'profile', 'cases']
+    """
     path = resources.files("attention_ref.vectors").joinpath("schema", f"{name}.json")
     found: Schema = json.loads(path.read_text(encoding="utf-8"))
     (_fill_recipe if name == "recipe" else _fill_vectors)(found)

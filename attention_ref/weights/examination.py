@@ -1,4 +1,4 @@
-"""Examine a checkpoint without reading its tensors: what it is, and all that is wrong with it."""
+"""Examine a checkpoint without reading its tensors: its architecture, and every reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Checkpoint:
-    """What is known of a checkpoint.
+    """The properties of a checkpoint.
 
     `sources` are the tensors that are read, `unused` those that are not, with the reason, `problems` all that is wrong,
     and `names` the name in the file of each tensor by its present name.
@@ -161,7 +161,7 @@ def _problems_of(checkpoint: Checkpoint, source: Source) -> list[str]:
 def _explain(
     checkpoint: Checkpoint, architecture: Architecture, prefix: str, name: str, copies: Mapping[str, str]
 ) -> None:
-    """Say why a tensor is not read, or that it is not known."""
+    """Explain why a tensor is not read."""
     layout, original = checkpoint.layout, copies.get(name)
     computed = {f"{prefix}{end}": values for end, values in layout.computed.items()}
     reason = reason_unused(layout, architecture, name)

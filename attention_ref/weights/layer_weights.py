@@ -117,7 +117,7 @@ def _layout(operation: str, layer: str) -> LayerLayout:
 
 
 def _bare(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors without the names that stand before all of them."""
+    """The tensors without the common prefix of their names."""
     paths = [path.split("/") for path in arrays]
     common = 0
     while paths and all(len(path) > common + 2 for path in paths) and len({path[common] for path in paths}) == 1:

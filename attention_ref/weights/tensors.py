@@ -29,7 +29,7 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 class Tensor(NamedTuple):
-    """Where a tensor is: its dtype as the file names it, its shape, its file and its bytes in it."""
+    """The location of a tensor: its dtype as named in the file, its shape, its file and its bytes in it."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -106,7 +106,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 
 def parse_json(file: Path, text: bytes) -> dict[str, Any]:
-    """Parse a JSON object; a name that stands in it twice is an error."""
+    """Parse a JSON object; a duplicate name is an error."""
 
     def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]

@@ -1,4 +1,4 @@
-"""What the site shows of the library's own data.
+"""Generate the parts of the site that show the library's data.
 
 A page asks for it by a line that holds nothing but, say, `{{ clauses attention.* }}`. When Sphinx reads the page, the
 line is replaced by Markdown.
@@ -64,7 +64,7 @@ def fill(text: str) -> str:
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Tell Sphinx."""
+    """Register the extension with Sphinx."""
     mathml.setup(app)
     app.connect("source-read", _on_source_read)
     app.connect("html-page-context", _on_page_context)
@@ -77,7 +77,7 @@ def _on_source_read(app: Any, page: str, source: list[str]) -> None:  # noqa: AR
 
 
 def _on_page_context(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:  # noqa: ARG001
-    """Let the front matter of a page say its language, such as `language: zh`."""
+    """Set the language of a page from its front matter, such as `language: zh`."""
     context["language"] = (context.get("meta") or {}).get("language", "en")
 
 

@@ -33,7 +33,7 @@ def table() -> str:
 
 
 def verified() -> str:
-    """Say with which versions the tests ran, and when."""
+    """Return the versions with which the tests ran, and the date."""
     pins = dict(line.split("==") for line in _lines() if "==" in line)
     rows = [["Package", "Version"], *([_code(name), pins[name]] for name in PACKAGES)]
     text = f"attention_ref {__version__}, specification {VERSION}, was verified on {date()} with these versions:"
@@ -41,7 +41,7 @@ def verified() -> str:
 
 
 def date() -> str:
-    """Give the day on which the tests ran with the versions of constraints.txt."""
+    """Return the day on which the tests ran with the versions of constraints.txt."""
     found = re.search(r"(?m)^# Verified on (\d{4}-\d\d-\d\d)\.$", "\n".join(_lines()))
     if found is None:
         raise LookupError("constraints.txt does not say when it was verified")

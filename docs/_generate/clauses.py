@@ -12,7 +12,7 @@ from attention_ref.spec.clauses import Clause, clauses
 
 
 def chosen(*patterns: str) -> Iterator[Clause]:
-    """Give the clauses whose ids match, in their order."""
+    """Return the clauses whose ids match, in their order."""
     names = [name for name in clauses() if any(fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         raise LookupError(f"no clause matches {' '.join(patterns)}")
@@ -38,7 +38,7 @@ def decisions() -> str:
 
 
 def count() -> str:
-    """Say how many clauses and cases there are."""
+    """Return the numbers of clauses and cases."""
     optional = sum(clause.optional for clause in clauses().values())
     return f"{len(clauses())} clauses ({optional} of them optional), {len(list(all_cases()))} cases."
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _generate.text import docstring, fence
 
-SECTION = re.compile(r"^(Arguments|Returns|Raises):\n((?:(?:    .*)?\n)+)", re.MULTILINE)
+SECTION = re.compile(r"^(Arguments|Returns|Raises|Example):\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 ENTRY = re.compile(r"(?s)^([\w*][\w*, ]*?): (.*)$")
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -26,7 +26,7 @@ def module(name: str, *only: str) -> str:
 
 
 def source(name: str) -> Path:
-    """Give the file of a module without importing it."""
+    """Return the file of a module without importing it."""
     found = find_spec(name)
     if found is None or found.origin is None:
         raise LookupError(f"there is no module {name}")
@@ -68,7 +68,7 @@ def _method(node: ast.FunctionDef) -> str:
 
 
 def _construction(node: ast.ClassDef) -> str:
-    """What a class is called with: its `__init__`, or the fields of a dataclass or a named tuple."""
+    """Return the arguments of a class: of its `__init__`, or the fields of a dataclass or a named tuple."""
     inits = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
     if inits:
         return f"({_signature(inits[0], skip=True)})"
@@ -91,6 +91,8 @@ def _signature(node: ast.FunctionDef, *, skip: bool = False) -> str:
 
 def _section(found: re.Match[str]) -> str:
     body = textwrap.dedent(found[2]).strip("\n")
+    if found[1] == "Example":
+        return f"**Example**\n\n```pycon\n{body}\n```\n\n"
     items = re.split(r"\n(?! )", body) if found[1] != "Returns" else []
     entries = [ENTRY.match(re.sub(r"\s*\n\s+", " ", item)) for item in items]
     if not items or not all(entries):
@@ -114,7 +116,7 @@ def _has_docstring(node: ast.FunctionDef) -> bool:
 
 
 def _constant(node: ast.stmt, after: ast.stmt | None) -> str:
-    """Give the name of a constant that has a docstring behind it."""
+    """Return the name of a constant that has a docstring behind it."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     is_described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     return ast.unparse(targets[0]) if targets and is_described else ""

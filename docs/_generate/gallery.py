@@ -41,17 +41,17 @@ def index(*patterns: str) -> str:
 
 
 def count() -> str:
-    """Say how many there are."""
+    """Return the numbers of wrong attentions and layers."""
     return f"{len(ATTENTIONS)} wrong attentions and {len(LAYERS)} wrong layers."
 
 
 def of_clause(clause: str) -> list[Wrong]:
-    """Give the wrong implementations that break a clause."""
+    """Return the wrong implementations that break a clause."""
     return [wrong for wrong in (*ATTENTIONS, *LAYERS) if wrong.clause == clause]
 
 
 def anchor(wrong: Wrong) -> str:
-    """Give the address of an entry: of the class of a wrong attention, of the clause and title of a wrong layer."""
+    """Return the address of an entry: of the class of a wrong attention, of the clause and title of a wrong layer."""
     if isinstance(wrong, WrongLayer):
         return re.sub(r"[^a-z0-9]+", "-", f"wrong {wrong.clause} {wrong.operation} {wrong.title}".lower()).strip("-")
     return f"wrong-{wrong.__name__}"
@@ -59,7 +59,7 @@ def anchor(wrong: Wrong) -> str:
 
 @cache
 def catch(wrong: Wrong) -> Result:
-    """Give the first failure of a case that lists the clause, or of any where none lists a foundation.
+    """Return the first failure of a case that lists the clause, or of any where none lists a foundation.
 
     Raises:
         LookupError: when no case catches it.
@@ -149,7 +149,7 @@ def _what(result: Result) -> str:
 
 
 def source(wrong: Wrong) -> str:
-    """Give the code of an entry: the steps that a wrong attention replaces; what a wrong layer is made by."""
+    """Return the code of an entry: the steps that a wrong attention replaces; what a wrong layer is made by."""
     return _layer_source(wrong) if isinstance(wrong, WrongLayer) else wrong.source().strip()
 
 
@@ -186,7 +186,7 @@ def _is_name(node: Any) -> bool:
 
 
 def _used(node: Any, definitions: dict[str, Any]) -> set[str]:
-    """Give the names of the module's own that a piece of code uses, and those that these use."""
+    """Return the names of the module's own that a piece of code uses, and those that these use."""
     found: set[str] = set()
     waiting = [node]
     while waiting:

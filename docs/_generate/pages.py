@@ -1,4 +1,4 @@
-"""What the project says of itself elsewhere: its pages, its README, its rules."""
+"""Generate parts of pages from the README, the rules and the versions of the project."""
 
 from __future__ import annotations
 

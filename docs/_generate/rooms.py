@@ -18,7 +18,7 @@ from _generate.text import fence
 ROOMS = {"numpy": "NumPy", "torch": "PyTorch", "keras": "Keras", "spec": "Spec"}
 PAIRS = [("numpy", "torch"), ("torch", "keras"), ("numpy", "keras"), ("spec", "numpy")]
 FRAMEWORK = re.compile(r"\b(np|numpy|torch|ops|keras)\b")
-"""What differs between lines that say the same in two frameworks."""
+"""Differences between lines that are translations of each other."""
 
 
 def tabs(name: str) -> str:

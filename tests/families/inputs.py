@@ -13,7 +13,7 @@ TARGET_LENGTHS = np.array([5, 2])
 
 
 class Inputs(NamedTuple):
-    """What both sides read."""
+    """The inputs of both models."""
 
     theirs: dict[str, np.ndarray]
     ours: tuple[np.ndarray, ...]

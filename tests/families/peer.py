@@ -60,7 +60,7 @@ class Peer:
         return folder
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Give what the model answers and, where it has an encoder, what the encoder gives."""
+        """Return the output of the model and, if it has an encoder, the output of the encoder."""
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
         with only_float64(), torch.no_grad():
             results: Any = self.model(**tensors, use_cache=False) if _has_cache(self.model) else self.model(**tensors)

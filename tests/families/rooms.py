@@ -16,7 +16,7 @@ KINDS = {"b": "bool", "i": "int64", "f": "float64"}
 
 
 def in_room(name: str) -> Callable[[Any, Mapping[str, np.ndarray]], InRoom]:
-    """Give what makes a room's model of a configuration and parameters."""
+    """Return the function that builds a room's model from a configuration and parameters."""
     build = subject_of(import_module(f"attention_ref.{name}"), name, "").operations["Transformer"]
     arrays = framework(name)
     return lambda config, parameters: InRoom(build(config, _made(dict(parameters), arrays)), arrays)

@@ -1,4 +1,4 @@
-"""What the gallery says of a wrong attention."""
+"""The description of a wrong attention in the gallery."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WrongAttention(RightAttention):
 
     @classmethod
     def function(cls):
-        """Give the wrong function itself, with the signature of the operation."""
+        """Return the wrong function itself, with the signature of the operation."""
         wrong = getattr(cls(), cls.operation)
         right = getattr(RightAttention(), cls.operation)
 
@@ -45,11 +45,11 @@ class WrongAttention(RightAttention):
 
     @classmethod
     def gradients(cls):
-        """Give the function of the gradients by its operation, where the mistake is one of gradients."""
+        """Return the function of the gradients by its operation, where the mistake is one of gradients."""
         return {cls.operation: cls().gradient} if hasattr(cls, "gradient") else {}
 
     @classmethod
     def source(cls):
-        """Give the code that replaces the right steps."""
+        """Return the code that replaces the right steps."""
         steps = [step for step in vars(cls).values() if inspect.isfunction(step)]
         return "\n".join(textwrap.dedent(inspect.getsource(step)) for step in steps)

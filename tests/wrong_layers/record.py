@@ -1,4 +1,4 @@
-"""What the gallery says of a wrong layer, and the ways to make one of a right one."""
+"""The description of a wrong layer in the gallery, and the functions that make one from a right layer."""
 
 from __future__ import annotations
 

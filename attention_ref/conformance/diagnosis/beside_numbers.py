@@ -142,6 +142,6 @@ def _is_within(observation: Observation, unit: float) -> bool:
     for name, expected in observation.case.expected.items():
         allowed = FACTOR * unit * (expected.roundings.arithmetic + np.abs(expected.values))
         with np.errstate(invalid="ignore"):
-            if np.any(compare(observation.results[name], expected.values, allowed).share > 1):
+            if np.any(compare(observation.results[name], expected.values, allowed).error_ratio > 1):
                 return False
     return True

@@ -84,4 +84,4 @@ def _roundings(call: Call, values: np.ndarray, dtype: str, allowed: np.ndarray |
 def _is_within(got: np.ndarray, expected: Expected, dtype: str) -> bool:
     if got.shape != expected.values.shape:
         return False
-    return bool(np.all(compare(got, expected.values, budget(expected.roundings, dtype)).share <= 1))
+    return bool(np.all(compare(got, expected.values, budget(expected.roundings, dtype)).error_ratio <= 1))

@@ -59,7 +59,7 @@ class Observation:
         expected = self.case.expected[name]
         if expected.values.shape == observed.shape:
             allowed = allowed + budget(expected.roundings, self.dtype)
-        return bool(np.all(compare(observed, predicted, allowed).share <= 1))
+        return bool(np.all(compare(observed, predicted, allowed).error_ratio <= 1))
 
 
 def observations(subject: Subject, operation: str, dtype: str, seed: int = 0) -> Iterator[Observation]:
@@ -97,6 +97,6 @@ def _is_right(case: Case, results: Mapping[str, np.ndarray], dtypes: Mapping[str
     for name, expected in case.expected.items():
         if results[name].shape != expected.values.shape or dtypes[name] != result_dtype(name, dtype):
             return False
-        if np.any(compare(results[name], expected.values, budget(expected.roundings, dtype)).share > 1):
+        if np.any(compare(results[name], expected.values, budget(expected.roundings, dtype)).error_ratio > 1):
             return False
     return True

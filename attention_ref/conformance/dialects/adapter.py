@@ -54,6 +54,14 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
 
     Raises:
         UsageError: if the dialect names an argument that the function's signature lacks.
+
+    Example:
+        >>> def length_first(query, key, value):
+        ...     return attention(*(array.swapaxes(1, 2) for array in (query, key, value))).swapaxes(1, 2)
+        >>> function = adapted(length_first, Dialect(layout="batch length heads size"))
+        >>> array = np.zeros((1, 2, 3, 4))
+        >>> function(array, array, array).shape
+        (1, 2, 3, 4)
     """
     words = _words(function, dialect)
     if missing := [name for name in _NEEDED.get(dialect.storage, ()) if name not in words]:
@@ -99,7 +107,7 @@ def parameters(function: Callable[..., Any]) -> tuple[set[str], bool] | None:
     return {p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}, is_open
 
 
-def spoken(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
+def narrowed(dialect: Dialect, function: Callable[..., Any]) -> Dialect:
     """Return the dialect without the arguments that this function lacks, where several functions share a dialect."""
     found = parameters(function)
     if found is None or found[1]:
@@ -149,9 +157,9 @@ class _Call:
         turned = query if order is None else framework_of(query).take(query, order, -3 % len(query.shape))
         call = Call(self.dialect, self.words, turned, key, value, self.options, sizes)
         stored = STORAGES[self.dialect.storage](call)
-        said = option_rules.said(self.dialect, self.words, stored.options, stored.sizes, query, order)
-        said |= {**stored.arguments, **self._asked(sizes)}
-        arguments = {self.words[name]: thing for name, thing in said.items()} | dict(self.dialect.constants)
+        options = option_rules.translated(self.dialect, self.words, stored.options, stored.sizes, query, order)
+        options |= {**stored.arguments, **self._asked(sizes)}
+        arguments = {self.words[name]: option for name, option in options.items()} | dict(self.dialect.constants)
         named = {self.words[name]: array for name, array in stored.tensors.items() if name in self.words}
         positional = [array for name, array in stored.tensors.items() if name not in self.words]
         return self._read(self.function(*positional, **named, **arguments), stored, sizes, order)

@@ -61,7 +61,7 @@ class Sizes:
         return (name for name, holds in pairs.items() if holds)
 
 
-def said(
+def translated(
     dialect: Dialect,
     words: Mapping[str, str],
     options: Mapping[str, Any],
@@ -86,8 +86,8 @@ def said(
         found["key_lengths"] = _lengths(dialect, options["key_lengths"], sizes, query)
     masks = _masks(dialect, words, _visible(dialect, options, sizes, query), options.get("bias"), query)
     found |= {name: _shaped(dialect, array, sizes, order) for name, array in masks.items()}
-    translated = (*ATTENTION.visibility, "scale")
-    rest = [name for name in options if name not in translated and ATTENTION[name].stage != "result"]
+    done = (*ATTENTION.visibility, "scale")
+    rest = [name for name in options if name not in done and ATTENTION[name].stage != "result"]
     return found | {name: _untranslated(name, options[name], dialect, sizes, order) for name in rest}
 
 

@@ -60,8 +60,8 @@ class RoomRecorder(Recorder):
         return recording
 
     def differentiate_locally(self, gradients: Mapping[str, np.ndarray], replace: Replace) -> Recording:
-        """Differentiate by PyTorch's own backward pass, in which the given gradients take the place of those that arrive
-        at a tensor.
+        """Differentiate by PyTorch's own backward pass, in which the given gradients take the place of those that
+        arrive at a tensor.
         """
         import torch
 

@@ -2,8 +2,9 @@
 
 In each run, every parameter and every recorded tensor is changed, at random, by a small multiple of itself. To first
 order the changes of the tensors are those of rounding errors of that relative size, so their spread over a few runs,
-divided by that size, is what one unit of roundoff costs; that of the tensor itself is added. From one recorded tensor to the next a model rounds more than
-once, in products, sums and elementary functions: a step counts as `STEP_UNITS` roundings.
+divided by that size, is what one unit of roundoff costs; that of the tensor itself is added. From one recorded tensor
+to the next a model rounds more than once, in products, sums and elementary functions: a step counts as `STEP_UNITS`
+roundings.
 
 Source: random perturbation of roundings as in Parker, "Monte Carlo Arithmetic" (1997).
 """
@@ -20,8 +21,8 @@ from attention_ref.spec.trace import ELEMENTARY_UNITS, FACTOR
 RUNS = 6
 
 STEP_UNITS = ELEMENTARY_UNITS
-"""The roundings that a step counts as. With it the spread is 1 to 5 times the expected size by the specification's tape,
-and the largest errors of correct float32 models of `transformers` are at most half of their budgets.
+"""The roundings that a step counts as. With it the spread is 1 to 5 times the expected size by the specification's
+tape, and the largest errors of correct float32 models of `transformers` are at most half of their budgets.
 """
 
 _SCALES = {"float64": 2.0**-40}

@@ -48,7 +48,7 @@ def framework(name: str) -> Framework:
 
 
 def framework_of(array: Any) -> Framework:
-    """Return the framework that an array belongs to; anything else, such as a number, is left to NumPy."""
+    """Return the framework of an array; NumPy for any other value, such as a number."""
     package = type(array).__module__.partition(".")[0]
     name = {"jaxlib": "jax"}.get(package, package)
     return framework(name if name in FRAMEWORKS else "numpy")

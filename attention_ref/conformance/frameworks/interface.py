@@ -90,7 +90,7 @@ class Framework(ABC):
         return str(array.dtype.name)
 
     def is_traced(self, array: Any) -> bool:
-        """Return whether an array stands for numbers that are not known yet."""
+        """Return whether an array is symbolic: its values are not known yet."""
         return False
 
     def constant(self, values: np.ndarray, beside: Any) -> Any:

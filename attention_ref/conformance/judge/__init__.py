@@ -1,4 +1,4 @@
-"""The judge of kernels: attention at real sizes, drawn from a fresh seed, asked of a process that nothing is told."""
+"""The judge of kernels: calls of attention at real sizes from a random seed, run in a separate process."""
 
 from attention_ref.conformance.judge.judge_function import judge
 from attention_ref.conformance.judge.judgement import Judgement

@@ -26,7 +26,7 @@ from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import DTYPES
 
 MOST_FAILURES = 5
-"""After how many failing calls the others are not asked, unless it is said otherwise."""
+"""The default number of failing calls after which no more are run."""
 
 _MEMORY = {"small": 1 << 26, "full": 1 << 28, "large": 1 << 30}
 _SEEDS = 2**31
@@ -90,9 +90,9 @@ def judge(
         progress: called after every call with the number done, the number to do, and the outcome.
 
     Returns:
-        A judgement: `passed`, `reasons`, `seed`, `smallest`, `worst_share`, `str(judgement)`, `to_json()`. A call that
-        the function refuses, with `NotImplementedError`, `ValueError` or `conformance.Unsupported`, is unsupported and
-        listed; a function for which nothing else ran has not passed.
+        A judgement: `passed`, `reasons`, `seed`, `smallest`, `worst_error_ratio`, `str(judgement)`, `to_json()`. A call
+        that the function refuses, with `NotImplementedError`, `ValueError` or `conformance.Unsupported`, is unsupported
+        and listed; a function for which nothing else ran has not passed.
 
     Raises:
         UsageError: for a dtype, kind of arrays, dialect, case or subject that does not exist.

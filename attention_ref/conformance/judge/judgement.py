@@ -22,7 +22,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a subject did in every call.
+    """The outcomes of a subject in every call.
 
     Arguments:
         subject: its name.
@@ -73,29 +73,31 @@ class Judgement:
         return self.smallest or next(iter(failures), None)
 
     @property
-    def worst_share(self) -> float | None:
+    def worst_error_ratio(self) -> float | None:
         """The largest error over its budget among the calls that passed: 1 is the limit."""
-        return max((outcome.share for outcome in self.having(PASSED) if outcome.share is not None), default=None)
+        return max(
+            (outcome.error_ratio for outcome in self.having(PASSED) if outcome.error_ratio is not None), default=None
+        )
 
     @property
-    def median_share(self) -> float | None:
+    def median_error_ratio(self) -> float | None:
         """The median of these errors over the calls that passed."""
-        shares = [outcome.share for outcome in self.having(PASSED) if outcome.share is not None]
-        return median(shares) if shares else None
+        ratios = [outcome.error_ratio for outcome in self.having(PASSED) if outcome.error_ratio is not None]
+        return median(ratios) if ratios else None
 
     @property
     def subject_seconds(self) -> float:
-        """How long the subject took, with the transfer of its results."""
+        """The time of the subject, with the transfer of its results."""
         return sum(outcome.subject_seconds for outcome in self.outcomes)
 
     @property
     def oracle_seconds(self) -> float:
-        """How long the truth took."""
+        """The time of the expected results."""
         return sum(outcome.oracle_seconds for outcome in self.outcomes)
 
     @property
     def unsupported(self) -> Mapping[str, tuple[Scenario, ...]]:
-        """The calls that it refused, by what it said."""
+        """The calls that it refused, by reason."""
         found: dict[str, list[Scenario]] = {}
         for outcome in self.having(UNSUPPORTED):
             found.setdefault(outcome.reason, []).append(outcome.scenario)
@@ -141,8 +143,8 @@ class Judgement:
             "size": self.size,
             "gradients": self.gradients,
             "smallest": self.failing and _item(self.failing),
-            "worst_share": self.worst_share,
-            "median_share": self.median_share,
+            "worst_error_ratio": self.worst_error_ratio,
+            "median_error_ratio": self.median_error_ratio,
             "counts": {verdict: len(self.having(verdict)) for verdict in (PASSED, FAILED, UNSUPPORTED)},
             "not_asked": [scenario.id for scenario in self.not_asked],
             "not_deterministic": [scenario.id for scenario in self.not_deterministic],
@@ -163,7 +165,7 @@ def _item(outcome: Outcome) -> dict[str, Any]:
         "verdict": outcome.verdict,
         "reason": outcome.reason,
         "where": outcome.where,
-        "share": outcome.share,
+        "error_ratio": outcome.error_ratio,
         "mismatch": mismatch and {**vars(mismatch), "index": list(mismatch.index)},
         "subject_seconds": round(outcome.subject_seconds, 4),
     }
@@ -227,10 +229,10 @@ def described(outcome: Outcome) -> str:
     if mismatch is None:
         return outcome.reason
     place = ",".join(map(str, mismatch.index))
-    share = mismatch.error / mismatch.budget if mismatch.budget else float("inf")
+    error_ratio = mismatch.error / mismatch.budget if mismatch.budget else float("inf")
     return (
         f"{mismatch.array}[{place}] is {mismatch.got:.9g} instead of {mismatch.expected:.9g}, "
-        f"off by {share:.3g} budgets; {mismatch.off} of {mismatch.size} numbers exceed theirs"
+        f"off by {error_ratio:.3g} budgets; {mismatch.off} of {mismatch.size} numbers exceed theirs"
     )
 
 
@@ -239,9 +241,11 @@ def _asked(judgement: Judgement) -> list[str]:
     lines = [
         f"calls: {counts}, {len(judgement.not_asked)} not asked; each asked twice, in {', '.join(judgement.dtypes)}"
     ]
-    if judgement.worst_share is not None:
-        shares = f"{judgement.worst_share:.3g} of its budget, the median over calls {judgement.median_share:.3g}"
-        lines.append(f"margin: the largest error of a call that passed is {shares}")
+    if judgement.worst_error_ratio is not None:
+        ratios = (
+            f"{judgement.worst_error_ratio:.3g} of its budget, the median over calls {judgement.median_error_ratio:.3g}"
+        )
+        lines.append(f"margin: the largest error of a call that passed is {ratios}")
     subject, truth = judgement.subject_seconds, judgement.oracle_seconds
     part = f", {truth / (subject + truth):.0%} of both" if truth else ""
     lines.append(f"time: subject {subject:.1f} s, truth {truth:.1f} s{part} (for information)")

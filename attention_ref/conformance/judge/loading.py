@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attention_ref.conformance.dialects.adapter import spoken
+from attention_ref.conformance.dialects.adapter import narrowed
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.peers import PEERS, require_peer
@@ -43,7 +43,7 @@ def _peer(name: str) -> Loaded:
         function = found(known.attention)
     except ImportError as error:
         raise UsageError(str(error)) from error
-    return Loaded(function, spoken(known.spoken, function))
+    return Loaded(function, narrowed(known.own_dialect, function))
 
 
 def _callable(name: str) -> Callable[..., Any]:

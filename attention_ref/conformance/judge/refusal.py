@@ -1,4 +1,4 @@
-"""What an exception of a subject says: that it does not offer the call, or that it fails."""
+"""Classify an exception of a subject: the call is unsupported, or it failed."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Scenario:
 
     @property
     def id(self) -> str:
-        """The line that says it all."""
+        """The whole call in one line."""
         sizes = ".".join(f"{letter}{getattr(self, name)}" for letter, name in _SIZES.items())
         return "/".join([self.dtype, sizes, ",".join(self._options()) or "plain", self.distribution])
 
@@ -134,7 +134,7 @@ class Scenario:
 
     @property
     def is_valid(self) -> bool:
-        """Whether its parts fit each other and every query sees a key: what an empty row gives is no matter of size."""
+        """Whether its parts are consistent and every query sees a key: empty rows do not depend on the size."""
         sizes = all(getattr(self, name) >= 1 for name in _SIZES.values()) and self.heads % self.groups == 0
         if not sizes or len(self.offsets) not in (0, 1, self.batch) or len(self.lengths) not in (0, self.batch):
             return False
@@ -158,7 +158,7 @@ class Scenario:
 
     @property
     def scores(self) -> int:
-        """How many scores it has, hidden ones too."""
+        """The number of scores, hidden ones included."""
         return self.batch * self.heads * self.queries * self.keys
 
 

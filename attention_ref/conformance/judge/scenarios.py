@@ -7,7 +7,7 @@ that kernels have, every pair of options that interact, every distribution. What
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +29,6 @@ _HEAD_SIZES: dict[str, tuple[int, ...]] = {
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
 ANY = Limits()
-_COMMON = (64, 128)
-"""Head sizes that most kernels take."""
 _HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 """Query heads and key/value heads: groups of 1, 4 and 8, and a single key head."""
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
@@ -138,36 +136,6 @@ def draw(
         for situations in _SITUATIONS * repeats:
             found |= {scenario.id: scenario for scenario in drawing.all(situations)}
     return list(found.values())
-
-
-def substitutes(scenario: Scenario, options: frozenset[str] | None, limits: Limits = ANY) -> Iterator[Scenario]:
-    """Return calls to ask instead of one that is refused: with sizes and heads that more kernels take."""
-    s, head_sizes = scenario, limits.head_sizes
-    common = [size for size in _COMMON if size in head_sizes] or head_sizes[:2] or _COMMON
-    sizes = [(size, size) for size in (s.head_size, *common)]
-    for groups in dict.fromkeys((s.groups, s.heads)):
-        for head_size, value_size in sizes:
-            found = replace(s, groups=groups, head_size=head_size, value_size=value_size)
-            if found != scenario:
-                yield found
-    if s.queries > 1 and (options is None or "causal" in options):
-        yield _prompt(s)
-
-
-def _prompt(s: Scenario) -> Scenario:
-    """Return a call with its options in which as many queries as keys see none after them, as decoders have it."""
-    length, left = min(s.queries, s.keys), s.window[0] if s.window else None
-    return replace(
-        s,
-        queries=length,
-        keys=length,
-        causal=True,
-        offsets=(),
-        window=None if left is None else (left, None),
-        lengths=tuple(min(each, length) for each in s.lengths),
-        groups=s.heads,
-        value_size=s.head_size,
-    )
 
 
 def _lengths(d: Draw) -> Iterator[Fields]:

@@ -12,8 +12,8 @@ from itertools import chain
 import numpy as np
 
 from attention_ref.conformance.judge.scenario import Scenario
-from attention_ref.conformance.judge.scenarios import substitutes
 from attention_ref.conformance.judge.shrink import smallest
+from attention_ref.conformance.judge.substitutes import substitutes
 from attention_ref.conformance.judge.trial import Outcome, Pattern, Trial
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
 

@@ -16,7 +16,7 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Place:
-    """Where an array lies: `size` numbers of a NumPy dtype from an offset on."""
+    """The location of an array: `size` numbers of a NumPy dtype from an offset on."""
 
     offset: int
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class Place:
 
     @property
     def size(self) -> int:
-        """How many bytes it takes."""
+        """Its size in bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.stored).itemsize
 
     def to_json(self) -> dict[str, Any]:

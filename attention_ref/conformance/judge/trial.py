@@ -32,8 +32,8 @@ class Outcome:
         verdict: `"passed"`, `"failed"` or `"unsupported"`.
         reason: why not passed.
         where: the line of code that raised, or the last lines of stderr.
-        share: the largest error over its budget, where numbers were compared.
-        mismatch: the number with the largest share, where it exceeds its budget.
+        error_ratio: the largest error over its budget, where numbers were compared.
+        mismatch: the number with the largest ratio, if it exceeds its budget.
         digest: of the bits of the answer.
         is_deterministic: whether the second answer had the same bits.
         hangs: whether there was no answer in time.
@@ -45,7 +45,7 @@ class Outcome:
     verdict: str
     reason: str = ""
     where: str = ""
-    share: float | None = None
+    error_ratio: float | None = None
     mismatch: Mismatch | None = None
     digest: str = ""
     is_deterministic: bool = True
@@ -78,7 +78,7 @@ class Trial:
         self.process.close()
 
     def ask(self, scenario: Scenario, pattern: Pattern, before: Outcome | None = None) -> Outcome:
-        """Ask for a call and judge the answer; one with the bits of an answer before is judged as that was."""
+        """Run a call and judge the answer; an answer with the same bits as an earlier one has the same verdict."""
         if not self.process.is_running:
             self.process = Process(self.source, self.storage)
         given = contents(scenario, self.seed)
@@ -95,14 +95,14 @@ class Trial:
         digest = _digest(results)
         if before is not None and before.digest == digest and replayed is None:
             return replace(before, pattern=pattern, subject_seconds=seconds, oracle_seconds=0.0)
-        share, mismatch = compared(scenario, given, results, self._generator)
+        error_ratio, mismatch = compared(scenario, given, results, self._generator)
         reason = "" if mismatch is None else self._reason(scenario, results, replayed)
         return Outcome(
             scenario,
             pattern,
             FAILED if reason else PASSED,
             reason,
-            share=share,
+            error_ratio=error_ratio,
             mismatch=mismatch,
             digest=digest,
             is_deterministic=before is None or before.digest == digest,

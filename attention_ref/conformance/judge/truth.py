@@ -68,12 +68,12 @@ def compared(
     results: Mapping[str, np.ndarray],
     generator: np.random.Generator,
 ) -> tuple[float, Mismatch | None]:
-    """Return the largest share of its budget that an error has, and the number that exceeds it most, where one does."""
+    """Return the largest ratio of an error to its budget, and the number with that ratio if it exceeds 1."""
     find = _gradients if scenario.gradients else _results
     worst, found = 0.0, None
     for each in find(scenario, given, results, generator):
-        share, mismatch = _compared(each, scenario.dtype)
-        worst, found = max(worst, share), found or mismatch
+        ratio, mismatch = _compared(each, scenario.dtype)
+        worst, found = max(worst, ratio), found or mismatch
     return worst, found
 
 
@@ -100,7 +100,7 @@ def _gradients(
 
 
 def _compared(each: Compared, dtype: str) -> tuple[float, Mismatch | None]:
-    """Return the largest share, and the number that has it where it exceeds 1."""
+    """Return the largest ratio, and the number that has it if it exceeds 1."""
     answer = each.answer
     for axis, places in each.places.items():
         answer = answer.take(places, axis)
@@ -108,19 +108,19 @@ def _compared(each: Compared, dtype: str) -> tuple[float, Mismatch | None]:
     allowed = np.broadcast_to(budget(Roundings(*each.truth.rounding), dtype), values.shape)
     largest = DTYPES[result_dtype(each.name, dtype)].largest
     comparison = compare(answer, np.where(np.abs(values) > largest, np.copysign(np.inf, values), values), allowed)
-    share = np.where(np.isnan(comparison.share), np.inf, comparison.share)
-    if not np.any(share > 1):
-        return float(share.max(initial=0)), None
-    place = tuple(map(int, np.unravel_index(int(share.argmax()), share.shape)))
-    return float(share[place]), Mismatch(
+    ratio = np.where(np.isnan(comparison.error_ratio), np.inf, comparison.error_ratio)
+    if not np.any(ratio > 1):
+        return float(ratio.max(initial=0)), None
+    place = tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
+    return float(ratio[place]), Mismatch(
         array=each.name,
         index=tuple(int(each.places[axis][n]) if axis in each.places else n for axis, n in enumerate(place)),
         expected=float(values[place]),
         got=float(answer[place]),
         error=float(comparison.error[place]),
         budget=float(allowed[place]),
-        off=int(np.count_nonzero(share > 1)),
-        size=share.size,
+        off=int(np.count_nonzero(ratio > 1)),
+        size=ratio.size,
     )
 
 

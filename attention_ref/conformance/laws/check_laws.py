@@ -62,6 +62,10 @@ def check_laws(
 
     Raises:
         UsageError: for an unknown operation, law, dtype or array type, and if hypothesis is not installed.
+
+    Example:
+        >>> check_laws(attention, laws=("batch-independence",), dtypes=("float64",), examples=5).passed
+        True
     """
     subject = _subject(subject, op, arrays)
     for dtype in dtypes:
@@ -102,6 +106,15 @@ def replay_law(
 
     Raises:
         UsageError: if the file is not a counterexample, or the subject lacks the operation.
+
+    Example:
+        >>> def wrong(query, key, value, *, causal=False):
+        ...     return attention(query, key, value)
+        >>> options = {"laws": ("future-independence",), "dtypes": ("float64",), "examples": 10}
+        >>> check_laws(wrong, **options, save=folder).passed
+        False
+        >>> replay_law(attention, f"{folder}/future-independence.attention.float64.json").passed
+        True
     """
     data = counterexample.read(path)
     operation, dtype = data["operation"], dtype or data["dtype"]
@@ -115,8 +128,8 @@ def replay_law(
     except Unsupported as reason:
         result = LawResult(law, operation, dtype, UNSUPPORTED, reason=str(reason))
     else:
-        verdict, share = (HOLDS, outcome.share) if outcome.holds else (FAILS, None)
-        result = LawResult(law, operation, dtype, verdict, 1, share, outcome=None if outcome.holds else outcome)
+        verdict, error_ratio = (HOLDS, outcome.error_ratio) if outcome.holds else (FAILS, None)
+        result = LawResult(law, operation, dtype, verdict, 1, error_ratio, outcome=None if outcome.holds else outcome)
     return LawReport(subject, (dtype,), (result,), replayed=str(path))
 
 

@@ -62,8 +62,8 @@ def failure(outcome: Outcome) -> dict[str, Any]:
     if outcome.broken is None:
         return {}
     found = outcome.judgements[outcome.broken]
-    number = int(np.argmax(found.share))
-    sides = {name: float(getattr(found, name)[number]) for name in ("left", "right", "error", "budget", "share")}
+    number = int(np.argmax(found.error_ratio))
+    sides = {name: float(getattr(found, name)[number]) for name in ("left", "right", "error", "budget", "error_ratio")}
     return {"demand": outcome.broken, "number": number, **encoded(sides)}
 
 

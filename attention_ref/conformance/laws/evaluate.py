@@ -31,13 +31,13 @@ Answers = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """The evaluation of a demand element by element; an error / budget (`share`) above 1 violates it."""
+    """The evaluation of a demand element by element; an error / budget (`error_ratio`) above 1 violates it."""
 
     left: np.ndarray
     right: np.ndarray
     error: np.ndarray
     budget: np.ndarray
-    share: np.ndarray
+    error_ratio: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,14 @@ class Outcome:
     fault: SubjectError | None = None
 
     @property
-    def share(self) -> float:
+    def error_ratio(self) -> float:
         """The largest error / budget."""
-        return max((float(each.share.max(initial=0)) for each in self.judgements), default=0.0)
+        return max((float(each.error_ratio.max(initial=0)) for each in self.judgements), default=0.0)
 
     @property
     def broken(self) -> int | None:
         """The index of the first violated demand."""
-        return next((i for i, each in enumerate(self.judgements) if each.share.max(initial=0) > 1), None)
+        return next((i for i, each in enumerate(self.judgements) if each.error_ratio.max(initial=0) > 1), None)
 
     @property
     def holds(self) -> bool:
@@ -131,9 +131,9 @@ def _judged(demand: Demand, answers: Answers, tapes: Sequence[Tape], dtype: str,
         may_differ = given
     else:
         may_differ = np.zeros(demand.size) if is_met.all() else _allowed(demand, tapes, dtype)
-    error, _, share = compare(left, right, may_differ)
-    share = np.where(np.isnan(left) | np.isnan(right), np.inf, np.where(is_met, 0.0, share))
-    return Judgement(left, right, np.where(is_met, 0.0, error), may_differ, share)
+    error, _, error_ratio = compare(left, right, may_differ)
+    error_ratio = np.where(np.isnan(left) | np.isnan(right), np.inf, np.where(is_met, 0.0, error_ratio))
+    return Judgement(left, right, np.where(is_met, 0.0, error), may_differ, error_ratio)
 
 
 def _side(terms: Sequence[Term], answers: Answers, size: int, constant: Any) -> np.ndarray:

@@ -77,7 +77,7 @@ class LawReport(LawResults):
             "verdict": result.verdict,
             "reason": result.reason,
             "examples": result.examples,
-            "share": result.share,
+            "error_ratio": result.error_ratio,
             "counterexample": self.counterexample(result) if is_broken else None,
             "reproduce": self.reproduce(result) if is_broken else None,
         }

@@ -52,8 +52,8 @@ def _table(report: LawResults, colour: bool) -> list[str]:
     lines = [f"  {'law':{width}}  {'verdict':11}  {'calls':>5}  worst error / budget"]
     for (name, verdict), results in rows.items():
         word = _painted(f"{verdict:11}", verdict, colour)
-        shares = [result.share for result in results if result.share is not None]
-        note = f"{max(shares):.2f}" if shares else results[0].reason
+        ratios = [result.error_ratio for result in results if result.error_ratio is not None]
+        note = f"{max(ratios):.2f}" if ratios else results[0].reason
         dtypes = [result.dtype for result in results]
         where = "" if len(dtypes) == len(report.dtypes) else f"  in {' and '.join(dtypes)}"
         tried = str(sum(result.examples for result in results) or "")
@@ -121,7 +121,7 @@ def _demand(outcome: Outcome) -> Iterator[str]:
     if outcome.broken is None:
         return
     demand, found = outcome.trial.demands[outcome.broken], outcome.judgements[outcome.broken]
-    worst = int(np.argmax(found.share))
+    worst = int(np.argmax(found.error_ratio))
     constant = float(np.broadcast_to(np.ravel(demand.constant), (demand.size,))[worst])
     left, right = _side(outcome, demand.left, worst, 0.0), _side(outcome, demand.right, worst, constant)
     yield f"the law demands {left} {demand.relation} {right}"

@@ -33,7 +33,7 @@ class LawResult:
         law, operation, dtype: the tested law, operation and dtype.
         verdict: `"holds"`, `"fails"` or `"unsupported"`.
         examples: the number of drawn calls until the verdict.
-        share: the largest error / budget, if the law holds.
+        error_ratio: the largest error / budget, if the law holds.
         reason: why it is unsupported, or a note of hypothesis.
         outcome: the smallest calls that break the law, with their results.
     """
@@ -43,7 +43,7 @@ class LawResult:
     dtype: str
     verdict: str
     examples: int = 0
-    share: float | None = None
+    error_ratio: float | None = None
     reason: str = ""
     outcome: Outcome | None = None
 
@@ -53,14 +53,14 @@ class _Record:
     """The record of a test of a law."""
 
     examples: int = 0
-    share: float = 0.0
+    error_ratio: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
     broken: Outcome | None = None
 
     def note(self, outcome: Outcome) -> None:
         self.examples += self.broken is None  # later outcomes shrink the counterexample
         if outcome.holds:
-            self.share = max(self.share, outcome.share)
+            self.error_ratio = max(self.error_ratio, outcome.error_ratio)
         else:
             self.broken = outcome
 
@@ -165,4 +165,4 @@ def _result(law: Law, operation: str, dtype: str, record: _Record, note: str) ->
     if not record.examples:
         reasons = sorted(record.reasons, key=lambda reason: -record.reasons[reason])
         return LawResult(law, operation, dtype, UNSUPPORTED, reason=next(iter(reasons), "no call could be drawn"))
-    return LawResult(law, operation, dtype, HOLDS, record.examples, record.share)
+    return LawResult(law, operation, dtype, HOLDS, record.examples, record.error_ratio)

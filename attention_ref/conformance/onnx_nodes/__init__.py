@@ -1,4 +1,4 @@
-"""Run the ONNX standard's own tests of `Attention`, `RotaryEmbedding` and `RMSNormalization` on a subject of the kit.
+"""Run the ONNX standard's tests of `Attention`, `RotaryEmbedding` and `RMSNormalization` on a subject of the kit.
 
     from attention_ref.conformance import onnx_nodes
     for outcome in onnx_nodes.run(subject): ...

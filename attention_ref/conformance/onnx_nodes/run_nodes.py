@@ -29,14 +29,14 @@ class Outcome:
         test: the test of the standard.
         verdict: `"passed"`, `"failed"` or `"unsupported"`.
         reason: why it is unsupported or failed.
-        share: the largest error / budget, against the specification.
+        error_ratio: the largest error / budget, against the specification.
         distance: the largest difference / tolerance, against the standard.
     """
 
     test: NodeTest
     verdict: str
     reason: str = ""
-    share: float = 0.0
+    error_ratio: float = 0.0
     distance: float = 0.0
 
 
@@ -69,25 +69,25 @@ def _outcome(subject: Subject, test: NodeTest) -> Outcome:
         return Outcome(test, "failed", fault.reason)
     except Unsupported as reason:
         return Outcome(test, "unsupported", str(reason))
-    share = max(_share(cases_of(test)[name], test.dtype, answer) for name, answer in answers.items())
+    error_ratio = max(_error_ratio(cases_of(test)[name], test.dtype, answer) for name, answer in answers.items())
     distances = {name: distance(outputs[name], expected, test) for name, expected in test.outputs.items()}
     worst = max(distances, key=distances.__getitem__)
     if distances[worst] > 1:
         return Outcome(
-            test, "failed", f"{worst} differs from the expected output of the standard", share, distances[worst]
+            test, "failed", f"{worst} differs from the expected output of the standard", error_ratio, distances[worst]
         )
-    if share > 1:
-        return Outcome(test, "failed", "the error of a result exceeds its budget", share, distances[worst])
-    return Outcome(test, "passed", "", share, distances[worst])
+    if error_ratio > 1:
+        return Outcome(test, "failed", "the error of a result exceeds its budget", error_ratio, distances[worst])
+    return Outcome(test, "passed", "", error_ratio, distances[worst])
 
 
-def _share(case: Case, dtype: str, answer: Answer) -> float:
+def _error_ratio(case: Case, dtype: str, answer: Answer) -> float:
     """Return the largest error / budget."""
-    shares = [
-        compare(answer.results[name], expected.values, budget(expected.roundings, dtype)).share.max(initial=0.0)
+    ratios = [
+        compare(answer.results[name], expected.values, budget(expected.roundings, dtype)).error_ratio.max(initial=0.0)
         for name, expected in case.expected.items()
     ]
-    return float(max(shares))
+    return float(max(ratios))
 
 
 def distance(got: np.ndarray, expected: np.ndarray, test: NodeTest) -> float:
@@ -96,4 +96,4 @@ def distance(got: np.ndarray, expected: np.ndarray, test: NodeTest) -> float:
         return np.inf
     rtol = max(test.rtol, BFLOAT16_RTOL) if expected.dtype.name == "bfloat16" else test.rtol
     expected = expected.astype(np.float64)
-    return float(compare(got, expected, test.atol + rtol * np.abs(expected)).share.max(initial=0.0))
+    return float(compare(got, expected, test.atol + rtol * np.abs(expected)).error_ratio.max(initial=0.0))

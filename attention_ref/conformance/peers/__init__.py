@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module, metadata, util
 
-from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.adapter import adapted, narrowed
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.peers.peer import Peer, found
 from attention_ref.conformance.peers.versions import is_within
@@ -225,11 +225,11 @@ def peer(name: str) -> Subject:
         raise ValueError(f"there is no peer {name!r}; the peers are {', '.join(PEERS)}")
     require_peer(name)
     known = PEERS[name]
-    dialect = known.spoken
+    dialect = known.own_dialect
     operations = {operation: found(path) for operation, path in known.layers.items()}
     if known.attention:
         function = found(known.attention)
-        operations["attention"] = adapted(function, spoken(dialect, function))
+        operations["attention"] = adapted(function, narrowed(dialect, function))
     return Subject(name, dialect.arrays, operations, version=_version(dialect), dialect=dialect)
 
 

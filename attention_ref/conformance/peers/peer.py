@@ -38,7 +38,7 @@ class Peer:
     is_slow: bool = False
 
     @property
-    def spoken(self) -> Dialect:
+    def own_dialect(self) -> Dialect:
         """Its dialect, with the exclusions and changes of this peer."""
         dialect = named(self.dialect)
         return replace(dialect, exclusions=(*self.excludes, *dialect.exclusions), **self.changes)
@@ -47,7 +47,7 @@ class Peer:
         """Return its answer to a question, see `attention_ref.conformance.probes.run_probes`."""
         if not self.attention:
             raise UsageError(f"{self.description} has no attention")
-        return ask(found(self.attention), self.spoken, question)
+        return ask(found(self.attention), self.own_dialect, question)
 
     @property
     def runs_on(self) -> str:

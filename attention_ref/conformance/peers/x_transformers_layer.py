@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from attention_ref.conformance.errors import Unsupported
@@ -26,9 +27,9 @@ def eager(
     if logit_softclamp_value is not None:
         options |= {"softclamp_logits": True, "logit_softclamp_value": logit_softclamp_value}
     attend = _built(head_learned_sink=head_attn_sink is not None, **options)
-    if head_attn_sink is not None:
-        attend.head_attn_sink.data = head_attn_sink
-    output, intermediates = attend(query, key, value, mask=mask, attn_bias=attn_bias)
+    sinks = {"head_attn_sink": head_attn_sink} if head_attn_sink is not None else {}
+    call = import_module("torch.func").functional_call  # so that gradients reach the sinks
+    output, intermediates = call(attend, sinks, (query, key, value), {"mask": mask, "attn_bias": attn_bias})
     if not return_weights:
         return output
     if head_attn_sink is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.dialects.adapter import adapted, spoken
+from attention_ref.conformance.dialects.adapter import adapted, narrowed
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import SubjectError, Unsupported, reject
 from attention_ref.conformance.frameworks import framework
@@ -48,11 +48,11 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         if question not in questions():
             reject("question", question, questions())
         question = questions()[question]
-    said = sorted({"causal", "window"} & set(question.call) & (set(dialect.by_mask) - _set_aside(question)))
-    if said:
-        return f"cannot be asked: its mask expresses {' and '.join(said)}"
+    expressed = sorted({"causal", "window"} & set(question.call) & (set(dialect.by_mask) - _set_aside(question)))
+    if expressed:
+        return f"cannot be asked: its mask expresses {' and '.join(expressed)}"
     probe = Probe.of(question.sizes, question.fill, question.poison)
-    operation = adapted(function, spoken(_plain(dialect, question), function))
+    operation = adapted(function, narrowed(_plain(dialect, question), function))
     if missing := sorted(set(question.call) - (options_of(operation) or set())):
         return f"cannot be asked: it has no {', '.join(missing)}"
     try:

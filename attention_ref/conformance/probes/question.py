@@ -48,7 +48,7 @@ class Question:
     of: tuple[str, ...] = ()
 
     def is_specified(self, answer: str) -> bool:
-        """Say whether an answer is the one of the specification."""
+        """Return whether an answer is that of the specification."""
         wanted = self.specified or next(iter(self.answers))
         return answer.startswith("error: ") if wanted == "error" else answer == wanted
 

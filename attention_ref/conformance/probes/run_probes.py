@@ -44,6 +44,10 @@ def ask_everything(
     Returns:
         The answers by the titles of the questions: the name of a convention, `error: ...` with the exception, or
         `cannot be asked: ...` with the reason.
+
+    Example:
+        >>> ask(attention)["True in a mask"]
+        'attends'
     """
     return dict(answers(subject_of(function, name_of(function), "attention", arrays, dialect)))
 

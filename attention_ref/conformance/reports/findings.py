@@ -1,4 +1,4 @@
-"""What a report says first: what a subject computes, and what is wrong with it, in order of weight."""
+"""The findings at the top of a report: what a subject computes, and its deviations, the most important first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.outcome import PRECISION, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import is_plain
 from attention_ref.conformance.reports import formatting
-from attention_ref.conformance.reports.formatting import count, listed, share
+from attention_ref.conformance.reports.formatting import count, listed, ratio
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 
@@ -20,7 +20,7 @@ FORMULA = "softmax(q k^T / sqrt(d)) v"
 
 
 def computes(report: CheckResults) -> str:
-    """Say what an attention computes in a plain call, and how well in each dtype; nothing where that was not run."""
+    """Describe what an attention computes in a plain call, and its accuracy by dtype; empty if no plain call ran."""
     plain = [each for each in report.results if is_plain(each.case) and each.verdict != UNSUPPORTED]
     by_dtype = {dtype: [each for each in plain if each.dtype == dtype] for dtype in report.dtypes}
     by_dtype = {dtype: results for dtype, results in by_dtype.items() if results}
@@ -30,24 +30,24 @@ def computes(report: CheckResults) -> str:
     if not right:
         wrong = sum(not each.has_right_values for each in plain)
         return f"does not compute {FORMULA}: {wrong} of {len(plain)} plain calls are wrong"
-    told = [_precision(report, [dtype for dtype in right if not _returned(by_dtype[dtype])])]
-    told += [
+    parts = [_precision(report, [dtype for dtype in right if not _returned(by_dtype[dtype])])]
+    parts += [
         f"{dtype}: values right, dtype wrong ({_returned(by_dtype[dtype])})"
         for dtype in right
         if _returned(by_dtype[dtype])
     ]
-    told += [f"{dtype} wrong in {_wrong(results)}" for dtype, results in by_dtype.items() if dtype not in right]
-    return f"computes {FORMULA}; {'; '.join(filter(None, told))}"
+    parts += [f"{dtype} wrong in {_wrong(results)}" for dtype, results in by_dtype.items() if dtype not in right]
+    return f"computes {FORMULA}; {'; '.join(filter(None, parts))}"
 
 
 def _precision(report: CheckResults, dtypes: Sequence[str]) -> str:
-    """Say how much of the budget the right results in some dtypes take."""
-    shares = [
-        each.share
+    """Describe the largest error of the right results in some dtypes, divided by its budget."""
+    ratios = [
+        each.error_ratio
         for each in report.results
-        if each.dtype in dtypes and each.has_right_values and each.share is not None
+        if each.dtype in dtypes and each.has_right_values and each.error_ratio is not None
     ]
-    return f"{listed(dtypes)} within {share(max(shares))} of the budget" if shares else ""
+    return f"{listed(dtypes)} within {ratio(max(ratios))} of the budget" if ratios else ""
 
 
 def _returned(results: Sequence[Result]) -> str:
@@ -69,7 +69,7 @@ def findings(report: CheckResults) -> list[Finding]:
 
 
 def _is_of_dtype(finding: Finding) -> bool:
-    """Return whether a finding is about the dtype of results, and says nothing of their values."""
+    """Return whether a finding is about the dtype of results, and not about their values."""
     return finding.deviation.startswith("dtype.")
 
 
@@ -91,7 +91,7 @@ def _dtypes(report: CheckResults, wrong: Iterable[Result]) -> Iterator[Finding]:
 
 
 def _by_clause(report: CheckResults, wrong: Sequence[Result]) -> Iterator[Finding]:
-    """Give every failure to one clause: that which explains most comes first."""
+    """Assign every failure to one clause; the clause that explains most failures comes first."""
     left = list(wrong)
     for clause in _ordered(report):
         mine = [each for each in left if clause.id in each.case.clauses or _is_foundation(clause.id)]

@@ -9,18 +9,18 @@ from attention_ref.conformance.outcome import Mismatch, Result
 from attention_ref.spec.dtypes import DTYPES
 
 
-def share(error: float) -> str:
+def ratio(error: float) -> str:
     """Format an error / budget."""
     if math.isinf(error):
         return "inf"
     return f"{error:.2f}" if error < 1000 else f"{error:.1e}"
 
 
-def short_share(error: float) -> str:
+def short_ratio(error: float) -> str:
     """Format an error / budget in at most five characters."""
     if math.isinf(error):
         return "∞"
-    return share(error) if error < 100 else f"{error:.0f}" if error < 1000 else f"{error:.0e}".replace("e+0", "e")
+    return ratio(error) if error < 100 else f"{error:.0f}" if error < 1000 else f"{error:.0e}".replace("e+0", "e")
 
 
 def count(number: int, noun: str) -> str:
@@ -38,8 +38,8 @@ def found(result: Result) -> Iterator[str]:
     """Describe a failed result in a few lines: the element with the largest error, or the reason."""
     if result.mismatch is None or result.wrong_dtype:
         yield result.reason
-        if result.has_right_values and result.share is not None:
-            yield f"its values are right, within {share(result.share)} of their budget"
+        if result.has_right_values and result.error_ratio is not None:
+            yield f"its values are right, within {ratio(result.error_ratio)} of their budget"
         yield from (f"    {line}" for line in result.where.splitlines())
     if result.mismatch is not None:
         yield from _numbers(result.mismatch, DTYPES[result.dtype].digits)
@@ -62,5 +62,5 @@ def error(mismatch: Mismatch) -> str:
         return "one of the two is not finite"
     if mismatch.budget == 0:
         return f"error {mismatch.error:.3g} where the number is exact"
-    of_budget = share(mismatch.error / mismatch.budget)
+    of_budget = ratio(mismatch.error / mismatch.budget)
     return f"error {mismatch.error:.3g}, {of_budget} times the budget {mismatch.budget:.3g}"

@@ -104,13 +104,18 @@ def _current(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the data of a report in the current format; a report of version 1 is converted."""
     if not is_version_1(found, "reports", FORMAT_VERSION):
         return found
-    results = [{**item, "catches": item["hunts"], "bug": "", "references": item["seen"]} for item in found["results"]]
-    return {**found, "format_version": FORMAT_VERSION, "results": results}
+    names = {"hunts": "catches", "seen": "references", "share": "error_ratio"}
+    verdicts, results = (
+        [{names.get(name, name): value for name, value in item.items()} for item in found[part]]
+        for part in ("clauses", "results")
+    )
+    results = [{**item, "bug": ""} for item in results]
+    return {**found, "format_version": FORMAT_VERSION, "clauses": verdicts, "results": results}
 
 
 def _read_result(item: Mapping[str, Any]) -> Result:
     given: dict[str, Any] = {name: _read(item[name]) for name in _AS_THEY_ARE if name in item}
-    given["share"] = None if item["share"] is None else float(item["share"])
+    given["error_ratio"] = None if item["error_ratio"] is None else float(item["error_ratio"])
     return Result(case=_case(item), mismatch=_mismatch(item["mismatch"]) if item["mismatch"] else None, **given)
 
 

@@ -73,10 +73,10 @@ def _clauses(verdicts: Sequence[ClauseVerdict], report: CheckResults) -> list[st
     rows = []
     for verdict in verdicts:
         kind = matrix.kind(verdict)
-        share = "" if verdict.share is None else formatting.share(verdict.share)
+        error_ratio = "" if verdict.error_ratio is None else formatting.ratio(verdict.error_ratio)
         note = _text("; ".join(summary.notes(verdict, report)))
         ran = f"{verdict.ran} of {verdict.cases}"
-        rows.append(_row(_code(verdict.id), f"{matrix.SYMBOLS[kind]} {verdict.verdict}", ran, share, note))
+        rows.append(_row(_code(verdict.id), f"{matrix.SYMBOLS[kind]} {verdict.verdict}", ran, error_ratio, note))
     head = _row("clause", "verdict", "cases run", "worst error / budget", "")
     return [head, _row(":--", ":--", "--:", "--:", ":--"), *rows]
 

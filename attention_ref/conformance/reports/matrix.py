@@ -81,9 +81,9 @@ def kind(verdict: ClauseVerdict) -> str:
 
 def number(verdict: ClauseVerdict) -> str:
     """Return the number of a cell: the largest error / budget; empty if nothing ran or a failure is not numerical."""
-    if verdict.share is None or kind(verdict) == NONE or (verdict.verdict == FAILS and verdict.share <= 1):
+    if verdict.error_ratio is None or kind(verdict) == NONE or (verdict.verdict == FAILS and verdict.error_ratio <= 1):
         return ""
-    return formatting.short_share(verdict.share)
+    return formatting.short_ratio(verdict.error_ratio)
 
 
 def rows(columns: Sequence[Column]) -> list[str]:

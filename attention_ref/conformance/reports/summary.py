@@ -1,4 +1,4 @@
-"""What a reader of a report wants first: counts, where to look, the most telling failures, what is unsupported."""
+"""The summary of a report: counts, where to look first, representative failures, and what is unsupported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attention_ref.conformance.check_results import CheckResults
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict, verdicts_of_cases
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.conformance.profiles import LEVELS
-from attention_ref.conformance.reports.formatting import count, listed, share
+from attention_ref.conformance.reports.formatting import count, listed, ratio
 from attention_ref.spec.clauses import clauses
 
 _MOST_NAMES = 4
@@ -28,12 +28,12 @@ class Gap:
 
 
 def name(report: CheckResults) -> str:
-    """Give the name and the version of what was checked."""
+    """Return the name and the version of the subject."""
     return " ".join(filter(None, (report.subject.name, report.subject.version)))
 
 
 def headline(report: CheckResults) -> str:
-    """Give the verdict in a line, without the name."""
+    """Return the verdict as one line, without the name."""
     deciding = [result for result in report.results if report.decides(result)]
     ran = dtypes_run(deciding, report)
     where = f" in {listed(ran)}" if ran else ": nothing ran"
@@ -43,18 +43,18 @@ def headline(report: CheckResults) -> str:
 
 
 def verdict(report: CheckResults) -> str:
-    """Give the verdict in words."""
+    """Return the verdict in words."""
     return "conforms" if report.passed else "does not conform"
 
 
 def dtypes_run(results: Sequence[Result], report: CheckResults) -> list[str]:
-    """Give the dtypes in which something ran."""
+    """Return the dtypes in which something ran."""
     ran = {result.dtype for result in results if result.verdict != UNSUPPORTED}
     return [dtype for dtype in report.dtypes if dtype in ran]
 
 
 def summary(report: CheckResults) -> Iterator[str]:
-    """Give what follows the headline: counts, the level, where to look first."""
+    """Return the lines after the headline: counts, the level, where to look first."""
     deciding = [result for result in report.results if report.decides(result)]
     optional = [result for result in report.results if not report.decides(result)]
     yield counts(deciding)
@@ -71,7 +71,7 @@ def summary(report: CheckResults) -> Iterator[str]:
 
 
 def _by_dtype(results: Sequence[Result], report: CheckResults) -> Iterator[str]:
-    """Count the cases of each dtype, where one fails and there are several."""
+    """Count the cases of each dtype, if there are several dtypes and one fails."""
     if len(report.dtypes) < 2 or all(each.verdict != FAILED for each in results):
         return
     for dtype in report.dtypes:
@@ -84,7 +84,7 @@ def _by_dtype(results: Sequence[Result], report: CheckResults) -> Iterator[str]:
 
 
 def level(report: CheckResults) -> str:
-    """Say which level was reached and what the next one lacks; nothing where too little was run."""
+    """Describe the level that was reached and what the next one lacks; empty if too little was run."""
     found = report.level
     if found is None:
         return ""
@@ -99,9 +99,9 @@ def _blamed(clause: ClauseVerdict) -> str:
 
 
 def culprits(report: CheckResults) -> list[ClauseVerdict]:
-    """Give the clauses that fail and decide and whose failures are not all cases of others that fail more often.
+    """Return the clauses that fail and decide and whose failures are not all cases of others that fail more often.
 
-    Those with the most failures come first. Where a foundation fails, nothing else is told from it.
+    Those with the most failures come first. If a foundation fails, other clauses cannot be distinguished from it.
     """
     deciding = [clause for clause in report.clauses if report.binds_optional or not clause.is_optional]
     blamed = [clause for clause in deciding if clause.verdict == FAILS and not clause.only_with]
@@ -119,13 +119,13 @@ def counts(results: Sequence[Result]) -> str:
     numbers = [f"{verdicts.count(name)} {name}" for name in (PASSED, FAILED, UNSUPPORTED)]
     names = dict.fromkeys(result.case.operation for result in results)
     operations = listed(names) if len(names) <= _MOST_NAMES else f"{len(names)} operations"
-    shares = [result.share for result in results if result.verdict == PASSED and result.share is not None]
-    worst = f"; worst error {share(max(shares))} of its budget" if shares and verdicts.count(FAILED) == 0 else ""
+    ratios = [result.error_ratio for result in results if result.verdict == PASSED and result.error_ratio is not None]
+    worst = f"; worst error {ratio(max(ratios))} of its budget" if ratios and verdicts.count(FAILED) == 0 else ""
     return f"{count(len(verdicts), 'case')} of {operations}: {', '.join(numbers)}{worst}"
 
 
 def gaps(report: CheckResults) -> list[Gap]:
-    """Give every reason why cases did not run, the most frequent first."""
+    """Return every reason why cases did not run, the most frequent first."""
     cases: dict[str, dict[str, set[str]]] = {}
     for result in report.results:
         if result.verdict == UNSUPPORTED:
@@ -140,7 +140,7 @@ def gaps(report: CheckResults) -> list[Gap]:
 
 
 def telling(report: CheckResults) -> list[Result]:
-    """Give the most telling failure of every failing clause, those with the fewest clauses first."""
+    """Return a representative failure of every failing clause: the case with the fewest clauses."""
     wrong = [result for result in report.failures if not result.known]
     ordered = sorted(wrong, key=lambda result: (result.case.is_optional, len(result.case.clauses)))
     chosen: dict[tuple[str, str], Result] = {}
@@ -155,7 +155,7 @@ def telling(report: CheckResults) -> list[Result]:
 
 
 def notes(clause: ClauseVerdict, report: CheckResults) -> Iterator[str]:
-    """Say what a verdict on a clause leaves open."""
+    """Describe the limits of a verdict on a clause."""
     if clause.is_optional:
         yield "optional, decisive here" if report.binds_optional else "optional"
     if clause.verdict == FAILS:

@@ -72,8 +72,8 @@ def _headline(report: CheckResults, paint: Paint) -> str:
 
 def _first(report: CheckResults, headline: str) -> list[str]:
     """Write the verdict, what the subject computes, and what would make more of it right."""
-    said = [computes(report), report.advice]
-    lines = [headline, *(f"  {line}" for line in said if line)]
+    sentences = [computes(report), report.advice]
+    lines = [headline, *(f"  {line}" for line in sentences if line)]
     if report.suggested_dialect:
         lines += ["  as a dialect, for --dialect FILE:"]
         lines += [f"      {line}".rstrip() for line in report.suggested_dialect.splitlines()]
@@ -97,7 +97,7 @@ def _findings(report: CheckResults) -> list[str]:
 
 
 def _last(report: CheckResults, headline: str, *, verbose: bool) -> list[str]:
-    """Repeat the verdict, and say how to see more."""
+    """Repeat the verdict, with the option that shows more."""
     shown = summary.telling(report)
     if verbose or not shown:
         return [headline]
@@ -114,9 +114,9 @@ def _table(report: CheckResults, paint: Paint) -> list[str]:
     lines = [f"  {'clause':{width}}  {'verdict':11}  {'cases run':>12}  worst error / budget"]
     for verdict in sorted(report.clauses, key=lambda each: each.is_optional):
         word = paint(f"{verdict.verdict:11}", verdict.verdict)
-        share = "" if verdict.share is None else formatting.share(verdict.share)
+        error_ratio = "" if verdict.error_ratio is None else formatting.ratio(verdict.error_ratio)
         note = "; ".join(summary.notes(verdict, report))
-        lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {share:8}  {note}".rstrip())
+        lines.append(f"  {verdict.id:{width}}  {word}  {_ran(verdict):>12}  {error_ratio:8}  {note}".rstrip())
     return lines
 
 
@@ -132,7 +132,7 @@ def _unsupported(report: CheckResults) -> list[str]:
 
 
 def _known_failures(report: CheckResults) -> list[str]:
-    """Write the known failures of a report with their reasons, and what passes although it is known to fail."""
+    """Write the known failures of a report with their reasons, and those that passed (XPASS)."""
     failed: dict[str, set[str]] = {}
     for result in report.failures:
         if result.known:
@@ -156,7 +156,7 @@ def _failures(report: CheckResults) -> list[str]:
 
 
 def failure(report: CheckResults, result: Result) -> Iterator[str]:
-    """Write one failure: the case, what it catches, what is wrong, how to run it again."""
+    """Write one failure: the case, the bug that it catches, the mismatch, and the command that reproduces it."""
     case = result.case
     apart = "" if report.decides(result) else "optional: "
     yield f"{apart}{case.id} in {result.dtype}" + (f" ({', '.join(case.clauses)})" if case.clauses else "")

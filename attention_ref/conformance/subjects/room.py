@@ -24,6 +24,10 @@ def room(module: ModuleType, arrays: str, version: str, implementation: str = "a
         arrays: its name, and the array type.
         version: of its framework.
         implementation: the path of its attention.
+
+    Example:
+        >>> room(attention_ref.numpy, "numpy", np.__version__).name
+        'numpy'
     """
     name = arrays if implementation == "auto" else f"{arrays}:{implementation}"
     chosen = {"implementation": implementation}

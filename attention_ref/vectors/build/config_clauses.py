@@ -50,8 +50,8 @@ def _of_records(item: Any) -> Named:
 def _of_call(call: Call) -> Named:
     """Return the clauses of an operation and of its arguments."""
     operation, options, table = call.operation, call.options, call.table
-    said = (name for name, value in call.given.items() if table.says(name, value))
-    yield from filter(None, (table[name].clause for name in said))
+    given = (name for name, value in call.given.items() if table.says(name, value))
+    yield from filter(None, (table[name].clause for name in given))
     if operation in ("layer_norm", "rms_norm"):
         offset = options.get("gain_offset", 0.0)
         yield from _norm(Norm("rms" if operation == "rms_norm" else "layer", options["eps"], gain_offset=offset))

@@ -105,8 +105,8 @@ def _versions(index: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _names(index: Mapping[str, Any], paths: Collection[str]) -> list[Name]:
     """Return the exported operations and profiles, from the index or else from the paths."""
-    said = {(entry["operation"], entry["profile"]) for entry in index.get("files", ())}
-    return [name for name in names() if name in said or (not said and vector_path(*name) in paths)]
+    listed = {(entry["operation"], entry["profile"]) for entry in index.get("files", ())}
+    return [name for name in names() if name in listed or (not listed and vector_path(*name) in paths)]
 
 
 def _manifest(data: bytes) -> tuple[dict[str, str], list[Problem]]:

@@ -46,7 +46,7 @@ FILES = {
 
 
 def family(name: str) -> Layout:
-    """The layout of a family, by its `model_type`; a `KeyError` for a family that is not known."""
+    """The layout of a family, by its `model_type`; a `KeyError` for an unknown family."""
     module = import_module(f"attention_ref.weights.layouts.{FILES[name]}")
     layouts: tuple[Layout, ...] = getattr(module, "LAYOUTS", None) or (module.LAYOUT,)
     return next(layout for layout in layouts if layout.name == name)

@@ -68,7 +68,7 @@ def stack(values: Values, embedding: EmbeddingConfig, norm: Norm, causal: bool) 
 
 
 def head(values: Values, kind: str, activation: Any, norm: Norm) -> HeadConfig | None:
-    """What reads the stack: scores of masked or next tokens, of every place, of the first place, or its pooler."""
+    """The head: scores of masked or next tokens, of every position, of the first position, or the pooler."""
     if kind in ("masked", "causal"):
         tied, size = values.tie_word_embeddings, values.vocab_size
         return HeadConfig(kind="language", size=size, bias=True, tied=tied, transform=activation, norm=norm)

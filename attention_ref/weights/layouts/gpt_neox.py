@@ -25,7 +25,7 @@ from attention_ref.weights.layouts.rules import WithinHeads
 def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration."""
     model, heads, norm = values.hidden_size, values.num_attention_heads, Norm("layer", eps=values.layer_norm_eps)
-    code = rotary_of(values, model // heads, theta=values.rotary_emb_base, share=values.rotary_pct)
+    code = rotary_of(values, model // heads, theta=values.rotary_emb_base, fraction=values.rotary_pct)
     feedforward = FeedForwardConfig(model=model, hidden=values.intermediate_size, activation=values.hidden_act)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=heads, rotary=code, causal=True, **biases(values.attention_bias)),

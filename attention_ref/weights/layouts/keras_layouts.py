@@ -1,7 +1,7 @@
 """The attention layers of Keras, and keras-hub's `TransformerEncoder` and `TransformerDecoder`.
 
 Tensors are named by the paths of the layer's variables, behind the name of the layer. Options are those of the layer's
-`get_config()`. Whether an attention is causal is said at each call there, and in the configuration here: `causal`.
+`get_config()`. Whether an attention is causal is an argument of the call there, and `causal` of the configuration here.
 """
 
 from __future__ import annotations

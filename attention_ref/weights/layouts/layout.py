@@ -31,7 +31,7 @@ class Architecture:
     """A class of `transformers`: what reads the result of the family's stacks.
 
     Arguments:
-        kind: what `Layout.configure` is told.
+        kind: the argument of `Layout.configure`.
         table: where the tensors of the head are; a function of the configuration where they depend on it.
         prefix: what stands before the names of the family's own tensors.
         unused: tensors that such a file may have and that this class does not read: a pattern, and the reason.
@@ -146,7 +146,7 @@ def current_name(layout: Layout, name: str) -> str:
 
 
 def reason_unused(layout: Layout, architecture: Architecture, name: str) -> str | None:
-    """Why a tensor may stand in a file without being read; None where it may not."""
+    """The reason why a tensor of a file is not read; None if there is none."""
     for pattern, reason in {**layout.unused, **architecture.unused}.items():
         if re.fullmatch(rf"(.*\.)?{pattern}", name):
             return reason

@@ -1,4 +1,4 @@
-"""Llama (Touvron et al., 2023), and what it shares with Mistral, Qwen and Gemma."""
+"""Llama (Touvron et al., 2023), and the parts that Mistral, Qwen and Gemma have in common with it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def configure(values: Values, kind: str) -> ModelConfig:
         bias=values.attention_bias,
         mlp_bias=values.mlp_bias,
         norm=Norm("layer", eps=values.norm_eps, gain_offset=1.0),
-        rotaries={llama.FULL: rotary_of(values, head_size, share=0.5)},
+        rotaries={llama.FULL: rotary_of(values, head_size, fraction=0.5)},
         gated=False,
     )
 

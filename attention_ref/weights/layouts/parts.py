@@ -1,4 +1,4 @@
-"""What the configurations of several families have in common."""
+"""The common parts of the configurations of several families."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def count(stack: str) -> Callable[[ModelConfig], Any]:
 
 
 def layers(stack: str, default: Any = ABSENT) -> Key:
-    """The key that says how many blocks a stack has."""
+    """The key with the number of blocks of a stack."""
     return Key(count(stack), default, largest=MOST_LAYERS)
 
 
@@ -81,7 +81,7 @@ def rotary(
     head_size: int,
     length: int | None,
     theta: Any = None,
-    share: float | None = None,
+    fraction: float | None = None,
     *,
     interleaved: bool = False,
 ) -> Rotary:
@@ -92,7 +92,7 @@ def rotary(
         head_size: d.
         length: `max_position_embeddings`, from which a scaling starts that names no other length.
         theta: of an older file, which has it beside it, or the family's own.
-        share: how much of each head is rotated where the object does not say it; None for a family that rotates all.
+        fraction: how much of each head is rotated where the object does not say it; None for a family that rotates all.
         interleaved: as in `Rotary`.
 
     Raises:
@@ -102,8 +102,8 @@ def rotary(
     older = left.pop("type", "default")
     kind = left.pop("rope_type", older)
     base = left.pop("rope_theta", 10000.0 if theta is None else theta)
-    part = left.pop("partial_rotary_factor", 1.0 if share is None else share)
-    if share is None and part != 1.0:
+    part = left.pop("partial_rotary_factor", 1.0 if fraction is None else fraction)
+    if fraction is None and part != 1.0:
         raise ValueError(f"partial_rotary_factor is {part}; this family rotates whole heads")
     scaling = None
     if kind in SCALINGS:
@@ -183,7 +183,7 @@ ROPE: Keys = {
 
 
 def partial_rope_of(config: ModelConfig) -> Any:
-    """`rope_parameters` of a family that rotates a part of each head, which is always said."""
+    """`rope_parameters` of a family that rotates a part of each head, which is always present."""
     rope = rope_of(config)
     return rope if rope is ABSENT else {"partial_rotary_factor": 1.0, **rope}
 
@@ -193,13 +193,13 @@ PARTIAL_ROPE: Keys = {**ROPE, "rope_parameters": Key(partial_rope_of, default=No
 
 
 def rotary_of(
-    values: Values, head_size: int, *, theta: Any = None, share: Any = None, interleaved: bool = False
+    values: Values, head_size: int, *, theta: Any = None, fraction: Any = None, interleaved: bool = False
 ) -> Rotary:
-    """The rotary positions of the keys `ROPE`, with the family's own base, share and pairs."""
+    """The rotary positions of the keys `ROPE`, with the family's own base, fraction and pairs."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
     rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
     theta = theta if values.rope_theta is None else values.rope_theta
-    return rotary(rope, head_size, values.max_position_embeddings, theta, share, interleaved=interleaved)
+    return rotary(rope, head_size, values.max_position_embeddings, theta, fraction, interleaved=interleaved)
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:

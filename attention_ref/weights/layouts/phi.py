@@ -23,7 +23,7 @@ from attention_ref.weights.layouts.parts import (
 def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration."""
     model, heads, norm = values.hidden_size, values.num_attention_heads, Norm("layer", eps=values.layer_norm_eps)
-    groups, code = values.num_key_value_heads or heads, rotary_of(values, model // heads, share=0.5)
+    groups, code = values.num_key_value_heads or heads, rotary_of(values, model // heads, fraction=0.5)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=heads, kv_heads=groups, rotary=code, causal=True),
         feedforward=FeedForwardConfig(model=model, hidden=values.intermediate_size, activation=values.hidden_act),

@@ -22,7 +22,7 @@ from attention_ref.weights.layouts.parts import (
 def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration: in parallel blocks, both branches read one norm."""
     parallel = values.use_parallel_residual
-    rotary = rotary_of(values, values.hidden_size // values.num_attention_heads, share=0.25)
+    rotary = rotary_of(values, values.hidden_size // values.num_attention_heads, fraction=0.25)
     return llama.decoder(
         values,
         decoder_head(values, kind),

@@ -1,9 +1,10 @@
 """The layers of `torch.nn`: `MultiheadAttention`, `TransformerEncoder`, `TransformerDecoder`, their layers, and
 `Transformer`.
 
-The tensors do not say the number of heads, the activation, eps and the order of norms: they are options by the names
+The number of heads, the activation, eps and the order of norms are not in the tensors: they are options by the names
 that the layers' constructors have, and `norm_eps` for the norm that ends a `TransformerEncoder` or
-`TransformerDecoder`. Whether a decoder is causal is said at each call there, and in the configuration here: `causal`.
+`TransformerDecoder`. Whether a decoder is causal is an argument of the call there, and `causal` of the configuration
+here.
 """
 
 from __future__ import annotations

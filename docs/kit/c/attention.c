@@ -19,13 +19,13 @@ static Json *values(Json *array) { return field(array, "values")->items; }
 
 static int axes(Json *array) { return field(array, "shape")->count; }
 
-/* Give the size of an axis, counted from the last one, which is 1. */
+/* Return the size of an axis, counted from the last one, which is 1. */
 static int size(Json *array, int axis) {
     Json *shape = field(array, "shape");
     return (int)shape->items[shape->count - axis].number;
 }
 
-/* Give a number of an array that broadcasts to (b,h,q,k), `b` counting through all batch axes; NULL for no array. */
+/* Return an element of an array that broadcasts to (b,h,q,k), `b` being the index into all batch axes; NULL is no array. */
 static Json *at(Json *array, const Call *call, int b, int h, int i, int j) {
     int place = 0, stride = 1;
     if (!array) return NULL;
@@ -38,7 +38,7 @@ static Json *at(Json *array, const Call *call, int b, int h, int i, int j) {
     return &values(array)[place];
 }
 
-/* Give the number for a batch row of a list, or the one number for all of them. */
+/* Return the number for a batch row of a list, or the one number for all of them. */
 static double of_row(Json *numbers, int b) {
     return numbers->kind == LIST && numbers->count > 1 ? numbers->items[b].number
          : numbers->kind == LIST ? numbers->items[0].number : numbers->number;
@@ -79,7 +79,7 @@ static bool is_one_of(const char *name, const char *const *names) {
     return false;
 }
 
-/* Give what of a request this program does not offer, or NULL: every name that it does not know. */
+/* Return an argument of a request that this program does not support, or NULL. */
 static const char *lacking(Json *request) {
     static const char *const operations[] = {"attention", NULL}, *const dtypes[] = {"float64", "float32", NULL};
     static const char *const fields[] = {"id", "case", "operation", "dtype", "inputs", "options", "results", NULL};

@@ -65,7 +65,7 @@ static void free_json(Json *value) {
     free(value->items);
 }
 
-/* Give a field of an object, or NULL where it has none or there is no object. */
+/* Return a field of an object, or NULL where it has none or there is no object. */
 static Json *field(Json *object, const char *name) {
     for (int i = 0; object && i < object->count; i++)
         if (strcmp(object->items[i].name, name) == 0) return &object->items[i];

@@ -13,7 +13,7 @@ const OFFERED = {
   ],
 };
 
-// Give the first name in a request that this program does not know.
+// Return the first name in a request that this program does not know.
 function lacking({ operation, dtype, inputs, options, ...others }) {
   const unknown = (names, known) => names.find((name) => !known.includes(name));
   return (
@@ -24,7 +24,7 @@ function lacking({ operation, dtype, inputs, options, ...others }) {
   );
 }
 
-// Give a function that reads an array at (b,h,i,j), to which it broadcasts; `b` counts through all batch axes.
+// Return a function that reads an array at (b,h,i,j), to which it broadcasts; `b` counts through all batch axes.
 function reader(array, batchShape) {
   return (b, h, i, j) => {
     const batch = batchShape.map((size, axis) => {
@@ -37,7 +37,7 @@ function reader(array, batchShape) {
   };
 }
 
-// Give a function that says whether key j is visible to query i of head h in batch row b.
+// Return a function that says whether key j is visible to query i of head h in batch row b.
 function visibility({ mask, query_offset, key_lengths }, options, batchShape) {
   const isAllowed = mask ? reader(mask, batchShape) : () => true;
   const ofRow = (array, b) => array.values[array.shape.length ? b : 0];
@@ -54,7 +54,7 @@ function visibility({ mask, query_offset, key_lengths }, options, batchShape) {
   };
 }
 
-// Give the weights of the visible scores (undefined marks a hidden one), and the logarithm of the denominator.
+// Return the weights of the visible scores (undefined marks a hidden one), and the logarithm of the denominator.
 function softmax(scores, round) {
   const visible = scores.filter((score) => score !== undefined);
   if (visible.length === 0) return [scores.map(() => 0), -Infinity];

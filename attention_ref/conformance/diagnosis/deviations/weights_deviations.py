@@ -144,8 +144,8 @@ class SinksCarryValue(Deviation):
     correction = "a sink joins the denominator and carries no value"
 
     def with_sinks(self, output: Array, weights: Array, sinks: Array, log_sum_exp: Array, value: Array) -> Array:
-        share = np.exp(sinks - log_sum_exp[..., None])
-        return output + np.where(np.isfinite(log_sum_exp[..., None]), share, 0) * value[..., -1:, :]
+        sink_weight = np.exp(sinks - log_sum_exp[..., None])
+        return output + np.where(np.isfinite(log_sum_exp[..., None]), sink_weight, 0) * value[..., -1:, :]
 
 
 class DropoutIgnored(Deviation):

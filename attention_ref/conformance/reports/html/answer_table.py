@@ -1,4 +1,4 @@
-"""What each computes: a row for each question, a column for each subject, a word in each cell."""
+"""The table of answers: a row for each question, a column for each subject, a word in each cell."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CANNOT, _ERROR = "cannot be asked", "error"
 
 
 def section(columns: Sequence[Column], head: Markup) -> Markup | None:
-    """Write the table; nothing where nobody was asked.
+    """Write the table; empty if no subject answered questions.
 
     Arguments:
         columns: of the table.

@@ -13,7 +13,7 @@ _FEW = 6
 
 
 def section(columns: Sequence[Column]) -> Markup | None:
-    """Write a box to tick for each column, grouped by library; nothing where there is only one column."""
+    """Write a checkbox for each column, grouped by library; empty if there is only one column."""
     if len(columns) < 2:
         return None
     at_first = shown_at_first(columns)
@@ -32,7 +32,7 @@ def section(columns: Sequence[Column]) -> Markup | None:
 
 
 def shown_at_first(columns: Sequence[Column]) -> list[Column]:
-    """Return the columns that are ticked: where there are many, one for each function and not its variants."""
+    """Return the columns that are selected at first: if there are many, one for each function without its variants."""
     if len(columns) <= _FEW:
         return list(columns)
     found: dict[str, Column] = {}
@@ -62,7 +62,7 @@ def _script() -> Markup:
 
 
 def _library(each: Column) -> str:
-    """Return the library of a subject: what stands before the first dot, and this one for its backends."""
+    """Return the library of a subject: the name before the first dot; for a backend, this library."""
     function = each.name.partition(" on ")[0]
     is_own = function.partition(":")[0] in _BACKENDS  # or a path of one: torch:fused
     return _OWN if is_own else function.partition(":" if ":" in function else ".")[0]

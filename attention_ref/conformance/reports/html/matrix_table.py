@@ -76,8 +76,8 @@ def _name(each: Column) -> Markup:
 def _right(each: Column) -> Markup:
     right, ran = right_on(each.report) if each.report else (0, 0)
     text = f"{right} of {ran}"
-    told = f"{each.name}: right on {text} clauses of which a case ran"
-    return element("td", link(subject_section.place(each), text, title=told), class_="all" if right == ran else "bad")
+    title = f"{each.name}: right on {text} clauses of which a case ran"
+    return element("td", link(subject_section.place(each), text, title=title), class_="all" if right == ran else "bad")
 
 
 def _shared(names: Sequence[str]) -> str:

@@ -96,22 +96,22 @@ def _contents(columns: Sequence[Column]) -> Markup:
 
 
 def _only(columns: Sequence[Column]) -> CheckResults | None:
-    """Return the report of the only subject, if there is but one."""
+    """Return the report of the subject if there is only one."""
     return columns[0].report if len(columns) == 1 else None
 
 
 def _first(columns: Sequence[Column]) -> Markup | None:
-    """Write of a single subject what it computes, what is wrong, and what would make more of it right."""
+    """Write what a single subject computes, its findings, and the suggested dialect."""
     report = _only(columns)
     if report is None:
         return None
     dialect = folded("A dialect that describes it", element("pre", report.suggested_dialect, tabindex="0"))
-    said = (computes(report), report.advice)
+    sentences = (computes(report), report.advice)
     return element(
         "section",
         element("h2", "Verdict and findings"),
         element("p", element("strong", summary.headline(report)), "."),
-        (element("p", f"It {text}." if text == said[0] else f"{text}.") for text in said if text),
+        (element("p", f"It {text}." if text == sentences[0] else f"{text}.") for text in sentences if text),
         dialect if report.suggested_dialect else None,
         element("ol", (_finding(each) for each in findings(report))) if report.failures else None,
         id="findings",

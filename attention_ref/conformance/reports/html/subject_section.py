@@ -124,8 +124,8 @@ def _list(each: Column, report: CheckResults, results: Sequence[Result]) -> Mark
 
 def _line(each: Column, report: CheckResults, result: Result) -> Markup:
     case, found, digits = result.case, result.mismatch, DTYPES[result.dtype].digits
-    share = "" if result.share is None else formatting.share(result.share).replace("inf", "∞")
-    numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", share) if found else ()
+    error_ratio = "" if result.error_ratio is None else formatting.ratio(result.error_ratio).replace("inf", "∞")
+    numbers = (f"{found.expected:.{digits}g}", f"{found.got:.{digits}g}", error_ratio) if found else ()
     cells = (element("td", text) for text in numbers) if found else element("td", result.reason, colspan="3")
     line = element("td", element("code", report.reproduce(case.id, result.dtype)))
     name = element("th", link(anchor("case", case.id), case.id), scope="row")
@@ -142,8 +142,8 @@ def _clauses(each: Column, report: CheckResults) -> Markup:
 
 def _clause(each: Column, report: CheckResults, verdict: ClauseVerdict) -> Markup:
     kind = matrix.kind(verdict)
-    share = "" if verdict.share is None else formatting.share(verdict.share).replace("inf", "∞")
-    cells = f"{matrix.SYMBOLS[kind]} {kind}", f"{verdict.ran} of {verdict.cases}", share
+    error_ratio = "" if verdict.error_ratio is None else formatting.ratio(verdict.error_ratio).replace("inf", "∞")
+    cells = f"{matrix.SYMBOLS[kind]} {kind}", f"{verdict.ran} of {verdict.cases}", error_ratio
     note = element("td", "; ".join(summary.notes(verdict, report)), class_="text")
     name = element("th", link(anchor("clause", verdict.id), verdict.id), scope="row")
     return element("tr", name, (element("td", text) for text in cells), note, id=place(each, verdict.id))
