@@ -95,7 +95,7 @@ def test_a_right_attention_has_no_finding() -> None:
     assert not found.unexplained
 
 
-def _pairs(count: int) -> list[tuple[type[WrongAttention], type[WrongAttention]]]:
+def draw_pairs(count: int) -> list[tuple[type[WrongAttention], type[WrongAttention]]]:
     """Draw pairs of mistakes about different things, which do not replace the same step."""
     every = [
         (one, other)
@@ -114,7 +114,7 @@ def _steps(wrong: type[WrongAttention]) -> list[str]:
     return [name for name, step in vars(wrong).items() if callable(step)]
 
 
-@pytest.mark.parametrize("pair", _pairs(8), ids=lambda pair: "-".join(each.__name__ for each in pair))
+@pytest.mark.parametrize("pair", draw_pairs(8), ids=lambda pair: "-".join(each.__name__ for each in pair))
 def test_two_mistakes_are_both_found(pair: tuple[type[WrongAttention], type[WrongAttention]]) -> None:
     both = type("Both", pair, {})
     found = diagnose(both.function())

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _generate import backends, clauses, deviations, docstrings, gallery, laws, mathml, mistakes, pages, rooms
+from _generate import (
+    backends,
+    clauses,
+    deviations,
+    diagnoses,
+    docstrings,
+    gallery,
+    laws,
+    mathml,
+    mistakes,
+    pages,
+    rooms,
+)
 
 LINE = re.compile(r"^\{\{ ([\w-]+)((?: [^\s{}]+)*) \}\}$", re.MULTILINE)
 
@@ -27,6 +39,8 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "clause-count": clauses.count,
     "decisions": clauses.decisions,
     "deviations": deviations.table,
+    "diagnoses": diagnoses.others,
+    "kill-matrix": diagnoses.kill_matrix,
     "laws": laws.table,
     "legend": pages.legend,
     "import-law": pages.import_law,

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from _generate.clauses import chosen
+from _generate.diagnoses import diagnosis, text_of
 from _generate.text import capital, clause_link, prose, thread
 from attention_ref.conformance import Case, Subject, check_subject
 from attention_ref.conformance.listings import all_cases
@@ -110,8 +111,17 @@ def _entry(wrong: Wrong, clause: Clause) -> str:
             f'<span id="{anchor(wrong)}"></span>',
             f"```python\n{source(wrong)}\n```",
             *(f"{name}\n: {text}" for name, text in facts.items() if text),
+            *_diagnosis(wrong),
         ]
     )
+
+
+def _diagnosis(wrong: Wrong) -> Iterator[str]:
+    """Show what a diagnosis says, where it finds more than that something is wrong."""
+    subject = wrong.subject if isinstance(wrong, WrongLayer) else wrong.function()
+    if (isinstance(wrong, WrongLayer) or not wrong.gradients()) and diagnosis(wrong.operation, subject).findings:
+        yield "The diagnosis:"
+        yield text_of(wrong.operation, subject)
 
 
 def _title(wrong: Wrong) -> str:

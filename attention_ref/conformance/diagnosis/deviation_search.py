@@ -82,8 +82,15 @@ class Search:
         with_numbers = [place for place in left if self.observations[place].results]
         if chosen is None and with_numbers:
             simplest = with_numbers[0]
-            active = [each for each in others if self._differ((*found, each), found, simplest)]
-            pairs = ((*found, *pair) for pair in combinations(active, 2) if _combine(*pair))
+            active = {each for each in others if self._differ((*found, each), found, simplest)}
+            least = (
+                2 if self._is_layer else 1
+            )  # a mistake may show beside another one alone; layers have too many pairs
+            pairs = (
+                (*found, *pair)
+                for pair in combinations(others, 2)
+                if _combine(*pair) and len(active.intersection(pair)) >= least
+            )
             chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], before)
         return chosen
 
@@ -103,6 +110,8 @@ class Search:
         """Return whether a deviation reproduces most of the cases that it changes, and not a few by chance."""
         without = tuple(each for each in chosen if each is not deviation)
         changed = [place for place in range(len(self.observations)) if self._differ(chosen, without, place)]
+        if not changed:  # another one has made it redundant, and it is pruned in the end
+            return True
         right = [place for place in changed if self.reproduces(chosen, place)]
         has_numbers = any(self.observations[place].results for place in right)
         return has_numbers and len(right) >= _CONSISTENT * len(changed)

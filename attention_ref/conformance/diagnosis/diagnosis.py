@@ -60,6 +60,7 @@ def diagnose(
     arrays: str | None = None,
     dialect: Dialect | str | None = None,
     name: str | None = None,
+    seed: int = 0,
     timeout: float | None = TIMEOUT,
 ) -> Diagnosis:
     """Find the mistakes that explain the numbers of an attention, a layer or any other operation.
@@ -71,7 +72,7 @@ def diagnose(
         print(conformance.diagnose(build_my_block, op="Block"))
 
     Arguments:
-        function, op, arrays, dialect, name, timeout: as in `conformance.check`.
+        function, op, arrays, dialect, name, seed, timeout: as in `conformance.check`.
 
     Returns:
         `.conforms`, `.findings` and `.unexplained`; `str()` of it is a readable summary.
@@ -82,22 +83,22 @@ def diagnose(
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
     subject = subject_of(function, name or name_of(function), op, arrays, dialect)
-    return diagnose_subject(replace(subject, timeout=timeout), op)
+    return diagnose_subject(replace(subject, timeout=timeout), op, seed)
 
 
-def diagnose_subject(subject: BaseSubject, operation: str = "attention") -> Diagnosis:
+def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: int = 0) -> Diagnosis:
     """Diagnose an operation of a subject; see `diagnose`."""
     if not isinstance(subject, Subject) or operation not in subject.operations:
         what = f"{operation} is not an operation of it" if isinstance(subject, Subject) else "it runs elsewhere"
         raise UsageError(f"{subject.name} cannot be diagnosed: {what}, and is not called in this process")
     for dtype in _DTYPES:
-        seen = list(observations(subject, operation, dtype))
+        seen = list(observations(subject, operation, dtype, seed))
         if seen:
-            return _diagnosed(subject, operation, dtype, seen)
+            return _diagnosed(subject, operation, dtype, seen, seed)
     raise UsageError(f"{subject.name} supports none of the cases of {operation}")
 
 
-def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation]) -> Diagnosis:
+def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation], seed: int) -> Diagnosis:
     wrong = [each for each in seen if not each.is_right]
     search = Search(seen, DEVIATIONS[operation])
     found = search.run() if wrong else ()
@@ -106,26 +107,26 @@ def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Obse
     if operation == "attention":
         findings += beside_numbers.refusals(seen, explained)
         explained |= {case for finding in findings for case in finding.cases}
-    findings += _in_float32(subject, operation, seen)
+    findings += _in_float32(subject, operation, seen, seed)
     if not wrong and not findings:
-        findings += _in_lower_dtypes(subject, operation, dtype)
+        findings += _in_lower_dtypes(subject, operation, dtype, seed)
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
     ids = tuple(each.case.id for each in wrong)
     return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
 
 
-def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation]) -> list[Finding]:
+def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
     """Run in float32 too, to find a wrong result dtype or a lower internal precision."""
-    single = seen if seen[0].dtype == "float32" else list(observations(subject, operation, "float32"))
+    single = seen if seen[0].dtype == "float32" else list(observations(subject, operation, "float32", seed))
     right = {each.case.id for each in seen if each.is_right and each.dtype == "float64"}
     return [*beside_numbers.dtypes(single, subject.arrays), *beside_numbers.low_precision(single, right)]
 
 
-def _in_lower_dtypes(subject: Subject, operation: str, dtype: str) -> list[Finding]:
+def _in_lower_dtypes(subject: Subject, operation: str, dtype: str, seed: int) -> list[Finding]:
     """Run in the other dtypes, to find rounding errors outside the budget of what is right in float64."""
     for lower in _LOWER[_LOWER.index(dtype) + 1 :]:
-        if found := list(beside_numbers.roundings(list(observations(subject, operation, lower)))):
+        if found := list(beside_numbers.roundings(list(observations(subject, operation, lower, seed)))):
             return found
     return []
 

@@ -13,7 +13,7 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of
 from attention_ref.conformance.diagnosis.observation import TOLERANCE, Observation
-from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula, knows
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.call import Call
@@ -44,8 +44,11 @@ def explain_call(
         name: what the examples of the findings call it.
 
     Returns:
-        The deviations; empty if the results are right, and if no deviation reproduces them.
+        The deviations; empty if the results are right, if no deviation reproduces them, and for options that the
+        formula of the diagnosis lacks.
     """
+    if not knows(call):
+        return ()
     observation = _observed(call, answer, dtype, allowed, name)
     if observation.is_right:
         return ()

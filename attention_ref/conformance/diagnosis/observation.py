@@ -10,9 +10,11 @@ import numpy as np
 
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
+from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.outcome import result_dtype
+from attention_ref.conformance.reseeded_cases import with_seed
 from attention_ref.conformance.subjects.invoke import Invocation
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.conformance.timeouts import Late, limited
@@ -60,11 +62,11 @@ class Observation:
         return bool(np.all(compare(observed, predicted, allowed).error_ratio <= 1))
 
 
-def observations(subject: Subject, operation: str, dtype: str) -> Iterator[Observation]:
+def observations(subject: Subject, operation: str, dtype: str, seed: int = 0) -> Iterator[Observation]:
     """Call a subject on every case of an operation that its signature supports, without gradients."""
     for profile in profiles(operation):
-        for case in cases(operation, profile) if profile != GRADIENTS else ():
-            if dtype in case.dtypes and not case.is_optional:
+        for case in with_seed(cases(operation, profile), seed) if profile != GRADIENTS else ():
+            if dtype in case.dtypes and not case.is_optional and knows(case.call):
                 with contextlib.suppress(Unsupported):
                     yield _observed(subject, case, dtype)
 

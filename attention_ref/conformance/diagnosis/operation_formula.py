@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -86,4 +87,90 @@ def _chunks(chunks: tuple[tuple[int, ...], ...], length: int) -> tuple[Array, Ar
     chunk = (np.arange(length)[None, :, None] >= ends.T[:, None, :]).sum(axis=-1)  # (b,l)
     starts = np.vstack([np.zeros((1, ends.shape[1]), np.int64), ends])  # (chunks+1,b)
     first = np.take_along_axis(starts.T, chunk, axis=1)  # (b,l)
-    return first, (starts > 0).any(axis=1)[chunk], chunk[:, None, None, :] <= chunk[:, None, :, None]
+    is_behind = np.asarray((starts > 0).any(axis=1))  # (chunks+1)
+    return first, is_behind[chunk], chunk[:, None, None, :] <= chunk[:, None, :, None]
+
+
+_VALUES = {
+    "order": {"post", "pre", "sandwich", "parallel"},
+    "activation": {"relu", "gelu", "gelu_tanh", "quick_gelu", "silu"},
+}
+_FIELDS = {
+    "Norm": {"eps", "bias", "kind", "gain_offset"},
+    "Sinusoid": {"variant", "base"},
+    "Learned": {"offset", "length"},
+    "RotaryScaling": {
+        "high_frequency_factor",
+        "slow_rotations",
+        "kind",
+        "attention_factor",
+        "low_frequency_factor",
+        "factor",
+        "original_length",
+        "fast_rotations",
+    },
+    "Rotary": {"scaling", "base", "angles", "dimension", "interleaved"},
+    "RelativeBias": {"buckets", "maximum_distance", "bidirectional"},
+    "AttentionConfig": {
+        "head_size",
+        "query_bias",
+        "scale",
+        "query_key_norm",
+        "alibi",
+        "sinks",
+        "output_bias",
+        "memory_size",
+        "dropout",
+        "value_bias",
+        "output_size",
+        "key_bias",
+        "softcap",
+        "window",
+        "causal",
+        "heads",
+        "relative_bias",
+        "rotary",
+        "kv_heads",
+        "value_size",
+        "model",
+    },
+    "FeedForwardConfig": {"dropout", "gated", "activation", "input_bias", "model", "output_bias", "hidden"},
+    "BlockConfig": {"order", "cross_attention", "dropout", "norm", "feedforward", "shared_norm", "attention"},
+    "Patches": {"width", "height", "channels", "size", "class_token"},
+    "Audio": {"channels"},
+    "EmbeddingConfig": {
+        "dropout",
+        "scale",
+        "positions_skip",
+        "audio",
+        "types",
+        "patches",
+        "positions",
+        "norm",
+        "vocab",
+    },
+    "StackConfig": {"embedding", "norm", "relative_bias", "blocks"},
+    "HeadConfig": {"softcap", "bias", "tied", "kind", "transform", "scale", "norm", "place", "size"},
+    "ModelConfig": {"head", "decoder_stack", "shared_embedding", "encoder_stack"},
+}
+
+
+def knows(call: Call) -> bool:
+    """Return whether the formula has every option that the configuration of a call sets."""
+    is_known = call.options.get("name", "relu") in {*_VALUES["activation"], "tanh"}
+    return is_known and _knows(call.config)
+
+
+def _knows(item: Any) -> bool:
+    if isinstance(item, tuple):
+        return all(map(_knows, item))
+    if not is_dataclass(item) or isinstance(item, type):
+        return True
+    known = _FIELDS.get(type(item).__name__, set())
+    scaling_is_known = getattr(item, "kind", "") not in {"dynamic", "longrope"}
+    return scaling_is_known and all(_knows_field(known, each, getattr(item, each.name)) for each in fields(item))
+
+
+def _knows_field(known: set[str], each: Any, value: Any) -> bool:
+    is_known = each.name in known or value == each.default
+    return is_known and (each.name not in _VALUES or value in _VALUES[each.name]) and _knows(value)

@@ -345,5 +345,5 @@ VISIBILITY: tuple[type[Deviation], ...] = (
     CausalBottomRight, CausalOffsetIgnored, CausalIgnored, CausalExcludesSelf, CausalSeesNext, CausalReversed,
     WindowIgnored, WindowOffsetIgnored, WindowOneTooWide, WindowOneTooNarrow, WindowLeftOneTooWide,
     WindowLeftOneTooNarrow, WindowRightIgnored, OffsetOfFirstRow, PaddingIgnored, PaddingLeft, PaddingOneTooLong,
-    AnyRule, LastRule, EmptyRowMean, EmptyRowNaN, MaskFiniteFill,
+    AnyRule, LastRule, EmptyRowNaN, EmptyRowMean, MaskFiniteFill,
 )  # fmt: skip
