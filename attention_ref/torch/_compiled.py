@@ -14,7 +14,6 @@ import torch
 
 from attention_ref.torch._arrays import Array, Arrays
 
-
 _when_it_runs: dict[str, Callable[..., Any]] = {}
 
 
