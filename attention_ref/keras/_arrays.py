@@ -22,8 +22,11 @@ Arrays = dict[str, Array | None]
 
 def as_array(given: Any) -> Array:
     """Convert an argument to a tensor; return a tensor of the running engine unchanged."""
+    is_numpy = isinstance(given, (np.ndarray, np.generic))
+    if is_numpy and given.dtype == np.uint64 and keras.config.backend() == "torch":  # which has no such dtype
+        given = np.minimum(given, np.iinfo(np.int64).max).astype(np.int64)  # what is larger is rejected as that
     tensor = ops.convert_to_tensor(given)
-    is_double = isinstance(given, (np.ndarray, np.generic)) and given.dtype == np.float64
+    is_double = is_numpy and given.dtype == np.float64
     if is_double and describe(tensor).dtype != "float64":
         rule = "float64 on the JAX engine needs JAX's 64-bit mode, JAX_ENABLE_X64=1; it would become float32"
         reject("attention_ref.keras", rule, "float64")
