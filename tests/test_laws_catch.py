@@ -130,7 +130,10 @@ WRONG_LAYERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("padding-independence", MHA): without(MHA, "key_lengths"),
     ("batch-independence", MHA): _mean_of_the_batch,
     ("cache", MHA): patched(
-        MHA, right.multihead, "_count_from", lambda offsets, length: np.arange(length) + 0 * offsets[:, None]
+        MHA,
+        right.multihead,
+        "_count_from",
+        lambda offsets, length: np.arange(length) + 0 * np.asarray(offsets)[..., None],
     ),
     ("rotary-offset", MHA): patched(MHA, right.multihead.codes, "rotate", _squared),
     ("key-permutation", MHA): _ALIBI,

@@ -11,6 +11,7 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, as_array, inspect, integers, values, widen
+from attention_ref.keras._more_keys import append, put_before
 from attention_ref.keras._parameters import Attending, init_or_check
 from attention_ref.keras.attention import attention
 from attention_ref.spec.config import AttentionConfig
@@ -156,7 +157,7 @@ class MultiHeadAttention(Attending):
         bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
         if self.config.trained_key_value:
             attended, starts = self._after_trained(memory), offset + 1
-            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+            mask, bias = (put_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
         arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": self.tensors.get("sinks")}
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
@@ -286,34 +287,10 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 def _appended(cache: Cache, new: Cache) -> Cache:
     filled = _one_or_each(cache.lengths)
     return Cache(
-        key=_append(cache.key, new.key, filled),
-        value=_append(cache.value, new.value, filled),
+        key=append(cache.key, new.key, filled),
+        value=append(cache.value, new.value, filled),
         lengths=integers(cache.lengths) + new.lengths,
     )
-
-
-def _before(array: Any, first: Any, keys: Array) -> Array | None:
-    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
-    if array is None:
-        return None
-    array = as_array(array)
-    array = ops.reshape(array, (1,)) if len(array.shape) == 0 else array
-    array = ops.broadcast_to(array, (*ops.shape(array)[:-1], ops.shape(keys)[2]))
-    before = ops.cast(ops.full((*ops.shape(array)[:-1], 1), first), array.dtype)
-    return ops.concatenate([before, array], axis=-1)
-
-
-def _append(old: Array, new: Array, filled: Any) -> Array:
-    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
-    past, added = ops.shape(old)[2], ops.shape(new)[2]
-    if isinstance(filled, int) and isinstance(past, int) and filled == past:
-        return ops.concatenate([old, new], axis=2)
-    count = ops.arange(past + added, dtype="int32")
-    filled = ops.full((1, 1), filled, dtype="int32") if isinstance(filled, int) else filled[:, None]
-    source = ops.where(count < filled, count, ops.minimum(count - filled + past, past + added - 1))  # (b,p+t)
-    moved = ops.take_along_axis(ops.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
-    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
-    return ops.where(is_filled, moved, 0)
 
 
 def _one_or_each(given: Any) -> Any:

@@ -112,7 +112,7 @@ def visible_keys(
         Boolean `(b,h,q,k)`.
 
     Raises:
-        SpecificationError: for what `attention` refuses.
+        SpecificationError: for an offset, a window or lengths that their rule refuses.
 
     Example:
         >>> visible_keys((1, 1, 2, 3), causal=True, key_lengths=np.array([2])).tolist()

@@ -10,6 +10,7 @@ import numpy as np
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array, inspect, values, widen
+from attention_ref.numpy._more_keys import append, put_before
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
@@ -141,7 +142,7 @@ class MultiHeadAttention:
         bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
         if self.config.trained_key_value:
             attended, starts = self._after_trained(memory), offset + 1
-            mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+            mask, bias = (put_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
         arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": self.parameters.get("sinks")}
         if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
             arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
@@ -270,32 +271,10 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 def _appended(cache: Cache, new: Cache) -> Cache:
     filled = _one_or_each(cache.lengths)
     return Cache(
-        key=_append(cache.key, new.key, filled),
-        value=_append(cache.value, new.value, filled),
+        key=append(cache.key, new.key, filled),
+        value=append(cache.value, new.value, filled),
         lengths=_integers(cache.lengths) + new.lengths,
     )
-
-
-def _before(array: Any, first: Any, keys: Array) -> Array | None:
-    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
-    if array is None:
-        return None
-    array = np.atleast_1d(array)
-    array = np.broadcast_to(array, (*array.shape[:-1], keys.shape[2]))
-    return np.concatenate([np.full((*array.shape[:-1], 1), first, array.dtype), array], axis=-1)
-
-
-def _append(old: Array, new: Array, filled: Any) -> Array:
-    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
-    past, added = old.shape[2], new.shape[2]
-    if isinstance(filled, int) and filled == past:
-        return np.concatenate([old, new], axis=2)
-    count = np.arange(past + added)
-    filled = np.full((1, 1), filled) if isinstance(filled, int) else filled[:, None]
-    source = np.where(count < filled, count, np.minimum(count - filled + past, past + added - 1))  # (b,p+t)
-    moved = np.take_along_axis(np.concatenate([old, new], axis=2), source[:, None, :, None], axis=2)
-    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
-    return np.where(is_filled, moved, np.zeros_like(moved))
 
 
 def _integers(given: Any) -> Array:

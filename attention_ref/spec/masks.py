@@ -125,6 +125,9 @@ def visible_keys(
     Returns:
         Boolean `(b,h,q,k)`.
 
+    Raises:
+        SpecificationError: for an offset, a window or lengths that their rule refuses.
+
     Example:
         >>> visible_keys((1, 1, 2, 3), causal=True, key_lengths=as_array([2])).values
         [True, False, False, True, True, False]

@@ -17,6 +17,7 @@ from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, values, widen
+from attention_ref.torch._more_keys import append, put_before
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
 from attention_ref.torch.attention import attention
 
@@ -158,7 +159,7 @@ class MultiHeadAttention(nn.Module):
             bias, attended, starts = self._bias(bias, queries, memory.key, offset), memory, offset
             if self.config.trained_key_value:
                 attended, starts = self._after_trained(memory), offset + 1
-                mask, bias = (_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
+                mask, bias = (put_before(array, first, memory.key) for array, first in ((mask, True), (bias, 0)))
             arrays = {"query": queries, "key": attended.key, "value": attended.value, "sinks": sinks}
             if bias is not None and bias.dtype != queries.dtype:  # a sum of biases, in the arithmetic's dtype
                 arrays = {name: None if array is None else widen(array) for name, array in arrays.items()}
@@ -282,32 +283,10 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 def _appended(cache: Cache, new: Cache) -> Cache:
     filled = _one_or_each(cache.lengths, new.lengths.device)
     return Cache(
-        key=_append(cache.key, new.key, filled),
-        value=_append(cache.value, new.value, filled),
+        key=append(cache.key, new.key, filled),
+        value=append(cache.value, new.value, filled),
         lengths=cache.lengths.long() + new.lengths,
     )
-
-
-def _before(array: Any, first: Any, keys: Array) -> Array | None:
-    """Put one number for the trained key before each row of a mask or bias: `(...,k)` to `(...,k+1)`."""
-    if array is None:
-        return None
-    array = torch.atleast_1d(as_array(array, keys.device))
-    array = array.expand(*array.shape[:-1], keys.shape[2])
-    return torch.cat([torch.full_like(array[..., :1], first), array], dim=-1)
-
-
-def _append(old: Array, new: Array, filled: Any) -> Array:
-    """Write `new` after the first `filled` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
-    past, added = old.shape[2], new.shape[2]
-    if isinstance(filled, int) and filled == past:
-        return torch.cat([old, new], dim=2)
-    count = torch.arange(past + added, device=new.device)
-    filled = torch.full((1, 1), filled, device=new.device) if isinstance(filled, int) else filled[:, None]
-    source = torch.where(count < filled, count, (count - filled + past).clamp(max=past + added - 1))  # (b,p+t)
-    moved = torch.take_along_dim(torch.cat([old, new], dim=2), source[:, None, :, None], dim=2)
-    is_filled = (count < filled + added)[:, None, :, None]  # (b,1,p+t,1)
-    return torch.where(is_filled, moved, 0)
 
 
 def _integers(given: Any, device: torch.device) -> Array:

@@ -170,7 +170,7 @@ def _scaled_by_model(config):
 
 
 def _count_from_0(offsets, length):
-    return np.zeros_like(offsets)[:, None] + np.arange(length)
+    return np.zeros_like(np.asarray(offsets))[..., None] + np.arange(length)
 
 
 def _transposed(name, array):
