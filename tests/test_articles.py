@@ -67,6 +67,7 @@ def test_the_list_is_whole():
     assert shown == set(ids)
 
 
+@pytest.mark.bare
 def test_the_gallery_shows_every_wrong_implementation(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     gallery = importlib.import_module("_generate.gallery")

@@ -61,6 +61,7 @@ SLUGS: dict[str, tuple[str, ...]] = {
     "ScaleByModelSize": ("scale.model-size",),
     "ScaleMissing": ("scale.none",),
     "ScaleNotReplaced": ("scale.not-replaced",),
+    "ScoresInHalf": ("precision.rounding",),
     "SinkCapped": ("sinks.capped",),
     "SinksDropped": ("sinks.ignored",),
     "SoftcapAfterBias": ("softcap.after-bias",),
@@ -190,7 +191,8 @@ def attention_of(formula: Formula) -> Any:
         wanted = [name for name in ("weights", "log_sum_exp") if options.pop(f"return_{name}", False)]
         if "key_lengths" in options:
             options["key_lengths"] = np.asarray(options["key_lengths"])
-        arrays = {name: item for name, item in options.items() if getattr(item, "dtype", None) == query.dtype}
+        given = {name: item for name, item in options.items() if isinstance(item, np.ndarray)}
+        arrays = {name: item for name, item in given.items() if item.dtype == query.dtype}
         options |= {name: array.astype(np.float64) for name, array in arrays.items()}
         found = formula(query.astype(np.float64), key.astype(np.float64), value.astype(np.float64), **options)
         dtypes = {"log_sum_exp": np.promote_types(query.dtype, np.float32)} if query.dtype.itemsize == 2 else {}

@@ -15,7 +15,7 @@ from attention_ref.conformance import OPERATIONS, cases, check, diagnose, room
 from attention_ref.conformance.case import all_cases
 from attention_ref.conformance.diagnosis import EVERY, diagnose_subject, explain_call
 from attention_ref.spec.clauses import clauses
-from attention_ref.spec.config import FeedForwardConfig
+from attention_ref.spec.config import AttentionConfig, FeedForwardConfig
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.vectors.call import Call
 from tests.test_diagnosis import SLUGS as OF_ATTENTION
@@ -23,6 +23,7 @@ from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions.other_mistakes import OTHER_MISTAKES
 from tests.wrong_layers import GALLERY, WrongLayer
 from tests.wrong_layers.other_mistakes import MISTAKES, Mistake
+from tests.wrong_layers.record import configured
 
 pytestmark = pytest.mark.bare
 
@@ -243,3 +244,13 @@ def test_the_command_diagnoses_any_operation(capsys: pytest.CaptureFixture[str])
 def test_a_check_of_a_layer_begins_with_its_diagnosis() -> None:
     text = str(check(wrong_norm, op="layer_norm")).splitlines()
     assert any("eps is 0.001" in line for line in text[:10])
+
+
+def test_what_the_formulas_lack_is_checked_too() -> None:
+    """A mistake in an option without a formula is no finding, but the function does not conform."""
+    wrong = configured("MultiHeadAttention", AttentionConfig, lambda config: replace(config, trained_key_value=False))
+    found = diagnose(wrong, op="MultiHeadAttention")
+    assert not found.conforms
+    assert found.not_examined
+    assert set(found.not_examined) <= set(found.wrong)
+    assert "options that the diagnosis has no formula of" in str(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attention_ref.conformance.diagnosis import beside_numbers
@@ -12,6 +12,7 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
+from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.signatures import name_of
@@ -34,6 +35,7 @@ class Diagnosis:
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
         unexplained: the ids of the wrong cases that they do not reproduce, each with a note.
+        not_examined: the ids of the wrong cases with options that the diagnosis has no formula of, each with a note.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Diagnosis:
     wrong: tuple[str, ...]
     findings: tuple[Finding, ...]
     unexplained: dict[str, str]
+    not_examined: dict[str, str] = field(default_factory=dict)
 
     @property
     def conforms(self) -> bool:
@@ -99,21 +102,24 @@ def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: i
 
 
 def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation], seed: int) -> Diagnosis:
-    wrong = [each for each in seen if not each.is_right]
-    search = Search(seen, DEVIATIONS[operation])
+    known = [each for each in seen if knows(each.case.call)]
+    wrong = [each for each in known if not each.is_right]
+    search = Search(known, DEVIATIONS[operation])
     found = search.run() if wrong else ()
     findings = findings_of(search, found)
-    explained = {seen[place].case.id for place in search.explained(found)}
+    explained = {known[place].case.id for place in search.explained(found)}
     if operation == "attention":
         findings += beside_numbers.refusals(seen, explained)
         explained |= {case for finding in findings for case in finding.cases}
+    others = [each for each in seen if not each.is_right and not knows(each.case.call)]
     findings += _in_float32(subject, operation, seen, seed)
-    if not wrong and not findings:
+    if not wrong and not others and not findings:
         findings += _in_lower_dtypes(subject, operation, dtype, seed)
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
-    ids = tuple(each.case.id for each in wrong)
-    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
+    not_examined = {each.case.id: each.error or mismatch(each) for each in others}
+    ids = tuple(each.case.id for each in (*wrong, *others))
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained, not_examined)
 
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
@@ -136,7 +142,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.conforms:
         what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
         return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
-    explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
+    explained = len(diagnosis.wrong) - len(diagnosis.unexplained) - len(diagnosis.not_examined)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
     if not diagnosis.wrong:
         lines = [f"{diagnosis.name} has the right values in all of {ran}, but"]
@@ -150,6 +156,9 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         lines += [f"  {case}: {text}" for case, text in shown]
         rest = len(diagnosis.unexplained) - len(shown)
         lines += [f"  and {rest} more"] if rest else []
+    if diagnosis.not_examined:
+        lines += ["", "Wrong too, with options that the diagnosis has no formula of:"]
+        lines += [f"  {case}: {text}" for case, text in list(diagnosis.not_examined.items())[:5]]
     return lines
 
 
@@ -158,6 +167,5 @@ def _counted(diagnosis: Diagnosis, explained: int) -> str:
     if not count:
         return "no known deviation explains it"
     what = "1 deviation" if count == 1 else f"{count} deviations"
-    return (
-        f"{what} explain{'s' * (count == 1)} {'all of them' if not diagnosis.unexplained else f'{explained} of them'}"
-    )
+    extent = "all of them" if explained == len(diagnosis.wrong) else f"{explained} of them"
+    return f"{what} explain{'s' * (count == 1)} {extent}"

@@ -10,7 +10,6 @@ import numpy as np
 
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
-from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.outcome import result_dtype
@@ -66,7 +65,7 @@ def observations(subject: Subject, operation: str, dtype: str, seed: int = 0) ->
     """Call a subject on every case of an operation that its signature supports, without gradients."""
     for profile in profiles(operation):
         for case in with_seed(cases(operation, profile), seed) if profile != GRADIENTS else ():
-            if dtype in case.dtypes and not case.is_optional and knows(case.call):
+            if dtype in case.dtypes and not case.is_optional:
                 with contextlib.suppress(Unsupported):
                     yield _observed(subject, case, dtype)
 
