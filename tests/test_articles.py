@@ -71,6 +71,7 @@ def test_the_list_is_whole():
 def test_the_gallery_shows_every_wrong_implementation(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     gallery = importlib.import_module("_generate.gallery")
+    monkeypatch.setattr(gallery, "_diagnosis", lambda wrong: iter(()))  # tests/test_diagnosis.py and the site run them
     pages = "\n".join(path.read_text() for path in (DOCS / "gallery").glob("*.md"))
     patterns = [word for line in re.findall(r"^\{\{ gallery (.*) \}\}$", pages, re.MULTILINE) for word in line.split()]
     shown = gallery.entries(*patterns)

@@ -84,6 +84,7 @@ def test_a_page_with_cells_says_so_and_nothing_else_does(page: Path) -> None:
     assert has_cells == SOURCES[page].startswith("---\nfile_format: mystnb\n")
 
 
+@pytest.mark.bare
 @pages
 def test_what_a_page_asks_for_can_be_generated(page: Path) -> None:
     """All but what runs wrong implementations, which other tests do."""
