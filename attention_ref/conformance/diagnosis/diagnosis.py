@@ -34,6 +34,8 @@ class Diagnosis:
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
         unexplained: the ids of the wrong cases that they do not reproduce, each with a note.
+        left_out: the ids of the cases with options that the formulas of the diagnosis lack. Their results are compared
+            with the expected values, but no deviation is tried on them; wrong ones are unexplained.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Diagnosis:
     wrong: tuple[str, ...]
     findings: tuple[Finding, ...]
     unexplained: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
     @property
     def conforms(self) -> bool:
@@ -100,10 +103,11 @@ def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: i
 
 def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation], seed: int) -> Diagnosis:
     wrong = [each for each in seen if not each.is_right]
-    search = Search(seen, DEVIATIONS[operation])
-    found = search.run() if wrong else ()
+    searched = [each for each in seen if each.is_in_formula]
+    search = Search(searched, DEVIATIONS[operation])
+    found = search.run() if any(not each.is_right for each in searched) else ()
     findings = findings_of(search, found)
-    explained = {seen[place].case.id for place in search.explained(found)}
+    explained = {searched[place].case.id for place in search.explained(found)}
     if operation == "attention":
         findings += beside_numbers.refusals(seen, explained)
         explained |= {case for finding in findings for case in finding.cases}
@@ -113,7 +117,8 @@ def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Obse
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
     ids = tuple(each.case.id for each in wrong)
-    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
+    left_out = tuple(each.case.id for each in seen if not each.is_in_formula)
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained, left_out)
 
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
@@ -135,7 +140,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     ran = f"{diagnosis.ran} cases in {diagnosis.dtype}"
     if diagnosis.conforms:
         what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
-        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
+        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}", *_left_out(diagnosis)]
     explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
     if not diagnosis.wrong:
@@ -150,7 +155,15 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         lines += [f"  {case}: {text}" for case, text in shown]
         rest = len(diagnosis.unexplained) - len(shown)
         lines += [f"  and {rest} more"] if rest else []
-    return lines
+    return [*lines, *_left_out(diagnosis)]
+
+
+def _left_out(diagnosis: Diagnosis) -> list[str]:
+    if not diagnosis.left_out:
+        return []
+    count, wrong = len(diagnosis.left_out), len({*diagnosis.left_out} & {*diagnosis.wrong})
+    verdict = f"{wrong or 'none'} of them {'are' if wrong > 1 else 'is'} wrong, and no deviation was tried on them"
+    return [f"{count} of the cases set options that the formulas of the diagnosis lack: {verdict}"]
 
 
 def _counted(diagnosis: Diagnosis, explained: int) -> str:

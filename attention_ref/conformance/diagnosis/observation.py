@@ -43,6 +43,11 @@ class Observation:
     is_right: bool
     error: str = ""
 
+    @property
+    def is_in_formula(self) -> bool:
+        """Whether the formula has every option of the case, so that deviations can be tried on it."""
+        return knows(self.case.call)
+
     def is_reproduced_by(self, predicted: Mapping[str, np.ndarray] | None) -> bool:
         """Return whether predicted and observed results agree within rounding; None predicts an exception."""
         if predicted is None or not self.results:
@@ -66,7 +71,7 @@ def observations(subject: Subject, operation: str, dtype: str, seed: int = 0) ->
     """Call a subject on every case of an operation that its signature supports, without gradients."""
     for profile in profiles(operation):
         for case in with_seed(cases(operation, profile), seed) if profile != GRADIENTS else ():
-            if dtype in case.dtypes and not case.is_optional and knows(case.call):
+            if dtype in case.dtypes and not case.is_optional:
                 with contextlib.suppress(Unsupported):
                     yield _observed(subject, case, dtype)
 
