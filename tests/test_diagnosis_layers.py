@@ -15,6 +15,7 @@ from attention_ref import cli
 from attention_ref.conformance import OPERATIONS, cases, check, diagnose, room
 from attention_ref.conformance.case import all_cases
 from attention_ref.conformance.diagnosis import EVERY, Explanation, diagnose_subject, explain_call, observation
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula, knows
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.parameters import parameters as tree
@@ -190,6 +191,17 @@ def test_a_right_operation_has_no_finding(operation: str) -> None:
     assert found.conforms
     assert not found.findings
     assert not found.unexplained
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "attention"])
+def test_the_formula_has_every_option_and_gives_the_expected_values(operation: str) -> None:
+    of_operation = [case for case in all_cases() if case.operation == operation and case.dtypes]
+    assert of_operation
+    for case in of_operation:
+        assert knows(case.call), case.id
+        found = OperationFormula().results(case.call, "float64")
+        for name in found.keys() & case.expected.keys():
+            np.testing.assert_allclose(found[name], case.expected[name].values, 1e-9, 1e-11, err_msg=case.id)
 
 
 FEEDFORWARD = FeedForwardConfig(model=16, hidden=24, activation="silu", gated=True)
