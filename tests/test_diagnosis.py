@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,18 @@ def test_the_command_names_the_mistakes_and_exits_with_1(capsys: pytest.CaptureF
     assert "4 deviations explain all of them" in capsys.readouterr().out
     assert cli.main(["diagnose", f"{__name__}:textbook", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["deviation"] == "dtype.promoted"
+
+
+@pytest.mark.parametrize("words", [["check", "--quiet"], ["diagnose"], ["ask"]], ids=lambda words: words[0])
+def test_a_command_takes_a_function_of_a_file(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "attention_of_a_file.py"
+    path.write_text("from attention_ref.numpy import attention\n", encoding="utf-8")
+    command, *options = words
+    assert cli.main([command, f"{path}:attention", *options]) == 0
+    assert cli.main([command, f"{tmp_path}/other.py:attention", *options]) == 2
+    assert "there is no file" in capsys.readouterr().err
 
 
 def test_a_function_is_asked_what_it_computes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import attention_ref.numpy
 from attention_ref import cli
 from attention_ref.conformance import OPERATIONS, cases, check, diagnose, room
 from attention_ref.conformance.case import all_cases
-from attention_ref.conformance.diagnosis import EVERY, diagnose_subject, explain_call
+from attention_ref.conformance.diagnosis import EVERY, Explanation, diagnose_subject, explain_call, observation
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula, knows
 from attention_ref.spec.clauses import clauses
-from attention_ref.spec.config import AttentionConfig, FeedForwardConfig
+from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.vectors.call import Call
 from tests.test_diagnosis import SLUGS as OF_ATTENTION
@@ -23,7 +25,6 @@ from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions.other_mistakes import OTHER_MISTAKES
 from tests.wrong_layers import GALLERY, WrongLayer
 from tests.wrong_layers.other_mistakes import MISTAKES, Mistake
-from tests.wrong_layers.record import configured
 
 pytestmark = pytest.mark.bare
 
@@ -192,6 +193,17 @@ def test_a_right_operation_has_no_finding(operation: str) -> None:
     assert not found.unexplained
 
 
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "attention"])
+def test_the_formula_has_every_option_and_gives_the_expected_values(operation: str) -> None:
+    of_operation = [case for case in all_cases() if case.operation == operation and case.dtypes]
+    assert of_operation
+    for case in of_operation:
+        assert knows(case.call), case.id
+        found = OperationFormula().results(case.call, "float64")
+        for name in found.keys() & case.expected.keys():
+            np.testing.assert_allclose(found[name], case.expected[name].values, 1e-9, 1e-11, err_msg=case.id)
+
+
 FEEDFORWARD = FeedForwardConfig(model=16, hidden=24, activation="silu", gated=True)
 
 
@@ -210,7 +222,7 @@ def _widened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_one_call_of_a_layer_is_explained() -> None:
     call, output = call_of(FEEDFORWARD)
-    (found,) = explain_call(call, {"output": output(replace(FEEDFORWARD, activation="gelu"))}, "float32")
+    (found,) = explain_call(call, {"output": output(replace(FEEDFORWARD, activation="gelu"))}, "float32").findings
     assert found.deviation == "activation.gelu-for-silu"
     assert found.clause == "activations.silu"
     assert found.cases == ("the call",)
@@ -219,15 +231,15 @@ def test_one_call_of_a_layer_is_explained() -> None:
 def test_a_right_call_and_one_that_nothing_explains_have_no_finding() -> None:
     call, output = call_of(FEEDFORWARD)
     right = output(FEEDFORWARD)
-    assert explain_call(call, {"output": right}, "float32") == ()
-    assert explain_call(call, {"output": np.flip(right, axis=-1)}, "float32") == ()
+    assert explain_call(call, {"output": right}, "float32") == Explanation()
+    assert explain_call(call, {"output": np.flip(right, axis=-1)}, "float32") == Explanation()
 
 
 def test_what_is_allowed_decides_whether_a_call_is_right() -> None:
     (case,) = (each for each in cases("rms_norm", "core") if each.call.options["eps"] == 1e-5)
     shifted = case.expected["output"].values * (1 + 1e-4)
-    assert explain_call(case.call, {"output": shifted}, "float64") == ()
-    assert explain_call(case.call, {"output": shifted}, "float64", allowed={"output": np.abs(shifted)}) == ()
+    assert explain_call(case.call, {"output": shifted}, "float64") == Explanation()
+    assert explain_call(case.call, {"output": shifted}, "float64", allowed={"output": np.abs(shifted)}) == Explanation()
 
 
 def wrong_norm(array: Any, gain: Any, bias: Any = None, *, eps: float, gain_offset: float = 0.0) -> Any:  # noqa: ARG001
@@ -246,11 +258,21 @@ def test_a_check_of_a_layer_begins_with_its_diagnosis() -> None:
     assert any("eps is 0.001" in line for line in text[:10])
 
 
-def test_what_the_formulas_lack_is_checked_too() -> None:
-    """A mistake in an option without a formula is no finding, but the function does not conform."""
-    wrong = configured("MultiHeadAttention", AttentionConfig, lambda config: replace(config, trained_key_value=False))
-    found = diagnose(wrong, op="MultiHeadAttention")
-    assert not found.conforms
-    assert found.not_examined
-    assert set(found.not_examined) <= set(found.wrong)
-    assert "options that the diagnosis has no formula of" in str(found)
+def test_cases_outside_the_formulas_are_checked_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observation, "knows", lambda call: call.options["eps"] != 1e-5)
+    found = diagnose(wrong_norm, op="layer_norm")
+    wrong = {*found.left_out} & {*found.wrong}
+    assert wrong
+    assert wrong <= {*found.unexplained}
+    assert f"{len(found.left_out)} of the cases set options that the formulas of the diagnosis lack" in str(found)
+    monkeypatch.setattr(observation, "knows", lambda _: False)
+    right = diagnose_subject(room(attention_ref.numpy, "numpy", ""), "layer_norm")
+    assert right.conforms
+    assert len(right.left_out) == right.ran
+    assert str(right).endswith("lack: none of them is wrong, and no deviation was tried on them")
+
+
+def test_a_call_outside_the_formulas_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    call, output = call_of(FEEDFORWARD)
+    monkeypatch.setattr(import_module("attention_ref.conformance.diagnosis.explain_call"), "knows", lambda _: False)
+    assert not explain_call(call, {"output": output(FEEDFORWARD)}).is_known

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from attention_ref.conformance.peers.peer import Peer
     from attention_ref.conformance.subjects.base_subject import BaseSubject
 
-SUBJECT = "numpy, torch, keras (torch:fused and torch:reference: by that path), a peer, or module:callable"
+SUBJECT = (
+    "numpy, torch, keras (torch:fused and torch:reference: by that path), a peer, module:callable, "
+    "or path/to/file.py:callable"
+)
 """The help of an argument that names a subject."""
 
 _LONGEST = 1e9
@@ -114,7 +118,7 @@ def subject(
     if chosen is None and name not in names():
         if _is_module(name):
             require_callable(import_module(name), name)
-        reject("subject", name, [*names(), "module:callable"])
+        reject("subject", name, [*names(), "module:callable", "path/to/file.py:callable"])
     if packages := missing(name):
         raise UsageError(f"{name} needs {' and '.join(packages)}, which is not installed")
     try:
@@ -259,13 +263,16 @@ def _version(room: str) -> str:
 def _callable(name: str) -> Callable[..., Any]:
     from attention_ref.conformance import UsageError
     from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.judge.loading import load_file
     from attention_ref.conformance.preflight import require_callable
 
-    module_name, _, path = name.partition(":")
+    module_name, _, path = name.rpartition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # the working directory, which `python -m` adds and a console script does not
     try:
-        found: Any = import_module(module_name)
+        found: Any = load_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
+    except UsageError:
+        raise
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise UsageError(

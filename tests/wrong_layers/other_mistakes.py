@@ -237,7 +237,9 @@ MISTAKES: tuple[Mistake, ...] = (
             "activate",
             _activating(asked, computed),
         )
-        for asked, computed in permutations(("relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"), 2)
+        for asked, computed in permutations(
+            ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"), 2
+        )
         if {asked, computed} != {"gelu", "gelu_tanh"}
     ),
     Mistake("activation.missing", "activate", lambda array, name: array),

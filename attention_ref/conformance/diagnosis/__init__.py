@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention_ref.conformance.diagnosis.deviations import DEVIATIONS, EVERY, Deviation
 from attention_ref.conformance.diagnosis.diagnosis import Diagnosis, diagnose, diagnose_subject
-from attention_ref.conformance.diagnosis.explain_call import explain_call
+from attention_ref.conformance.diagnosis.explain_call import Explanation, explain_call
 from attention_ref.conformance.diagnosis.finding import Finding
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "EVERY",
     "Deviation",
     "Diagnosis",
+    "Explanation",
     "Finding",
     "diagnose",
     "diagnose_subject",

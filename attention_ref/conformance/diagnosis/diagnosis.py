@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attention_ref.conformance.diagnosis import beside_numbers
@@ -12,7 +12,6 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
-from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.signatures import name_of
@@ -35,7 +34,8 @@ class Diagnosis:
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
         unexplained: the ids of the wrong cases that they do not reproduce, each with a note.
-        not_examined: the ids of the wrong cases with options that the diagnosis has no formula of, each with a note.
+        left_out: the ids of the cases with options that the formulas of the diagnosis lack. Their results are compared
+            with the expected values, but no deviation is tried on them; wrong ones are unexplained.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Diagnosis:
     wrong: tuple[str, ...]
     findings: tuple[Finding, ...]
     unexplained: dict[str, str]
-    not_examined: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def conforms(self) -> bool:
@@ -102,24 +102,23 @@ def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: i
 
 
 def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation], seed: int) -> Diagnosis:
-    known = [each for each in seen if knows(each.case.call)]
-    wrong = [each for each in known if not each.is_right]
-    search = Search(known, DEVIATIONS[operation])
-    found = search.run() if wrong else ()
+    wrong = [each for each in seen if not each.is_right]
+    searched = [each for each in seen if each.is_in_formula]
+    search = Search(searched, DEVIATIONS[operation])
+    found = search.run() if any(not each.is_right for each in searched) else ()
     findings = findings_of(search, found)
-    explained = {known[place].case.id for place in search.explained(found)}
+    explained = {searched[place].case.id for place in search.explained(found)}
     if operation == "attention":
         findings += beside_numbers.refusals(seen, explained)
         explained |= {case for finding in findings for case in finding.cases}
-    others = [each for each in seen if not each.is_right and not knows(each.case.call)]
     findings += _in_float32(subject, operation, seen, seed)
-    if not wrong and not others and not findings:
+    if not wrong and not findings:
         findings += _in_lower_dtypes(subject, operation, dtype, seed)
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
-    not_examined = {each.case.id: each.error or mismatch(each) for each in others}
-    ids = tuple(each.case.id for each in (*wrong, *others))
-    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained, not_examined)
+    ids = tuple(each.case.id for each in wrong)
+    left_out = tuple(each.case.id for each in seen if not each.is_in_formula)
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained, left_out)
 
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
@@ -141,8 +140,8 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     ran = f"{diagnosis.ran} cases in {diagnosis.dtype}"
     if diagnosis.conforms:
         what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
-        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
-    explained = len(diagnosis.wrong) - len(diagnosis.unexplained) - len(diagnosis.not_examined)
+        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}", *_left_out(diagnosis)]
+    explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
     if not diagnosis.wrong:
         lines = [f"{diagnosis.name} has the right values in all of {ran}, but"]
@@ -156,10 +155,15 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         lines += [f"  {case}: {text}" for case, text in shown]
         rest = len(diagnosis.unexplained) - len(shown)
         lines += [f"  and {rest} more"] if rest else []
-    if diagnosis.not_examined:
-        lines += ["", "Wrong too, with options that the diagnosis has no formula of:"]
-        lines += [f"  {case}: {text}" for case, text in list(diagnosis.not_examined.items())[:5]]
-    return lines
+    return [*lines, *_left_out(diagnosis)]
+
+
+def _left_out(diagnosis: Diagnosis) -> list[str]:
+    if not diagnosis.left_out:
+        return []
+    count, wrong = len(diagnosis.left_out), len({*diagnosis.left_out} & {*diagnosis.wrong})
+    verdict = f"{wrong or 'none'} of them {'are' if wrong > 1 else 'is'} wrong, and no deviation was tried on them"
+    return [f"{count} of the cases set options that the formulas of the diagnosis lack: {verdict}"]
 
 
 def _counted(diagnosis: Diagnosis, explained: int) -> str:
@@ -167,5 +171,6 @@ def _counted(diagnosis: Diagnosis, explained: int) -> str:
     if not count:
         return "no known deviation explains it"
     what = "1 deviation" if count == 1 else f"{count} deviations"
-    extent = "all of them" if explained == len(diagnosis.wrong) else f"{explained} of them"
-    return f"{what} explain{'s' * (count == 1)} {extent}"
+    return (
+        f"{what} explain{'s' * (count == 1)} {'all of them' if not diagnosis.unexplained else f'{explained} of them'}"
+    )

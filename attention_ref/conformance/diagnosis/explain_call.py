@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,19 @@ from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.call import Call
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What explains the results of one call.
+
+    Arguments:
+        findings: the deviations that together reproduce them; empty if they are right, or if none reproduces them.
+        is_known: whether the formula of the diagnosis has every option of the call; if not, nothing was compared.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    is_known: bool = True
+
+
 def explain_call(
     call: Call,
     answer: Mapping[str, np.ndarray],
@@ -26,7 +40,7 @@ def explain_call(
     *,
     allowed: Mapping[str, np.ndarray] | None = None,
     name: str = "the call",
-) -> tuple[Finding, ...]:
+) -> Explanation:
     """Return the smallest set of deviations that reproduces the results of one call.
 
         call = Call("FeedForward", {"array": array}, config=config, parameters=parameters)
@@ -44,16 +58,16 @@ def explain_call(
         name: what the examples of the findings call it.
 
     Returns:
-        The deviations; empty if the results are right, if no deviation reproduces them, and for options that the
-        formula of the diagnosis lacks.
+        `.findings`, the deviations, empty if the results are right or no deviation reproduces them; and `.is_known`,
+        which is False if the formula of the diagnosis lacks an option of the call, so that nothing was compared.
     """
     if not knows(call):
-        return ()
+        return Explanation(is_known=False)
     observation = _observed(call, answer, dtype, allowed, name)
     if observation.is_right:
-        return ()
+        return Explanation()
     search = Search([observation], DEVIATIONS[call.operation])
-    return tuple(findings_of(search, search.run()))
+    return Explanation(tuple(findings_of(search, search.run())))
 
 
 def _observed(

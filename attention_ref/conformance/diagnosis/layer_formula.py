@@ -68,7 +68,8 @@ class LayerFormula(Formula):
 
     def normalize(self, array: Array, norm: Norm, parameters: Parameters, name: str) -> Array:
         """Apply the normalisation with this name."""
-        gain, options = parameters[f"{name}.gain"], {"eps": norm.eps, "gain_offset": norm.gain_offset}
+        gain = parameters[f"{name}.gain"] if norm.gain else np.ones(array.shape[-1:])
+        options = {"eps": norm.eps, "gain_offset": norm.gain_offset}
         if norm.kind == "rms":
             return self.rms_norm(array, gain, **options)
         return self.layer_norm(array, gain, parameters.get(f"{name}.bias"), **options)
@@ -112,7 +113,7 @@ class LayerFormula(Formula):
     def sinusoidal_positions(self, positions: Array, size: int, config: Sinusoid) -> Array:
         """Return sines and cosines of positions, `(...,m)`."""
         frequencies = self.sinusoid_frequencies(size, config)
-        angles = np.asarray(positions)[..., None] * np.array(frequencies)  # (...,m/2)
+        angles = (np.asarray(positions) + config.offset)[..., None] * np.array(frequencies)  # (...,m/2)
         return self.sines_and_cosines(np.sin(angles), np.cos(angles), config.variant)
 
     def sinusoid_frequencies(self, size: int, config: Sinusoid) -> list[float]:
@@ -129,8 +130,8 @@ class LayerFormula(Formula):
         """Rotate pairs of a head's numbers, `(b,h,l,d)`, by position times frequency."""
         config = self.rotary(config)
         dimension = config.dimension or array.shape[-1]
-        frequencies = np.array(rotary_frequencies(dimension, config))
         places = np.asarray(positions)
+        frequencies = np.array(rotary_frequencies(dimension, config, length=int(places.max(initial=-1)) + 1))
         places = places[:, None] if places.ndim == 2 else places  # (l) or (b,1,l)
         angles = places[..., None] * frequencies  # (...,l,dimension/2)
         if config.angles == "float32":
@@ -205,14 +206,21 @@ class LayerFormula(Formula):
         places, key_places = self.places(query, source, key is None, positions, offset)
         queries = self.heads(query, "query", config, parameters, places)  # (b,h,q,d)
         keys = self.heads(source, "key", config, parameters, key_places)  # (b,g,k,d)
-        values = self.split_heads(self.project(source if value is None else value, parameters, "value"))  # (b,g,k,v)
+        values = self.projected_heads(source if value is None else value, "value", config, parameters)  # (b,g,k,v)
         lengths = queries.shape[2], keys.shape[2]
+        bias = self.bias_of_scores(bias, config, parameters, *lengths, offset)
+        if config.trained_key_value:
+            keys, values = (
+                self.before(parameters[f"trained_{name}"], array) for name, array in (("key", keys), ("value", values))
+            )
+            mask, bias = (_padded(array, first) for array, first in ((mask, True), (bias, 0.0)))
+            offset, key_lengths = offset + 1, None if key_lengths is None else key_lengths + 1
         results = self.attention(
             queries,
             keys,
             values,
             mask=mask,
-            bias=self.bias_of_scores(bias, config, parameters, *lengths, offset),
+            bias=bias,
             causal=config.causal,
             query_offset=offset,
             window=config.window,
@@ -234,13 +242,33 @@ class LayerFormula(Formula):
 
     def heads(self, array: Array, name: str, config: AttentionConfig, parameters: Parameters, places: Array) -> Array:
         """Project to heads, `(b,l,m)` to `(b,h,l,d)`, then normalise and rotate them."""
-        heads = self.split_heads(self.project(array, parameters, name))
+        heads = self.projected_heads(array, name, config, parameters)
         return self.rotated(self.head_norm(heads, name, config, parameters), name, config, places)
 
+    def projected_heads(self, array: Array, name: str, config: AttentionConfig, parameters: Parameters) -> Array:
+        """Project to heads, `(b,l,m)` to `(b,h,l,d)`, and clip them, if configured."""
+        heads = self.split_heads(self.project(array, parameters, name))
+        return heads if config.clip is None else np.clip(heads, -config.clip, config.clip)
+
+    def before(self, trained: Array, array: Array) -> Array:
+        """Put a trained key or value before the others, `(g,d)` and `(b,g,k,d)` to `(b,g,k+1,d)`."""
+        first = np.broadcast_to(trained[:, None], (*array.shape[:2], 1, array.shape[3]))
+        return np.concatenate([first, array], axis=2)
+
     def head_norm(self, heads: Array, name: str, config: AttentionConfig, parameters: Parameters) -> Array:
-        """Normalise each head, if configured."""
-        norm = config.query_key_norm
-        return heads if norm is None else self.normalize(heads, norm, parameters, f"{name}_norm")
+        """Normalise each head, or all heads together, if configured."""
+        norm, name, shares = config.query_key_norm, f"{name}_norm", config.query_key_norm_heads
+        if norm is None:
+            return heads
+        if shares == "shared":
+            return self.normalize(heads, norm, parameters, name)
+        own = {leaf: each for leaf, each in parameters.items() if leaf.startswith(f"{name}.")}  # (h,d) each
+        if shares == "separate":
+            return self.normalize(heads, norm, {leaf: each[:, None] for leaf, each in own.items()}, name)
+        rows = heads.swapaxes(1, 2)  # (b,l,h,d)
+        joined = rows.reshape(*rows.shape[:2], rows.shape[2] * rows.shape[3])
+        normal = self.normalize(joined, norm, {leaf: each.reshape(-1) for leaf, each in own.items()}, name)
+        return normal.reshape(rows.shape).swapaxes(1, 2)
 
     def rotated(self, heads: Array, name: str, config: AttentionConfig, places: Array) -> Array:  # noqa: ARG002
         """Rotate each head, if configured."""
@@ -270,7 +298,8 @@ class LayerFormula(Formula):
         """Sum the bias of the call and those of the configuration."""
         terms = [bias] if bias is not None else []
         if config.alibi:
-            terms.append(self.alibi_bias(config.heads, query_length, key_length, query_offset=offset))
+            alibi = self.alibi_bias(config.heads, query_length, key_length, query_offset=offset)
+            terms.append(config.alibi_factor * alibi)
         if config.relative_bias is not None:
             table, lengths = parameters["relative_bias"], (query_length, key_length)
             terms.append(self.relative_bias(table, *lengths, config.relative_bias, query_offset=offset))
@@ -354,11 +383,12 @@ class LayerFormula(Formula):
     ) -> Array:
         """Apply a sublayer with its normalisations and its residual connection."""
         order = self.order(config)
-        normal = array if order == "post" else self.block_norm(array, config, parameters, f"{name}_norm")
+        has_norm = order not in ("post", "output") and (config.self_attention_norm or name != "self_attention")
+        normal = self.block_norm(array, config, parameters, f"{name}_norm") if has_norm else array
         branch = function(normal)
-        if order == "sandwich":
+        if order in ("output", "sandwich"):
             branch = self.block_norm(branch, config, parameters, f"{name}_output_norm")
-        result = self.residual(array, branch, normal, name)
+        result = self.residual(normal if config.residual == "norm" else array, branch, normal, name)
         return self.block_norm(result, config, parameters, f"{name}_norm") if order == "post" else result
 
     def residual(self, array: Array, branch: Array, normal: Array, name: str) -> Array:  # noqa: ARG002
@@ -384,6 +414,11 @@ class LayerFormula(Formula):
         return self.residual(branch, feedforward(other), other, "feedforward")
 
 
+def _padded(array: Array | None, first: Any) -> Array | None:
+    """Put one number before each row of a mask or bias, `(...,1)` or `(...,k)` to `(...,k+1)`."""
+    return None if array is None else np.pad(array, [(0, 0)] * (array.ndim - 1) + [(1, 0)], constant_values=first)
+
+
 def gelu(array: Array) -> Array:
     """`x/2 (1 + erf(x / sqrt(2)))`."""
     return array / 2 * (1 + np.vectorize(math.erf, otypes=[float])(array / np.sqrt(2)))
@@ -396,6 +431,7 @@ def gelu_tanh(array: Array) -> Array:
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.where(x > 0, x, x * 0),
+    "relu_squared": lambda x: np.where(x > 0, x, x * 0) ** 2,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),

@@ -52,13 +52,18 @@ class ModelFormula(LayerFormula):
     ) -> Array:
         """Map the input of a stack to vectors `(b,l,m)`."""
         vectors = self.vectors(config, parameters, source)
+        if config.size is not None and config.projected == "tokens":
+            vectors = self.project(vectors, parameters, "projection")
         if config.positions is not None:
             places = self.embedding_places(config, source, positions, vectors.shape[1])
             vectors = self.with_code(vectors, self.code(config, parameters, places, lengths, vectors))
         if config.types:
             kinds = np.zeros(vectors.shape[:2], np.int64) if types is None else types
             vectors = vectors + self.type_vectors(parameters["token_type"], kinds)
-        return vectors if config.norm is None else self.embedding_norm(vectors, config, parameters)
+        if config.norm is not None:
+            vectors = self.embedding_norm(vectors, config, parameters)
+        is_projected = config.size is not None and config.projected == "sum"
+        return self.project(vectors, parameters, "projection") if is_projected else vectors
 
     def vectors(self, config: EmbeddingConfig, parameters: Parameters, source: Array) -> Array:
         """Return the vectors of tokens, patches or sound, without positions."""
@@ -96,10 +101,8 @@ class ModelFormula(LayerFormula):
         squares = image.reshape(batch, height // size, size, width // size, size, channels).swapaxes(2, 3)
         squares = squares.reshape(batch, -1, *self.square(size, channels))
         vectors = self.project(squares, parameters, "patch", inputs=3)
-        if not patches.class_token:
-            return vectors
-        token = np.broadcast_to(parameters["class_token"], (batch, 1, vectors.shape[-1]))
-        return np.concatenate([token, vectors], axis=1)
+        tokens = [np.broadcast_to(parameters[name], (batch, 1, vectors.shape[-1])) for name in patches.tokens]
+        return np.concatenate([*tokens, vectors], axis=1)
 
     def square(self, size: int, channels: int) -> tuple[int, ...]:
         """Return the shape of a patch: row, column, channel."""
@@ -131,7 +134,9 @@ class ModelFormula(LayerFormula):
         """Return the positional code, `(l,m)` or `(b,l,m)`."""
         if not isinstance(config.positions, Learned):
             sinusoid: Any = config.positions
-            return self.sinusoidal_positions(places, vectors.shape[-1], sinusoid)
+            code = self.sinusoidal_positions(places, vectors.shape[-1], sinusoid)
+            is_skipped = (np.asarray(places) == -1)[..., None] & (config.positions_skip is not None)
+            return np.where(is_skipped, 0.0, code)
         rows = places + self.learned_offset(config.positions)
         if lengths is not None:
             is_real = np.arange(vectors.shape[1]) < lengths[:, None]
@@ -204,7 +209,8 @@ class ModelFormula(LayerFormula):
         """Apply the projection before the last one, if configured."""
         if config.transform is None:
             return array
-        array = self.activate(self.project(array, parameters, "transform"), config.transform)
+        array = self.project(array, parameters, "transform")
+        array = array if config.transform == "identity" else self.activate(array, config.transform)
         return array if config.norm is None else self.normalize(array, config.norm, parameters, "norm")
 
     def tied_kernel(self, token: Array) -> Array:

@@ -92,12 +92,12 @@ def _chunks(chunks: tuple[tuple[int, ...], ...], length: int) -> tuple[Array, Ar
 
 
 _VALUES = {
-    "order": {"post", "pre", "sandwich", "parallel"},
-    "activation": {"relu", "gelu", "gelu_tanh", "quick_gelu", "silu"},
+    "order": {"post", "pre", "sandwich", "parallel", "output"},
+    "activation": {"relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"},
 }
 _FIELDS = {
-    "Norm": {"eps", "bias", "kind", "gain_offset"},
-    "Sinusoid": {"variant", "base"},
+    "Norm": {"eps", "bias", "kind", "gain", "gain_offset"},
+    "Sinusoid": {"variant", "base", "offset"},
     "Learned": {"offset", "length"},
     "RotaryScaling": {
         "high_frequency_factor",
@@ -108,6 +108,9 @@ _FIELDS = {
         "factor",
         "original_length",
         "fast_rotations",
+        "truncate",
+        "short_factors",
+        "long_factors",
     },
     "Rotary": {"scaling", "base", "angles", "dimension", "interleaved"},
     "RelativeBias": {"buckets", "maximum_distance", "bidirectional"},
@@ -133,10 +136,25 @@ _FIELDS = {
         "kv_heads",
         "value_size",
         "model",
+        "clip",
+        "query_key_norm_heads",
+        "alibi_factor",
+        "value_memory_size",
+        "trained_key_value",
     },
     "FeedForwardConfig": {"dropout", "gated", "activation", "input_bias", "model", "output_bias", "hidden"},
-    "BlockConfig": {"order", "cross_attention", "dropout", "norm", "feedforward", "shared_norm", "attention"},
-    "Patches": {"width", "height", "channels", "size", "class_token"},
+    "BlockConfig": {
+        "order",
+        "cross_attention",
+        "dropout",
+        "norm",
+        "feedforward",
+        "shared_norm",
+        "attention",
+        "self_attention_norm",
+        "residual",
+    },
+    "Patches": {"width", "height", "channels", "size", "class_token", "distillation_token"},
     "Audio": {"channels"},
     "EmbeddingConfig": {
         "dropout",
@@ -148,16 +166,31 @@ _FIELDS = {
         "positions",
         "norm",
         "vocab",
+        "size",
+        "projected",
+        "projection_bias",
     },
     "StackConfig": {"embedding", "norm", "relative_bias", "blocks"},
-    "HeadConfig": {"softcap", "bias", "tied", "kind", "transform", "scale", "norm", "place", "size"},
+    "HeadConfig": {
+        "softcap",
+        "bias",
+        "tied",
+        "kind",
+        "transform",
+        "scale",
+        "norm",
+        "place",
+        "size",
+        "transform_size",
+        "transform_bias",
+    },
     "ModelConfig": {"head", "decoder_stack", "shared_embedding", "encoder_stack"},
 }
 
 
 def knows(call: Call) -> bool:
     """Return whether the formula has every option that the configuration of a call sets."""
-    is_known = call.options.get("name", "relu") in {*_VALUES["activation"], "tanh"}
+    is_known = call.options.get("name", "relu") in _VALUES["activation"]
     return is_known and _knows(call.config)
 
 
@@ -167,8 +200,7 @@ def _knows(item: Any) -> bool:
     if not is_dataclass(item) or isinstance(item, type):
         return True
     known = _FIELDS.get(type(item).__name__, set())
-    scaling_is_known = getattr(item, "kind", "") not in {"dynamic", "longrope"}
-    return scaling_is_known and all(_knows_field(known, each, getattr(item, each.name)) for each in fields(item))
+    return all(_knows_field(known, each, getattr(item, each.name)) for each in fields(item))
 
 
 def _knows_field(known: set[str], each: Any, value: Any) -> bool:

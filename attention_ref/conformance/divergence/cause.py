@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attention_ref.conformance.diagnosis import explain_call
+from attention_ref.conformance.diagnosis import Explanation, explain_call
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.divergence.alignment import Pair
 from attention_ref.conformance.divergence.comparison import TensorError
@@ -34,7 +34,7 @@ class Cause:
         layer: the layer that computes it.
         is_in_single: whether the error is within the budget of float32, although the target's dtype is another.
         findings: the deviations of the layer from the specification that give its numbers; none if it is unexplained.
-        reason: why the layer was not given to the diagnosis, if it was not.
+        reason: why the layer was not given to the diagnosis, or not explained by it, if that is known.
     """
 
     tensor: TensorError
@@ -71,38 +71,45 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
         return Cause(tensor, layer.scope, is_in_single, reason="its forward pass is right")
     around = [each for each in layers if each.kind == "block" and layer.scope.startswith(f"{each.scope}.")]
     around = [] if is_in_single else around
+    reason = ""
     for each in (layer, *around):
-        found = _findings(sides, each, tensor)
-        if found:
-            return Cause(tensor, layer.scope, is_in_single, found)
-    return Cause(tensor, layer.scope, is_in_single)
+        found = _explanation(sides, each, tensor)
+        if found.findings:
+            return Cause(tensor, layer.scope, is_in_single, found.findings)
+        reason = reason if found.is_known else "the formulas of the diagnosis lack an option of its configuration"
+    return Cause(tensor, layer.scope, is_in_single, reason=reason)
 
 
-def _findings(sides: Compared, layer: ModelLayer, tensor: TensorError) -> tuple[Finding, ...]:
+def _explanation(sides: Compared, layer: ModelLayer, tensor: TensorError) -> Explanation:
     ours: Any = sides.ours
     model = model_of(ours)
     answers = _answers(sides, layer)
     values = sides.reference if sides.theirs.can_replace else _target_values(sides)
     needed = {name for names in layer.inputs.values() for name in names}
     if not needed <= set(values):
-        return ()
+        return Explanation()
+    is_known = True
     with np.errstate(all="ignore"):
         for call, result in calls(layer, tensor.name, values, model):
-            if result in answers and (found := _explained_call(sides, call, answers[result], layer.scope)):
+            if result not in answers:
+                continue
+            found = _explained_call(sides, call, answers[result], layer.scope)
+            if found.findings:
                 return found
-    return ()
+            is_known = is_known and found.is_known
+    return Explanation(is_known=is_known)
 
 
-def _explained_call(sides: Compared, call: Call, answer: np.ndarray, name: str) -> tuple[Finding, ...]:
+def _explained_call(sides: Compared, call: Call, answer: np.ndarray, name: str) -> Explanation:
     """Explain one result, in the target's dtype and in float32, to which some libraries round in float64 too."""
     unit = sides.theirs.unit
     if unit > DTYPES[sides.theirs.dtype].unit_roundoff:  # a recording with a few digits
         allowed = np.full(answer.shape, _ROUNDINGS * unit * np.abs(answer).max())
         return explain_call(call, {"output": answer}, sides.theirs.dtype, allowed={"output": allowed}, name=name)
-    for dtype in dict.fromkeys((sides.theirs.dtype, "float32")):
-        if found := explain_call(call, {"output": answer}, dtype, name=name):
-            return found
-    return ()
+    found = explain_call(call, {"output": answer}, sides.theirs.dtype, name=name)
+    if found.is_known and not found.findings and sides.theirs.dtype != "float32":
+        found = explain_call(call, {"output": answer}, "float32", name=name)
+    return found
 
 
 def _answers(sides: Compared, layer: ModelLayer) -> Arrays:

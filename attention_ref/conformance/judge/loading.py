@@ -49,7 +49,7 @@ def _peer(name: str) -> Loaded:
 def _callable(name: str) -> Callable[..., Any]:
     source, _, path = name.rpartition(":")
     try:
-        found: Any = _file(Path(source)) if source.endswith(".py") else import_module(source)
+        found: Any = load_file(Path(source)) if source.endswith(".py") else import_module(source)
     except (Exception, SystemExit) as error:
         raise UsageError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
     for part in path.split("."):
@@ -61,7 +61,12 @@ def _callable(name: str) -> Callable[..., Any]:
     return found
 
 
-def _file(path: Path) -> Any:
+def load_file(path: Path) -> Any:
+    """Import a file of Python as a module; those beside it can be imported by it.
+
+    Raises:
+        UsageError: when there is no such file.
+    """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
     spec = spec_from_file_location(path.stem, path)

@@ -72,7 +72,8 @@ class ValueBeforeKey(Deviation):
         value: Array | None = None,
         **options: Any,
     ) -> dict[str, Array]:
-        key, value = (key, value) if value is None else (value, key)
+        if key is not None and value is not None and key.shape[-1] == value.shape[-1]:
+            key, value = value, key
         return super().multihead(config, parameters, query, key, value, **options)
 
 

@@ -239,7 +239,8 @@ class HeadTransformMissing(Deviation):
     correction = "apply the transform and its norm before the last projection"
 
     def transform(self, config: HeadConfig, parameters: Parameters, array: Array) -> Array:
-        return array
+        fits = config.transform_size is None  # without it the last projection would not fit
+        return array if fits else super().transform(config, parameters, array)
 
 
 class HeadAveraged(Deviation):

@@ -232,6 +232,7 @@ def _activation(asked: str, computed: str) -> type[Deviation]:
 
 FORMULAS = {
     "relu": "max(x, 0)",
+    "relu_squared": "max(x, 0)^2",
     "gelu": "x/2 (1 + erf(x / sqrt(2))), which libraries call gelu without approximation",
     "gelu_tanh": 'x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), approximate="tanh" in libraries',
     "quick_gelu": "x / (1 + exp(-1.702 x))",
