@@ -152,10 +152,9 @@ def backend(name: str) -> ModuleType:
     if name not in tuple(_NEEDS):  # a tuple, for a list cannot be looked up in a mapping
         raise ValueError(f"there is no backend {name!r}; the backends are {', '.join(_NEEDS)}")
     if packages := missing(name):
-        raise ModuleNotFoundError(
-            f"the backend {name} needs {' and '.join(packages)}, which is not installed: "
-            f'python -m pip install "attention-ref[{_extra(name)}]"'
-        )
+        from attention_ref.spec.packages import absence
+
+        raise ModuleNotFoundError(f"the backend {name} needs {absence(packages, extra_of(name))}")
     room, _, required = name.partition("-")
     if required and engine() != required:
         raise RuntimeError(
@@ -165,7 +164,7 @@ def backend(name: str) -> ModuleType:
     return import_module(f"attention_ref.{room}")
 
 
-def _extra(name: str) -> str:
+def extra_of(name: str) -> str:
     """Return the extra that installs the requirements of a backend."""
     return f"keras-{engine()}" if name == "keras" and engine() in ENGINES else name
 

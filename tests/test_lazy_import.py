@@ -11,6 +11,16 @@ FRAMEWORKS = ("numpy", "torch", "tensorflow", "keras", "jax")
 BLOCK = "import sys; sys.modules['numpy'] = None; "
 
 
+@pytest.mark.parametrize("name", ["torch", "keras"])
+def test_a_backend_names_the_extra_that_installs_its_framework(name: str) -> None:
+    code = f"import sys; sys.modules[{name!r}] = None; import attention_ref.{name}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (
+        f'attention_ref.{name} needs {name}, which is not installed: python -m pip install "attention-ref[{name}'
+        in run.stderr
+    )
+
+
 def loaded(statement: str) -> set[str]:
     """Return the top-level modules that a statement loads in a new process."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"

@@ -219,7 +219,9 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.touch()
     monkeypatch.setattr(files, "find_spec", lambda _: None)
     for act in (lambda: weights.load(path), lambda: weights.save(path, CONFIG, weights.init(CONFIG))):
-        with pytest.raises(spec.FileError, match="the file needs safetensors: python -m pip install safetensors"):
+        with pytest.raises(
+            spec.FileError, match=r'the file needs safetensors: python -m pip install "attention-ref\[weights\]"'
+        ):
             act()
 
 

@@ -111,6 +111,7 @@ def subject(
     from attention_ref.conformance.errors import reject
     from attention_ref.conformance.preflight import require_callable
     from attention_ref.conformance.subjects.subject import subject_of
+    from attention_ref.spec.packages import absence
 
     if is_function(name):
         return subject_of(_callable(name), name, operation, arrays, dialect)
@@ -120,7 +121,9 @@ def subject(
             require_callable(import_module(name), name)
         reject("subject", name, [*names(), "module:callable", "path/to/file.py:callable"])
     if packages := missing(name):
-        raise UsageError(f"{name} needs {' and '.join(packages)}, which is not installed")
+        plain = f"{' and '.join(packages)}, which is not installed"
+        how = absence(packages, backends.extra_of(chosen[0])) if chosen else plain
+        raise UsageError(f"{name} needs {how}")
     try:
         if chosen:
             return room(backends.backend(chosen[0]), chosen[0], _version(chosen[0]), chosen[1])

@@ -7,6 +7,10 @@ The examples in the docstrings begin with
     >>> from attention_ref.keras import *
 """
 
+from attention_ref.spec.packages import require as _require
+
+_require("attention_ref.keras", "keras", extra="keras-tensorflow")
+
 from attention_ref.keras.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding, count_without

@@ -7,6 +7,10 @@ The examples in the docstrings begin with
     >>> from attention_ref.torch import *
 """
 
+from attention_ref.spec.packages import require as _require
+
+_require("attention_ref.torch", "torch", extra="torch")
+
 from attention_ref.torch.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.torch.block import Block, BlockCache
 from attention_ref.torch.embedding import Embedding, count_without

@@ -148,4 +148,4 @@ def _check_dtypes(operation: str, dtypes: Collection[str]) -> None:
 
 def _require(operation: str, package: str) -> None:
     if find_spec(package) is None:
-        reject(operation, f"the file needs {package}: python -m pip install {package}", "none installed")
+        reject(operation, f'the file needs {package}: python -m pip install "attention-ref[weights]"', "none installed")
