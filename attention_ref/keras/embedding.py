@@ -167,7 +167,7 @@ def count_without(tokens: Array, skipped: int, starts: Array) -> Array:
     """
     tokens, starts = checked("count_without", tokens=tokens, skipped=skipped, starts=starts)
     counted = integers(tokens) != skipped  # (b,l)
-    places = starts[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
+    places = integers(starts)[..., None] + ops.cumsum(ops.cast(counted, "int32"), axis=1) - 1
     return ops.where(counted, places, -1)
 
 

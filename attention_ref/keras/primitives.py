@@ -340,7 +340,8 @@ def clipped(array: Array, limit: float) -> Array:
         >>> print(ops.convert_to_numpy(clipped(ops.array([-9.0, 0.5, 9.0]), 2.0)).round(3))
         [-2.   0.5  2. ]
     """
-    return ops.clip(array, -limit, limit)
+    least, most = (ops.convert_to_tensor(end, dtype=array.dtype) for end in (-limit, limit))  # not in float32
+    return ops.clip(array, least, most)
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:

@@ -163,19 +163,13 @@ def is_room_model(model: Any) -> bool:
 def room_parameters(model: Any) -> dict[str, np.ndarray]:
     """Return the parameters of a model of a backend as NumPy arrays."""
     found: Mapping[str, Any]
-    if hasattr(model, "parts"):  # of Keras, whose models are modules of PyTorch too on that engine
-        found = _keras_variables(model)
+    if hasattr(model, "parameter_arrays"):  # of Keras, whose models are modules of PyTorch too on that engine
+        found = model.parameter_arrays()
     elif isinstance(model.parameters, Mapping):
         found = model.parameters
     else:
         found = model.state_dict()
     return {name: _stored(found[name]) for name in tree(model.config)}
-
-
-def _keras_variables(layer: Any) -> dict[str, Any]:
-    own = dict(layer.tensors.variables)
-    parts = ((scope, part) for scope, part in layer.parts().items())
-    return own | {f"{scope}.{name}": each for scope, part in parts for name, each in _keras_variables(part).items()}
 
 
 def _stored(parameter: Any) -> np.ndarray:
