@@ -59,7 +59,7 @@ def _others() -> Iterator[tuple[str, str, str, Callable[..., Any]]]:
 
 
 def _shown(operation: str, slug: str, code: str, subject: Callable[..., Any]) -> Iterator[str]:
-    yield f"### `{slug}` (`{operation}`)"
+    yield f"## `{slug}` (`{operation}`)"
     if code:
         yield f"```python\n{code.strip()}\n```"
     yield text_of(operation, subject)
