@@ -59,7 +59,9 @@ def test_recorded_tensors_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_printed", [True, False])
-def test_the_tree_of_the_model_debugger_is_read(is_printed: bool, tmp_path: Path) -> None:
+def test_the_tree_of_the_model_debugger_is_read(
+    is_printed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, config, params = made("bert")
     inputs = made_inputs(config, 0)
     reference = attention_ref.numpy.Transformer(config, params)
@@ -71,6 +73,7 @@ def test_the_tree_of_the_model_debugger_is_read(is_printed: bool, tmp_path: Path
         debugger = model_addition_debugger_context(
             model, debug_path=str(folder), do_prune_layers=False, use_repr=is_printed
         )
+        monkeypatch.setattr(torch, "set_printoptions", lambda **_: None)  # it would change them for good
         with debugger, torch.no_grad():
             model.forward(*arguments, **options)
         (file,) = folder.glob("*FULL_TENSORS.json")

@@ -69,10 +69,11 @@ def load_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    spec = spec_from_file_location(path.stem, path)
+    name = str(path.resolve())  # no name of an importable module, which it must not replace
+    spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is no file of Python")
-    module = sys.modules[path.stem] = module_from_spec(spec)
+    module = sys.modules[name] = module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
     spec.loader.exec_module(module)
     return module
