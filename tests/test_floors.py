@@ -34,6 +34,7 @@ FLOORS = (
     "conventions",  # those of other libraries that a function may follow
     "convention_words",
     "preflight",  # whether it can be called at all
+    "import_callable",  # a function of the user by its name
     "subjects",  # what can be judged
     "probes",  # what a function computes, asked
     "diagnosis",  # what a wrong function computes, explained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -177,6 +178,18 @@ def wrong(path):
 def none():
     raise RuntimeError("no weights")
 """
+
+
+def test_a_factory_is_found_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a console script starts, whose search path has no working directory."""
+    (tmp_path / "factories_here.py").write_text(FACTORY)
+    (tmp_path / "reference.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    assert cli.main(["locate", "reference.safetensors", "factories_here:none"]) == 2
+    assert "no weights" in capsys.readouterr().err
 
 
 def test_the_command_reads_a_checkpoint_and_a_factory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _side(name: str, reference: str) -> Any:
     """Return a model, or the path of recorded tensors."""
     from attention_ref.conformance import UsageError
-    from attention_ref.conformance.judge.loading import load
+    from attention_ref.conformance.import_callable import import_callable
 
     path = Path(name)
     if path.is_dir() or (path.suffix == ".safetensors" and path.is_file() and _is_saved_model(path)):
@@ -69,7 +69,7 @@ def _side(name: str, reference: str) -> Any:
         return name
     if ":" not in name:
         raise UsageError(f"{name} is neither a folder, a .safetensors or .json file, nor module:callable")
-    made = load(name).function
+    made = import_callable(name)
     if not inspect.isclass(made) and hasattr(made, "named_modules"):
         return made
     try:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attention_ref import backends
 
@@ -109,12 +106,13 @@ def subject(
     """
     from attention_ref.conformance import UsageError, room
     from attention_ref.conformance.errors import reject
+    from attention_ref.conformance.import_callable import import_callable
     from attention_ref.conformance.preflight import require_callable
     from attention_ref.conformance.subjects.subject import subject_of
     from attention_ref.spec.packages import absence
 
     if is_function(name):
-        return subject_of(_callable(name), name, operation, arrays, dialect)
+        return subject_of(import_callable(name), name, operation, arrays, dialect)
     chosen = backends.room_and_path(name)
     if chosen is None and name not in names():
         if _is_module(name):
@@ -263,36 +261,11 @@ def _version(room: str) -> str:
     return f"{version} on {backends.engine()}" if room == "keras" else version
 
 
-def _callable(name: str) -> Callable[..., Any]:
-    from attention_ref.conformance import UsageError
-    from attention_ref.conformance.errors import reject
-    from attention_ref.conformance.judge.loading import load_file
-    from attention_ref.conformance.preflight import require_callable
-
-    module_name, _, path = name.rpartition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the working directory, which `python -m` adds and a console script does not
-    try:
-        found: Any = load_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"{module_name} cannot be imported: {type(error).__name__}: {error}\n  {frame.filename}:{frame.lineno}"
-        ) from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            reject(f"callable of {module_name}", path, [each for each in dir(found) if not each.startswith("_")])
-        found = getattr(found, part)
-    require_callable(found, name)
-    return found
-
-
 def _is_module(name: str) -> bool:
     """Return whether a name is that of a module, in the working directory too."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    from attention_ref.conformance.import_callable import search_working_directory
+
+    search_working_directory()
     try:
         return all(map(str.isidentifier, name.split("."))) and find_spec(name) is not None
     except (ImportError, ValueError):
