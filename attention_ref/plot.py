@@ -135,6 +135,28 @@ def errors_by_depth(found: Any) -> Figure:
     return figure
 
 
+def times_by_length(measurements: Sequence[Any]) -> Figure:
+    """Plot the processor time of every contestant over the length, on logarithmic scales.
+
+    Arguments:
+        measurements: the results of `attention_ref.bench.run`; those with a trouble are left out.
+
+    Returns:
+        The figure, with axes for each operation.
+    """
+    operations = list(dict.fromkeys(each.operation for each in measurements)) or [""]
+    figure, axes = _grid(len(operations), len(operations), (4, 5), width=4.4)
+    for each, operation in zip(axes, operations, strict=True):
+        drawn = [one for one in measurements if one.operation == operation and not one.trouble]
+        for name in dict.fromkeys(one.contestant for one in drawn):
+            points = [(one.length, 1000 * one.seconds) for one in drawn if one.contestant == name]
+            each.plot(*zip(*points, strict=True), marker="o", label=name)
+        each.set(title=operation, xlabel="length", ylabel="milliseconds of processor time", xscale="log", yscale="log")
+        if drawn:
+            each.legend(fontsize="small")
+    return figure
+
+
 def _numbers(given: Any) -> Any:
     """Convert an array of any backend to float64."""
     import numpy as np

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attention_ref import bench, cli, oracle
+from attention_ref import bench, cli, oracle, plot
 from attention_ref.bench import tables
 from attention_ref.bench.attention_workloads import WINDOW
 from attention_ref.bench.memory import STATUS, peak_beyond
@@ -116,6 +116,23 @@ def test_the_command_writes_every_format(tmp_path: Path, capsys: pytest.CaptureF
     assert [each["contestant"] for each in found["measurements"]] == ["numpy", "textbook numpy"] * 4
     assert all(math.isfinite(each["seconds"]) for each in found["measurements"])
     assert "textbook numpy" in page.read_text()
+
+
+def test_a_plot_has_a_line_for_every_contestant() -> None:
+    pytest.importorskip("matplotlib")
+    found = [bench.Measurement("op", n, "", name, seconds=1e-3 * n) for n in (8, 64) for name in ("one", "other")]
+    found.append(bench.Measurement("op", 8, "", "absent", trouble="needs something"))
+    (axes,) = plot.times_by_length(found).axes
+    assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {"one": [8, 64], "other": [8, 64]}
+
+
+@pytest.mark.parametrize("arguments", ["--plot no/where.png", "--plot times.xyz"])
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", *arguments.split()]) == command.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be drawn" in line
 
 
 @pytest.mark.parametrize("arguments", ["--sizes 0", "--sizes x", "--rounds 0", "--backends nmpy", "--json no/where"])

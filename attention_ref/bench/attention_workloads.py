@@ -97,20 +97,23 @@ def _numpy_gradients(arrays: Arrays) -> Call:
 def _textbook(kind: str, arrays: Arrays) -> Call:
     """The formula as textbooks write it, with the whole matrix of scores."""
     query, key, value = arrays
-    scale = np.float32(query.shape[-1] ** -0.5)
+    scale, visible = np.float32(query.shape[-1] ** -0.5), _mask(kind, arrays)
 
     def function() -> np.ndarray:
         scores = query @ key.swapaxes(-1, -2) * scale  # (b,h,q,k)
-        if kind in ("causal", "window"):
-            scores = np.where(_visible(kind, *scores.shape[-2:]), scores, np.float32(-np.inf))
+        if visible is not None:
+            scores = np.where(visible, scores, np.float32(-np.inf))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         return weights / weights.sum(axis=-1, keepdims=True) @ value
 
     return function
 
 
-def _visible(kind: str, queries: int, keys: int) -> np.ndarray:
-    """Return the mask `(q,k)` that a function without an option for it needs."""
+def _mask(kind: str, arrays: Arrays) -> np.ndarray | None:
+    """Return the mask `(q,k)` that a function without options for visibility needs, if any."""
+    queries, keys = arrays[0].shape[2], arrays[1].shape[2]
+    if kind not in ("causal", "window"):
+        return None
     visible = np.tri(queries, keys, dtype=bool)
     return visible & ~np.tri(queries, keys, -WINDOW - 1, dtype=bool) if kind == "window" else visible
 
@@ -142,7 +145,7 @@ def _torch(arrays: Arrays, given: dict[str, Any]) -> Call:
 def _sdpa(kind: str, arrays: Arrays) -> Call:
     import torch
 
-    mask = torch.from_numpy(_visible(kind, arrays[0].shape[2], arrays[1].shape[2])) if kind == "window" else None
+    mask = torch.from_numpy(_mask(kind, arrays)) if kind == "window" else None  # it has an option for `causal`
     return _without_gradients(_sdpa_function(kind, mask), arrays)
 
 
@@ -175,7 +178,8 @@ def _keras(arrays: Arrays, given: dict[str, Any]) -> Call:
 def _keras_ops(kind: str, arrays: Arrays) -> Call:
     from keras import ops
 
-    mask = _visible(kind, arrays[0].shape[2], arrays[1].shape[2])[None, None] if kind in ("causal", "window") else None
+    visible = _mask(kind, arrays)
+    mask = None if visible is None else visible[None, None]
 
     def function(query: Any, key: Any, value: Any) -> Any:
         lengths_first = (ops.swapaxes(array, 1, 2) for array in (query, key, value))  # (b,l,h,d)

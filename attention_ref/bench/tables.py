@@ -1,4 +1,4 @@
-"""Measurements as text, HTML and a plot."""
+"""Measurements as text and HTML."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import html
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from attention_ref.bench.machine import Machine
 from attention_ref.bench.measurement import Measurement, scaling_exponents
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = ("contestant", "milliseconds", "quartiles", "wall", "/ fused", "memory", "of the limit")
 LEGEND = (
@@ -52,22 +48,6 @@ def page(measurements: Sequence[Measurement], machine: Machine, rounds: int) -> 
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>attention_ref bench</title><style>{style}</style>'
         f"<h1>Speed beside the frameworks</h1><p>{conditions}</p>{body}<pre>{html.escape(LEGEND)}</pre></html>"
     )
-
-
-def plot(measurements: Sequence[Measurement]) -> Figure:
-    """Return a plot of time over length, one panel for each operation; needs matplotlib."""
-    from matplotlib.figure import Figure
-
-    operations = list(dict.fromkeys(each.operation for each in measurements))
-    figure = Figure(figsize=(4.4 * len(operations), 3.6), layout="constrained")
-    for axes, operation in zip(figure.subplots(1, len(operations), squeeze=False)[0], operations, strict=True):
-        drawn = [each for each in measurements if each.operation == operation and not each.trouble]
-        for name in dict.fromkeys(each.contestant for each in drawn):
-            points = [(each.length, 1000 * each.seconds) for each in drawn if each.contestant == name]
-            axes.plot(*zip(*points, strict=True), marker="o", label=name)
-        axes.set(title=operation, xlabel="length", ylabel="milliseconds of processor time", xscale="log", yscale="log")
-        axes.legend(fontsize="small")
-    return figure
 
 
 def _fastest(measurements: Sequence[Measurement]) -> list[str]:

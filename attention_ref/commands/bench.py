@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
-from attention_ref.commands.command import CONFORMS, command, save, show
+from attention_ref.commands.command import CONFORMS, command, save, save_figure, show
 
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
@@ -76,9 +76,11 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.engine:
         os.environ["KERAS_BACKEND"] = options.engine
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for path in (options.json, options.html, options.plot):
+    for path in (options.json, options.html):
         if path and path != "-":
             save(path, "")
+    if options.plot:
+        _draw([], options.plot)
 
 
 def _workload(operation: str, size: int) -> Workload:
@@ -107,4 +109,10 @@ def _write(options: argparse.Namespace, found: list[Measurement], machine: Machi
     if options.html:
         save(options.html, tables.page(found, machine, options.rounds))
     if options.plot:
-        tables.plot(found).savefig(options.plot)
+        _draw(found, options.plot)
+
+
+def _draw(measurements: list[Measurement], path: str) -> None:
+    from attention_ref import plot
+
+    save_figure(path, lambda: plot.times_by_length(measurements))

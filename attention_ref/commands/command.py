@@ -67,6 +67,20 @@ def save(path: str, text: str) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def save_figure(path: str, draw: Callable[[], Any]) -> None:
+    """Draw a figure and write it, in the format that the name of the file ends in.
+
+    Raises:
+        UsageError: when matplotlib is not installed or lacks the format, or the file cannot be written.
+    """
+    from attention_ref.conformance import UsageError
+
+    try:
+        draw().savefig(path)
+    except (ModuleNotFoundError, OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be drawn: {error}") from error
+
+
 def _printable(text: str, file: TextIO) -> str:
     """Escape characters that the encoding of a file lacks, such as lone surrogates in the message of a subject."""
     encoding = file.encoding or "utf-8"

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, command, save_figure, show, takes_json
 
 _SIDE = (
     "a checkpoint (a folder with config.json, or a file of weights.save), recorded tensors (.safetensors, or the .json "
@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     if options.plot:
-        _plot(found, options.plot)
+        from attention_ref import plot
+
+        save_figure(options.plot, lambda: plot.errors_by_depth(found))
     show(json.dumps(found.to_json(), indent=1) if options.json else str(found))
     return CONFORMS if found.is_equal else DIFFERS
 
@@ -125,13 +127,3 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
         if not all(each.partition("=")):
             raise UsageError(f"--map takes OURS=THEIRS, not {each!r}")
     return {ours: theirs for ours, _, theirs in (each.partition("=") for each in given)}
-
-
-def _plot(found: Any, path: str) -> None:
-    from attention_ref import plot
-    from attention_ref.conformance import UsageError
-
-    try:
-        plot.errors_by_depth(found).savefig(path)
-    except (ModuleNotFoundError, OSError, ValueError) as error:
-        raise UsageError(f"--plot {path}: {error}") from error
