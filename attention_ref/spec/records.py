@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -49,10 +50,16 @@ class Record:
         self.require(getattr(self, low) < getattr(self, high), f"{low} must be below {high}", received)
 
 
-def hints(record: type[Any]) -> dict[str, Any]:
+_HINTS: dict[Any, Mapping[str, Any]] = {}
+"""Those of each record, once read: annotations are text, and every record that is made reads them."""
+
+
+def hints(record: type[Any]) -> Mapping[str, Any]:
     """Return the annotation of every field of a record."""
-    annotations = typing.get_type_hints(record)
-    return {field.name: annotations[field.name] for field in fields(record)}
+    if record not in _HINTS:
+        annotations = typing.get_type_hints(record)
+        _HINTS[record] = {field.name: annotations[field.name] for field in fields(record)}
+    return _HINTS[record]
 
 
 def to_json(value: Any) -> Any:
