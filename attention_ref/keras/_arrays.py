@@ -14,7 +14,7 @@ from keras import ops
 
 from attention_ref.spec import checks
 from attention_ref.spec.errors import reject
-from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = Any
 Arrays = dict[str, Array | None]
@@ -127,17 +127,13 @@ def is_tensor(given: Any) -> bool:
 
 def check_rules(shape: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Arrays:
     """Check a call of `visible_keys`; return its arrays."""
-    arrays: Arrays = dict.fromkeys(given)
-    for name, array in given.items():
-        if array is not None:
-            integers = functools.partial(as_integers, "visible_keys", name)
-            convert = integers if name in ("query_offset", "key_lengths") else as_array
-            arrays[name] = checks.converted("visible_keys", name, array, convert)
-    lengths = arrays["key_lengths"]
-    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
-    options = {**options, "key_lengths": None if lengths is None else values(lengths)}
-    check_visible_keys(shape, described, options)
-    return arrays
+
+    def convert(name: str, array: Any) -> Array:
+        if name in ("query_offset", "key_lengths"):
+            return as_integers("visible_keys", name, array)
+        return as_array(array)
+
+    return checks.checked_rules(shape, given, options, convert=convert, describe=describe, values=values)
 
 
 def of_an_array(function: Callable[[Array], Array]) -> Callable[[Any], Array]:

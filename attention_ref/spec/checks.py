@@ -24,6 +24,7 @@ from attention_ref.spec.shapes import (
     Shape,
     broadcasts,
     check_integers,
+    check_visible_keys,
     check_window,
     is_integer,
 )
@@ -124,6 +125,41 @@ def converted(operation: str, name: str, given: Any, convert: Callable[[Any], An
         raise
     except Exception:  # noqa: BLE001 - what is given may raise anything when it is read
         reject(operation, f"{name} must be an array of numbers", type(given).__name__)
+
+
+def checked_rules(
+    shape: Any,
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    convert: Callable[[str, Any], Any],
+    describe: Callable[[Any], Described],
+    values: Callable[[Any], Sequence[int] | None],
+) -> dict[str, Any]:
+    """Check a call of a backend's `visible_keys`.
+
+    Arguments:
+        shape: `(b,h,q,k)`.
+        given: `mask`, `bias`, `query_offset` and `key_lengths`, each None where it is not given.
+        options: `causal` and `window`.
+        convert: makes an array of an argument, by its name.
+        describe: returns the shape and dtype of an array.
+        values: returns the integers of an array, None where they cannot be read.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    arrays = {
+        name: None if array is None else converted("visible_keys", name, array, functools.partial(convert, name))
+        for name, array in given.items()
+    }
+    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
+    lengths = arrays["key_lengths"]
+    check_visible_keys(shape, described, {**options, "key_lengths": None if lengths is None else values(lengths)})
+    return arrays
 
 
 class _Call:

@@ -10,7 +10,7 @@ import torch
 
 from attention_ref.spec import checks
 from attention_ref.spec.repeated_calls import check_once
-from attention_ref.spec.shapes import Described, Sizes, check_integers, check_visible_keys
+from attention_ref.spec.shapes import Described, Sizes, check_integers
 
 Array = torch.Tensor
 Arrays = dict[str, Any]
@@ -128,19 +128,13 @@ def _ignore_precision(described: dict[str, Any]) -> None:
 def check_rules(shape: Any, given: Mapping[str, Any], options: Mapping[str, Any]) -> Arrays:
     """Check a call of `visible_keys`; return its arrays."""
     device = device_of(*given.values())
-    arrays: Arrays = dict.fromkeys(given)
-    for name, array in given.items():
-        if array is not None:
-            integers = functools.partial(as_integers, "visible_keys", name, device=device)
-            convert = (
-                integers if name in ("query_offset", "key_lengths") else functools.partial(as_array, device=device)
-            )
-            arrays[name] = checks.converted("visible_keys", name, array, convert)
-    lengths = arrays["key_lengths"]
-    described = {name: None if array is None else describe(array) for name, array in arrays.items()}
-    options = {**options, "key_lengths": None if lengths is None else values(lengths)}
-    check_visible_keys(shape, described, options)
-    return arrays
+
+    def convert(name: str, array: Any) -> Array:
+        if name in ("query_offset", "key_lengths"):
+            return as_integers("visible_keys", name, array, device=device)
+        return as_array(array, device=device)
+
+    return checks.checked_rules(shape, given, options, convert=convert, describe=describe, values=values)
 
 
 def of_an_array(function: Callable[[Array], Array]) -> Callable[[Any], Array]:
