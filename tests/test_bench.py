@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +119,36 @@ def test_the_command_writes_every_format(tmp_path: Path, capsys: pytest.CaptureF
     assert [each["contestant"] for each in found["measurements"]] == ["numpy", "textbook numpy"] * 4
     assert all(math.isfinite(each["seconds"]) for each in found["measurements"])
     assert "textbook numpy" in page.read_text()
+
+
+FIRST_IMPORT = """
+import os, sys
+
+class Recorder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            print(os.environ.get("OMP_NUM_THREADS"), file=sys.stderr)
+
+sys.meta_path.insert(0, Recorder())
+from attention_ref import cli
+cli.main(["bench", "--op", "full", "--sizes", "4", "--rounds", "1", "--backends", "numpy", "--threads", "1"])
+"""
+
+
+def test_threads_are_limited_before_numpy_is_imported() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in command.THREADS}
+    arguments = [sys.executable, "-c", FIRST_IMPORT]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[0] == "1"
+
+
+def test_the_limits_of_threads_end_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    arguments = ["bench", "--op", "full", "--sizes", "4", "--rounds", "1", "--backends", "numpy"]
+    assert cli.main(arguments) == command.CONFORMS
+    assert "OMP_NUM_THREADS" not in os.environ
+    assert before == (os.sched_getaffinity(0) if before else None)
 
 
 def test_a_plot_has_a_line_for_every_contestant() -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
-from attention_ref.commands.command import CONFORMS, command, save, save_figure, show
+from attention_ref.commands.command import CONFORMS, THREADS, command, save, save_figure, show
 
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
 
 OPERATIONS = ("full", "causal", "window", "decode", "gradients", "forward", "step", "training")
 SIZES = (512, 2048)
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def add(commands: Any) -> None:
@@ -38,7 +39,32 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure the selected operations and write the report."""
+    """Measure and write what was asked for."""
+    with _limited(options.threads):  # before anything imports NumPy
+        return _run(options)
+
+
+@contextlib.contextmanager
+def _limited(threads: int) -> Iterator[None]:
+    """Limit the threads of this process: by variables, and by processors, because JAX reads no variable."""
+    if threads < 1:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    if processors:
+        os.sched_setaffinity(0, sorted(processors)[:threads])
+    try:
+        yield
+    finally:
+        if processors:
+            os.sched_setaffinity(0, processors)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _run(options: argparse.Namespace) -> int:
     sizes, names = _sizes(options), tuple((options.backends or "").split(",")) if options.backends else ()
     _prepare(options)
     from attention_ref import bench
@@ -70,9 +96,7 @@ def _sizes(options: argparse.Namespace) -> list[int]:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    """Set the threads and the engine, which frameworks read when they are imported; reject unwritable files."""
-    if options.threads:
-        os.environ.update(dict.fromkeys(THREADS, str(options.threads)))
+    """Set the engine, which Keras reads when it is imported; reject unwritable files."""
     if options.engine:
         os.environ["KERAS_BACKEND"] = options.engine
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

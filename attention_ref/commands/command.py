@@ -15,6 +15,9 @@ PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 """The exit codes: success, and in `check` a subject that conforms; a subject that does not; a usage error."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+"""The variables that limit the threads of a framework, which reads them when it is imported."""
+
 Run = Callable[[argparse.Namespace], int]
 
 

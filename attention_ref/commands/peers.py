@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends
 from attention_ref.commands import named_subjects
-from attention_ref.commands.command import CONFORMS, command, dtypes, save, show
+from attention_ref.commands.command import CONFORMS, THREADS, command, dtypes, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
     from attention_ref.conformance.reports.matrix import Column
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 _CACHE_EVERYTHING = ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES")
 
 
@@ -239,7 +238,7 @@ def _starts_late(run: Run) -> bool:
 
 def _environment(run: Run, jobs: int, cache: str) -> dict[str, str]:
     """Return the variables to add: threads, float64 for JAX and its shared compilation cache, unless already set."""
-    wanted = dict.fromkeys(_THREADS, str(max(1, (os.cpu_count() or 1) // jobs)))
+    wanted = dict.fromkeys(THREADS, str(max(1, (os.cpu_count() or 1) // jobs)))
     wanted |= {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     wanted |= {"JAX_COMPILATION_CACHE_DIR": cache, **dict.fromkeys(_CACHE_EVERYTHING, "-1")}
     engine = {"KERAS_BACKEND": run.engine} if run.engine else {}
