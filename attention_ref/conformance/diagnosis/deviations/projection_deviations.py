@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 
 QUERY_KEY_VALUE = ("query", "key", "value")
 _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT = (
