@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.wrong_layers import functions, layers, models
+from tests.wrong_layers import blocks, functions, lost_options, models, multihead
 from tests.wrong_layers.record import WrongLayer
 
-GALLERY: tuple[WrongLayer, ...] = (*functions.MISTAKES, *layers.MISTAKES, *models.MISTAKES)
+GALLERY: tuple[WrongLayer, ...] = tuple(
+    wrong for module in (functions, multihead, blocks, models, lost_options) for wrong in module.MISTAKES
+)
 
 __all__ = ["GALLERY", "WrongLayer"]

@@ -8,24 +8,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from attention_ref import numpy as right
 from attention_ref.numpy import embedding, primitives
 from attention_ref.spec.architecture import HeadConfig
-from tests.wrong_layers.record import configured, patched
+from tests.wrong_layers.other_layers import LAYERS
+from tests.wrong_layers.other_models import MODELS
+from tests.wrong_layers.other_positions import POSITIONS
+from tests.wrong_layers.record import Mistake, configured, patched
 
 MHA, MODEL = "MultiHeadAttention", "Transformer"
-
-
-class Mistake(NamedTuple):
-    """A wrong operation, and the deviation that it is diagnosed with."""
-
-    slug: str
-    operation: str
-    subject: Callable[..., Any]
 
 
 def _sinusoid(change: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -268,4 +263,7 @@ MISTAKES: tuple[Mistake, ...] = (
         MODEL,
         patched(MODEL, embedding.Embedding, "__call__", _scaled_with_positions),
     ),
+    *POSITIONS,
+    *LAYERS,
+    *MODELS,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,6 +116,32 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
                 cases=tuple(each.case.id for each in explained),
             )
             return
+
+
+def single_precision(wrong: Sequence[Observation]) -> Iterator[Finding]:
+    """Find wrong results in float64 that are float32 numbers, within the budget of float32."""
+    single = [
+        each
+        for each in wrong
+        if each.results and each.dtype == "float64" and _has_right_dtypes(each) and _is_single(each.results)
+    ]
+    explained = [each for each in single if _is_within(each, DTYPES["float32"].unit_roundoff)]
+    if explained:
+        yield Finding(
+            deviation="softmax.low-precision",
+            sentence="float64 inputs are computed internally in float32",
+            clause=precision_clause(explained[0].case.operation),
+            correction="compute everything inside in float64",
+            cases=tuple(each.case.id for each in explained),
+        )
+
+
+def _is_single(results: Mapping[str, np.ndarray]) -> bool:
+    with np.errstate(over="ignore", under="ignore"):
+        return all(
+            np.array_equal(array, array.astype(np.float32).astype(np.float64), equal_nan=True)
+            for array in results.values()
+        )
 
 
 def roundings(seen: Sequence[Observation]) -> Iterator[Finding]:

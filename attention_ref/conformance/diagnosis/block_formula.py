@@ -11,6 +11,9 @@ from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.config import BlockConfig, FeedForwardConfig, Order
 from attention_ref.spec.parameters import under
 
+Sublayers = list[tuple[str, Callable[[Array], Array]]]
+"""Sublayers by name."""
+
 
 class BlockFormula(MultiHeadFormula):
     """Feed-forward networks and blocks as specified, of arrays `(b,l,m)`."""
@@ -58,10 +61,16 @@ class BlockFormula(MultiHeadFormula):
 
         if config.order == "parallel":
             return self.parallel(config, parameters, array, self_attention, feedforward)
-        array = self.sublayer(config, parameters, array, self_attention, "self_attention")
+        sublayers: Sublayers = [("self_attention", self_attention), ("feedforward", feedforward)]
         if config.cross_attention is not None:
-            array = self.sublayer(config, parameters, array, cross_attention, "cross_attention")
-        return self.sublayer(config, parameters, array, feedforward, "feedforward")
+            sublayers.insert(1, ("cross_attention", cross_attention))
+        for name, function in self.sublayers(sublayers):
+            array = self.sublayer(config, parameters, array, function, name)
+        return array
+
+    def sublayers(self, sublayers: Sublayers) -> Sublayers:
+        """Return the sublayers in the order in which they are applied."""
+        return sublayers
 
     def memory_rules(self, mask: Array | None, lengths: Array | None, own_mask: Array | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the options of cross-attention."""

@@ -12,6 +12,7 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
+from attention_ref.conformance.diagnosis.random_results import random_results
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.signatures import name_of
@@ -110,7 +111,11 @@ def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Obse
     explained = {searched[place].case.id for place in search.explained(found)}
     if operation == "attention":
         findings += beside_numbers.refusals(seen, explained)
-        explained |= {case for finding in findings for case in finding.cases}
+    explained |= {case for finding in findings for case in finding.cases}
+    findings += random_results(subject, [each for each in wrong if each.case.id not in explained])
+    explained |= {case for finding in findings for case in finding.cases}
+    findings += beside_numbers.single_precision([each for each in wrong if each.case.id not in explained])
+    explained |= {case for finding in findings for case in finding.cases}
     findings += _in_float32(subject, operation, seen, seed)
     if not wrong and not findings:
         findings += _in_lower_dtypes(subject, operation, dtype, seed)

@@ -39,15 +39,14 @@ class MultiHeadFormula(PositionFormula):
         places, key_places = self.places(query, source, key is None, positions, offset)
         queries = self.heads(query, "query", config, parameters, places)  # (b,h,q,d)
         keys = self.heads(source, "key", config, parameters, key_places)  # (b,g,k,d)
-        values = self.projected_heads(source if value is None else value, "value", config, parameters)  # (b,g,k,v)
+        value_source = self.value_source(source, value, config)
+        values = self.value_heads(value_source, config, parameters, key_places)  # (b,g,k,v)
         lengths = queries.shape[2], keys.shape[2]
         bias = self.bias_of_scores(bias, config, parameters, *lengths, offset)
         if config.trained_key_value:
-            keys, values = (
-                self.before(parameters[f"trained_{name}"], array) for name, array in (("key", keys), ("value", values))
-            )
+            keys, values = self.with_trained(keys, values, parameters)
             mask, bias = (_padded(array, first) for array, first in ((mask, True), (bias, 0.0)))
-            offset, key_lengths = offset + 1, None if key_lengths is None else key_lengths + 1
+            offset, key_lengths = self.behind_trained(offset, key_lengths)
         results = self.attention(
             queries,
             keys,
@@ -81,7 +80,27 @@ class MultiHeadFormula(PositionFormula):
     def projected_heads(self, array: Array, name: str, config: AttentionConfig, parameters: Parameters) -> Array:
         """Project to heads, `(b,l,m)` to `(b,h,l,d)`, and clip them, if configured."""
         heads = self.split_heads(self.project(array, parameters, name))
-        return heads if config.clip is None else np.clip(heads, -config.clip, config.clip)
+        return heads if config.clip is None else self.clipped(heads, name, config.clip)
+
+    def clipped(self, heads: Array, name: str, largest: float) -> Array:  # noqa: ARG002
+        """Set numbers beyond `largest` to it."""
+        return np.clip(heads, -largest, largest)
+
+    def value_source(self, source: Array, value: Array | None, config: AttentionConfig) -> Array:  # noqa: ARG002
+        """Return the input of the value projection: the key input, if no other is given."""
+        return source if value is None else value
+
+    def value_heads(self, array: Array, config: AttentionConfig, parameters: Parameters, places: Array) -> Array:  # noqa: ARG002
+        """Project values to heads, `(b,k,_)` to `(b,g,k,v)`; they are neither normalised nor rotated."""
+        return self.projected_heads(array, "value", config, parameters)
+
+    def with_trained(self, keys: Array, values: Array, parameters: Parameters) -> tuple[Array, Array]:
+        """Put the trained key and value before the others."""
+        return self.before(parameters["trained_key"], keys), self.before(parameters["trained_value"], values)
+
+    def behind_trained(self, offset: Any, key_lengths: Array | None) -> tuple[Any, Array | None]:
+        """Return offset and lengths that count the trained key."""
+        return offset + 1, None if key_lengths is None else key_lengths + 1
 
     def before(self, trained: Array, array: Array) -> Array:
         """Put a trained key or value before the others, `(g,d)` and `(b,g,k,d)` to `(b,g,k+1,d)`."""
@@ -132,11 +151,15 @@ class MultiHeadFormula(PositionFormula):
         terms = [bias] if bias is not None else []
         if config.alibi:
             alibi = self.alibi_bias(config.heads, query_length, key_length, query_offset=offset)
-            terms.append(config.alibi_factor * alibi)
+            terms.append(self.alibi_factor(config) * alibi)
         if config.relative_bias is not None:
             table, lengths = parameters["relative_bias"], (query_length, key_length)
             terms.append(self.relative_bias(table, *lengths, config.relative_bias, query_offset=offset))
         return sum(terms[1:], terms[0]) if terms else None
+
+    def alibi_factor(self, config: AttentionConfig) -> float:
+        """Return the factor of ALiBi's bias."""
+        return config.alibi_factor
 
 
 def _padded(array: Array | None, first: Any) -> Array | None:

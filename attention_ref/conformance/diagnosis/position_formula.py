@@ -9,7 +9,6 @@ import numpy as np
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import PrimitivesFormula
 from attention_ref.spec.config import RelativeBias, Rotary, Sinusoid
-from attention_ref.spec.numbers import single
 from attention_ref.spec.positions import (
     alibi_slopes,
     relative_bucket,
@@ -43,14 +42,12 @@ class PositionFormula(PrimitivesFormula):
         config = self.rotary(config)
         dimension = config.dimension or array.shape[-1]
         places = np.asarray(positions)
-        frequencies = np.array(rotary_frequencies(dimension, config, length=int(places.max(initial=-1)) + 1))
+        length = int(places.max(initial=-1)) + 1
+        frequencies = np.array(self.rotary_frequencies(dimension, array.shape[-1], config, length))
         places = places[:, None] if places.ndim == 2 else places  # (l) or (b,1,l)
-        angles = places[..., None] * frequencies  # (...,l,dimension/2)
-        if config.angles == "float32":
-            angles = np.vectorize(lambda p, f: single(single(p) * single(f)), otypes=[float])(
-                places[..., None], frequencies
-            )
-        cosines, sines = np.cos(angles) * rotary_amplitude(config), np.sin(angles) * rotary_amplitude(config)
+        angles = self.rotary_angles(places, frequencies, config)  # (...,l,dimension/2)
+        amplitude = self.rotary_amplitude(config)
+        cosines, sines = np.cos(angles) * amplitude, np.sin(angles) * amplitude
         turned, rest = array[..., :dimension], array[..., dimension:]
         half = dimension // 2
         first, second = (
@@ -64,6 +61,20 @@ class PositionFormula(PrimitivesFormula):
     def rotary(self, config: Rotary) -> Rotary:
         """Return how heads are rotated."""
         return config
+
+    def rotary_frequencies(self, dimension: int, head_size: int, config: Rotary, length: int) -> list[float]:  # noqa: ARG002
+        """Return the frequency of each rotated pair, in a call with positions below `length`."""
+        return rotary_frequencies(dimension, config, length=length)
+
+    def rotary_angles(self, places: Array, frequencies: Array, config: Rotary) -> Array:
+        """Multiply positions and frequencies, in the dtype that is configured."""
+        if config.angles == "float32":
+            return places[..., None].astype(np.float32) * frequencies.astype(np.float32)
+        return places[..., None] * frequencies
+
+    def rotary_amplitude(self, config: Rotary) -> float:
+        """Return the factor of sines and cosines."""
+        return rotary_amplitude(config)
 
     def alibi_bias(self, heads: int, query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:
         """Return `-slope_h |i + query_offset - j|`, `(h,q,k)` or `(b,h,q,k)`."""

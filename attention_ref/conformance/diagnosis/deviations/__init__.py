@@ -11,31 +11,31 @@ from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.deviations.distance_bias_deviations import ALIBI, DISTANCE_BIAS, RELATIVE
 from attention_ref.conformance.diagnosis.deviations.embedding_deviations import EMBEDDED, EMBEDDING
 from attention_ref.conformance.diagnosis.deviations.head_deviations import HEAD
+from attention_ref.conformance.diagnosis.deviations.head_norm_deviations import HEAD_NORMS
 from attention_ref.conformance.diagnosis.deviations.hidden_score_deviations import HIDDEN_SCORES
 from attention_ref.conformance.diagnosis.deviations.mask_deviations import MASK
 from attention_ref.conformance.diagnosis.deviations.memory_deviations import MEMORY
 from attention_ref.conformance.diagnosis.deviations.model_deviations import MODEL
-from attention_ref.conformance.diagnosis.deviations.multihead_deviations import HEAD_NORMS, MULTIHEAD
+from attention_ref.conformance.diagnosis.deviations.multihead_deviations import MULTIHEAD
 from attention_ref.conformance.diagnosis.deviations.norm_deviations import NORMS
-from attention_ref.conformance.diagnosis.deviations.other_scores_deviations import (
-    ADDITIVE,
-    EVERY_RULE,
-    MULTIPLICATIVE,
-)
+from attention_ref.conformance.diagnosis.deviations.other_scores_deviations import ADDITIVE, EVERY_RULE, MULTIPLICATIVE
 from attention_ref.conformance.diagnosis.deviations.projection_deviations import PROJECTIONS
-from attention_ref.conformance.diagnosis.deviations.rotary_deviations import ROTATIONS
+from attention_ref.conformance.diagnosis.deviations.rotary_deviations import ROTATIONS, PositionsOfFirstRow
 from attention_ref.conformance.diagnosis.deviations.rotary_position_deviations import ROTARY_POSITIONS
-from attention_ref.conformance.diagnosis.deviations.scores_deviations import SCORES
+from attention_ref.conformance.diagnosis.deviations.rotary_scaling_deviations import ROTARY_SCALINGS
+from attention_ref.conformance.diagnosis.deviations.scale_deviations import SCALES
+from attention_ref.conformance.diagnosis.deviations.scores_deviations import BIASES_OF_LAYERS, SCORES
 from attention_ref.conformance.diagnosis.deviations.sinusoid_deviations import SINUSOIDS
 from attention_ref.conformance.diagnosis.deviations.softmax_deviations import SOFTMAX
 from attention_ref.conformance.diagnosis.deviations.value_deviations import VALUES
 from attention_ref.conformance.diagnosis.deviations.visibility_deviations import VISIBILITY, VISIBILITY_OF_LAYERS
 from attention_ref.conformance.diagnosis.deviations.window_deviations import WINDOW, WINDOW_BEHIND_CACHE
 
-_ATTENTION = (*MASK, *CAUSAL, *WINDOW, *VISIBILITY, *HIDDEN_SCORES, *SCORES, *SOFTMAX, *VALUES)
+_ATTENTION = (*MASK, *CAUSAL, *WINDOW, *VISIBILITY, *HIDDEN_SCORES, *SCALES, *SCORES, *SOFTMAX, *VALUES)
 _OTHER = (*EVERY_RULE, *_ATTENTION)
+_ROTATIONS = (*ROTATIONS, *ROTARY_SCALINGS)
 _MULTIHEAD = (
-    *PROJECTIONS, *ROTATIONS, *ROTARY_POSITIONS, *DISTANCE_BIAS, *MULTIHEAD, *VISIBILITY_OF_LAYERS,
+    *PROJECTIONS, *_ROTATIONS, *ROTARY_POSITIONS, *DISTANCE_BIAS, *MULTIHEAD, *VISIBILITY_OF_LAYERS, *BIASES_OF_LAYERS,
     *WINDOW_BEHIND_CACHE, *HEAD_NORMS,
 )  # fmt: skip
 _LAYER = (*NORMS, *_ATTENTION)
@@ -45,8 +45,8 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "attention": _ATTENTION,
     "additive_attention": (*ADDITIVE, *_OTHER),
     "multiplicative_attention": (*MULTIPLICATIVE, *_OTHER),
-    "sinusoidal_positions": SINUSOIDS,
-    "rotate": ROTATIONS,
+    "sinusoidal_positions": (*SINUSOIDS, PositionsOfFirstRow),
+    "rotate": _ROTATIONS,
     "alibi_bias": ALIBI,
     "relative_bias": RELATIVE,
     "linear": PROJECTIONS,

@@ -9,9 +9,7 @@ import numpy as np
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import ACTIVATIONS
-from attention_ref.spec.config import (
-    FeedForwardConfig,
-)
+from attention_ref.spec.config import FeedForwardConfig
 
 
 class ActivationMissing(Deviation):
@@ -33,6 +31,16 @@ class ReluLeaky(Deviation):
 
     def activate(self, array: Array, name: str) -> Array:
         return np.where(array > 0, array, array / 100) if name == "relu" else super().activate(array, name)
+
+
+class ReluSquaredOfNegative(Deviation):
+    """The squared ReLU squares negative numbers too."""
+
+    slug, clause = "relu-squared.of-negative", "activations.relu-squared"
+    correction = "max(x, 0)^2"
+
+    def activate(self, array: Array, name: str) -> Array:
+        return array**2 if name == "relu_squared" else super().activate(array, name)
 
 
 class TanhClipped(Deviation):
@@ -93,6 +101,17 @@ class GateExchanged(Deviation):
         return super().gated(hidden, gate, config)
 
 
+class GateActivatedTwice(Deviation):
+    """The activation is applied to the input projection as well as to the gate."""
+
+    slug = "gate.both-activated"
+    clause = "feedforward.gated"
+    correction = "activation(x W_gate) * (x W_input)"
+
+    def gated(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> Array:
+        return super().gated(gate, self.activate(hidden, config.activation), config)
+
+
 class GateMissing(Deviation):
     """The gate is left out: the network is a plain one."""
 
@@ -114,6 +133,13 @@ FORMULAS = {
     "tanh": "tanh(x)",
 }
 
-ACTIVATION: tuple[type[Deviation], ...] = (*_exchanged(), ActivationMissing, ReluLeaky, TanhClipped, SiluOverflows)
+ACTIVATION: tuple[type[Deviation], ...] = (
+    *_exchanged(),
+    ActivationMissing,
+    ReluLeaky,
+    ReluSquaredOfNegative,
+    TanhClipped,
+    SiluOverflows,
+)
 
-FEEDFORWARD: tuple[type[Deviation], ...] = (GateExchanged, GateMissing)
+FEEDFORWARD: tuple[type[Deviation], ...] = (GateExchanged, GateMissing, GateActivatedTwice)

@@ -82,7 +82,19 @@ class CausalReversed(Deviation):
         return distance >= 0
 
 
+class CausalIgnoredForOneQuery(Deviation):
+    """Causal is ignored where there is one query: is_causal = q > 1."""
+
+    slug = "causal.ignored-for-one-query"
+    clause = "attention.causal"
+    correction = _CAUSAL
+
+    def by_causality(self, distance: Array) -> Array:
+        return super().by_causality(distance) | (distance.shape[-2] == 1)
+
+
 CAUSAL: tuple[type[Deviation], ...] = (
+    CausalIgnoredForOneQuery,
     CausalBottomRight,
     CausalOffsetIgnored,
     CausalIgnored,

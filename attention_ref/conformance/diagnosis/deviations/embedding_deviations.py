@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
+from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.architecture import EmbeddingConfig
-from attention_ref.spec.config import (
-    Learned,
-    Sinusoid,
-)
+from attention_ref.spec.config import Learned, Sinusoid
 
 
 class EmbeddingNotScaled(Deviation):
@@ -103,6 +100,49 @@ class PositionOffsetIgnored(Deviation):
         return 0
 
 
+class PositionOfPadding(Deviation):
+    """Skipped tokens get the sinusoid of position -1."""
+
+    slug = "position.padding-coded"
+    clause = "positions.skip-sinusoid"
+    correction = "add no sinusoid to skipped tokens"
+
+    def without_skipped(self, code: Array, is_skipped: Array) -> Array:
+        return code
+
+
+class PositionsRestart(Deviation):
+    """Positions count from 0 in every call: the length of the cache is ignored."""
+
+    slug = "position.restarted"
+    clause = "multihead.cache"
+    correction = "count positions from the length of the cache"
+
+    def embedding_places(self, config: EmbeddingConfig, source: Array, *rest: Any) -> Array:
+        places = super().embedding_places(config, source, *rest)
+        if self.chunk_starts is None or self.cached is None:  # an encoder reads its whole input at once
+            return places
+        return places - self.counted_before(config, source, self.chunk_starts)
+
+    def counted_before(self, config: EmbeddingConfig, source: Array, starts: Array) -> Array:
+        """Return how many tokens of earlier chunks are counted, `(b,l)`."""
+        if config.positions_skip is None:
+            return starts
+        counts = np.cumsum(source != config.positions_skip, axis=1)  # (b,l)
+        before = np.take_along_axis(np.pad(counts, [(0, 0), (1, 0)]), starts, axis=1)
+        return np.where(source == config.positions_skip, 0, before)
+
+
+class SkippedPositionsRestart(PositionsRestart):
+    """Positions that skip a token count from 0 in every call: the length of the cache is ignored."""
+
+    clause = "positions.skip"
+
+    def counted_before(self, config: EmbeddingConfig, source: Array, starts: Array) -> Array:
+        is_skipping = config.positions_skip is not None
+        return super().counted_before(config, source, starts) if is_skipping else np.zeros_like(starts)
+
+
 class PositionPaddingCounted(Deviation):
     """Skipped tokens are counted."""
 
@@ -112,6 +152,43 @@ class PositionPaddingCounted(Deviation):
 
     def embedding_places(self, config: Any, source: Array, positions: Array | None, length: int) -> Array:
         return super().embedding_places(replace(config, positions_skip=None), source, positions, length)
+
+
+class EmbeddingProjectionMissing(Deviation):
+    """The vectors of an embedding are filled with zeros to the model size, instead of being projected."""
+
+    slug = "embedding.projection-missing"
+    clause = "model.embedding-projection"
+    correction = "multiply the vectors by the projection's kernel"
+    projected: tuple[str, ...] = ("sum", "tokens")
+
+    def projected_embedding(self, vectors: Array, config: EmbeddingConfig, parameters: Parameters) -> Array:
+        if config.projected not in self.projected:
+            return super().projected_embedding(vectors, config, parameters)
+        missing = parameters["projection.kernel"].shape[-1] - vectors.shape[-1]
+        return np.pad(vectors, [(0, 0), (0, 0), (0, missing)])
+
+
+class TokensExchanged(Deviation):
+    """The second trained vector stands before the class token."""
+
+    slug = "embedding.trained-exchanged"
+    clause = "model.distillation-token"
+    correction = "the class token is the first vector, the distillation token the second"
+
+    def with_tokens(self, tokens: list[Array], vectors: Array) -> Array:
+        return super().with_tokens(tokens[::-1], vectors)
+
+
+class TokensLast(Deviation):
+    """The trained vectors stand behind the patches."""
+
+    slug = "embedding.trained-last"
+    clause = "model.patches"
+    correction = "put the trained vectors before the patches"
+
+    def with_tokens(self, tokens: list[Array], vectors: Array) -> Array:
+        return np.concatenate([vectors, *tokens], axis=1)
 
 
 class PatchesByColumn(Deviation):
@@ -143,9 +220,24 @@ EMBEDDED: tuple[type[Deviation], ...] = (
     position_missing("Positions", "learned", Learned, Sinusoid),
     PositionOffsetIgnored,
     PositionPaddingCounted,
+    PositionOfPadding,
+    PositionsRestart,
+    SkippedPositionsRestart,
 )
 
 EMBEDDING: tuple[type[Deviation], ...] = (
     EmbeddingNotScaled, EmbeddingScaledLate, EmbeddingNormMissing, EmbeddingTypesMissing, SequenceReversed,
-    PatchesByColumn, AudioPaddedAtEnd,
+    PatchesByColumn, AudioPaddedAtEnd, TokensExchanged, TokensLast,
+    variant(
+        EmbeddingProjectionMissing,
+        "The sum of tokens and positions is filled with zeros to the model size, instead of being projected.",
+        projected=("sum",),
+    ),
+    variant(
+        EmbeddingProjectionMissing,
+        "The token vectors are filled with zeros to the model size, instead of being projected.",
+        projected=("tokens",),
+        clause="model.token-projection",
+    ),
+    EmbeddingProjectionMissing,
 )  # fmt: skip

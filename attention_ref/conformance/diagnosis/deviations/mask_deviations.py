@@ -73,6 +73,40 @@ class MaskAfterSoftmax(_WithoutMask):
         return super().masked_weights(weights if mask is None else np.where(mask, weights, 0), mask)
 
 
+class MaskOfFirstHead(Deviation):
+    """The mask of the first head is used for every head."""
+
+    slug = "mask.of-first-head"
+    clause = "attention.mask"
+    correction = "broadcast the mask to (b,h,q,k): it may differ between heads"
+
+    def by_mask(self, mask: Array) -> Array:
+        return mask[..., :1, :, :] if mask.ndim > 2 else mask
+
+
+class MaskOfFirstRow(Deviation):
+    """The mask of the first batch row is used for every row."""
+
+    slug = "mask.of-first-row"
+    clause = "attention.mask"
+    correction = "broadcast the mask to (b,h,q,k): it may differ between batch rows"
+
+    def by_mask(self, mask: Array) -> Array:
+        return mask[:1] if mask.ndim > 3 else mask
+
+
+class MaskTransposed(Deviation):
+    """The mask is read with queries and keys exchanged, where it is square."""
+
+    slug = "mask.transposed"
+    clause = "attention.mask"
+    correction = "mask[..., i, j] says whether query i may attend to key j"
+
+    def by_mask(self, mask: Array) -> Array:
+        is_square = mask.ndim > 1 and mask.shape[-1] == mask.shape[-2]
+        return mask.swapaxes(-1, -2) if is_square else mask
+
+
 class MaskAlignedLeft(Deviation):
     """A mask with one axis less than the scores gets a new head axis: (h,q,k) is read as (b,q,k)."""
 
@@ -91,4 +125,7 @@ MASK: tuple[type[Deviation], ...] = (
     MaskMultiplied,
     MaskAfterSoftmax,
     MaskAlignedLeft,
+    MaskOfFirstHead,
+    MaskOfFirstRow,
+    MaskTransposed,
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
+from attention_ref.spec.config import BlockConfig
 
 
 class MemoryPaddingSeen(Deviation):
@@ -41,6 +43,22 @@ class MemoryMaskOfInput(Deviation):
         return super().memory_rules(own_mask if mask is None else mask, lengths, own_mask)
 
 
+class MemoryNormalised(Deviation):
+    """The memory is normalised by the norm of cross-attention, as its queries are."""
+
+    slug = "memory.normalised"
+    clause = "block.cross"
+    correction = "normalise the input of the block alone; the encoder has normalised the memory"
+
+    def block(
+        self, config: BlockConfig, parameters: Parameters, array: Array, memory: Array | None = None, **options: Any
+    ) -> Array:
+        has_norm = "cross_attention_norm.gain" in parameters or not config.norm.gain
+        if memory is not None and has_norm and memory.shape[-1] == config.model and config.order != "post":
+            memory = self.block_norm(memory, config, parameters, "cross_attention_norm")
+        return super().block(config, parameters, array, memory, **options)
+
+
 class CrossOffsetIgnored(Deviation):
     """The queries of cross-attention begin at position 0 in every call: the length of the cache is ignored."""
 
@@ -64,4 +82,10 @@ class CrossOffsetIgnored(Deviation):
         return distance + self.chunk_starts[:, :, None] if is_ignored and self.chunk_starts is not None else distance
 
 
-MEMORY: tuple[type[Deviation], ...] = (MemoryPaddingSeen, MemoryMaskIgnored, MemoryMaskOfInput, CrossOffsetIgnored)
+MEMORY: tuple[type[Deviation], ...] = (
+    MemoryPaddingSeen,
+    MemoryMaskIgnored,
+    MemoryMaskOfInput,
+    MemoryNormalised,
+    CrossOffsetIgnored,
+)

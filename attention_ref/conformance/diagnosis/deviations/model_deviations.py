@@ -11,9 +11,7 @@ from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.architecture import ModelConfig, StackConfig
-from attention_ref.spec.config import (
-    Norm,
-)
+from attention_ref.spec.config import AttentionConfig, Norm
 
 
 class EmbeddingOwn(Deviation):
@@ -82,6 +80,31 @@ class FinalNormAdded(Deviation):
         return self.normalize(array, Norm("layer", eps=1e-5), fresh, "norm")
 
 
+class ScalePerBlock(Deviation):
+    """The scores of block i are divided by i + 1 too, as scale_attn_by_inverse_layer_idx of GPT-2 does."""
+
+    slug = "scale.per-block"
+    clause = "attention.scale"
+    correction = "divide by sqrt(d) alone, or configure a scale for each block"
+
+    def scale(self, config: AttentionConfig) -> float | None:
+        scale = super().scale(config)
+        usual = config.sizes.head**-0.5 if scale is None else scale
+        return usual / (self.block_place + 1)
+
+
+class BlocksConfiguredAlike(Deviation):
+    """Every block is configured as the first one: its scale, window and other options."""
+
+    slug = "blocks.configured-alike"
+    clause = "model.depth"
+    correction = "build each block from its own configuration"
+
+    def stack(self, config: StackConfig, *arguments: Any, **options: Any) -> Array:
+        blocks = (config.blocks[0],) * len(config.blocks)
+        return super().stack(replace(config, blocks=blocks), *arguments, **options)
+
+
 class RelativeBiasFirstBlock(Deviation):
     """The relative bias is added in the first block alone."""
 
@@ -106,5 +129,5 @@ class SourcePaddingSeen(Deviation):
 
 MODEL: tuple[type[Deviation], ...] = (
     FinalNormMissing, FinalNormAdded, SourcePaddingSeen, OneBlock, LastBlockMissing, RelativeBiasFirstBlock,
-    EmbeddingOwn,
+    EmbeddingOwn, ScalePerBlock, BlocksConfiguredAlike,
 )  # fmt: skip

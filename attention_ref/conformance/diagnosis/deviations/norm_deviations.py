@@ -8,6 +8,8 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
+from attention_ref.spec.config import Norm
 
 
 class NormEps(Deviation):
@@ -101,6 +103,46 @@ class NormGainOffsetIgnored(Deviation):
         return super().scaled_and_shifted(array, gain, bias, 0.0)
 
 
+class NormWithoutGainMissing(Deviation):
+    """A normalisation without a gain is left out."""
+
+    slug = "norm.without-gain-missing"
+    clause = "norms.no-gain"
+    correction = "normalise, and leave out the gain alone"
+
+    def normalize(self, array: Array, norm: Norm, parameters: Parameters, name: str) -> Array:
+        return super().normalize(array, norm, parameters, name) if norm.gain else array
+
+
+class NormSumForMean(Deviation):
+    """A normalisation divides by the root of the sum of squares instead of their mean."""
+
+    slug = "norm.sum-for-mean"
+    clause = "norms.rms"
+    correction = "divide by sqrt(mean(x^2) + eps)"
+
+    def layer_norm(self, array: Array, gain: Array, bias: Any = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+        centred = array - array.mean(axis=-1, keepdims=True)
+        return self.scaled_and_shifted(centred / self._length(centred, eps), gain, bias, gain_offset)
+
+    def rms_norm(self, array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+        return self.scaled_and_shifted(array / self._length(array, eps), gain, None, gain_offset)
+
+    def _length(self, array: Array, eps: float) -> Array:
+        return self.root((array * array).sum(axis=-1, keepdims=True), self.eps(eps))
+
+
+class NormBiasBeforeGain(Deviation):
+    """The bias of a LayerNorm is added before the gain is multiplied."""
+
+    slug = "norm.bias-before-gain"
+    clause = "norms.layer"
+    correction = "multiply by the gain, then add the bias"
+
+    def scaled_and_shifted(self, array: Array, gain: Array, bias: Array | None, gain_offset: float) -> Array:
+        return super().scaled_and_shifted(array if bias is None else array + bias, gain, None, gain_offset)
+
+
 class NormGainMissing(Deviation):
     """The gain is left out."""
 
@@ -143,4 +185,5 @@ NORMS: tuple[type[Deviation], ...] = (
     *(variant(NormEps, f"Eps is {eps:g}, whatever is configured.", constant=eps) for eps in _EPS),
     NormEpsOfDtype, NormUnbiasedVariance, NormRootMeanSquareForLayer, NormLayerForRootMeanSquare, NormEpsOutside,
     NormGainOffsetIgnored, NormGainMissing, NormBiasMissing, NormOverLength, NormVarianceForRoot,
+    NormSumForMean, NormBiasBeforeGain, NormWithoutGainMissing,
 )  # fmt: skip

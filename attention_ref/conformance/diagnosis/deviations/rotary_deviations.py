@@ -8,9 +8,7 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.spec.config import (
-    Rotary,
-)
+from attention_ref.spec.config import Rotary, Sinusoid
 
 
 def pairing(what: str, clause_: str, *taken: bool) -> type[Deviation]:
@@ -41,19 +39,6 @@ class RotaryBase(Deviation):
         return replace(super().rotary(config), base=self.rotary_base)
 
 
-class RotaryScalingIgnored(Deviation):
-    """The scaling of the frequencies is ignored."""
-
-    slug = "rotary.scaling-ignored"
-    clause = "positions.rotary-linear"
-    correction = "scale the frequencies as configured, rope_scaling in checkpoints"
-    scalings = ("linear", "ntk", "yarn", "llama3")
-
-    def rotary(self, config: Rotary) -> Rotary:
-        is_ignored = config.scaling is not None and config.scaling.kind in self.scalings
-        return replace(super().rotary(config), scaling=None) if is_ignored else super().rotary(config)
-
-
 class RotaryWhole(Deviation):
     """The whole head is rotated, although a part is configured."""
 
@@ -63,6 +48,60 @@ class RotaryWhole(Deviation):
 
     def rotary(self, config: Rotary) -> Rotary:
         return replace(super().rotary(config), dimension=None)
+
+
+class RotaryPartialFrequencies(Deviation):
+    """A partial rotation has the frequencies of the whole head."""
+
+    slug = "rotary.partial-frequencies"
+    clause = "positions.rotary-partial"
+    correction = "compute base^(-2i/n) with n, how many components are rotated, instead of the head size"
+
+    def rotary_frequencies(self, dimension: int, head_size: int, config: Rotary, length: int) -> list[float]:
+        return super().rotary_frequencies(head_size, head_size, config, length)[: dimension // 2]
+
+
+class RotaryExponentHalved(Deviation):
+    """The exponents are i/n instead of 2i/n, so that frequencies fall half as fast."""
+
+    slug = "rotary.exponent-halved"
+    clause = "positions.rotary"
+    correction = "base^(-2i/n) with i = 0, 1, 2, ..., n/2 - 1"
+
+    def rotary_frequencies(self, dimension: int, head_size: int, config: Rotary, length: int) -> list[float]:
+        if config.scaling is not None:
+            return super().rotary_frequencies(dimension, head_size, config, length)
+        return [config.base ** (-i / dimension) for i in range(dimension // 2)]
+
+
+class RotaryLowPrecision(Deviation):
+    """Angles are computed in float32, which is off by 1e-3 at position 131071."""
+
+    slug = "rotary.low-precision"
+    clause = "positions.angles"
+    correction = "compute angles in float64, then round sines and cosines"
+
+    def rotary_angles(self, places: Array, frequencies: Array, config: Rotary) -> Array:
+        size = 2 * len(frequencies)
+        exponents = -np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+        is_plain = config.scaling is None
+        low = np.float32(config.base) ** exponents if is_plain else frequencies.astype(np.float32)
+        return places[..., None].astype(np.float32) * low
+
+
+class PositionsOfFirstRow(Deviation):
+    """Every batch row gets the positions of the first."""
+
+    slug = "positions.of-first-row"
+    clause = "positions.rotary"
+    correction = "take the positions (b,l) of each batch row"
+
+    def rotate(self, array: Array, positions: Array, config: Rotary) -> Array:
+        return super().rotate(array, positions[0] if np.ndim(positions) == 2 else positions, config)
+
+    def sinusoidal_positions(self, positions: Array, size: int, config: Sinusoid) -> Array:
+        first = np.broadcast_to(positions[:1], positions.shape) if np.ndim(positions) == 2 else positions
+        return super().sinusoidal_positions(first, size, config)
 
 
 class RotaryReversed(Deviation):
@@ -87,8 +126,6 @@ class RotaryMissing(Deviation):
         return array
 
 
-_SCALINGS = {"linear": "linear", "ntk": "NTK", "yarn": "YaRN", "llama3": "Llama 3"}
-
 ROTATIONS: tuple[type[Deviation], ...] = (
     pairing("Neighbours are paired, where halves are configured.", "rotary-halves", False),
     pairing("Halves are paired, where neighbours are configured.", "rotary-interleaved", True),
@@ -101,15 +138,9 @@ ROTATIONS: tuple[type[Deviation], ...] = (
     ),
     RotaryReversed,
     RotaryMissing,
-    RotaryScalingIgnored,
-    *(
-        variant(
-            RotaryScalingIgnored,
-            f"The {name} scaling of the frequencies is ignored.",
-            scalings=(kind,),
-            clause=f"positions.rotary-{kind}",
-        )
-        for kind, name in _SCALINGS.items()
-    ),
     RotaryWhole,
+    RotaryPartialFrequencies,
+    RotaryExponentHalved,
+    PositionsOfFirstRow,
+    RotaryLowPrecision,
 )

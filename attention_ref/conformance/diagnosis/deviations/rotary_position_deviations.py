@@ -6,9 +6,7 @@ from typing import Any
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.spec.config import (
-    AttentionConfig,
-)
+from attention_ref.spec.config import AttentionConfig
 
 
 class RotaryQueriesOnly(Deviation):

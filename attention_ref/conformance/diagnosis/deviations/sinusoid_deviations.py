@@ -9,9 +9,7 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.spec.config import (
-    Sinusoid,
-)
+from attention_ref.spec.config import Sinusoid
 
 
 def layout(what: str, clause_: str, **computed: str) -> type[Deviation]:
@@ -80,7 +78,7 @@ class PositionExponentByColumn(Deviation):
         if config.variant != "interleaved":
             return super().sinusoidal_positions(positions, size, config)
         columns = np.arange(size)
-        angles = np.asarray(positions)[..., None] * config.base ** (-columns / size)
+        angles = (np.asarray(positions) + config.offset)[..., None] * config.base ** (-columns / size)
         return np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
 
 
@@ -109,6 +107,17 @@ class PositionOffByOne(Deviation):
         return super().coded_positions(positions) + 1
 
 
+class SinusoidOffsetIgnored(Deviation):
+    """Sinusoids begin with position 0, whatever offset is configured."""
+
+    slug = "position.offset-ignored"
+    clause = "positions.sinusoid-offset"
+    correction = "add the offset to every position: padding index + 1 in M2M-100"
+
+    def sinusoidal_positions(self, positions: Array, size: int, config: Sinusoid) -> Array:
+        return super().sinusoidal_positions(positions, size, replace(config, offset=0))
+
+
 class PositionLowPrecision(Deviation):
     """Angles are computed in float32, which is off by 1e-3 at position 131071."""
 
@@ -119,7 +128,8 @@ class PositionLowPrecision(Deviation):
     def sinusoidal_positions(self, positions: Array, size: int, config: Sinusoid) -> Array:
         steps = size // 2 - (config.variant == "tensor2tensor")
         exponents = -np.arange(size // 2, dtype=np.float32) / np.float32(steps)
-        angles = np.asarray(positions)[..., None].astype(np.float32) * np.float32(config.base) ** exponents
+        places = (np.asarray(positions) + config.offset)[..., None].astype(np.float32)
+        angles = places * np.float32(config.base) ** exponents
         sines, cosines = np.sin(angles), np.cos(angles)
         return self.sines_and_cosines(sines, cosines, config.variant).astype(np.float64)
 
@@ -164,5 +174,6 @@ SINUSOIDS: tuple[type[Deviation], ...] = (
     PositionExponentByColumn,
     PositionCosineFirst,
     PositionBase,
+    SinusoidOffsetIgnored,
     PositionLowPrecision,
 )

@@ -161,8 +161,57 @@ class SinksCapped(Deviation):
         return super().attention(query, key, value, **options)
 
 
+class SinksOfFirstHead(Deviation):
+    """The sink of the first head is used for every head."""
+
+    slug = "sinks.of-first-head"
+    clause = "attention.sinks"
+    correction = "take a sink for each head: sinks[:, None, None]"
+
+    def sinks(self, sinks: Array) -> Array | None:
+        return super().sinks(sinks[:1])
+
+
+class SoftmaxOneAdded(Deviation):
+    """1 is added to the denominators, as a key and value of 0 do: add_zero_attn of nn.MultiheadAttention, softmax1."""
+
+    slug = "softmax.one-added"
+    clause = "attention.formula"
+    correction = "divide by the sum of the exponentials alone"
+
+    def softmax(self, scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array]:
+        zero = np.zeros((1, 1, 1))
+        return super().softmax(scores, visible, zero if sinks is None else np.logaddexp(sinks, zero))
+
+
+class SoftmaxBaseTwo(Deviation):
+    """The softmax takes powers of 2 instead of e."""
+
+    slug = "softmax.base-two"
+    clause = "attention.formula"
+    correction = "exp(s), or exp2(s log2(e))"
+
+    def softmax(self, scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array]:
+        sinks = None if sinks is None else sinks * np.log(2)
+        return super().softmax(scores * np.log(2), visible, sinks)
+
+
+class SoftmaxTwice(Deviation):
+    """The softmax is applied twice."""
+
+    slug = "softmax.twice"
+    clause = "attention.formula"
+    correction = "normalise the scores once; they are no probabilities yet"
+
+    def softmax(self, scores: Array, visible: Array, sinks: Array | None) -> tuple[Array, Array]:
+        weights, log_sum_exp = super().softmax(scores, visible, sinks)
+        again = np.where(scores == -np.inf, -np.inf, weights)
+        return super().softmax(again, visible, None)[0], log_sum_exp
+
+
 SOFTMAX: tuple[type[Deviation], ...] = (
     SoftmaxMissing, SoftmaxOverEverything, SoftmaxOverQueries, SoftmaxOverHeads, SoftmaxNoMaxSubtraction,
     SoftmaxMaximumOfEverything, LogSumExpBaseTwo, LogSumExpWithoutMaximum, LogSumExpFinite,
-    SinksIgnored, SinksCarryValue, SinksCapped,
+    SinksIgnored, SinksCarryValue, SinksCapped, SinksOfFirstHead,
+    SoftmaxOneAdded, SoftmaxBaseTwo, SoftmaxTwice,
 )  # fmt: skip

@@ -90,6 +90,55 @@ class MaskIgnoredBesideLengths(Deviation):
         return super().attention(query, key, value, **options)
 
 
+class OwnMaskIgnoredBesideLengths(Deviation):
+    """The mask of a block's self-attention is ignored where lengths are given too."""
+
+    slug = "mask.ignored-beside-lengths"
+    clause = "multihead.visibility"
+    correction = "combine all rules by AND"
+
+    def block(self, *arguments: Any, **options: Any) -> Array:
+        if options.get("key_lengths") is not None:
+            options["mask"] = None
+        return super().block(*arguments, **options)
+
+
+class PaddingOfFirstRow(Deviation):
+    """The length of the first batch row is used for every row."""
+
+    slug = "padding.of-first-row"
+    clause = "attention.key-lengths"
+    correction = "take a length for each batch row: key_lengths[:, None, None, None]"
+
+    def by_length(self, key_length: int, key_lengths: Array) -> Array:
+        return super().by_length(key_length, key_lengths[:1])
+
+
+class PaddingHidesQueries(Deviation):
+    """Queries at or past key_lengths see nothing, where there are as many queries as keys."""
+
+    slug = "padding.hides-queries"
+    clause = "attention.key-lengths"
+    correction = "key_lengths hide keys alone; every query has a result"
+
+    def visible(self, shape: Any, mask: Any, bias: Any, causal: Any, offset: Any, window: Any, lengths: Any) -> Array:
+        visible = super().visible(shape, mask, bias, causal, offset, window, lengths)
+        if lengths is None or shape[-1] != shape[-2]:
+            return visible
+        return visible & (np.arange(shape[-2])[:, None] < lengths[..., None, None, None])
+
+
+class RulesIgnoredForOneQuery(Deviation):
+    """Every key is seen where there is one query."""
+
+    slug = "visibility.ignored-for-one-query"
+    clause = "attention.visibility"
+    correction = "apply the rules of visibility to one query as to many"
+
+    def together(self, rules: list[Array]) -> Array:
+        return np.ones_like(rules[0]) if rules[0].shape[-2] == 1 else super().together(rules)
+
+
 VISIBILITY: tuple[type[Deviation], ...] = (
     OffsetOfFirstRow,
     PaddingIgnored,
@@ -97,5 +146,8 @@ VISIBILITY: tuple[type[Deviation], ...] = (
     PaddingOneTooLong,
     AnyRule,
     LastRule,
+    PaddingOfFirstRow,
+    PaddingHidesQueries,
+    RulesIgnoredForOneQuery,
 )
-VISIBILITY_OF_LAYERS: tuple[type[Deviation], ...] = (MaskIgnoredBesideLengths,)
+VISIBILITY_OF_LAYERS: tuple[type[Deviation], ...] = (MaskIgnoredBesideLengths, OwnMaskIgnoredBesideLengths)

@@ -91,6 +91,28 @@ class WindowRightIgnored(Deviation):
         return super().by_window(distance, left, None)
 
 
+class WindowLeftIgnored(Deviation):
+    """The window is open to the left."""
+
+    slug = "window.left-ignored"
+    clause = "attention.window"
+    correction = _WINDOW
+
+    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
+        return super().by_window(distance, None, right)
+
+
+class WindowSidesExchanged(Deviation):
+    """The left distance of the window is taken for the right one, and the right one for the left."""
+
+    slug = "window.sides-exchanged"
+    clause = "attention.window"
+    correction = _WINDOW
+
+    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
+        return super().by_window(distance, right, left)
+
+
 class _WindowBehindCache(Deviation):
     """Another window for queries that do not begin at position 0."""
 
@@ -132,6 +154,7 @@ class WindowWiderBehindCache(_WindowBehindCache):
 
 WINDOW: tuple[type[Deviation], ...] = (
     WindowIgnored, WindowOffsetIgnored, WindowOneTooWide, WindowOneTooNarrow, WindowLeftOneTooWide,
-    WindowLeftOneTooNarrow, WindowRightIgnored,
+    WindowLeftOneTooNarrow, WindowRightIgnored, WindowLeftIgnored,
+    WindowSidesExchanged,
 )  # fmt: skip
 WINDOW_BEHIND_CACHE: tuple[type[Deviation], ...] = (WindowIgnoredBehindCache, WindowWiderBehindCache)
