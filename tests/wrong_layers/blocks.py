@@ -51,7 +51,9 @@ def _dropping(config, parameters):
 
 def _ordered(taken, order):
     plain = {"order": order, "residual": "input", "self_attention_norm": True}
-    return configured("Block", BlockConfig, lambda c: replace(c, **plain) if c.order == taken else c)
+    return configured(
+        "Block", BlockConfig, lambda c: replace(c, **plain) if c.order == taken and c.self_attention_norm else c
+    )
 
 
 def _one_after_the_other(self, array, self_attention, feedforward, tap):

@@ -21,6 +21,8 @@ from attention_ref.vectors.call import Call
 Combination = tuple[type[Deviation], ...]
 _SAMPLE, _SAMPLE_OF_LAYERS = 16, 5
 """The number of unexplained observations on which candidates are screened."""
+_LEAST = 1 / 20
+"""The fraction of the wrong results that the deviations found must reproduce."""
 _CONSISTENT = 2 / 3
 """The fraction of the cases changed by a deviation that it must reproduce to be accepted."""
 
@@ -43,7 +45,8 @@ class Search:
         found: Combination = ()
         while better := self._better(found):
             found = better
-        return self._pruned(found)
+        found = self._pruned(found)
+        return found if self._is_enough(found) else ()
 
     def predicted(self, chosen: Combination, place: int) -> Mapping[str, np.ndarray] | None:
         """Return the results of an observed case with some deviations, or None if the shapes do not fit."""
@@ -122,6 +125,11 @@ class Search:
         if left is None or right is None:
             return left is not right
         return not all(_same(left[name], right[name]) for name in self.observations[place].case.expected)
+
+    def _is_enough(self, found: Combination) -> bool:
+        """Return whether deviations reproduce more of the wrong results than a few, which another mistake may share."""
+        wrong = {place for place, each in enumerate(self.observations) if not each.is_right and each.results}
+        return len(wrong & self.explained(found)) >= _LEAST * len(wrong)
 
     def _pruned(self, found: Combination) -> Combination:
         for deviation in found:

@@ -31,7 +31,8 @@ def norm_order(slug_: str, what: str, asked: Order, computed: Order, correction_
         correction = correction_
 
         def order(self, config: BlockConfig) -> Order:
-            return computed if config.order == asked else super().order(config)
+            has_norms = config.self_attention_norm  # a block without its first norm has no other order
+            return computed if config.order == asked and has_norms else super().order(config)
 
         def block_norm(self, array: Array, config: BlockConfig, parameters: Parameters, name: str) -> Array:
             sublayer = name.removesuffix("_output_norm").removesuffix("_norm")
