@@ -34,7 +34,8 @@ def _scale_of(config: ModelConfig) -> Any:
 
 def _normalizes_heads(config: ModelConfig) -> Any:
     stack = config.decoder_stack
-    return ABSENT if stack is None else stack.blocks[0].attention.query_key_norm is not None
+    norm = getattr(stack.blocks[0].attention, "query_key_norm", None) if stack is not None else None
+    return ABSENT if stack is None else norm is not None
 
 
 _KEYS: Keys = {

@@ -109,7 +109,8 @@ def decoder(
 
 def window_of(config: ModelConfig) -> Any:
     """The length of the sliding window; None where no block has one."""
-    windows = [block.attention.window for block in config.decoder_stack.blocks] if config.decoder_stack else []
+    blocks = config.decoder_stack.blocks if config.decoder_stack else ()
+    windows = [getattr(block.attention, "window", None) for block in blocks]
     sizes = {window[0] + 1 for window in windows if window is not None and window[0] is not None}
     return max(sizes, default=None)
 
@@ -118,7 +119,7 @@ def types_of(config: ModelConfig) -> Any:
     """Sliding or full attention, for each block."""
     if config.decoder_stack is None:
         return ABSENT
-    return [SLIDING if block.attention.window else FULL for block in config.decoder_stack.blocks]
+    return [SLIDING if getattr(block.attention, "window", None) else FULL for block in config.decoder_stack.blocks]
 
 
 def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False, eps_name: str = "rms_norm_eps") -> Keys:
