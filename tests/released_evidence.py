@@ -25,7 +25,8 @@ import numpy as np
 from attention_ref.commands import named_subjects
 from attention_ref.conformance.judge.judgement import described
 from attention_ref.conformance.judge.scenario import Scenario
-from attention_ref.conformance.judge.scenarios import Size, draw
+from attention_ref.conformance.judge.scenarios import draw
+from attention_ref.conformance.judge.situations import Size
 from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.judge.storage import Storage
 from attention_ref.conformance.judge.trial import Outcome, Trial
@@ -47,7 +48,7 @@ def calls(trial: Trial, dtypes: list[str], size: Size) -> Iterator[Scenario]:
         kinds.append(draw(trial.seed, trial.options, [dtype], size, trial.limits))
         if trial.source.gradients:
             kinds.append(draw(trial.seed, trial.gradient_options, [dtype], size, trial.limits, gradients=True))
-    shuffled = ([each[place] for place in generator.permutation(len(each))] for each in kinds)
+    shuffled = ([kinds[n][i] for i in generator.permutation(len(kinds[n]))] for n in generator.permutation(len(kinds)))
     return (scenario for scenario in chain.from_iterable(zip_longest(*shuffled)) if scenario is not None)
 
 
