@@ -329,6 +329,7 @@ def clipped(array: Array, limit: float) -> Array:
         >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
         array([-2. ,  0.5,  2. ])
     """
+    (array,) = checked("clipped", array=array, limit=limit)
     return np.clip(array, -limit, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 
 

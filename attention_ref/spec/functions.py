@@ -48,6 +48,7 @@ FUNCTIONS: Mapping[str, Operation] = {
             _step(name, "primitives", Argument("x", "real", "..."))
             for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")
         ),
+        _step("clipped", "primitives", Argument("array", "real", "..."), Argument("limit", "number", range="(0, inf)")),
         _step(
             "dropout",
             "primitives",

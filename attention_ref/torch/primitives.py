@@ -337,6 +337,7 @@ def clipped(array: Array, limit: float) -> Array:
         >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
         tensor([-2.0000,  0.5000,  2.0000])
     """
+    (array,) = checked("clipped", array=array, limit=limit)
     return torch.clamp(array, -limit, limit)
 
 
