@@ -78,6 +78,7 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
     values, problems = read_keys(layout.keys, _renamed(layout, keys, checkpoint.problems))
     checkpoint.problems += problems
     try:
+        checkpoint.layout = layout.numbered(values)
         known = layout.architectures[architecture]
         config = layout.configure(values, _kind(known, checkpoint.names))
     except (ValueError, TypeError, AttributeError, ArithmeticError, IndexError, KeyError) as error:
