@@ -132,7 +132,9 @@ FAMILIES = (
         "GPTNeoXForCausalLM",
         {**_NEOX, "use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new"},
     ),
-    Family("phi", "PhiForCausalLM", _PHI, varied={**_VARIED_NEOX, "num_key_value_heads": (None, 1), "qk_layernorm": BOTH}),
+    Family(
+        "phi", "PhiForCausalLM", _PHI, varied={**_VARIED_NEOX, "num_key_value_heads": (None, 1), "qk_layernorm": BOTH}
+    ),
     # it puts padding at the position before the first
     Family(
         "opt",

@@ -96,7 +96,9 @@ def _bert(model: str, **more: Any) -> Family:
     small = {"embedding_size": 6} if model.startswith(("Albert", "Electra")) else {}
     groups = {"*groups": _GROUPS} if model.startswith("Albert") else {}
     options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **small, **more}
-    varied = {**_VARIED, **({"embedding_size": (3, 8)} if small else {}), **groups} if model.endswith("MaskedLM") else {}
+    varied = (
+        {**_VARIED, **({"embedding_size": (3, 8)} if small else {}), **groups} if model.endswith("MaskedLM") else {}
+    )
     inputs = "tokens" if "Causal" in model else "segments"
     return Family(
         name, model, options, inputs, "pooler_output" if name in ("bert", "albert") else "logits", varied=varied
