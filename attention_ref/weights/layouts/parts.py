@@ -216,9 +216,21 @@ def rotary_of(
 ) -> Rotary:
     """The rotary positions of the keys `ROPE`, with the family's own base, fraction and pairs."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
-    rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
+    rope = {**beside, **one_rope(values)}
     theta = theta if values.rope_theta is None else values.rope_theta
     return rotary(rope, head_size, values.max_position_embeddings, theta, fraction, interleaved=interleaved)
+
+
+def one_rope(values: Values) -> Mapping[str, Any]:
+    """The object with the rotary positions: `rope_parameters`, or `rope_scaling` of an older file.
+
+    Raises:
+        ValueError: for both, if they differ: libraries then read the second alone.
+    """
+    newer, older = values.rope_parameters or {}, values.rope_scaling or {}
+    if newer and older and newer != older:
+        raise ValueError(f"rope_scaling is {older!r:.80} and rope_parameters, its present name, {newer!r:.80}")
+    return newer or older
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:
