@@ -20,7 +20,7 @@ ABSENT: Any = object()
 LARGEST = 2**24
 """An integer above it is no size of a model; it is refused before anything of this size is made."""
 
-MOST_LAYERS = 10_000
+MOST_LAYERS = 1000
 """The same for the number of blocks."""
 
 ACTIVATIONS = {

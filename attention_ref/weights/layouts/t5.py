@@ -13,6 +13,8 @@ from attention_ref.weights.layouts.parts import DECODER, ENCODER, attention_name
 
 BLOCK = f"{ENCODER}.blocks.0"
 GATED = "gated-"
+AS_TIED = "as tied"
+"""Older files say by `tie_word_embeddings` whether the input of the head is scaled."""
 
 
 def configure(values: Values, kind: str) -> ModelConfig:
@@ -35,7 +37,9 @@ def configure(values: Values, kind: str) -> ModelConfig:
     head = None
     if kind == "language":
         is_scaled = values.scale_decoder_outputs
-        is_scaled = values.tie_word_embeddings is not False if is_scaled is None else is_scaled
+        is_scaled = values.tie_word_embeddings is not False if is_scaled == AS_TIED else is_scaled
+        if not isinstance(is_scaled, bool):
+            raise ValueError(f"scale_decoder_outputs is {is_scaled!r:.80}; it must be true or false")
         scale = values.d_model**-0.5 if is_scaled else 1.0
         head = HeadConfig(kind="language", size=values.vocab_size, tied=True, scale=scale)
     return ModelConfig(encoder_stack=encoder, decoder_stack=decoder, head=head, shared_embedding=True)
@@ -87,7 +91,7 @@ KEYS: Keys = {
     "relative_attention_max_distance": Key(f"{ENCODER}.relative_bias.maximum_distance", 128),
     "layer_norm_epsilon": Key(f"{BLOCK}.norm.eps", 1e-6),
     "feed_forward_proj": Key(_name_of, "relu"),
-    "scale_decoder_outputs": Key(_is_scaled, None),
+    "scale_decoder_outputs": Key(_is_scaled, AS_TIED),
     "tie_word_embeddings": Key(lambda config: ABSENT, None),
     "dense_act_fn": NoEffect("feed_forward_proj says it"),
     "is_gated_act": NoEffect("feed_forward_proj says it"),
