@@ -8,8 +8,8 @@ folders and compares the answers of the backends: in float64 to 1e-10 of the lar
 budget of the model. A line for each model says the largest error in float64 and the largest share of the budget in
 float32.
 
-`keys` changes every attribute of every configuration class, one at a time, to several other values. Whatever
-`transformers` computes must be computed by us too, to 1e-10, or refused in words that name the key.
+`keys` changes every attribute of every configuration class, one at a time, to several other values, and then, `--count`
+times, several attributes together. Whatever `transformers` computes must be computed by us too, to 1e-10, or refused.
 
 Both also take names of test models. The exit code says whether anything was wrong.
 """
@@ -147,27 +147,25 @@ def _varied(family: Family, seed: int) -> Family:
     return replace(chosen, options={**chosen.options, **sizes})
 
 
-def keys(families: list[Family]) -> bool:
-    """Change every attribute of the families' configurations; return whether nothing was computed wrongly."""
+def keys(families: list[Family], count: int) -> bool:
+    """Change the attributes of the families' configurations; return whether nothing was computed wrongly."""
     total: Counter[str] = Counter()
     for family in families:
-        config_class = peer_class(family).config_class
         counts: Counter[str] = Counter()
-        for name, value in attributes(config_class(**family.options)).items():
-            if name in NOT_CHANGED or (config_class.model_type, name) in TABLES_THAT_END:
-                continue
-            for other in alternatives(value):
-                verdict, text = _verdict(replace(family, options={**family.options, name: other}))
-                counts[verdict] += 1
-                if verdict == "WRONG":
-                    print(f"WRONG {family.name}: {name} = {other!r:.100}: {text}", flush=True)
+        values = changeable(family)
+        singly = [{name: other} for name, value in values.items() for other in alternatives(value)]
+        for changes in [*singly, *(_together(values, seed) for seed in range(count))]:
+            verdict, text = verdict_of(replace(family, options={**family.options, **changes}))
+            counts[verdict] += 1
+            if verdict == "WRONG":
+                print(f"WRONG {family.name}: {changes!r:.500}: {text}", flush=True)
         print(f"{family.name}: {dict(counts)}", flush=True)
         total += counts
     print(f"in all: {dict(total)}", flush=True)
     return not total["WRONG"]
 
 
-def _verdict(family: Family) -> tuple[str, str]:
+def verdict_of(family: Family) -> tuple[str, str]:
     """Return what came out of a configuration: `agrees`, `refused` by us, `no model` of theirs, or `WRONG`."""
     try:
         case = Case(family, seed=3)
@@ -184,6 +182,23 @@ def _verdict(family: Family) -> tuple[str, str]:
     if not np.isfinite(case.expected).all():
         return "no model", "not finite"
     return ("agrees" if relative <= max(TOLERANCE, family.known) else "WRONG"), f"{relative:.1e}"
+
+
+def _together(values: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return several attributes with other values."""
+    generator = np.random.default_rng(seed)
+    found = {}
+    for name in generator.permutation([*values])[: generator.integers(2, 7)]:
+        others = [*alternatives(values[name])]
+        found[str(name)] = others[generator.integers(len(others))]
+    return found
+
+
+def changeable(family: Family) -> dict[str, Any]:
+    """Return the attributes of a family's configuration that may have another value here."""
+    config_class = peer_class(family).config_class
+    left = NOT_CHANGED | {name for model_type, name in TABLES_THAT_END if model_type == config_class.model_type}
+    return {name: value for name, value in attributes(config_class(**family.options)).items() if name not in left}
 
 
 def attributes(config: Any) -> dict[str, Any]:
@@ -235,7 +250,7 @@ def main(arguments: list[str]) -> int:
     named = [family for family in FAMILIES if family.name in options.families]
     families = named or (one_of_each() if options.what == "configurations" else list(FAMILIES))
     if options.what == "keys":
-        return 0 if keys(families) else 1
+        return 0 if keys(families, options.count) else 1
     return 0 if configurations(families, options.count, options.rooms.split(",")) else 1
 
 

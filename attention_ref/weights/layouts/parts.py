@@ -67,7 +67,7 @@ def count(stack: str) -> Callable[[ModelConfig], Any]:
 
 def layers(stack: str, default: Any = ABSENT) -> Key:
     """The key with the number of blocks of a stack."""
-    return Key(count(stack), default, largest=MOST_LAYERS)
+    return Key(count(stack), default, smallest=1, largest=MOST_LAYERS)
 
 
 def biases(projections: bool, output: bool | None = None) -> dict[str, Any]:

@@ -55,6 +55,10 @@ def _feedforward(values: Values) -> FeedForwardConfig:
         raise ValueError(
             f"feed_forward_proj is {name!r}; supported are {', '.join(ACTIVATIONS)}, and gated- before them"
         )
+    own = values.dense_act_fn is None or ACTIVATIONS.get(values.dense_act_fn) == activation
+    if not own or values.is_gated_act not in (None, is_gated):
+        given = f"dense_act_fn {values.dense_act_fn!r:.80} and is_gated_act {values.is_gated_act!r:.80}"
+        raise ValueError(f"feed_forward_proj is {name!r}, but {given}")
     return FeedForwardConfig(
         model=values.d_model,
         hidden=values.d_ff,
@@ -93,8 +97,8 @@ KEYS: Keys = {
     "feed_forward_proj": Key(_name_of, "relu"),
     "scale_decoder_outputs": Key(_is_scaled, AS_TIED),
     "tie_word_embeddings": Key(lambda config: ABSENT, None),
-    "dense_act_fn": NoEffect("feed_forward_proj says it"),
-    "is_gated_act": NoEffect("feed_forward_proj says it"),
+    "dense_act_fn": Key(lambda config: ABSENT, None),
+    "is_gated_act": Key(lambda config: ABSENT, None),
     "n_positions": NoEffect("there is no table of positions"),
     "use_bfloat16": Only(False),
 }
