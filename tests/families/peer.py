@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +37,18 @@ def peer_class(family: Family) -> Any:
     return getattr(transformers, family.model)
 
 
+def peer_config(family: Family, **changes: Any) -> Any:
+    """Return the configuration of `transformers`, which changes dictionaries that it is given: it gets copies."""
+    return peer_class(family).config_class(**copy.deepcopy({**family.options, **changes}))
+
+
 class Peer:
     """A model of `transformers`: its `config`, its files, and what it answers."""
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
         model = peer_class(family)
-        config = model.config_class(**family.options, attn_implementation=family.attention)
+        config = peer_config(family, attn_implementation=family.attention)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:
