@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.multihead_formula import MultiHeadFormula
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
-from attention_ref.spec.config import BlockConfig, FeedForwardConfig, Order
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Order
 from attention_ref.spec.parameters import under
 
 Sublayers = list[tuple[str, Callable[[Array], Array]]]
@@ -18,11 +20,17 @@ Sublayers = list[tuple[str, Callable[[Array], Array]]]
 class BlockFormula(MultiHeadFormula):
     """Feed-forward networks and blocks as specified, of arrays `(b,l,m)`."""
 
+    def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
+        """Apply the feed-forward network of a block."""
+        return self.feedforward(config, parameters, array)
+
     def feedforward(self, config: FeedForwardConfig, parameters: Parameters, array: Array) -> Array:
         """Apply the network."""
         hidden = self.project(array, parameters, "input")
         if config.gated:
-            hidden = self.gated(self.project(array, parameters, "gate"), hidden, config)
+            gate = np.minimum(self.project(array, parameters, "gate"), np.inf if config.clip is None else config.clip)
+            hidden = hidden if config.clip is None else np.clip(hidden, -config.clip, config.clip)
+            hidden = self.gated(gate, hidden + config.input_offset, config)
         else:
             hidden = self.activate(hidden, config.activation)
         return self.project(hidden, parameters, "output")
@@ -49,7 +57,8 @@ class BlockFormula(MultiHeadFormula):
 
         def self_attention(x: Array) -> Array:
             options = {"mask": mask, "bias": bias, "key_lengths": key_lengths, "positions": positions}
-            return self.multihead(config.attention, under(parameters, "self_attention"), x, **options)["output"]
+            attention = cast("AttentionConfig", config.attention)  # another has no formula, and is not asked for one
+            return self.multihead(attention, under(parameters, "self_attention"), x, **options)["output"]
 
         def cross_attention(x: Array) -> Array:
             options = self.memory_rules(memory_mask, memory_lengths, mask)
@@ -57,7 +66,7 @@ class BlockFormula(MultiHeadFormula):
             return found["output"]
 
         def feedforward(x: Array) -> Array:
-            return self.feedforward(config.feedforward, under(parameters, "feedforward"), x)
+            return self.network(config.feedforward, under(parameters, "feedforward"), x)
 
         if config.order == "parallel":
             return self.parallel(config, parameters, array, self_attention, feedforward)

@@ -15,6 +15,7 @@ from attention_ref.conformance.diagnosis.deviations.head_norm_deviations import 
 from attention_ref.conformance.diagnosis.deviations.hidden_score_deviations import HIDDEN_SCORES
 from attention_ref.conformance.diagnosis.deviations.mask_deviations import MASK
 from attention_ref.conformance.diagnosis.deviations.memory_deviations import MEMORY
+from attention_ref.conformance.diagnosis.deviations.mixture_deviations import MIXTURE
 from attention_ref.conformance.diagnosis.deviations.model_deviations import MODEL
 from attention_ref.conformance.diagnosis.deviations.multihead_deviations import MULTIHEAD
 from attention_ref.conformance.diagnosis.deviations.norm_deviations import NORMS
@@ -55,6 +56,7 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "activate": ACTIVATION,
     "MultiHeadAttention": (*_MULTIHEAD, *_LAYER),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
+    "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "Block": (*_BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
     "Transformer": (
         *EMBEDDING, *MODEL, *HEAD, *_BLOCK, *SINUSOIDS, *EMBEDDED, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER,
