@@ -19,6 +19,7 @@ from attention_ref.spec.config import (
     BlockConfig,
     FeedForwardConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -26,6 +27,7 @@ from attention_ref.spec.config import (
     Sinusoid,
 )
 from attention_ref.spec.errors import FileError, SpecificationError
+from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.spec.model import Transformer
@@ -50,6 +52,8 @@ __all__ = [
     "FileError",
     "HeadConfig",
     "Learned",
+    "MixtureConfig",
+    "MixtureOfExperts",
     "ModelConfig",
     "MultiHeadAttention",
     "Norm",

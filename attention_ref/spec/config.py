@@ -1,7 +1,7 @@
 """Configurations of layers: frozen, validated records from which every backend builds.
 
 A configuration has no weights, dtype or device. It is converted to JSON and back by `to_json` and `from_json` in
-`attention_ref.spec.records`.
+`attention_ref.spec.records`. Those of feed-forward networks are described in `attention_ref.spec.feedforward_config`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,28 @@ import sys
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from attention_ref.spec.feedforward_config import Activation, FeedForwardConfig, MixtureConfig
 from attention_ref.spec.records import Record
 
-Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
+__all__ = [
+    "SINUSOID",
+    "Activation",
+    "AttentionConfig",
+    "AttentionSizes",
+    "BlockConfig",
+    "FeedForwardConfig",
+    "Learned",
+    "MixtureConfig",
+    "Norm",
+    "NormHeads",
+    "Order",
+    "RelativeBias",
+    "Rotary",
+    "RotaryScaling",
+    "Sinusoid",
+    "require_base",
+]
+
 Order = Literal["post", "pre", "output", "sandwich", "parallel"]
 """The position of the normalisations of a block; see `BlockConfig`."""
 NormHeads = Literal["shared", "separate", "joint"]
@@ -321,38 +340,12 @@ class AttentionSizes(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedForwardConfig(Record):
-    """A feed-forward network.
-
-    Arguments:
-        model: m.
-        hidden: f.
-        activation: the activation function.
-        gated: multiply the activation by a second projection (GLU, Shazeer 2020).
-        input_bias, output_bias: which projections have a bias; the gate has one if the input has.
-        dropout: the rate of dropout after the activation in training.
-    """
-
-    model: int
-    hidden: int
-    activation: Activation = "relu"
-    gated: bool = False
-    input_bias: bool = True
-    output_bias: bool = True
-    dropout: float = 0.0
-
-    def _check(self) -> None:
-        self.require_positive("model", "hidden")
-        self.require_rate("dropout")
-
-
-@dataclass(frozen=True, kw_only=True)
 class BlockConfig(Record):
     """A Transformer block: self-attention, cross-attention if configured, feed-forward network.
 
     Arguments:
         attention: the self-attention.
-        feedforward: the feed-forward network.
+        feedforward: the feed-forward network, or the mixture of several.
         norm: the kind of every normalisation.
         order: where the normalisations are, with S a sublayer:
             `post`      x = norm(x + S(x))
@@ -369,7 +362,7 @@ class BlockConfig(Record):
     """
 
     attention: AttentionConfig
-    feedforward: FeedForwardConfig
+    feedforward: FeedForwardConfig | MixtureConfig
     norm: Norm
     order: Order
     cross_attention: AttentionConfig | None = None

@@ -11,7 +11,7 @@ from functools import singledispatch
 from typing import Any, Literal, NamedTuple, get_args
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, MixtureConfig, Norm
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import REAL_DTYPES
@@ -33,7 +33,7 @@ class Parameter(NamedTuple):
 
 
 Tree = dict[str, Parameter]
-Config = AttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | ModelConfig
+Config = AttentionConfig | FeedForwardConfig | MixtureConfig | BlockConfig | StackConfig | ModelConfig
 
 
 def parameters(config: Config) -> Tree:
@@ -190,11 +190,24 @@ def _feedforward(config: FeedForwardConfig) -> Named:
 
 
 @_parts.register
+def _mixture(config: MixtureConfig) -> Named:
+    yield from _linear("router", (config.model,), (config.experts,), config.router_bias)
+    if config.correction_bias:
+        yield "correction_bias", Parameter((config.experts,), "bias")
+    for i in range(config.experts):
+        yield from _under(f"experts.{i}", _feedforward(config.expert))
+    if config.shared is not None:
+        yield from _under("shared", _feedforward(config.shared))
+    if config.shared_gate:
+        yield from _linear("shared_gate", (config.model,), (1,), False)
+
+
+@_parts.register
 def _block(config: BlockConfig) -> Named:
     parts = {
         "self_attention": _attention(config.attention),
         "cross_attention": _attention(config.cross_attention) if config.cross_attention is not None else None,
-        "feedforward": _feedforward(config.feedforward),
+        "feedforward": _parts(config.feedforward),
     }
     for name, part in parts.items():
         if part is None:

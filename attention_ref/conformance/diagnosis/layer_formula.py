@@ -307,11 +307,17 @@ class LayerFormula(Formula):
 
     # Feed-forward network and block
 
+    def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
+        """Apply the feed-forward network of a block."""
+        return self.feedforward(config, parameters, array)
+
     def feedforward(self, config: FeedForwardConfig, parameters: Parameters, array: Array) -> Array:
         """Apply the network."""
         hidden = self.project(array, parameters, "input")
         if config.gated:
-            hidden = self.gated(self.project(array, parameters, "gate"), hidden, config)
+            gate = np.minimum(self.project(array, parameters, "gate"), np.inf if config.clip is None else config.clip)
+            hidden = hidden if config.clip is None else np.clip(hidden, -config.clip, config.clip)
+            hidden = self.gated(gate, hidden + config.input_offset, config)
         else:
             hidden = self.activate(hidden, config.activation)
         return self.project(hidden, parameters, "output")
@@ -346,7 +352,7 @@ class LayerFormula(Formula):
             return found["output"]
 
         def feedforward(x: Array) -> Array:
-            return self.feedforward(config.feedforward, under(parameters, "feedforward"), x)
+            return self.network(config.feedforward, under(parameters, "feedforward"), x)
 
         if config.order == "parallel":
             return self.parallel(config, parameters, array, self_attention, feedforward)

@@ -18,6 +18,8 @@ def require_plain(config: BlockConfig, *, bias: bool, is_memory_free: bool) -> N
         bias: whether every projection and norm has a bias.
         is_memory_free: whether the memory may have another model width.
     """
+    if not isinstance(config.feedforward, FeedForwardConfig):
+        raise Unsupported("no mixture of experts")
     memory = config.cross_attention
     size = memory.memory_size if memory is not None and is_memory_free else None
     plain = BlockConfig(
