@@ -14,8 +14,10 @@ _require("attention_ref.keras", "keras", extra="keras-tensorflow")
 from attention_ref.keras.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding, count_without
+from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.head import Head, last_place
+from attention_ref.keras.latent import LatentAttention, LatentCache
 from attention_ref.keras.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.keras.model import Stack, Transformer
 from attention_ref.keras.multihead import Cache, MultiHeadAttention, append_to_cache
@@ -55,6 +57,9 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "Head",
+    "LatentAttention",
+    "LatentCache",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
     "Transformer",

@@ -10,8 +10,10 @@ The examples in the docstrings begin with
 from attention_ref.numpy.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.numpy.block import Block, BlockCache
 from attention_ref.numpy.embedding import Embedding, count_without
+from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.head import Head, last_place
+from attention_ref.numpy.latent import LatentAttention, LatentCache
 from attention_ref.numpy.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.numpy.model import Stack, Transformer
 from attention_ref.numpy.multihead import Cache, MultiHeadAttention, append_to_cache
@@ -51,6 +53,9 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "Head",
+    "LatentAttention",
+    "LatentCache",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
     "Transformer",

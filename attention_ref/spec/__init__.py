@@ -18,7 +18,9 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -26,7 +28,9 @@ from attention_ref.spec.config import (
     Sinusoid,
 )
 from attention_ref.spec.errors import FileError, SpecificationError
+from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
+from attention_ref.spec.latent import LatentAttention
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
@@ -49,7 +53,11 @@ __all__ = [
     "FeedForwardConfig",
     "FileError",
     "HeadConfig",
+    "LatentAttention",
+    "LatentAttentionConfig",
     "Learned",
+    "MixtureConfig",
+    "MixtureOfExperts",
     "ModelConfig",
     "MultiHeadAttention",
     "Norm",

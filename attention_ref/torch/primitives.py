@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from attention_ref.spec.attention_checks import check_softmax
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import check_norm
-from attention_ref.spec.shapes import check_softmax
 from attention_ref.torch._arrays import Array, as_array, checked, describe, of_an_array, widen
 
 
@@ -330,14 +330,15 @@ def activate(array: Array, name: str) -> Array:
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
 
 
-def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
+    """Set numbers above `limit` to it and, unless `one_sided`, those below `-limit` to that; NaN stays NaN.
 
     Example:
         >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
         tensor([-2.0000,  0.5000,  2.0000])
     """
-    return torch.clamp(array, -limit, limit)
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
+    return torch.clamp(array, None if one_sided else -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:

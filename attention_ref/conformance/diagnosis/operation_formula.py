@@ -73,6 +73,7 @@ _CALLS: Mapping[str, Callable[[OperationFormula, Call, dict[str, Any]], Any]] = 
     "activate": lambda formula, _, given: formula.activate(**given),
     "MultiHeadAttention": lambda formula, call, given: formula.multihead(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "FeedForward": lambda formula, call, given: formula.feedforward(call.config, call.parameters, **given),  # type: ignore[arg-type]
+    "MixtureOfExperts": lambda formula, call, given: formula.mixture(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "Block": lambda formula, call, given: formula.block(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "Transformer": lambda formula, call, given: formula.transformer(call.config, call.parameters, **given),  # type: ignore[arg-type]
 }
@@ -142,7 +143,32 @@ _FIELDS = {
         "value_memory_size",
         "trained_key_value",
     },
-    "FeedForwardConfig": {"dropout", "gated", "activation", "input_bias", "model", "output_bias", "hidden"},
+    "FeedForwardConfig": {
+        "dropout",
+        "gated",
+        "activation",
+        "input_bias",
+        "model",
+        "output_bias",
+        "hidden",
+        "clip",
+        "input_offset",
+    },
+    "MixtureConfig": {
+        "expert",
+        "experts",
+        "chosen",
+        "scores",
+        "normalised",
+        "scale",
+        "router_bias",
+        "correction_bias",
+        "groups",
+        "chosen_groups",
+        "group_score",
+        "shared",
+        "shared_gate",
+    },
     "BlockConfig": {
         "order",
         "cross_attention",

@@ -13,7 +13,14 @@ import numpy as np
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.arguments import Argument
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, RelativeBias
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    LatentAttentionConfig,
+    MixtureConfig,
+    RelativeBias,
+)
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.parameters import Config, Parameter
 from attention_ref.spec.parameters import parameters as tree
@@ -69,7 +76,7 @@ def parameters(hashed: str, config: Config, tables: Table) -> dict[str, np.ndarr
     if unknown := set(tables) - set(known):
         raise ValueError(f"{hashed}: the layer has no parameters {', '.join(sorted(unknown))}")
     return {
-        name: filled(hashed, name, parameter.shape, "real", {**_usual(parameter), **tables.get(name, {})})
+        name: filled(hashed, name, parameter.shape, "real", {**_usual(name, parameter), **tables.get(name, {})})
         for name, parameter in known.items()
     }
 
@@ -81,11 +88,13 @@ def sizes_of(config: Record | None) -> dict[str, int]:
     if isinstance(config, BlockConfig):
         memory = config.cross_attention.sizes.memory if config.cross_attention is not None else config.model
         return {**sizes_of(config.attention), "c": memory}
-    if isinstance(config, AttentionConfig):
+    if isinstance(config, AttentionConfig | LatentAttentionConfig):
         sizes = config.sizes
         return {"m": config.model, "c": sizes.memory, "h": sizes.heads, "g": sizes.groups, "d": sizes.head}
     if isinstance(config, FeedForwardConfig):
         return {"m": config.model, "f": config.hidden}
+    if isinstance(config, MixtureConfig):
+        return sizes_of(config.expert)
     return {"u": config.buckets} if isinstance(config, RelativeBias) else {}
 
 
@@ -146,8 +155,10 @@ def _sized(letters: str, sizes: Table) -> list[int]:
     return shape
 
 
-def _usual(parameter: Parameter) -> dict[str, Any]:
-    """Return the default filling of a parameter; gains are around their initial value."""
+def _usual(name: str, parameter: Parameter) -> dict[str, Any]:
+    """Return the default filling of a parameter; gains are around their initial value, and logits of routers wide."""
+    if name.endswith("router.kernel"):
+        return {"amplitude": 2}
     if parameter.kind == "gain":
         return {"around": parameter.start, "amplitude": 0.5}
     return {"amplitude": _AMPLITUDES[parameter.kind]}

@@ -112,12 +112,14 @@ def decoder(
 def normalizes_heads(config: ModelConfig) -> Any:
     """Whether queries and keys are normalised."""
     stack = config.decoder_stack
-    return ABSENT if stack is None else stack.blocks[0].attention.query_key_norm is not None
+    norm = getattr(stack.blocks[0].attention, "query_key_norm", None) if stack is not None else None
+    return ABSENT if stack is None else norm is not None
 
 
 def window_of(config: ModelConfig) -> Any:
     """The length of the sliding window; None where no block has one."""
-    windows = [block.attention.window for block in config.decoder_stack.blocks] if config.decoder_stack else []
+    blocks = config.decoder_stack.blocks if config.decoder_stack else ()
+    windows = [getattr(block.attention, "window", None) for block in blocks]
     sizes = {window[0] + 1 for window in windows if window is not None and window[0] is not None}
     return max(sizes, default=None)
 
@@ -126,7 +128,7 @@ def types_of(config: ModelConfig) -> Any:
     """Sliding or full attention, for each block."""
     if config.decoder_stack is None:
         return ABSENT
-    return [SLIDING if block.attention.window else FULL for block in config.decoder_stack.blocks]
+    return [SLIDING if getattr(block.attention, "window", None) else FULL for block in config.decoder_stack.blocks]
 
 
 def keys(activation: str = "hidden_act", eps: float = 1e-6, tied: bool = False, eps_name: str = "rms_norm_eps") -> Keys:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.deviations.layer_deviations import BLOCK, FEEDFORWARD, MULTIHEAD
+from attention_ref.conformance.diagnosis.deviations.mixture_deviations import MIXTURE
 from attention_ref.conformance.diagnosis.deviations.model_deviations import MODEL
 from attention_ref.conformance.diagnosis.deviations.norm_deviations import ACTIVATION, HEAD_NORMS, NORMS
 from attention_ref.conformance.diagnosis.deviations.other_scores_deviations import (
@@ -46,6 +47,7 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "activate": ACTIVATION,
     "MultiHeadAttention": (*_MULTIHEAD, *_LAYER),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
+    "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "Block": (*BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
     "Transformer": (*MODEL, *BLOCK, *SINUSOIDS, *EMBEDDED, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
 }
