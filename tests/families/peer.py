@@ -37,7 +37,8 @@ class Peer:
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
         model = getattr(transformers, family.model)
-        config = model.config_class(**family.options, attn_implementation=family.attention)
+        self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
+        config = model.config_class(**family.options, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:

@@ -18,9 +18,9 @@ Array = np.ndarray[Any, Any]
 Table = Mapping[str, "str | Rule"]
 """Our parameter, or our part with a kernel, gain or bias, to the tensor or module that holds it.
 
-`*` is the number of the block; `query+key+value` are three parts in one tensor. A name alone is a `Linear`. Where the
-name of a tensor is not that of the module, a dot and `weight` or `bias`, it has `{leaf}` for `weight` or `bias`, or
-`{our}` for `kernel`, `gain` or `bias`.
+`*` is the number of the block, and a second one that of the expert; `query+key+value` are three parts in one tensor. A
+name alone is a `Linear`. Where the name of a tensor is not that of the module, a dot and `weight` or `bias`, it has
+`{leaf}` for `weight` or `bias`, `{our}` for `kernel`, `gain` or `bias`, or `{end}` for nothing or `_bias`.
 """
 
 LEAVES = {"kernel": "weight", "gain": "weight", "bias": "bias"}
@@ -109,7 +109,7 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
     found: dict[str, tuple[Rule, list[str]]] = {}
     places: dict[str, int] = {}  # of a part in its tensor
     for name in tree:
-        pattern, number = _pattern(name)
+        pattern, numbers = _pattern(name)
         scope, _, leaf = pattern.rpartition(".")
         is_whole = pattern in parts
         entry = table[parts[pattern if is_whole else scope]]
@@ -117,8 +117,11 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
         places[name] = _parts(parts[pattern if is_whole else scope]).index(pattern if is_whole else scope)
         theirs = rule.name if is_whole else f"{rule.name}.{LEAVES[leaf]}"
         if "{" in rule.name:
-            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf)
-        found.setdefault(theirs.replace("*", number), (rule, []))[1].append(name)
+            end = "_bias" if leaf == "bias" else ""
+            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf, end=end)
+        for number in numbers:
+            theirs = theirs.replace("*", number, 1)
+        found.setdefault(theirs, (rule, []))[1].append(name)
     return [
         Source(theirs, rule, tuple(names), tuple(tree[name] for name in names))
         for theirs, (rule, ours) in found.items()
@@ -173,10 +176,10 @@ def _parts(key: str) -> list[str]:
     return [f"{scope}.{name}" if scope else name for name in last.split("+")]
 
 
-def _pattern(name: str) -> tuple[str, str]:
-    number = re.search(r"\.(\d+)\.", f".{name}")
-    pattern = re.sub(r"\.\d+\.", ".*.", f".{name}", count=1)[1:]
-    return pattern, number[1] if number else ""
+def _pattern(name: str) -> tuple[str, list[str]]:
+    """The name with `*` for its numbers, and these."""
+    number = r"(?<=\.)\d+(?=\.)"
+    return re.sub(number, "*", name), re.findall(number, name)
 
 
 @dataclass(frozen=True)
