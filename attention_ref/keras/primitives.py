@@ -10,10 +10,10 @@ import keras
 from keras import ops
 
 from attention_ref.keras._arrays import Array, as_array, checked, describe, of_an_array, symbolic, tanh, widen
+from attention_ref.spec.attention_checks import check_softmax
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import check_norm
-from attention_ref.spec.shapes import check_softmax
 
 
 @symbolic

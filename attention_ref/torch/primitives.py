@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from attention_ref.spec.attention_checks import check_softmax
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import check_norm
-from attention_ref.spec.shapes import check_softmax
 from attention_ref.torch._arrays import Array, as_array, checked, describe, of_an_array, widen
 
 
