@@ -33,7 +33,7 @@ def block(model=8, **options):
     return BlockConfig(attention=attention, feedforward=FeedForwardConfig(model=8, hidden=4), norm=NORM, **options)
 
 
-def mixture(*, chosen: int = 2, **options: Any) -> MixtureConfig:
+def mixture(*, chosen=2, **options):
     return MixtureConfig(expert=FeedForwardConfig(model=8, hidden=4), experts=4, chosen=chosen, **options)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tests.wrong_layers import experts, functions, layers, models
+from tests.wrong_layers import experts, functions, latent_layers, layers, models
 from tests.wrong_layers.record import WrongLayer
 
-GALLERY: tuple[WrongLayer, ...] = (*functions.MISTAKES, *layers.MISTAKES, *experts.MISTAKES, *models.MISTAKES)
+GALLERY: tuple[WrongLayer, ...] = (
+    *functions.MISTAKES,
+    *layers.MISTAKES,
+    *latent_layers.MISTAKES,
+    *experts.MISTAKES,
+    *models.MISTAKES,
+)
 
 __all__ = ["GALLERY", "WrongLayer"]

@@ -313,7 +313,7 @@ MISTAKES = (
         "Positions start again",
         "multihead.cache",
         MHA,
-        patched(MHA, multihead, "_count_from", _count_from_0),
+        patched(MHA, multihead, "count_from", _count_from_0),
         pervasive=True,
     ),
     WrongLayer(

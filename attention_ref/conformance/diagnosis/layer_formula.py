@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -344,7 +344,8 @@ class LayerFormula(Formula):
 
         def self_attention(x: Array) -> Array:
             options = {"mask": mask, "bias": bias, "key_lengths": key_lengths, "positions": positions}
-            return self.multihead(config.attention, under(parameters, "self_attention"), x, **options)["output"]
+            attention = cast("AttentionConfig", config.attention)  # another has no formula, and is not asked for one
+            return self.multihead(attention, under(parameters, "self_attention"), x, **options)["output"]
 
         def cross_attention(x: Array) -> Array:
             options = self.memory_rules(memory_mask, memory_lengths, mask)
