@@ -47,8 +47,8 @@ class Peer:
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
-        model = peer_class(family)
-        config = config_of(family, attn_implementation=family.attention)
+        self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
+        model, config = peer_class(family), config_of(family, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:
