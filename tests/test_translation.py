@@ -22,7 +22,17 @@ import attention_ref
 from attention_ref.backends import ROOMS
 
 PACKAGE = Path(attention_ref.__file__).parent
-FILES = ("attention.py", "masks.py", "multihead.py", "feedforward.py", "block.py", "embedding.py", "model.py")
+FILES = (
+    "attention.py",
+    "masks.py",
+    "multihead.py",
+    "latent.py",
+    "feedforward.py",
+    "experts.py",
+    "block.py",
+    "embedding.py",
+    "model.py",
+)
 CALLS = {"__call__": "call", "forward": "call"}
 NOT_COMPARED = re.compile(r"^(Source|How others differ|Example)\b")
 ONLY_IN_A_ROOM = re.compile(

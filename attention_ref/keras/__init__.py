@@ -14,6 +14,7 @@ _require("attention_ref.keras", "keras", extra="keras-tensorflow")
 from attention_ref.keras.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding, count_without
+from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.head import Head, last_place
 from attention_ref.keras.latent import LatentAttention, LatentCache
@@ -58,6 +59,7 @@ __all__ = [
     "Head",
     "LatentAttention",
     "LatentCache",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
     "Transformer",

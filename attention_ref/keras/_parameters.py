@@ -117,7 +117,9 @@ class Holder(keras.layers.Layer):
         as_array(np.zeros((), self.variable_dtype))  # raises if the variable dtype is float64 and the engine has none
         scopes = tuple(f"{scope}." for scope in self.parts())
         own = {name: parameters[name] for name in parameters if not name.startswith(scopes)}
-        self.shared = [given for given in own.values() if isinstance(given, keras.Variable)]  # Keras tracks them so
+        self.shared_variables = [
+            given for given in own.values() if isinstance(given, keras.Variable)
+        ]  # Keras tracks them so
         self.tensors = Tensors({name: self._variable(name, own[name]) for name in own}, self.compute_dtype)
         self.seed_generator = keras.random.SeedGenerator() if getattr(self.config, "dropout", 0.0) else None
         self.built = True

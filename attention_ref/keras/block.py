@@ -11,10 +11,11 @@ from keras import ops
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect
 from attention_ref.keras._parameters import Attending, Holder, init_or_check
+from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.latent import LatentAttention, LatentCache
 from attention_ref.keras.multihead import Cache, MultiHeadAttention
-from attention_ref.spec.config import BlockConfig, LatentAttentionConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.taps import Tap, report, scoped
 
@@ -41,9 +42,10 @@ class Block(Attending):
     Arguments:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
-            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` under `feedforward`, and the gain
-            and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of
-            `self_attention_output_norm` and so on, and in an output block of these alone; initialised when None.
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone; initialised when None.
         implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
@@ -81,7 +83,8 @@ class Block(Attending):
             if config.cross_attention is not None
             else None
         )
-        self.feedforward = self.part(FeedForward, "feedforward", config.feedforward, parameters)
+        kind = MixtureOfExperts if isinstance(config.feedforward, MixtureConfig) else FeedForward
+        self.feedforward = self.part(kind, "feedforward", config.feedforward, parameters)
         self.register(parameters)
 
     def parts(self) -> dict[str, Holder]:

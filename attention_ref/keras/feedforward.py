@@ -23,6 +23,9 @@ class FeedForward(Configured):
         y = activation(x W_input + b_input) W_output + b_output                             plain
         y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
 
+    With `clip`, both factors of a gated network are limited first, the gate from above alone; `input_offset` is then
+    added to the projected input.
+
     In training, `config.dropout` is applied before `W_output`.
 
     Arguments:
@@ -66,6 +69,11 @@ class FeedForward(Configured):
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))
+            if self.config.clip is not None:
+                gate = primitives.clipped(gate, self.config.clip, one_sided=True)
+                hidden = primitives.clipped(hidden, self.config.clip)
+            if self.config.input_offset:
+                hidden = hidden + self.config.input_offset
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)

@@ -333,15 +333,15 @@ def activate(array: Array, name: str) -> Array:
     return ops.cast(ACTIVATIONS[name](widen(array)), array.dtype)
 
 
-def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
+    """Set numbers above `limit` to it and, unless `one_sided`, those below `-limit` to that; NaN stays NaN.
 
     Example:
         >>> print(ops.convert_to_numpy(clipped(ops.array([-9.0, 0.5, 9.0]), 2.0)).round(3))
         [-2.   0.5  2. ]
     """
     least, most = (ops.convert_to_tensor(end, dtype=array.dtype) for end in (-limit, limit))  # not in float32
-    return ops.clip(array, least, most)
+    return ops.where(array > most, most, array) if one_sided else ops.clip(array, least, most)
 
 
 def draw_dropout_mask(shape: Sequence[Any], rate: float, generator: keras.random.SeedGenerator | None) -> Array | None:

@@ -10,6 +10,7 @@ The examples in the docstrings begin with
 from attention_ref.numpy.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.numpy.block import Block, BlockCache
 from attention_ref.numpy.embedding import Embedding, count_without
+from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.head import Head, last_place
 from attention_ref.numpy.latent import LatentAttention, LatentCache
@@ -54,6 +55,7 @@ __all__ = [
     "Head",
     "LatentAttention",
     "LatentCache",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
     "Transformer",

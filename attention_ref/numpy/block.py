@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array, inspect
+from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.latent import LatentAttention, LatentCache
 from attention_ref.numpy.multihead import Cache, MultiHeadAttention
-from attention_ref.spec.config import BlockConfig, LatentAttentionConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import check_arrays, under
 from attention_ref.spec.shapes import check_implementation
@@ -36,9 +37,10 @@ class Block:
     Arguments:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
-            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` under `feedforward`, and the gain
-            and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of
-            `self_attention_output_norm` and so on, and in an output block of these alone.
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone.
         implementation: the path of all attention inside, as in `attention`.
 
     Raises:
@@ -67,7 +69,8 @@ class Block:
             if config.cross_attention is not None
             else None
         )
-        self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
+        kind = MixtureOfExperts if isinstance(config.feedforward, MixtureConfig) else FeedForward
+        self.feedforward = kind(config.feedforward, under(parameters, "feedforward"))
 
     def __call__(
         self,

@@ -18,6 +18,9 @@ class FeedForward:
         y = activation(x W_input + b_input) W_output + b_output                             plain
         y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
 
+    With `clip`, both factors of a gated network are limited first, the gate from above alone; `input_offset` is then
+    added to the projected input.
+
     Arguments:
         config: sizes and options.
         parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
@@ -53,6 +56,11 @@ class FeedForward:
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))
+            if self.config.clip is not None:
+                gate = primitives.clipped(gate, self.config.clip, one_sided=True)
+                hidden = primitives.clipped(hidden, self.config.clip)
+            if self.config.input_offset:
+                hidden = hidden + self.config.input_offset
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)

@@ -322,14 +322,15 @@ def activate(array: Array, name: str) -> Array:
     return ACTIVATIONS[name](widen(array)).astype(array.dtype)
 
 
-def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
+    """Set numbers above `limit` to it and, unless `one_sided`, those below `-limit` to that; NaN stays NaN.
 
     Example:
         >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
         array([-2. ,  0.5,  2. ])
     """
-    return np.clip(array, -limit, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
+    least = None if one_sided else -limit
+    return np.clip(array, least, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 
 
 def dropout(array: Array, dropout_mask: Array | None, rate: float) -> Array:

@@ -20,6 +20,7 @@ from attention_ref.spec.config import (
     FeedForwardConfig,
     LatentAttentionConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -27,6 +28,7 @@ from attention_ref.spec.config import (
     Sinusoid,
 )
 from attention_ref.spec.errors import FileError, SpecificationError
+from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.latent import LatentAttention
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
@@ -54,6 +56,8 @@ __all__ = [
     "LatentAttention",
     "LatentAttentionConfig",
     "Learned",
+    "MixtureConfig",
+    "MixtureOfExperts",
     "ModelConfig",
     "MultiHeadAttention",
     "Norm",

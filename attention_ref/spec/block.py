@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from attention_ref.spec import primitives
 from attention_ref.spec.arrays import Array, inspect
-from attention_ref.spec.config import BlockConfig, LatentAttentionConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
+from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.latent import LatentAttention, LatentCache
 from attention_ref.spec.layer_checks import check_block
@@ -29,9 +30,10 @@ class Block:
     Arguments:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
-            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` under `feedforward`, and the gain
-            and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of
-            `self_attention_output_norm` and so on, and in an output block of these alone.
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone.
 
     Source: Vaswani et al. (2017), section 3.1 (post); Xiong et al., "On Layer Normalization in the Transformer
     Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich); OLMo 2 (2024)
@@ -60,7 +62,8 @@ class Block:
             if config.cross_attention is not None
             else None
         )
-        self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
+        kind: Any = MixtureOfExperts if isinstance(config.feedforward, MixtureConfig) else FeedForward
+        self.feedforward = kind(config.feedforward, under(parameters, "feedforward"))
 
     def __call__(
         self,

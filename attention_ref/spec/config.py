@@ -1,8 +1,9 @@
 """Configurations of layers: frozen, validated records from which every backend builds.
 
 A configuration has no weights, dtype or device. It is converted to JSON and back by `to_json` and `from_json` in
-`attention_ref.spec.records`. Attention layers are described in `attention_ref.spec.attention_config`, normalisations
-and codes of position in `attention_ref.spec.part_config`.
+`attention_ref.spec.records`. Attention layers are described in `attention_ref.spec.attention_config`, feed-forward
+networks in `attention_ref.spec.feedforward_config`, normalisations and codes of position in
+`attention_ref.spec.part_config`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attention_ref.spec.attention_config import AttentionConfig, LatentAttentionConfig, NormHeads
+from attention_ref.spec.feedforward_config import Activation, FeedForwardConfig, MixtureConfig
 from attention_ref.spec.part_config import (
     SINUSOID,
     Learned,
@@ -30,6 +32,7 @@ __all__ = [
     "FeedForwardConfig",
     "LatentAttentionConfig",
     "Learned",
+    "MixtureConfig",
     "Norm",
     "NormHeads",
     "Order",
@@ -39,35 +42,8 @@ __all__ = [
     "Sinusoid",
 ]
 
-Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"]
 Order = Literal["post", "pre", "output", "sandwich", "parallel"]
 """The position of the normalisations of a block; see `BlockConfig`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeedForwardConfig(Record):
-    """A feed-forward network.
-
-    Arguments:
-        model: m.
-        hidden: f.
-        activation: the activation function.
-        gated: multiply the activation by a second projection (GLU, Shazeer 2020).
-        input_bias, output_bias: which projections have a bias; the gate has one if the input has.
-        dropout: the rate of dropout after the activation in training.
-    """
-
-    model: int
-    hidden: int
-    activation: Activation = "relu"
-    gated: bool = False
-    input_bias: bool = True
-    output_bias: bool = True
-    dropout: float = 0.0
-
-    def _check(self) -> None:
-        self.require_positive("model", "hidden")
-        self.require_rate("dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +52,7 @@ class BlockConfig(Record):
 
     Arguments:
         attention: the self-attention, multi-head or latent.
-        feedforward: the feed-forward network.
+        feedforward: the feed-forward network, or the mixture of several.
         norm: the kind of every normalisation.
         order: where the normalisations are, with S a sublayer:
             `post`      x = norm(x + S(x))
@@ -93,7 +69,7 @@ class BlockConfig(Record):
     """
 
     attention: AttentionConfig | LatentAttentionConfig
-    feedforward: FeedForwardConfig
+    feedforward: FeedForwardConfig | MixtureConfig
     norm: Norm
     order: Order
     cross_attention: AttentionConfig | None = None

@@ -8,7 +8,7 @@ from attention_ref.spec import primitives
 from attention_ref.spec.arrays import Array, inspect
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.layer_checks import check_feedforward
-from attention_ref.spec.numbers import stored
+from attention_ref.spec.numbers import constant, stored
 from attention_ref.spec.taps import Tap, report
 
 
@@ -18,12 +18,16 @@ class FeedForward:
         y = activation(x W_input + b_input) W_output + b_output                             plain
         y = (activation(x W_gate + b_gate) * (x W_input + b_input)) W_output + b_output     gated
 
+    With `clip`, both factors of a gated network are limited first, the gate from above alone; `input_offset` is then
+    added to the projected input.
+
     Arguments:
         config: sizes and options.
         parameters: `input.kernel (m,f)`, `output.kernel (f,m)` and, if configured, `gate.kernel (m,f)`,
             `input.bias (f)`, `gate.bias (f)`, `output.bias (m)`.
 
-    Source: Vaswani et al. (2017), section 3.3; gated: Shazeer, "GLU Variants Improve Transformer" (2020).
+    Source: Vaswani et al. (2017), section 3.3; gated: Shazeer, "GLU Variants Improve Transformer" (2020); limited and
+    with an offset: OpenAI, gpt-oss (2025).
 
     Example:
         >>> config = FeedForwardConfig(model=8, hidden=16)
@@ -52,9 +56,12 @@ class FeedForward:
         hidden = report(tap, "input", self._linear(array, "input"))
         if self.config.gated:
             gate = report(tap, "gate", self._linear(array, "gate"))
-            gate = primitives.activate(gate, self.config.activation)
-            pairs = zip(gate.values, hidden.values, strict=True)
-            hidden = Array(hidden.shape, [stored(g * h) for g, h in pairs], "real")
+            if self.config.clip is not None:
+                gate = primitives.clipped(gate, self.config.clip, one_sided=True)
+                hidden = primitives.clipped(hidden, self.config.clip)
+            if self.config.input_offset:
+                hidden = hidden.map(lambda number: stored(number + constant(self.config.input_offset, number)))
+            hidden = primitives.multiplied(primitives.activate(gate, self.config.activation), hidden)
         else:
             hidden = primitives.activate(hidden, self.config.activation)
         report(tap, "hidden", hidden)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, MixtureConfig
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.layer_call import Given, Inspect, LayerCall, agree
 from attention_ref.spec.shapes import LARGEST_POSITION, Shape, check_flags, check_tap
@@ -81,11 +81,30 @@ def check_feedforward(config: FeedForwardConfig, given: Given, inspect: Inspect)
     Raises:
         SpecificationError: for anything that the specification does not define.
     """
-    call = LayerCall("FeedForward", given, inspect)
-    call.check_real("array", "input.kernel")
+    _check_places("FeedForward", config.model, "input.kernel", given, inspect)
+
+
+def check_mixture(config: MixtureConfig, given: Given, inspect: Inspect) -> None:
+    """Check a call of `MixtureOfExperts`.
+
+    Arguments:
+        config: the layer's.
+        given: `array`, and `router.kernel`, the parameter whose dtype it has.
+        inspect: as in `check_multihead`.
+
+    Raises:
+        SpecificationError: for anything that the specification does not define.
+    """
+    _check_places("MixtureOfExperts", config.model, "router.kernel", given, inspect)
+
+
+def _check_places(operation: str, model: int, kernel: str, given: Given, inspect: Inspect) -> None:
+    """Check the call of a layer that computes each place by itself."""
+    call = LayerCall(operation, given, inspect)
+    call.check_real("array", kernel)
     shape = call.shape("array")
-    if not agree(shape[-1:], (config.model,)):
-        call.reject(f"array must have the shape (..., m), here m = {config.model}", shape_text(shape))
+    if not agree(shape[-1:], (model,)):
+        call.reject(f"array must have the shape (..., m), here m = {model}", shape_text(shape))
 
 
 def check_block(config: BlockConfig, given: Given, inspect: Inspect) -> None:

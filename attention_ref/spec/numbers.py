@@ -80,6 +80,15 @@ def relu_zero(number: Number) -> Number:
     return number.relu_zero() if hasattr(number, "relu_zero") else constant(0.0, number)
 
 
+def decided(number: Number, gaps: Sequence[Number]) -> Number:
+    """Mark a number that is read because others are larger than their rivals, by these gaps.
+
+    The number changes by a step where rounding turns a gap around. No size of rounding errors says by how much, so that
+    what compares results has to make sure that no gap is that small.
+    """
+    return number.decided(gaps) if hasattr(number, "decided") else number
+
+
 def _function(name: str, number: Number) -> Number:
     """Call a function from `math` for a float, from its context for an mpf, and as a method for a traced number."""
     if isinstance(number, float):

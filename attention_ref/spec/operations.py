@@ -18,6 +18,7 @@ from attention_ref.spec.config import (
     BlockConfig,
     FeedForwardConfig,
     LatentAttentionConfig,
+    MixtureConfig,
     RelativeBias,
     Rotary,
     Sinusoid,
@@ -246,6 +247,16 @@ _FEED_FORWARD = Operation(
     record=FeedForwardConfig,
     is_layer=True,
 )
+_MIXTURE_OF_EXPERTS = Operation(
+    "MixtureOfExperts",
+    module="experts",
+    group="mixture",
+    positional=(_ARRAY,),
+    named=(_TAP,),
+    results=(Result("output", "...m"),),
+    record=MixtureConfig,
+    is_layer=True,
+)
 _BLOCK = Operation(
     "Block",
     module="block",
@@ -287,7 +298,7 @@ OPERATIONS: Mapping[str, Operation] = {
         *(_ATTENTION, _ADDITIVE_ATTENTION, _MULTIPLICATIVE_ATTENTION),
         *(_SINUSOIDAL_POSITIONS, _ROTATE, _ALIBI_BIAS, _RELATIVE_BIAS),
         *(_LINEAR, _LAYER_NORM, _RMS_NORM, _ACTIVATE),
-        *(_MULTI_HEAD_ATTENTION, _LATENT_ATTENTION, _FEED_FORWARD, _BLOCK, _TRANSFORMER),
+        *(_MULTI_HEAD_ATTENTION, _LATENT_ATTENTION, _FEED_FORWARD, _MIXTURE_OF_EXPERTS, _BLOCK, _TRANSFORMER),
     )
 }
 """The operations of the specification, by the names that every backend exports."""

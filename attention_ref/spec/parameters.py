@@ -17,6 +17,7 @@ from attention_ref.spec.config import (
     FeedForwardConfig,
     LatentAttentionConfig,
     Learned,
+    MixtureConfig,
     Norm,
 )
 from attention_ref.spec.errors import reject, shape_text
@@ -40,7 +41,8 @@ class Parameter(NamedTuple):
 
 
 Tree = dict[str, Parameter]
-Config = AttentionConfig | LatentAttentionConfig | FeedForwardConfig | BlockConfig | StackConfig | ModelConfig
+Layer = AttentionConfig | LatentAttentionConfig | FeedForwardConfig | MixtureConfig
+Config = Layer | BlockConfig | StackConfig | ModelConfig
 
 
 def parameters(config: Config) -> Tree:
@@ -212,11 +214,24 @@ def _feedforward(config: FeedForwardConfig) -> Named:
 
 
 @_parts.register
+def _mixture(config: MixtureConfig) -> Named:
+    yield from _linear("router", (config.model,), (config.experts,), config.router_bias)
+    if config.correction_bias:
+        yield "correction_bias", Parameter((config.experts,), "bias")
+    for i in range(config.experts):
+        yield from _under(f"experts.{i}", _feedforward(config.expert))
+    if config.shared is not None:
+        yield from _under("shared", _feedforward(config.shared))
+    if config.shared_gate:
+        yield from _linear("shared_gate", (config.model,), (1,), False)
+
+
+@_parts.register
 def _block(config: BlockConfig) -> Named:
     parts = {
         "self_attention": _parts(config.attention),
         "cross_attention": _attention(config.cross_attention) if config.cross_attention is not None else None,
-        "feedforward": _feedforward(config.feedforward),
+        "feedforward": _parts(config.feedforward),
     }
     for name, part in parts.items():
         if part is None:

@@ -306,13 +306,13 @@ def dropout(array: Array, dropout_mask: Array, rate: float) -> Array:
     return Array(array.shape, values, "real")
 
 
-def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN."""
+def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
+    """Set numbers above `limit` to it and, unless `one_sided`, those below `-limit` to that; NaN stays NaN."""
 
     def within(number: Number) -> Number:
         if number > limit:
             return constant(limit, number)
-        return constant(-limit, number) if number < -limit else number
+        return constant(-limit, number) if number < -limit and not one_sided else number
 
     return array.map(within)
 
@@ -320,3 +320,8 @@ def clipped(array: Array, limit: float) -> Array:
 def added(left: Array, right: Array) -> Array:
     """Add two arrays of the same shape, as a residual connection does."""
     return Array(left.shape, [stored(a + b) for a, b in zip(left.values, right.values, strict=True)], "real")
+
+
+def multiplied(left: Array, right: Array) -> Array:
+    """Multiply two arrays of the same shape, as a gate does."""
+    return Array(left.shape, [stored(a * b) for a, b in zip(left.values, right.values, strict=True)], "real")

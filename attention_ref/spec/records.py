@@ -158,7 +158,8 @@ def _read(value: Any, hint: Any, path: str) -> Any:
         if len(records) == 1:
             return from_json(records[0], value, path)
         named = {record.__name__: record for record in records}
-        kind = value.get("type")
+        fitting = [name for name, record in named.items() if _has_keys_of(record, value)]
+        kind = value.get("type", fitting[0] if len(fitting) == 1 else None)
         if not isinstance(kind, str) or kind not in named:
             reject(path, f"type must be {' or '.join(named)}", repr(kind))
         return from_json(named[kind], value, path)
@@ -171,6 +172,12 @@ def _read(value: Any, hint: Any, path: str) -> Any:
     if not _fits(value, hint):
         reject(path, f"it must be {_words(hint)}", received_text(value))
     return value
+
+
+def _has_keys_of(record: type[Any], data: Mapping[str, Any]) -> bool:
+    """Return whether data without a type can be a record: it has every key that the record needs and no other."""
+    needed = {f.name for f in fields(record) if f.default is MISSING}
+    return needed <= set(data) <= set(hints(record))
 
 
 def _schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,9 @@ class Traced:
         zero = numbers.constant(0.0, self.value)
         return ReluZero(zero, ((self, zero),))
 
+    def decided(self, gaps: Sequence[Traced]) -> Traced:
+        return Decided(self, gaps)
+
     def __eq__(self, other: object) -> bool:
         return self.value == (other.value if isinstance(other, Traced) else other)
 
@@ -179,6 +182,16 @@ class ReluZero(Traced):
     """ReLU's zero branch: its gradient is 0, but a rounding error passes if it could flip the input's sign."""
 
     __slots__ = ()
+
+
+class Decided(Traced):
+    """A number that is read because of a choice, with the gaps that led to it."""
+
+    __slots__ = ("gaps",)
+
+    def __init__(self, number: Traced, gaps: Sequence[Traced]) -> None:
+        super().__init__(number.value, ((number, 1),))
+        self.gaps = gaps
 
 
 class Rounding(NamedTuple):
@@ -261,6 +274,12 @@ def _rounding(output: Traced, operations: dict[Traced, _Operation]) -> Rounding:
         storage_underflow=adjoint_sums["storage"],
         double=math.hypot(*errors["double"]),
     )
+
+
+def gaps(outputs: Iterable[Traced]) -> list[Traced]:
+    """Return by how much the numbers exceed their rivals that the computation of the outputs chose, in its order."""
+    found = {gap for node in ancestors(outputs) if isinstance(node, Decided) for gap in node.gaps}
+    return sorted(found, key=lambda gap: gap.order)
 
 
 def ancestors(outputs: Iterable[Traced]) -> set[Traced]:

@@ -14,6 +14,7 @@ _require("attention_ref.torch", "torch", extra="torch")
 from attention_ref.torch.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.torch.block import Block, BlockCache
 from attention_ref.torch.embedding import Embedding, count_without
+from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.head import Head, last_place
 from attention_ref.torch.latent import LatentAttention, LatentCache
@@ -58,6 +59,7 @@ __all__ = [
     "Head",
     "LatentAttention",
     "LatentCache",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
     "Transformer",

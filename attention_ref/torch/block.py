@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from attention_ref.spec.config import BlockConfig, LatentAttentionConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import under
 from attention_ref.spec.shapes import check_implementation
@@ -15,6 +15,7 @@ from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect
 from attention_ref.torch._parameters import init_or_check, normalization
+from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.latent import LatentAttention, LatentCache
 from attention_ref.torch.multihead import Cache, MultiHeadAttention
@@ -41,9 +42,10 @@ class Block(nn.Module):
     Arguments:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
-            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` under `feedforward`, and the gain
-            and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of
-            `self_attention_output_norm` and so on, and in an output block of these alone; initialised when None.
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
+            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
+            block of these alone; initialised when None.
         implementation: the path of all attention inside, as in `attention`.
 
     Raises:
@@ -74,7 +76,8 @@ class Block(nn.Module):
             if config.cross_attention is not None
             else None
         )
-        self.feedforward = FeedForward(config.feedforward, under(parameters, "feedforward"))
+        kind = MixtureOfExperts if isinstance(config.feedforward, MixtureConfig) else FeedForward
+        self.feedforward = kind(config.feedforward, under(parameters, "feedforward"))
         crossing = [] if config.cross_attention is None else ["cross_attention"]
         for sublayer in ("self_attention", *crossing, "feedforward"):
             for scope in config.norms_of(sublayer):

@@ -330,14 +330,14 @@ def activate(array: Array, name: str) -> Array:
     return ACTIVATIONS[name](widen(array)).to(array.dtype)
 
 
-def clipped(array: Array, limit: float) -> Array:
-    """Set numbers above `limit` to it, and those below `-limit` to that; NaN stays NaN.
+def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
+    """Set numbers above `limit` to it and, unless `one_sided`, those below `-limit` to that; NaN stays NaN.
 
     Example:
         >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
         tensor([-2.0000,  0.5000,  2.0000])
     """
-    return torch.clamp(array, -limit, limit)
+    return torch.clamp(array, None if one_sided else -limit, limit)
 
 
 def draw_dropout_mask(shape: Sequence[int], rate: float, device: torch.device) -> Array | None:

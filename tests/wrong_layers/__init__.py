@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.wrong_layers import functions, latent_layers, layers, models
+from tests.wrong_layers import experts, functions, latent_layers, layers, models
 from tests.wrong_layers.record import WrongLayer
 
 GALLERY: tuple[WrongLayer, ...] = (
     *functions.MISTAKES,
     *layers.MISTAKES,
     *latent_layers.MISTAKES,
+    *experts.MISTAKES,
     *models.MISTAKES,
 )
 

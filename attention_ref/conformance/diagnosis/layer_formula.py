@@ -307,11 +307,21 @@ class LayerFormula(Formula):
 
     # Feed-forward network and block
 
+    def own_attention(self, config: Any, parameters: Parameters, array: Array, **options: Any) -> dict[str, Array]:
+        """Apply the self-attention of a block."""
+        return self.multihead(config, parameters, array, **options)
+
+    def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
+        """Apply the feed-forward network of a block."""
+        return self.feedforward(config, parameters, array)
+
     def feedforward(self, config: FeedForwardConfig, parameters: Parameters, array: Array) -> Array:
         """Apply the network."""
         hidden = self.project(array, parameters, "input")
         if config.gated:
-            hidden = self.gated(self.project(array, parameters, "gate"), hidden, config)
+            gate = np.minimum(self.project(array, parameters, "gate"), np.inf if config.clip is None else config.clip)
+            hidden = hidden if config.clip is None else np.clip(hidden, -config.clip, config.clip)
+            hidden = self.gated(gate, hidden + config.input_offset, config)
         else:
             hidden = self.activate(hidden, config.activation)
         return self.project(hidden, parameters, "output")
@@ -338,7 +348,8 @@ class LayerFormula(Formula):
 
         def self_attention(x: Array) -> Array:
             options = {"mask": mask, "bias": bias, "key_lengths": key_lengths, "positions": positions}
-            return self.multihead(config.attention, under(parameters, "self_attention"), x, **options)["output"]
+            own = under(parameters, "self_attention")
+            return self.own_attention(config.attention, own, x, **options)["output"]
 
         def cross_attention(x: Array) -> Array:
             options = self.memory_rules(memory_mask, memory_lengths, mask)
@@ -346,7 +357,7 @@ class LayerFormula(Formula):
             return found["output"]
 
         def feedforward(x: Array) -> Array:
-            return self.feedforward(config.feedforward, under(parameters, "feedforward"), x)
+            return self.network(config.feedforward, under(parameters, "feedforward"), x)
 
         if config.order == "parallel":
             return self.parallel(config, parameters, array, self_attention, feedforward)

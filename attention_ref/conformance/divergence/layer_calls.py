@@ -12,7 +12,7 @@ from attention_ref.conformance.divergence.model_layers import ModelLayer
 from attention_ref.conformance.divergence.recording import Arrays
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.spec.architecture import ModelConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, MixtureConfig, Norm
 from attention_ref.spec.parameters import parameters as tree
 from attention_ref.spec.parameters import under
 from attention_ref.spec.stack_config import EmbeddingConfig, StackConfig
@@ -107,7 +107,8 @@ def _with_bias(config: AttentionConfig, own: Arrays, layer: ModelLayer, model: M
 
 
 def _feedforward_call(layer: ModelLayer, given: Arrays, own: Arrays, _: Model) -> Call:
-    return Call("FeedForward", given, {}, layer.config, own)
+    operation = "MixtureOfExperts" if isinstance(layer.config, MixtureConfig) else "FeedForward"
+    return Call(operation, given, {}, layer.config, own)
 
 
 def _block_call(layer: ModelLayer, given: Arrays, own: Arrays, model: Model) -> Call:
@@ -168,12 +169,13 @@ def _around(
 def _step(layer: ModelLayer, name: str, given: Arrays, own: Arrays, values: Arrays) -> Call | None:
     """Return the call of the step of a layer that computes one tensor; None for a step that is no operation."""
     part = name.removesuffix("_projection")
-    if layer.kind == "feedforward" and name == "hidden" and not layer.config.gated:
+    is_plain = isinstance(layer.config, FeedForwardConfig) and not layer.config.gated
+    if is_plain and name == "hidden":
         return Call("activate", {"array": values[f"{layer.scope}.input"]}, {"name": layer.config.activation})
     arrays = {"output": f"{layer.scope}.hidden"} if layer.kind == "feedforward" else {}
     array = values.get(arrays[name]) if name in arrays else given.get("array")
-    is_plain = part != name or (layer.kind == "attention" and layer.config.rotary is None)
-    if layer.kind == "attention" and is_plain and part in ("query", "key", "value"):
+    is_projected = part != name or (layer.kind == "attention" and layer.config.rotary is None)
+    if layer.kind == "attention" and is_projected and part in ("query", "key", "value"):
         array = given["query"] if part == "query" else given.get("key", given["query"])
     if f"{part}.kernel" not in own or array is None or (layer.kind == "attention" and part == "output"):
         return None

@@ -69,7 +69,7 @@ def _like_weights(recipe: Recipe) -> Expected:
 
 
 def _other(recipe: Recipe) -> tuple[Mapping[str, Expected], list[str]]:
-    found = layer_truth.solve(recipe.call).returned["output"]
+    found = layer_truth.solve(recipe).returned["output"]
     columns = zip(*found.roundings, strict=True)
     sizes = Roundings(*(np.array(column).reshape(found.array.shape) for column in columns))
     return {"output": Expected(found.array, sizes)}, config_clauses.clauses_of(recipe)

@@ -33,6 +33,7 @@ def block(config: BlockConfig, parameters: Tensors) -> Callable[..., Any]:
     import keras_hub
 
     require_plain(config, bias=True, is_memory_free=True)
+    network: Any = config.feedforward
     memory = config.cross_attention
     is_decoder = config.attention.causal or memory is not None
     dtype = keras.backend.standardize_dtype(parameters["feedforward.input.kernel"].dtype)
@@ -40,9 +41,9 @@ def block(config: BlockConfig, parameters: Tensors) -> Callable[..., Any]:
         raise Unsupported("float64: the fused attention computes a part of it in float32")
     kind = keras_hub.layers.TransformerDecoder if is_decoder else keras_hub.layers.TransformerEncoder
     layer = kind(
-        config.feedforward.hidden,
+        network.hidden,
         config.attention.heads,
-        activation=_activation(config.feedforward.activation),
+        activation=_activation(network.activation),
         layer_norm_epsilon=config.norm.eps,
         normalize_first=config.order == "pre",
         dtype=dtype,

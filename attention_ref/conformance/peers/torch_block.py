@@ -28,13 +28,14 @@ def _built(config: BlockConfig, parameters: Tensors) -> Any:
     from torch import nn
 
     require_plain(config, bias=config.norm.bias, is_memory_free=False)
+    network: Any = config.feedforward
     kind = nn.TransformerEncoderLayer if config.cross_attention is None else nn.TransformerDecoderLayer
     layer = kind(
         config.model,
         config.attention.heads,
-        dim_feedforward=config.feedforward.hidden,
+        dim_feedforward=network.hidden,
         dropout=0.0,
-        activation=_activation(config.feedforward.activation),
+        activation=_activation(network.activation),
         layer_norm_eps=config.norm.eps,
         batch_first=True,
         norm_first=config.order == "pre",

@@ -17,6 +17,7 @@ from attention_ref.spec.config import (
     FeedForwardConfig,
     LatentAttentionConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -194,6 +195,26 @@ def _feedforward(config: FeedForwardConfig) -> Named:
         yield "feedforward.gated"
     if config.input_bias or config.output_bias:
         yield "feedforward.biases"
+    if config.clip is not None:
+        yield "feedforward.clip"
+    if config.input_offset:
+        yield "feedforward.input-offset"
+
+
+def _mixture(config: MixtureConfig) -> Named:
+    given = {
+        f"mixture.{config.scores}": not (config.normalised and config.chosen == 1),
+        "mixture.normalised": config.normalised and config.chosen > 1,
+        "mixture.not-normalised": not config.normalised,
+        "mixture.scale": config.scale != 1.0,
+        "mixture.router-bias": config.router_bias,
+        "mixture.correction": config.correction_bias,
+        "mixture.groups": config.chosen_groups is not None,
+        "mixture.group-sum": config.group_score == "two_largest",
+        "mixture.shared": config.shared is not None,
+        "mixture.shared-gate": config.shared_gate,
+    }
+    yield from (name for name, is_given in given.items() if is_given)
 
 
 def _block(config: BlockConfig) -> Named:
@@ -206,7 +227,9 @@ def _block(config: BlockConfig) -> Named:
         yield "block.no-first-norm"
     if config.cross_attention is not None:
         yield "block.cross"
-    if config.dropout or config.attention.dropout or config.feedforward.dropout:
+    network = config.feedforward
+    networks = (network.expert, network.shared) if isinstance(network, MixtureConfig) else (network,)
+    if any(part.dropout for part in (config, config.attention, *networks) if part is not None):
         yield "block.inference"
 
 
@@ -268,6 +291,7 @@ _OF_RECORD: Mapping[type, Callable[[Any], Named]] = {
     AttentionConfig: _attention,
     LatentAttentionConfig: _latent,
     FeedForwardConfig: _feedforward,
+    MixtureConfig: _mixture,
     BlockConfig: _block,
     EmbeddingConfig: _embedding,
     StackConfig: _stack,

@@ -73,7 +73,7 @@ def solved(case: Recipe) -> dict[str, Any]:
 
 def _solved(case: Recipe) -> dict[str, Any]:
     """Return a case of an operation other than attention, with the intermediates of a layer."""
-    solution = layer_truth.solve(case.call, with_taps=case.taps)
+    solution = layer_truth.solve(case)
     taps = {name: json_text.result(result) for name, result in solution.taps.items()}
     gradient = layer_truth.backward(case, solution.returned["output"].array) if case.gradient else None
     bounded = [*solution.returned.values(), *(gradient.expected.values() if gradient else ())]

@@ -6,19 +6,24 @@ also has expected values and rounding sizes. A layer that decodes in chunks is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from attention_ref.spec import Array, Traced
+from attention_ref.spec.config import MixtureConfig
 from attention_ref.spec.numbers import stored
-from attention_ref.spec.trace import gradients
+from attention_ref.spec.trace import gaps, gradients, has_certain_sign
 from attention_ref.vectors.build import rounding_sizes
 from attention_ref.vectors.build.attention_truth import Gradient, Result, inexact, precise, rounded
 from attention_ref.vectors.build.hashed_inputs import real_values
 from attention_ref.vectors.build.recipe import Recipe
 from attention_ref.vectors.call import Call, spec_arrays
+
+_LARGEST_EXACT = 2**8
+"""Up to which bfloat16 holds every integer."""
 
 
 class Solution(NamedTuple):
@@ -28,10 +33,20 @@ class Solution(NamedTuple):
     taps: dict[str, Result]
 
 
-def solve(call: Call, *, with_taps: bool = True) -> Solution:
-    """Return the expected results of a call, with intermediates unless `with_taps` is False."""
+class UncertainChoiceError(ValueError):
+    """Rounding could change which experts are chosen, so that the results are not those of every backend."""
+
+
+def solve(recipe: Recipe) -> Solution:
+    """Return the expected results of a case, with intermediates unless the recipe leaves them out.
+
+    Raises:
+        UncertainChoiceError: where rounding could change which experts are chosen.
+    """
+    call, with_taps = recipe.call, recipe.taps
     taps: dict[str, Array] = {}
     returned = call.specified(precise, tap=taps.__setitem__)
+    _require_certain_choices(recipe, returned.values())
     found = _results({"": returned, "tap": taps if with_taps and not call.chunks else {}})
     return Solution(found[""], found["tap"])
 
@@ -49,6 +64,26 @@ def backward(recipe: Recipe, output: np.ndarray) -> Gradient:
         name: Array(array.shape, [stored(next(found)) for _ in array.values], "real") for name, array in leaves.items()
     }
     return Gradient(cotangent, _results({"": expected})[""])
+
+
+def _require_certain_choices(recipe: Recipe, results: Iterable[Array]) -> None:
+    """Refuse a case unless every gap between a chosen score and the next is beyond rounding errors, or an exact tie."""
+    outputs = [value for array in results for value in array.values if isinstance(value, Traced)]
+    found = [gap for gap in gaps(outputs) if math.isfinite(float(gap))]
+    if recipe.exact_scores and _has_exact_logits(recipe.call):
+        found = [gap for gap in found if gap != 0]
+    pairs = zip(found, rounding_sizes.roundings(found), strict=True)
+    uncertain = [float(gap) for gap, size in pairs if not has_certain_sign(gap, size)]
+    if uncertain:
+        raise UncertainChoiceError(f"{recipe.id}: rounding could change a choice by a gap of {min(uncertain):.1e}")
+
+
+def _has_exact_logits(call: Call) -> bool:
+    """Return whether the logits of a router are integers that every dtype holds, and so are all sums on the way."""
+    arrays = [call.inputs["array"], *(array for name, array in call.parameters.items() if name.startswith("router."))]
+    are_integers = all((array == np.round(array)).all() for array in arrays)
+    largest = float(np.prod([np.abs(array).max() for array in arrays[:2]])) * arrays[0].shape[-1]
+    return isinstance(call.config, MixtureConfig) and are_integers and largest <= _LARGEST_EXACT
 
 
 def _differentiable(value: float) -> Traced:

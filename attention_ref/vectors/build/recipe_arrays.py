@@ -18,6 +18,7 @@ from attention_ref.spec.config import (
     BlockConfig,
     FeedForwardConfig,
     LatentAttentionConfig,
+    MixtureConfig,
     RelativeBias,
 )
 from attention_ref.spec.operations import OPERATIONS
@@ -75,7 +76,7 @@ def parameters(hashed: str, config: Config, tables: Table) -> dict[str, np.ndarr
     if unknown := set(tables) - set(known):
         raise ValueError(f"{hashed}: the layer has no parameters {', '.join(sorted(unknown))}")
     return {
-        name: filled(hashed, name, parameter.shape, "real", {**_usual(parameter), **tables.get(name, {})})
+        name: filled(hashed, name, parameter.shape, "real", {**_usual(name, parameter), **tables.get(name, {})})
         for name, parameter in known.items()
     }
 
@@ -92,6 +93,8 @@ def sizes_of(config: Record | None) -> dict[str, int]:
         return {"m": config.model, "c": sizes.memory, "h": sizes.heads, "g": sizes.groups, "d": sizes.head}
     if isinstance(config, FeedForwardConfig):
         return {"m": config.model, "f": config.hidden}
+    if isinstance(config, MixtureConfig):
+        return sizes_of(config.expert)
     return {"u": config.buckets} if isinstance(config, RelativeBias) else {}
 
 
@@ -152,8 +155,10 @@ def _sized(letters: str, sizes: Table) -> list[int]:
     return shape
 
 
-def _usual(parameter: Parameter) -> dict[str, Any]:
-    """Return the default filling of a parameter; gains are around their initial value."""
+def _usual(name: str, parameter: Parameter) -> dict[str, Any]:
+    """Return the default filling of a parameter; gains are around their initial value, and logits of routers wide."""
+    if name.endswith("router.kernel"):
+        return {"amplitude": 2}
     if parameter.kind == "gain":
         return {"around": parameter.start, "amplitude": 0.5}
     return {"amplitude": _AMPLITUDES[parameter.kind]}

@@ -109,7 +109,11 @@ def decoder(
 
 def window_of(config: ModelConfig) -> Any:
     """The length of the sliding window; None where no block has one."""
-    windows = [getattr(block.attention, "window", None) for block in config.decoder_stack.blocks] if config.decoder_stack else []
+    windows = (
+        [getattr(block.attention, "window", None) for block in config.decoder_stack.blocks]
+        if config.decoder_stack
+        else []
+    )
     sizes = {window[0] + 1 for window in windows if window is not None and window[0] is not None}
     return max(sizes, default=None)
 

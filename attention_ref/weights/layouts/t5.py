@@ -62,9 +62,9 @@ def _feedforward(values: Values) -> FeedForwardConfig:
 
 
 def _name_of(config: ModelConfig) -> Any:
-    if config.encoder_stack is None:
+    network = config.encoder_stack.blocks[0].feedforward if config.encoder_stack is not None else None
+    if not isinstance(network, FeedForwardConfig):
         return ABSENT
-    network = config.encoder_stack.blocks[0].feedforward
     names = [theirs for theirs, ours in ACTIVATIONS.items() if ours == network.activation]
     if not network.gated:
         return names[0]
@@ -113,7 +113,8 @@ DECODER_TABLE: Table = {
 def table(config: ModelConfig) -> Table:
     """The tensors of both stacks; the names in a gated network differ."""
     encoder = config.encoder_stack
-    is_gated = encoder is not None and encoder.blocks[0].feedforward.gated
+    network = encoder.blocks[0].feedforward if encoder is not None else None
+    is_gated = isinstance(network, FeedForwardConfig) and network.gated
     names = {"gate": "wi_0", "input": "wi_1", "output": "wo"} if is_gated else {"input": "wi", "output": "wo"}
     return {
         "encoder.embedding.token": "shared.weight",

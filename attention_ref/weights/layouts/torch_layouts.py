@@ -113,6 +113,11 @@ def _first(config: Any) -> BlockConfig:
     return config.blocks[0] if isinstance(config, StackConfig) else config
 
 
+def _activation_of(config: Any) -> Any:
+    network: Any = _first(config).feedforward
+    return network.activation
+
+
 _BY_CALL = NoEffect("it is about the calls, not about what is computed")
 ATTENTION_KEYS: Keys = {
     "num_heads": Key("heads"),
@@ -122,7 +127,7 @@ ATTENTION_KEYS: Keys = {
 }
 BLOCK_KEYS: Keys = {
     "nhead": Key(lambda config: _first(config).attention.heads),
-    "activation": Key(lambda config: _first(config).feedforward.activation, "relu"),
+    "activation": Key(_activation_of, "relu"),
     "layer_norm_eps": Key(lambda config: _first(config).norm.eps, 1e-5),
     "norm_first": Key(lambda config: _first(config).order == "pre", False),
     "causal": Key(lambda config: ABSENT, True),

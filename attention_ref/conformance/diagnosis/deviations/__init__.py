@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
+from attention_ref.conformance.diagnosis.deviations.latent_deviations import LATENT
 from attention_ref.conformance.diagnosis.deviations.layer_deviations import BLOCK, FEEDFORWARD, MULTIHEAD
+from attention_ref.conformance.diagnosis.deviations.mixture_deviations import MIXTURE
 from attention_ref.conformance.diagnosis.deviations.model_deviations import MODEL
 from attention_ref.conformance.diagnosis.deviations.norm_deviations import ACTIVATION, HEAD_NORMS, NORMS
 from attention_ref.conformance.diagnosis.deviations.other_scores_deviations import (
@@ -45,7 +47,9 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "rms_norm": NORMS,
     "activate": ACTIVATION,
     "MultiHeadAttention": (*_MULTIHEAD, *_LAYER),
+    "LatentAttention": (*LATENT, *PROJECTIONS, *ROTATIONS, *PLACES, *NORMS, *_ATTENTION),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
+    "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "Block": (*BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
     "Transformer": (*MODEL, *BLOCK, *SINUSOIDS, *EMBEDDED, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
 }
