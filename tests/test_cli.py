@@ -60,6 +60,7 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_checking_numpy_conforms_and_loads_no_framework() -> None:
     code = "import sys; from attention_ref.cli import main; code = main(['check', 'numpy']); "
     done = run(code=code + "print(code, *(name for name in sys.modules if '.' not in name))")

@@ -1,7 +1,7 @@
 """Bad input is refused with the same words everywhere: those of the specification.
 
 Every case changes one good call. What the backends and the specification's own operations say is compared with what
-`spec.shapes` says of the same shapes, dtypes and options, and with what the case says was received.
+`spec.attention_checks` says of the same shapes, dtypes and options, and with what the case says was received.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from attention_ref import spec, weights
 from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.spec import checks, shapes
+from attention_ref.spec import attention_checks, checks
 from attention_ref.spec.shapes import Described
 
 DTYPES = {"float32": "real", "bool": "bool", "int64": "integer"}
@@ -146,7 +146,7 @@ def message(operation: str, arguments: Mapping[str, Any]) -> str:
     if lengths := arguments.get("key_lengths"):
         options["key_lengths"] = array(lengths).ravel().tolist()
     with pytest.raises(spec.SpecificationError) as error:
-        getattr(shapes, f"check_{operation}")(operation, arrays, options)
+        getattr(attention_checks, f"check_{operation}")(operation, arrays, options)
     return str(error.value)
 
 
@@ -215,7 +215,7 @@ def test_softmax_refuses_in_the_words_of_the_spec(
 ) -> None:
     described = {name: Described(given.shape, given.dtype) for name, given in arguments.items()}
     with pytest.raises(spec.SpecificationError) as expected:
-        shapes.check_softmax(function, **described)
+        attention_checks.check_softmax(function, **described)
     given = {name: room_arrays.make(array(x), x.dtype) for name, x in arguments.items()}
     with pytest.raises(spec.SpecificationError) as error:
         getattr(room, function)(given.pop("scores"), **given)
@@ -229,7 +229,7 @@ def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arr
 
     def check() -> None:
         checks.check_call("length_mask", {"key_lengths": described, "key_length": K})
-        shapes.check_key_lengths("length_mask", described, values, K)
+        attention_checks.check_key_lengths("length_mask", described, values, K)
 
     with pytest.raises(spec.SpecificationError) as expected:
         check()

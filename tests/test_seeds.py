@@ -19,6 +19,7 @@ pytest.importorskip("mpmath")
 CHOICE = {"operations": ["attention"], "dtypes": ["float64", "float32"], "pattern": "attention/[cs]*/*"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="JAX compiles every shape anew")
 def test_a_backend_conforms_with_other_numbers(room: ModuleType) -> None:
     subject = subject_of(room, room.__name__.rpartition(".")[-1], "")

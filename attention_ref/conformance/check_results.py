@@ -91,6 +91,12 @@ class CheckResults:
         judged = [replace(each, verdict=PASSED) if each in off else each for each in self.results]
         return [*_with_dtypes(clause_verdicts(judged), off)]
 
+    @property
+    def right_on(self) -> tuple[int, int]:
+        """On how many clauses it is right, and for how many a case ran."""
+        ran = [clause for clause in self.clauses if clause.verdict in (CONFORMS, FAILS)]
+        return sum(clause.verdict == CONFORMS for clause in ran), len(ran)
+
     @cached_property
     def level(self) -> Reached | None:
         """How far attention has come, by its values, on the way to every option; None where too little was run."""

@@ -22,13 +22,13 @@ from attention_ref.keras._arrays import Array, Arrays, check_call, describe, mat
 from attention_ref.keras._products import products, weighted_sum
 from attention_ref.keras._visibility import conjunction
 from attention_ref.keras.primitives import log_sum_exp, softmax
-from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import (
+from attention_ref.spec.attention_checks import (
     check_additive_attention,
     check_attention,
-    check_implementation,
     check_multiplicative_attention,
 )
+from attention_ref.spec.masks import Window
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap
 
 

@@ -14,8 +14,8 @@ from keras import ops
 from attention_ref.keras._arrays import Array, check_rules, checked, describe, values
 from attention_ref.keras._band import band, diagonals, inside
 from attention_ref.keras._visibility import conjunction, within_lengths
+from attention_ref.spec.attention_checks import check_key_lengths
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:

@@ -20,13 +20,13 @@ from attention_ref.numpy import fused
 from attention_ref.numpy._arrays import Array, Arrays, check_call, materialize, values
 from attention_ref.numpy._visibility import conjunction
 from attention_ref.numpy.primitives import log_sum_exp, softmax
-from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import (
+from attention_ref.spec.attention_checks import (
     check_additive_attention,
     check_attention,
-    check_implementation,
     check_multiplicative_attention,
 )
+from attention_ref.spec.masks import Window
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap
 
 

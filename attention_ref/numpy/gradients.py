@@ -23,14 +23,14 @@ from attention_ref.numpy._arrays import Array, Arrays, as_array, check_call, mat
 from attention_ref.numpy._tile_gradients import tile_gradients
 from attention_ref.numpy._visibility import conjunction
 from attention_ref.numpy.primitives import log_sum_exp, softmax
-from attention_ref.spec.errors import reject, shape_text
-from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import (
+from attention_ref.spec.attention_checks import (
     check_additive_attention,
     check_attention,
-    check_implementation,
     check_multiplicative_attention,
 )
+from attention_ref.spec.errors import reject, shape_text
+from attention_ref.spec.masks import Window
+from attention_ref.spec.shapes import check_implementation
 
 
 @np.errstate(all="ignore")  # infinities and NaN are valid results

@@ -12,8 +12,8 @@ from typing import Any
 from attention_ref.numpy._arrays import Array, check_rules, checked, describe, values
 from attention_ref.numpy._band import band, inside
 from attention_ref.numpy._visibility import conjunction, within_lengths
+from attention_ref.spec.attention_checks import check_key_lengths
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
 
 
 def causal_mask(query_length: int, key_length: int, *, query_offset: Any = 0) -> Array:

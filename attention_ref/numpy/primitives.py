@@ -10,10 +10,10 @@ import numpy as np
 
 from attention_ref.numpy._arrays import Array, as_array, checked, describe, of_an_array, widen
 from attention_ref.numpy._normal import times_normal_distribution
+from attention_ref.spec.attention_checks import check_softmax
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import check_norm
-from attention_ref.spec.shapes import check_softmax
 
 
 @np.errstate(all="ignore")  # infinities and NaN are results here, not accidents
@@ -329,6 +329,7 @@ def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
         >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
         array([-2. ,  0.5,  2. ])
     """
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
     least = None if one_sided else -limit
     return np.clip(array, least, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 

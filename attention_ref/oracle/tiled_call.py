@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref.oracle.result import Array
+from attention_ref.spec.attention_checks import check_attention
 from attention_ref.spec.errors import reject
-from attention_ref.spec.shapes import Described, Sizes, check_attention
+from attention_ref.spec.shapes import Described, Sizes
 
 TILE = 2**18
 """The number of scores that are computed at once."""

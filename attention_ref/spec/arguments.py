@@ -89,6 +89,17 @@ class Argument:
         """Whether it hides keys by their position, without an axis of keys."""
         return self.stage == "visibility" and "k" not in self.axes
 
+    @property
+    def limits(self) -> str:
+        """The range in words that follow "a number"; empty if it has no ends."""
+        low, high = self.range[1:-1].split(", ") if self.range else ("-inf", "inf")
+        limits = []
+        if low != "-inf":
+            limits.append(f"of at least {low}" if self.range[0] == "[" else f"above {low}")
+        if high != "inf":
+            limits.append(f"of at most {high}" if self.range[-1] == "]" else f"below {high}")
+        return "".join(f" {limit}" for limit in (" and ".join(limits),) if limit)
+
     def contains(self, number: Any, sizes: Mapping[str, int] | None = None) -> bool:
         """Return whether a number is in the range; `sizes` by letter, for ranges that end in a size."""
         if not self.range:

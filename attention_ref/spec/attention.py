@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attention_ref.spec import masks, shapes
+from attention_ref.spec import attention_checks, masks
 from attention_ref.spec.arrays import Array, Index, as_array, broadcast_index, indices
 from attention_ref.spec.numbers import Number, constant, dot, sqrt, stored, tanh, total
 from attention_ref.spec.primitives import log_sum_exp, softmax
@@ -93,7 +93,7 @@ def attention(
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout, "scale": scale, "softcap": softcap}
     arrays = _arrays(query, key, value, mask, bias, query_offset, key_lengths, dropout_mask, sinks=sinks)
-    sizes = shapes.check_attention("attention", *_describe(arrays, options))
+    sizes = attention_checks.check_attention("attention", *_describe(arrays, options))
 
     def score(query_row: Sequence[Number], key_row: Sequence[Number]) -> Number:
         number = dot(query_row, key_row)
@@ -165,7 +165,7 @@ def additive_attention(
     options = {"causal": causal, "window": window, "dropout": dropout}
     kernels = {"score_kernel": score_kernel, "query_kernel": query_kernel, "key_kernel": key_kernel}
     arrays = _arrays(query, key, value, mask, bias, query_offset, key_lengths, dropout_mask, **kernels)
-    sizes = shapes.check_additive_attention("additive_attention", *_describe(arrays, options))
+    sizes = attention_checks.check_additive_attention("additive_attention", *_describe(arrays, options))
 
     def score(query_row: Sequence[Number], key_row: Sequence[Number]) -> Number:
         left = _project(query_row, arrays["query_kernel"])  # (a)
@@ -226,7 +226,7 @@ def multiplicative_attention(
     query, key, value = as_array(query), as_array(key), as_array(value)
     options = {"causal": causal, "window": window, "dropout": dropout}
     arrays = _arrays(query, key, value, mask, bias, query_offset, key_lengths, dropout_mask, score_kernel=score_kernel)
-    sizes = shapes.check_multiplicative_attention("multiplicative_attention", *_describe(arrays, options))
+    sizes = attention_checks.check_multiplicative_attention("multiplicative_attention", *_describe(arrays, options))
 
     def score(query_row: Sequence[Number], key_row: Sequence[Number]) -> Number:
         return dot(_project(query_row, arrays["score_kernel"]), key_row)

@@ -31,9 +31,9 @@ class Block:
         config: sizes and options.
         parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
             of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
-            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`,
-            `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so on, and in an output
-            block of these alone.
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`;
+            in a sandwich block also of `self_attention_output_norm` and so on, and in an output block of these
+            alone.
 
     Source: Vaswani et al. (2017), section 3.1 (post); Xiong et al., "On Layer Normalization in the Transformer
     Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich); OLMo 2 (2024)

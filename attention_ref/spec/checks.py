@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 from attention_ref.spec.arguments import Argument, Operation
 from attention_ref.spec.arrays import as_array
-from attention_ref.spec.errors import SpecificationError, received_text, reject, shape_text
+from attention_ref.spec.attention_checks import check_visible_keys
+from attention_ref.spec.errors import SpecificationError, received_text, reject, shape_letters, shape_text
 from attention_ref.spec.functions import FUNCTIONS
 from attention_ref.spec.numbers import is_finite
 from attention_ref.spec.operations import OPERATIONS
@@ -24,7 +25,6 @@ from attention_ref.spec.shapes import (
     Shape,
     broadcasts,
     check_integers,
-    check_visible_keys,
     check_window,
     is_integer,
 )
@@ -212,12 +212,12 @@ class _Call:
     def check_number(self, argument: Argument) -> None:
         number = self.given[argument.name]
         if not is_finite(number) or not argument.contains(number):
-            self.reject(f"{argument.name} must be a finite number{_limits(argument)}", received_text(number))
+            self.reject(f"{argument.name} must be a finite number{argument.limits}", received_text(number))
 
     def check_count(self, argument: Argument) -> None:
         count = self.given[argument.name]
         if not is_count(count) or not argument.contains(count):
-            self.reject(f"{argument.name} must be an integer{_limits(argument)}", received_text(count))
+            self.reject(f"{argument.name} must be an integer{argument.limits}", received_text(count))
 
     def check_flag(self, argument: Argument) -> None:
         flag = self.given[argument.name]
@@ -295,24 +295,8 @@ def _layouts(argument: Argument) -> str:
     return f"{shape_letters(rest)} or {full}" if is_optional else full
 
 
-def shape_letters(letters: str) -> str:
-    """Write axes as Python writes a shape."""
-    return f"({letters},)" if len(letters) == 1 else f"({', '.join(letters)})"
-
-
 def _size_text(size: Shape) -> str:
     return str(size[0]) if len(size) == 1 else shape_text(size)
-
-
-def _limits(argument: Argument) -> str:
-    """Write a range in words."""
-    low, high = argument.range[1:-1].split(", ") if argument.range else ("-inf", "inf")
-    limits = []
-    if low != "-inf":
-        limits.append(f"of at least {low}" if argument.range[0] == "[" else f"above {low}")
-    if high != "inf":
-        limits.append(f"of at most {high}" if argument.range[-1] == "]" else f"below {high}")
-    return "".join(f" {limit}" for limit in (" and ".join(limits),) if limit)
 
 
 def _no_spans(call: _Call) -> Mapping[str, int]:  # noqa: ARG001

@@ -70,3 +70,8 @@ def received_text(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {int(value.bit_length() * math.log10(2)) + 1} digits"
     return repr(value)
+
+
+def shape_letters(letters: str) -> str:
+    """Write axes as Python writes a shape."""
+    return f"({letters},)" if len(letters) == 1 else f"({', '.join(letters)})"

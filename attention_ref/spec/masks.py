@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attention_ref.spec.arrays import Array, as_array, broadcast_index, indices
+from attention_ref.spec.attention_checks import check_key_lengths
 from attention_ref.spec.checks import checked
 from attention_ref.spec.numbers import Number
-from attention_ref.spec.shapes import Described, check_key_lengths
+from attention_ref.spec.shapes import Described
 
 Offsets = int | Sequence[int] | Array
 Window = tuple[int | None, int | None]

@@ -34,7 +34,7 @@ def check_once(
 
     Arguments:
         operation: the name to report.
-        check: such as `attention_ref.spec.shapes.check_attention`.
+        check: such as `attention_ref.spec.attention_checks.check_attention`.
         kinds: of the arrays of the call, in order; shapes are tuples.
         name_of: returns the name of a dtype.
         options: the others, as the caller gave them.

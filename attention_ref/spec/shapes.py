@@ -1,4 +1,4 @@
-"""The checks of the shapes, dtypes and options of attention, for the specification and every backend.
+"""Shapes, dtypes and sizes as every check describes them, and the checks that need no table of operations.
 
 Sizes are called by the same letter everywhere:
 
@@ -9,12 +9,11 @@ Sizes are called by the same letter everywhere:
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from attention_ref.spec.dtypes import DTYPES
-from attention_ref.spec.errors import received_text, reject, shape_text
-from attention_ref.spec.numbers import is_finite
+from attention_ref.spec.errors import received_text, reject
 
 Shape = tuple[int | None, ...]
 
@@ -35,8 +34,6 @@ LEGEND: Mapping[str, str] = {
     "t": "target length",
     "u": "buckets of distance",
 }
-
-_ROWS = {name: f"{name} must have the shape (..., heads, length, size)" for name in ("query", "key", "value")}
 
 REAL_DTYPES = (*DTYPES, "real")
 """Dtypes of tensors that take part in arithmetic; `real` is any number type of the specification itself."""
@@ -76,95 +73,12 @@ class Sizes(NamedTuple):
     @property
     def scores(self) -> tuple[Any, ...]:
         """The shape `(b,h,q,k)` of the scores."""
-        return (*self.batch, self.heads, self.query_length, self.key_length)
+        return self.shape("bhqk")
 
-
-def check_attention(operation: str, arrays: Mapping[str, Described | None], options: Mapping[str, Any]) -> Sizes:
-    """Check a call of `attention`.
-
-    Arguments:
-        operation: the name to report.
-        arrays: `query`, `key`, `value` and, where given, `mask`, `bias`, `sinks`, `dropout_mask`, `key_lengths` and a
-            `query_offset` that is an array.
-        options: `scale`, `softcap`, `window`, `dropout` and `causal` as the caller gave them; under `key_lengths` and
-            `query_offset` lists of their values, where they can be read before the call runs. A `query_offset` needs
-            that only where its dtype holds more than int64 does.
-
-    Raises:
-        SpecificationError: for anything that the specification does not define.
-    """
-    call = _Call(operation, arrays)
-    sizes = call.check_query_key_value(same_head_size=True)
-    call.check_visibility(sizes, options)
-    if call.has("sinks"):
-        call.check_dtype("sinks")
-        call.check_shape("sinks", (sizes.heads,), "sinks must have the shape (h,), one logit for each query head")
-    call.check_number("scale", options.get("scale"))
-    call.check_number("softcap", options.get("softcap"), positive=True)
-    return sizes
-
-
-def check_additive_attention(
-    operation: str, arrays: Mapping[str, Described | None], options: Mapping[str, Any]
-) -> Sizes:
-    """Check a call of `additive_attention`, whose arrays hold `query_kernel`, `key_kernel` and `score_kernel` too."""
-    call = _Call(operation, arrays)
-    sizes = call.check_query_key_value(same_head_size=False)
-    call.check_visibility(sizes, options)
-    call.check_presence("score_kernel")
-    call.check_dtype("score_kernel")
-    call.check_rank("score_kernel", 1, "score_kernel must have the shape (a,), a being the size of the tanh layer")
-    hidden = call.shape("score_kernel")[-1]
-    for name in ("query", "key"):
-        kernel = f"{name}_kernel"
-        if call.has(kernel):
-            call.check_dtype(kernel)
-            rule = f"{kernel} must have the shape (last size of {name}, a), a being the size of score_kernel"
-            call.check_shape(kernel, (call.shape(name)[-1], hidden), rule)
-        elif _differ(call.shape(name)[-1], hidden):
-            call.reject(
-                f"without {kernel} the last size of {name} must be the size of score_kernel",
-                f"{call.shape(name)[-1]} and {hidden}",
-            )
-    return sizes
-
-
-def check_multiplicative_attention(
-    operation: str, arrays: Mapping[str, Described | None], options: Mapping[str, Any]
-) -> Sizes:
-    """Check a call of `multiplicative_attention`, whose arrays may hold `score_kernel`."""
-    call = _Call(operation, arrays)
-    sizes = call.check_query_key_value(same_head_size=not call.has("score_kernel"))
-    call.check_visibility(sizes, options)
-    if call.has("score_kernel"):
-        call.check_dtype("score_kernel")
-        rule = "score_kernel must have the shape (last size of query, last size of key)"
-        call.check_shape("score_kernel", (call.shape("query")[-1], call.shape("key")[-1]), rule)
-    return sizes
-
-
-def check_visible_keys(shape: Any, arrays: Mapping[str, Described | None], options: Mapping[str, Any]) -> None:
-    """Check a call of `visible_keys`: a shape `(...,h,q,k)`, and arrays and options as in `check_attention`."""
-    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    if len(sizes) < 3 or not all(is_integer(size) and size >= 0 for size in sizes):
-        reject("visible_keys", "shape must be (b,h,q,k), sizes of at least 0", repr(shape))
-    call = _Call("visible_keys", {"bias": arrays["bias"], **arrays})  # first, for reals have the dtype of the first
-    *batch, heads, queries, keys = sizes
-    call.check_visibility(Sizes(tuple(batch), heads, heads, queries, keys, None, None), options)
-
-
-def check_key_lengths(
-    operation: str, key_lengths: Described, values: Sequence[int] | None, key_length: int, batch: Shape | None = None
-) -> None:
-    """Check lengths alone: integers, one for each row of a batch and, where they can be read, their values."""
-    call = _Call(operation, {"key_lengths": key_lengths})
-    call.check_per_row("key_lengths", key_lengths.shape if batch is None else batch)
-    call.check_lengths(values, key_length)
-
-
-def check_window(operation: str, window: Any) -> None:
-    """Check a window alone: a pair of distances from 0 to 2^63 - 1, None where open."""
-    _Call(operation, {}).check_window(window)
+    def shape(self, letters: str) -> tuple[Any, ...]:
+        """Return the shape of an array whose axes have these letters; the sizes of `b` are those of all batch axes."""
+        by_letter = {"b": self.batch, **{letter: (size,) for letter, size in zip("hgqkdv", self[1:], strict=True)}}
+        return tuple(size for letter in letters for size in by_letter[letter])
 
 
 def check_integers(operation: str, name: str, given: Any) -> None:
@@ -189,6 +103,18 @@ def check_integers(operation: str, name: str, given: Any) -> None:
             check_integers(operation, name, inner)
 
 
+def check_window(operation: str, window: Any, shapes: Mapping[str, Shape] | None = None) -> None:
+    """Check a window: a pair of distances from 0 to 2^63 - 1, None where open; `shapes` of the call are reported."""
+    if window is None:
+        return
+    is_pair = isinstance(window, (tuple, list)) and len(window) == 2
+    if not is_pair or not all(side is None or (is_integer(side) and side >= 0) for side in window):
+        rule = "window must be a pair (left, right) of distances of at least 0, None where open"
+        reject(operation, rule, repr(window), shapes)
+    if not all(side is None or side <= LARGEST_INTEGER for side in window):
+        reject(operation, "the distances of window must lie between 0 and 2^63 - 1", repr(window), shapes)
+
+
 def check_flags(operation: str, **flags: Any) -> None:
     """Check options that are True or False."""
     for name, flag in flags.items():
@@ -208,175 +134,22 @@ def check_implementation(operation: str, implementation: Any) -> None:
         reject(operation, "implementation must be 'auto', 'fused' or 'reference'", repr(implementation))
 
 
-def check_softmax(
-    operation: str, scores: Described, visible: Described | None = None, sinks: Described | None = None
-) -> None:
-    """Check the arrays of `softmax` and `log_sum_exp`: real scores and sinks, boolean visibility."""
-    call = _Call(operation, {"scores": scores, "visible": visible, "sinks": sinks})
-    call.check_dtype("scores")
-    call.check_rank("scores", 1, "scores must have at least one axis", at_least=True)
-    if call.has("visible"):
-        call.check_boolean("visible")
-        call.check_broadcast("visible", scores.shape)
-    if call.has("sinks"):
-        call.check_dtype("sinks")
-        call.check_broadcast("sinks", scores.shape[:-1])
-
-
-class _Call:
-    """The arrays of one call, and the checks that several operations share."""
-
-    def __init__(self, operation: str, arrays: Mapping[str, Described | None]) -> None:
-        self.operation = operation
-        self.arrays = {name: array for name, array in arrays.items() if array is not None}
-        self.first = next(iter(self.arrays.values()), Described((), ""))  # whose dtype the others share
-
-    def has(self, name: str) -> bool:
-        return name in self.arrays
-
-    def shape(self, name: str) -> Shape:
-        return self.arrays[name].shape
-
-    def reject(self, rule: str, received: object) -> NoReturn:
-        shapes = {name: array.shape for name, array in self.arrays.items() if array.shape}
-        reject(self.operation, rule, received, shapes)
-
-    def check_query_key_value(self, *, same_head_size: bool) -> Sizes:
-        for name in ("query", "key", "value"):
-            self.check_presence(name)
-            self.check_dtype(name)
-            self.check_rank(name, 3, _ROWS[name], at_least=True)
-        query, key, value = self.shape("query"), self.shape("key"), self.shape("value")
-        for name in ("key", "value"):
-            other = self.shape(name)
-            if len(other) != len(query) or (other[:-3] != query[:-3] and _any_differ(other[:-3], query[:-3])):
-                rule = f"query and {name} must have the same leading batch sizes"
-                self.reject(rule, f"{shape_text(query[:-3])} and {shape_text(other[:-3])}")
-        self._check_same(key[-3], value[-3], "key and value must have the same number of heads g")
-        self._check_same(key[-2], value[-2], "key and value must have the same length k")
-        if same_head_size:
-            self._check_same(query[-1], key[-1], "query and key must have the same head size d")
-        heads, groups = query[-3], key[-3]
-        if groups == 0 or (heads is not None and groups is not None and heads % groups):
-            self.reject(
-                "the query heads h must be a multiple of the key/value heads g", f"h = {heads} and g = {groups}"
-            )
-        if query[-1] == 0:
-            self.reject("the head size d must be at least 1", "0")
-        batch = query[:-3]
-        if None in batch:
-            batch = tuple(a if a is not None else b for a, b in zip(batch, key[:-3], strict=True))
-        return Sizes(batch, heads, groups, query[-2], key[-2], query[-1], value[-1])
-
-    def check_visibility(self, sizes: Sizes, options: Mapping[str, Any]) -> None:
-        if self.has("mask"):
-            self.check_boolean("mask", "; a number that is added to the scores is given as bias")
-            self.check_broadcast("mask", sizes.scores)
-        if self.has("bias"):
-            self.check_dtype("bias", "; what may be attended is given as mask")
-            self.check_broadcast("bias", sizes.scores)
-        for name in ("query_offset", "key_lengths"):
-            if self.has(name):
-                self.check_per_row(name, sizes.batch)
-        check_integers(self.operation, "query_offset", options.get("query_offset"))
-        self.check_lengths(options.get("key_lengths"), sizes.key_length)
-        for name in ("causal", "return_weights", "return_log_sum_exp"):
-            if not isinstance(options.get(name, False), bool):
-                self.reject(f"{name} must be True or False", repr(options[name]))
-        check_tap(self.operation, options.get("tap"))
-        self.check_window(options.get("window"))
-        self.check_dropout(options.get("dropout", 0.0))
-        if self.has("dropout_mask"):
-            self.check_boolean("dropout_mask", ", True where a weight is kept")
-            self.check_broadcast("dropout_mask", sizes.scores)
-
-    def check_presence(self, name: str) -> None:
-        if not self.has(name):
-            self.reject(f"{name} must be given", None)
-
-    def check_dtype(self, name: str, hint: str = "") -> None:
-        dtype, expected = self.arrays[name].dtype, self.first.dtype
-        if dtype not in REAL_DTYPES:
-            self.reject(f"{name} must be float16, bfloat16, float32 or float64{hint}", dtype)
-        if dtype != expected:
-            first = next(iter(self.arrays))
-            self.reject(f"{first} and {name} must have the same dtype", f"{expected} and {dtype}")
-
-    def check_boolean(self, name: str, hint: str = "") -> None:
-        if self.arrays[name].dtype != "bool":
-            self.reject(f"{name} must be boolean{hint}", self.arrays[name].dtype)
-
-    def check_per_row(self, name: str, batch: Shape) -> None:
-        if not self.arrays[name].dtype.startswith(("int", "uint")):
-            self.reject(f"{name} must be an integer or an array of integers", self.arrays[name].dtype)
-        if self.shape(name):
-            self.check_shape(name, batch, f"{name} must be one integer, or one for each batch row")
-
-    def check_rank(self, name: str, rank: int, rule: str, *, at_least: bool = False) -> None:
-        received = len(self.shape(name))
-        if received < rank or (received > rank and not at_least):
-            self.reject(rule, f"an array of rank {received}")
-
-    def check_shape(self, name: str, expected: Shape, rule: str) -> None:
-        shape = self.shape(name)
-        if len(shape) != len(expected) or _any_differ(shape, expected):
-            self.reject(f"{rule}, here {shape_text(expected)}", shape_text(shape))
-
-    def check_broadcast(self, name: str, target: Shape) -> None:
-        shape = self.shape(name)
-        if not broadcasts(shape, target):
-            self.reject(f"{name} must broadcast to {shape_text(target)}", shape_text(shape))
-
-    def check_number(self, name: str, number: Any, *, positive: bool = False) -> None:
-        if number is None:
-            return
-        kind = "a finite number above 0" if positive else "a finite number"
-        if not is_finite(number) or (positive and not number > 0):
-            self.reject(f"{name} must be {kind}", received_text(number))
-
-    def check_lengths(self, values: Sequence[int] | None, key_length: int | None) -> None:
-        if not values:
-            return
-        for length in values:
-            if length < 0 or (key_length is not None and length > key_length):
-                self.reject(f"key_lengths must lie between 0 and the key length k = {key_length}", length)
-
-    def check_window(self, window: Any) -> None:
-        if window is None:
-            return
-        is_pair = isinstance(window, (tuple, list)) and len(window) == 2
-        if not is_pair or not all(side is None or (is_integer(side) and side >= 0) for side in window):
-            self.reject("window must be a pair (left, right) of distances of at least 0, None where open", repr(window))
-        if not all(side is None or side <= LARGEST_INTEGER for side in window):
-            self.reject("the distances of window must lie between 0 and 2^63 - 1", repr(window))
-
-    def check_dropout(self, rate: Any) -> None:
-        if not is_finite(rate) or not 0 <= rate < 1:
-            self.reject("dropout must be a rate of at least 0 and below 1", received_text(rate))
-        if rate > 0 and not self.has("dropout_mask"):
-            self.reject("dropout needs a dropout_mask, which says what weights are kept", f"dropout={rate!r} alone")
-        if rate == 0 and self.has("dropout_mask"):
-            self.reject("dropout_mask needs the rate that it was drawn with as dropout", "dropout=0")
-
-    def _check_same(self, left: int | None, right: int | None, rule: str) -> None:
-        if _differ(left, right):
-            self.reject(rule, f"{left} and {right}")
-
-
 def broadcasts(shape: Shape, target: Shape) -> bool:
     """Return whether an array broadcasts to a shape; a size that is not known agrees with any."""
     aligned = target[len(target) - len(shape) :]
     return len(shape) <= len(target) and all(
-        size == 1 or not _differ(size, to) for size, to in zip(shape, aligned, strict=True)
+        size == 1 or not differ(size, to) for size, to in zip(shape, aligned, strict=True)
     )
 
 
-def _differ(left: int | None, right: int | None) -> bool:
+def differ(left: int | None, right: int | None) -> bool:
+    """Return whether two sizes differ; one that is not known differs from none."""
     return left is not None and right is not None and left != right
 
 
-def _any_differ(left: Shape, right: Shape) -> bool:
-    return any(_differ(a, b) for a, b in zip(left, right, strict=True))
+def any_differ(left: Shape, right: Shape) -> bool:
+    """Return whether two shapes of the same rank differ in a size that is known in both."""
+    return any(differ(a, b) for a, b in zip(left, right, strict=True))
 
 
 def is_integer(number: Any) -> bool:

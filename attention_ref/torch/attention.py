@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import (
+from attention_ref.spec.attention_checks import (
     check_additive_attention,
     check_attention,
-    check_implementation,
     check_multiplicative_attention,
 )
+from attention_ref.spec.masks import Window
+from attention_ref.spec.shapes import check_implementation
 from attention_ref.spec.taps import Tap
 from attention_ref.torch import _compiled, fused
 from attention_ref.torch._arrays import Array, Arrays, check_call, materialize, values

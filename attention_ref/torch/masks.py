@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from attention_ref.spec.attention_checks import check_key_lengths
 from attention_ref.spec.masks import Window
-from attention_ref.spec.shapes import check_key_lengths
 from attention_ref.torch._arrays import Array, check_rules, checked, describe, device_of, values
 from attention_ref.torch._band import band, inside
 from attention_ref.torch._visibility import conjunction, within_lengths

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from attention_ref.spec.attention_checks import check_softmax
 from attention_ref.spec.checks import converted
 from attention_ref.spec.config import Norm, NormHeads
 from attention_ref.spec.parameters import check_norm
-from attention_ref.spec.shapes import check_softmax
 from attention_ref.torch._arrays import Array, as_array, checked, describe, of_an_array, widen
 
 
@@ -337,6 +337,7 @@ def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
         >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
         tensor([-2.0000,  0.5000,  2.0000])
     """
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
     return torch.clamp(array, None if one_sided else -limit, limit)
 
 

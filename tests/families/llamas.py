@@ -189,11 +189,13 @@ FAMILIES = (
     _case(
         "stablelm",
         "StableLmForCausalLM",
-        {**_LAYER_EPS, "num_attention_heads": 2, "rope_parameters": _PARTIAL[1]},
+        {**_LAYER_EPS, "num_attention_heads": 4, "rope_parameters": _PARTIAL[1], "qk_layernorm": True},
         varied={
             **{name: values for name, values in _LAYER_NORMS.items() if name not in ("*rope", "*heads")},
+            "num_attention_heads": (2, 4),
             "num_key_value_heads": (1, 2),
             "rope_parameters": _PARTIAL,
+            "qk_layernorm": BOTH,
             "use_qkv_bias": BOTH,
             "use_parallel_residual": BOTH,
         },

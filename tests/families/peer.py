@@ -31,12 +31,17 @@ def only_float64() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
+def peer_class(family: Family) -> Any:
+    """Return the class of `transformers`."""
+    return getattr(transformers, family.model)
+
+
 class Peer:
     """A model of `transformers`: its `config`, its files, and what it answers."""
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
-        model = getattr(transformers, family.model)
+        model = peer_class(family)
         config = model.config_class(**family.options, attn_implementation=family.attention)
         with only_float64():
             self.model = model(config).double().eval()
@@ -52,7 +57,7 @@ class Peer:
                 continue
             values = 0.3 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             is_gain = tensor.ndim == 1 and name.endswith("weight")
-            tensor.copy_(values + is_gain)
+            tensor.copy_((values + is_gain).to(torch.float32))  # so that float32 holds the same numbers
 
     def save(self, folder: Path) -> Path:
         """Save it as `transformers` does."""

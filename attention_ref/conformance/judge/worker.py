@@ -67,14 +67,19 @@ class Worker:
             arrays = self._arrays(request)
             before = {} if self.framework.shares_memory else {n: self.framework.read(a) for n, a in arrays.items()}
             results = self._called(arrays, request)
-            read = [self._read(name, result) for name, result in results.items()]
-            changed = [
-                n for n, values in before.items() if self.framework.read(arrays[n]).tobytes() != values.tobytes()
-            ]
         except Unsupported as unsupported:
             return {"unsupported": str(unsupported) or "without a reason"}, []
         except SubjectError as error:
             return {"error": error.reason, "where": error.where}, []
+        try:  # what it refuses now it has computed
+            read = [self._read(name, result) for name, result in results.items()]
+            changed = [
+                n for n, values in before.items() if self.framework.read(arrays[n]).tobytes() != values.tobytes()
+            ]
+        except SubjectError as error:
+            return {"error": error.reason, "where": error.where}, []
+        except Unsupported as late:
+            return {"error": f"it refuses the call after it has returned: {late}"}, []
         described = [
             {"name": name, "shape": list(result.shape), "dtype": self.framework.dtype(result)}
             for name, result in results.items()

@@ -45,11 +45,11 @@ def write_matrix(columns: Sequence[Column], facts: Mapping[str, str]) -> str:
     parts = [
         [f"# {matrix.TITLE}"],
         [f"- {_text(name)}: {_text(value)}" for name, value in matrix.header(columns, facts)],
+        *([["## What each computes"], _answers(asked)] if asked else []),
         ["## Clauses"],
         _matrix(shown),
         [f"- {symbol} {name}: {matrix.MEANINGS[name]}" for name, symbol in matrix.SYMBOLS.items()],
         ["The number is the largest error / budget; above 1 is wrong."],
-        *([["## What each computes"], _answers(asked)] if asked else []),
         ["## Subjects"],
         [_subject(each) for each in columns],
         *(part for each in failing for part in _failing(each)),
@@ -112,8 +112,8 @@ def _folded(summary: str, lines: Sequence[str]) -> list[str]:
 
 def _matrix(columns: Sequence[Column]) -> list[str]:
     heads = [_code(each.name) + (f"<br>{_text(each.version)}" if each.version else "") for each in columns]
-    marks = [_mark(each.report) for each in columns if each.report]
-    lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**overall**", *marks)]
+    right = ["{} of {}".format(*each.report.right_on) for each in columns if each.report]
+    lines = [_row("clause", *heads), _row(":--", *[":-:"] * len(columns)), _row("**right on**", *right)]
     rows = matrix.rows(columns)
     return lines + [_row(_code(row), *(_cell(each.verdict(row)) for each in columns)) for row in rows]
 

@@ -42,6 +42,7 @@ def decoder(
     layer_types: Any = None,
     rotaries: Any = None,
     normalizes_heads: NormHeads | bool = False,
+    head_norm: Norm | None = None,
     norm: Norm | None = None,
     gain_offset: float = 0.0,
     order: Any = "pre",
@@ -60,6 +61,7 @@ def decoder(
         layer_types: sliding or full attention, for each block; full when None.
         rotaries: the rotary positions of each type of block, where they differ.
         normalizes_heads: whether queries and keys are normalised; each head with the same gain where no more is said.
+        head_norm: of queries and keys, where it is another than `norm`.
         norm: of every sublayer and of queries and keys; an RMSNorm when None.
         gain_offset, order, shared_norm, gated, scale_embedding: as in `Norm`, `BlockConfig`, `FeedForwardConfig` and
             `EmbeddingConfig`.
@@ -88,7 +90,7 @@ def decoder(
             heads=heads,
             kv_heads=values.num_key_value_heads or heads,
             head_size=head_size,
-            query_key_norm=norm if normalizes_heads else None,
+            query_key_norm=(head_norm or norm) if normalizes_heads else None,
             query_key_norm_heads=norm_heads,
             rotary=rotaries[layer_type],
             causal=True,
@@ -107,13 +109,17 @@ def decoder(
     return ModelConfig(decoder_stack=stack, head=head)
 
 
+def normalizes_heads(config: ModelConfig) -> Any:
+    """Whether queries and keys are normalised."""
+    stack = config.decoder_stack
+    norm = getattr(stack.blocks[0].attention, "query_key_norm", None) if stack is not None else None
+    return ABSENT if stack is None else norm is not None
+
+
 def window_of(config: ModelConfig) -> Any:
     """The length of the sliding window; None where no block has one."""
-    windows = (
-        [getattr(block.attention, "window", None) for block in config.decoder_stack.blocks]
-        if config.decoder_stack
-        else []
-    )
+    blocks = config.decoder_stack.blocks if config.decoder_stack else ()
+    windows = [getattr(block.attention, "window", None) for block in blocks]
     sizes = {window[0] + 1 for window in windows if window is not None and window[0] is not None}
     return max(sizes, default=None)
 

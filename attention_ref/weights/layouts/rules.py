@@ -70,7 +70,7 @@ class Linear(Rule):
 
 @dataclass(frozen=True)
 class Shared(Linear):
-    """One module for all blocks (ALBERT)."""
+    """One module for several blocks (ALBERT)."""
 
     def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
         """The same for each block."""
@@ -79,7 +79,7 @@ class Shared(Linear):
     def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
         """The tensor of the first block, if all blocks have the same."""
         if any(array.tobytes() != arrays[0].tobytes() for array in arrays):
-            reject("weights.write", f"all blocks of this family must have the same {self.name}", "others")
+            reject("weights.write", f"the blocks that share {self.name} must have the same", "others")
         return super().write(arrays[:1], parameters[:1])
 
 

@@ -17,7 +17,7 @@ from attention_ref.conformance.reports.html.elements import (
     link,
     terms,
 )
-from attention_ref.conformance.reports.html.sentence import right_on, sentence
+from attention_ref.conformance.reports.html.sentence import sentence
 from attention_ref.conformance.reports.matrix import Column
 from attention_ref.spec.clauses import clauses
 
@@ -74,7 +74,7 @@ def _name(each: Column) -> Markup:
 
 
 def _right(each: Column) -> Markup:
-    right, ran = right_on(each.report) if each.report else (0, 0)
+    right, ran = each.report.right_on if each.report else (0, 0)
     text = f"{right} of {ran}"
     title = f"{each.name}: right on {text} clauses of which a case ran"
     return element("td", link(subject_section.place(each), text, title=title), class_="all" if right == ran else "bad")

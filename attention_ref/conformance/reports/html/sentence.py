@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_ref.conformance.check_results import CheckResults
-from attention_ref.conformance.clause_verdicts import CONFORMS, FAILS
+from attention_ref.conformance.clause_verdicts import FAILS
 from attention_ref.conformance.reports.formatting import count
 from attention_ref.conformance.reports.html.elements import Content, anchor, link
 
@@ -22,15 +22,9 @@ _NAMES = {
 """What a clause is about, where its id does not say it."""
 
 
-def right_on(report: CheckResults) -> tuple[int, int]:
-    """Return how many clauses are right, and of how many a case ran."""
-    ran = [clause for clause in report.clauses if clause.verdict in (CONFORMS, FAILS)]
-    return sum(clause.verdict == CONFORMS for clause in ran), len(ran)
-
-
 def sentence(report: CheckResults) -> Content:
     """Return `right on 19 of 22 clauses; differs on: empty rows, hidden NaN`, with links to the clauses."""
-    right, ran = right_on(report)
+    right, ran = report.right_on
     if not ran:
         return "no case ran"
     start = f"right on {right} of {count(ran, 'clause')}"
