@@ -41,8 +41,9 @@ class Peer:
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
+        self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
         model = peer_class(family)
-        config = model.config_class(**family.options, attn_implementation=family.attention)
+        config = model.config_class(**family.options, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:

@@ -196,6 +196,45 @@ class WithinGroups(Rule):
         return np.concatenate([queries, key[:, None], value[:, None]], axis=1).reshape(self.shape(parameters))
 
 
+@dataclass(frozen=True)
+class Stacked(Rule):
+    """The kernels of all experts in one tensor `(e, inputs, outputs)`, and their biases in one `(e, outputs)`."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """The number of experts, then our shape."""
+        return (len(parameters), *parameters[0].shape)
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:  # noqa: ARG002
+        """Split the experts."""
+        return list(array)
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:  # noqa: ARG002
+        """Join the experts."""
+        return np.stack(arrays)
+
+
+@dataclass(frozen=True)
+class StackedPairs(Rule):
+    """Two projections of all experts in one tensor `(e, inputs, 2 * outputs)`, whose outputs alternate; and their
+    biases in one `(e, 2 * outputs)` (gpt-oss's gates and inputs).
+    """
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """The number of experts, then our shape, with twice the outputs."""
+        *inputs, outputs = parameters[0].shape
+        return (len(parameters) // 2, *inputs, 2 * outputs)
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:  # noqa: ARG002
+        """The first of every pair, for each expert, then the second."""
+        return [*array[..., 0::2], *array[..., 1::2]]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join the pairs, then the experts."""
+        half = len(arrays) // 2
+        pairs = np.stack([np.stack(arrays[:half]), np.stack(arrays[half:])], axis=-1)  # (e,i,o,2), or (e,o,2) of biases
+        return pairs.reshape(self.shape(parameters))
+
+
 def _matrix(parameter: Parameter) -> Shape:
     """The shape of a kernel as a matrix `(i,o)`, of a bias as a vector `(o)`, of everything else as it is."""
     if parameter.kind == "kernel":
