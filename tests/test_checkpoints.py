@@ -117,7 +117,7 @@ def test_writing_is_the_inverse_of_reading(family: Family, saved: Any, tmp_path:
         assert ours[name].tobytes() == array.tobytes()
     with only_float64():
         loaded, report = type(peer.model).from_pretrained(
-            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation=family.attention
+            tmp_path / "again", output_loading_info=True, dtype=torch.float64, **peer.paths
         )
     assert not any(report.values())
     again, _ = weights.read(tmp_path / "again")
@@ -348,6 +348,10 @@ UNSUPPORTED = [
     ("llama", {"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}, "rope_type is 'proportional'"),
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "this family rotates whole heads"),
+    ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0; only None is supported"),
+    ("gpt-oss", {"swiglu_alpha": 1.5}, "swiglu_alpha is 1.5; only 1.702 is supported"),
+    ("gpt-oss", {"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config is {'quant_method': 'mxfp4'}"),
+    ("qwen3-moe", {"num_local_experts": 1, "num_experts_per_tok": 2}, "chosen must be at most 1"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
     ("phi", {"qk_layernorm": True}, "model.layers.0.self_attn.q_layernorm.weight (8,) is missing"),

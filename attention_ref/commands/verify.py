@@ -151,8 +151,9 @@ def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> di
     import torch
     import transformers
 
+    paths = {"attn_implementation": checkpoint.layout.attention, "experts_implementation": "eager"}
     model = getattr(transformers, checkpoint.architecture).from_pretrained(
-        checkpoint.path, dtype=torch.float64, attn_implementation=checkpoint.layout.attention, local_files_only=True
+        checkpoint.path, dtype=torch.float64, local_files_only=True, **paths
     )
     model.eval()
     given = dict(zip(_names(config), map(torch.from_numpy, inputs), strict=True))

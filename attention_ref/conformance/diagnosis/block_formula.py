@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.multihead_formula import MultiHeadFormula
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Order
+from attention_ref.spec.config import BlockConfig, FeedForwardConfig, Order
 from attention_ref.spec.parameters import under
 
 Sublayers = list[tuple[str, Callable[[Array], Array]]]
@@ -19,6 +19,10 @@ Sublayers = list[tuple[str, Callable[[Array], Array]]]
 
 class BlockFormula(MultiHeadFormula):
     """Feed-forward networks and blocks as specified, of arrays `(b,l,m)`."""
+
+    def own_attention(self, config: Any, parameters: Parameters, array: Array, **options: Any) -> dict[str, Array]:
+        """Apply the self-attention of a block."""
+        return self.multihead(config, parameters, array, **options)
 
     def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
         """Apply the feed-forward network of a block."""
@@ -57,8 +61,7 @@ class BlockFormula(MultiHeadFormula):
 
         def self_attention(x: Array) -> Array:
             options = {"mask": mask, "bias": bias, "key_lengths": key_lengths, "positions": positions}
-            attention = cast("AttentionConfig", config.attention)  # another has no formula, and is not asked for one
-            return self.multihead(attention, under(parameters, "self_attention"), x, **options)["output"]
+            return self.own_attention(config.attention, under(parameters, "self_attention"), x, **options)["output"]
 
         def cross_attention(x: Array) -> Array:
             options = self.memory_rules(memory_mask, memory_lengths, mask)

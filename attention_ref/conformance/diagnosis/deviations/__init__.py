@@ -13,6 +13,7 @@ from attention_ref.conformance.diagnosis.deviations.embedding_deviations import 
 from attention_ref.conformance.diagnosis.deviations.head_deviations import HEAD
 from attention_ref.conformance.diagnosis.deviations.head_norm_deviations import HEAD_NORMS
 from attention_ref.conformance.diagnosis.deviations.hidden_score_deviations import HIDDEN_SCORES
+from attention_ref.conformance.diagnosis.deviations.latent_deviations import LATENT
 from attention_ref.conformance.diagnosis.deviations.mask_deviations import MASK
 from attention_ref.conformance.diagnosis.deviations.memory_deviations import MEMORY
 from attention_ref.conformance.diagnosis.deviations.mixture_deviations import MIXTURE
@@ -55,6 +56,7 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "rms_norm": NORMS,
     "activate": ACTIVATION,
     "MultiHeadAttention": (*_MULTIHEAD, *_LAYER),
+    "LatentAttention": (*LATENT, *PROJECTIONS, *_ROTATIONS, *ROTARY_POSITIONS, *NORMS, *_ATTENTION),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "Block": (*_BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
