@@ -58,5 +58,12 @@ def _stack(table: dict[str, Any], model: int | None) -> dict[str, Any]:
 
 def _block(table: dict[str, Any], model: int | None) -> dict[str, Any]:
     kinds = {"attention": "AttentionConfig", "cross_attention": "AttentionConfig", "feedforward": "FeedForwardConfig"}
-    parts = {name: {"type": kind, "model": model, **table[name]} for name, kind in kinds.items() if table.get(name)}
+    parts = {name: _sized({"type": kind, **table[name]}, model) for name, kind in kinds.items() if table.get(name)}
     return {**table, **parts}
+
+
+def _sized(part: dict[str, Any], model: int | None) -> dict[str, Any]:
+    """Return a part of a block with its model size, which a mixture of experts has in each of its networks."""
+    if part["type"] != "MixtureConfig":
+        return {"model": model, **part}
+    return part | {name: {"model": model, **part[name]} for name in ("expert", "shared") if part.get(name)}
