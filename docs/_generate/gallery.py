@@ -21,7 +21,7 @@ from attention_ref.spec.clauses import Clause
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions import WrongAttention
 from tests.wrong_layers import GALLERY as LAYERS
-from tests.wrong_layers import WrongLayer, experts, functions, layers, models
+from tests.wrong_layers import WrongLayer, experts, functions, latent_layers, layers, models
 
 Wrong = type[WrongAttention] | WrongLayer
 
@@ -156,7 +156,7 @@ def source(wrong: Wrong) -> str:
 def _layer_source(wrong: WrongLayer) -> str:
     module, number = next(
         (module, module.MISTAKES.index(wrong))
-        for module in (functions, layers, experts, models)
+        for module in (functions, layers, latent_layers, experts, models)
         if wrong in module.MISTAKES
     )
     text, definitions, calls = _parsed(module)

@@ -41,7 +41,7 @@ YARN = {
     }
 }
 NOT_TRUNCATED = {"rope_parameters": {**YARN["rope_parameters"], "truncate": False}}
-_MSCALE = {"rope_parameters": {**YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
+MSCALE = {"rope_parameters": {**YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
 _DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, **_THETA}, "max_position_embeddings": 3}
 _LONGROPE = {
     "rope_parameters": {
@@ -132,7 +132,7 @@ FAMILIES = (
     _case("llama-llama3", "LlamaForCausalLM", _LLAMA3, {"head_dim": 12}),
     _case("llama-yarn", "LlamaForCausalLM", YARN, {"head_dim": 12}),
     _case("llama-yarn-not-truncated", "LlamaForCausalLM", NOT_TRUNCATED, {"head_dim": 12}),
-    _case("llama-mscale", "LlamaForCausalLM", _MSCALE, {"head_dim": 12}),
+    _case("llama-mscale", "LlamaForCausalLM", MSCALE, {"head_dim": 12}),
     _case("llama-dynamic", "LlamaForCausalLM", _DYNAMIC),
     _case("llama-longrope", "LlamaForCausalLM", _LONGROPE),
     _case("llama-classifier", "LlamaForSequenceClassification", ROPE, {"num_labels": 3, "pad_token_id": 0}),

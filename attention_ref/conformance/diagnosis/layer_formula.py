@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -307,6 +307,10 @@ class LayerFormula(Formula):
 
     # Feed-forward network and block
 
+    def own_attention(self, config: Any, parameters: Parameters, array: Array, **options: Any) -> dict[str, Array]:
+        """Apply the self-attention of a block."""
+        return self.multihead(config, parameters, array, **options)
+
     def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
         """Apply the feed-forward network of a block."""
         return self.feedforward(config, parameters, array)
@@ -344,8 +348,8 @@ class LayerFormula(Formula):
 
         def self_attention(x: Array) -> Array:
             options = {"mask": mask, "bias": bias, "key_lengths": key_lengths, "positions": positions}
-            attention = cast("AttentionConfig", config.attention)  # another has no formula, and is not asked for one
-            return self.multihead(attention, under(parameters, "self_attention"), x, **options)["output"]
+            own = under(parameters, "self_attention")
+            return self.own_attention(config.attention, own, x, **options)["output"]
 
         def cross_attention(x: Array) -> Array:
             options = self.memory_rules(memory_mask, memory_lengths, mask)

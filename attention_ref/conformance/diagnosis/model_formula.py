@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.diagnosis.formula import Array
+from attention_ref.conformance.diagnosis.latent_formula import LatentFormula
 from attention_ref.conformance.diagnosis.layer_formula import Parameters
-from attention_ref.conformance.diagnosis.mixture_formula import MixtureFormula
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.parameters import under
 
 
-class ModelFormula(MixtureFormula):
+class ModelFormula(LatentFormula):
     """Embeddings, stacks, heads and models as specified, and the scores of additive and multiplicative attention."""
 
     # Other scores

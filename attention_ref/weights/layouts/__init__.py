@@ -12,6 +12,8 @@ FILES = {
     "bert": "bert",
     "bloom": "bloom",
     "cohere": "cohere",
+    "deepseek_v2": "deepseek",
+    "deepseek_v3": "deepseek",
     "deit": "vit",
     "distilbert": "distilbert",
     "electra": "albert",
@@ -46,6 +48,7 @@ FILES = {
     "t5": "t5",
     "vit": "vit",
     "whisper": "whisper",
+    "youtu": "deepseek",
 }
 """The file of each family by its `model_type`."""
 

@@ -150,25 +150,26 @@ class SideBySide(Rule):
 
 @dataclass(frozen=True)
 class WithinHeads(Rule):
-    """Queries, keys and values of the first head, then those of the second, and so on: `(h * 3 * d, i)`
-    (GPT-NeoX, BLOOM).
+    """Queries, keys and values of the first head, then those of the second, and so on: `(h * 3 * d, i)` (GPT-NeoX,
+    BLOOM), or parts of several sizes (keys and values of DeepSeek).
     """
 
     def shape(self, parameters: Sequence[Parameter]) -> Shape:
         """`(h * 3 * d, i)` of the joined kernel, `(h * 3 * d)` of the joined bias."""
-        matrix = _matrix(parameters[0])
-        return (len(parameters) * matrix[-1], *matrix[:-1])
+        matrices = [_matrix(parameter) for parameter in parameters]
+        return (sum(matrix[-1] for matrix in matrices), *matrices[0][:-1])
 
     def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
         """Split within each head."""
-        heads, size = parameters[0].shape[-2:]
-        packed = array.reshape(heads, len(parameters), size, *array.shape[1:])  # (h,3,d,m), or (h,3,d) of a bias
-        return [np.moveaxis(packed[:, i], -1, 0) if array.ndim > 1 else packed[:, i] for i in range(len(parameters))]
+        heads, sizes = parameters[0].shape[-2], [parameter.shape[-1] for parameter in parameters]
+        packed = array.reshape(heads, sum(sizes), *array.shape[1:])  # (h,3*d,m), or (h,3*d) of a bias
+        parts = np.split(packed, np.cumsum(sizes)[:-1], axis=1)
+        return [np.moveaxis(part, -1, 0) if array.ndim > 1 else part for part in parts]
 
     def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
         """Join within each head."""
         parts = [np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays]  # (h,d,m), or (h,d)
-        return np.stack(parts, axis=1).reshape(self.shape(parameters))
+        return np.concatenate(parts, axis=1).reshape(self.shape(parameters))
 
 
 @dataclass(frozen=True)

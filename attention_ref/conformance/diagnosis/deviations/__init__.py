@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
+from attention_ref.conformance.diagnosis.deviations.latent_deviations import LATENT
 from attention_ref.conformance.diagnosis.deviations.layer_deviations import BLOCK, FEEDFORWARD, MULTIHEAD
 from attention_ref.conformance.diagnosis.deviations.mixture_deviations import MIXTURE
 from attention_ref.conformance.diagnosis.deviations.model_deviations import MODEL
@@ -46,6 +47,7 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "rms_norm": NORMS,
     "activate": ACTIVATION,
     "MultiHeadAttention": (*_MULTIHEAD, *_LAYER),
+    "LatentAttention": (*LATENT, *PROJECTIONS, *ROTATIONS, *PLACES, *NORMS, *_ATTENTION),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "Block": (*BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
