@@ -37,7 +37,7 @@ from attention_ref.spec.errors import SpecificationError
 from tests.families import FAMILIES
 from tests.families.family import Family
 from tests.families.inputs import Inputs, random_inputs
-from tests.families.peer import Peer, peer_class
+from tests.families.peer import Peer, config_of, peer_class
 from tests.families.rooms import in_room
 
 TOLERANCE = 1e-10
@@ -198,7 +198,7 @@ def changeable(family: Family) -> dict[str, Any]:
     """Return the attributes of a family's configuration that may have another value here."""
     config_class = peer_class(family).config_class
     left = NOT_CHANGED | {name for model_type, name in TABLES_THAT_END if model_type == config_class.model_type}
-    return {name: value for name, value in attributes(config_class(**family.options)).items() if name not in left}
+    return {name: value for name, value in attributes(config_of(family)).items() if name not in left}
 
 
 def attributes(config: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from attention_ref.spec.arrays import Array, indices
-from attention_ref.spec.checks import check_call, checked
+from attention_ref.spec.call_checks import check_call
+from attention_ref.spec.checks import checked
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 

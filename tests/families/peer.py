@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,14 +37,18 @@ def peer_class(family: Family) -> Any:
     return getattr(transformers, family.model)
 
 
+def config_of(family: Family, **more: Any) -> Any:
+    """Return the configuration of a family's model; a copy, because `transformers` changes what it is given."""
+    return peer_class(family).config_class(**{**deepcopy(dict(family.options)), **more})
+
+
 class Peer:
     """A model of `transformers`: its `config`, its files, and what it answers."""
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
         self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
-        model = peer_class(family)
-        config = model.config_class(**family.options, **self.paths)
+        model, config = peer_class(family), config_of(family, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:

@@ -12,6 +12,7 @@ from attention_ref.conformance.divergence.cause import Cause, explained
 from attention_ref.conformance.divergence.comparison import Sides, TensorError, compare
 from attention_ref.conformance.divergence.divergence_report import Divergence
 from attention_ref.conformance.divergence.expected_sizes import expected_sizes
+from attention_ref.conformance.divergence.packed_projections import UnpackedRecorder, packings
 from attention_ref.conformance.divergence.padding import Blank, blank_padding
 from attention_ref.conformance.divergence.recorders import recorder
 from attention_ref.conformance.divergence.recording import Arrays, Recorder
@@ -82,9 +83,11 @@ class _Comparison:
     """Two sides, their tensors and how they belong together."""
 
     def __init__(self, ours: Recorder, theirs: Recorder, names: Mapping[str, str], seed: int, runs: int) -> None:
+        self.reference, self.target = ours.run().values, theirs.run().values
+        if packed := packings(self.reference, self.target):
+            theirs = UnpackedRecorder(theirs, packed)
+            self.target = theirs.run().values
         self.ours, self.theirs, self.names, self.seed, self.runs = ours, theirs, names, seed, runs
-        self.reference = ours.run().values
-        self.target = theirs.run().values
         self.unit = float(np.hypot(ours.unit, theirs.unit))
         self.single = max(self.unit, DTYPES["float32"].unit_roundoff)
         self.blank: Blank = lambda _, array: array

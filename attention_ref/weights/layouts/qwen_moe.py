@@ -47,8 +47,8 @@ def _decoder(values: Values, kind: str, mixture: MixtureConfig, **options: Any) 
 
 def _every_second(values: Values) -> list[str]:
     """Which blocks have the window: those that `layer_types` names, or every second one below `max_window_layers`."""
-    if not values.use_sliding_window:
-        values.sliding_window = None
+    given = 4096 if values.sliding_window is None else values.sliding_window
+    values.sliding_window = given if values.use_sliding_window else None
     has_window = bool(values.sliding_window)
     layers = range(values.num_hidden_layers)
     below = [has_window and i % 2 == 0 and i < values.max_window_layers for i in layers]
@@ -65,7 +65,7 @@ _KEYS: Keys = {
     "moe_intermediate_size": Key(experts.of_mixture("expert.hidden"), 768),
     "norm_topk_prob": Key(experts.of_mixture("normalised"), False),
     "use_sliding_window": Key(qwen.has_window, False),
-    "sliding_window": Key(llama.window_of, 4096),
+    "sliding_window": Key(llama.window_of, None),
 }
 QWEN2_KEYS: Keys = {
     **_KEYS,
@@ -85,6 +85,7 @@ QWEN3_KEYS: Keys = {
     "num_experts": Key(experts.of_mixture("experts"), 128),
     "num_experts_per_tok": Key(experts.of_mixture("chosen"), 8),
     "attention_bias": Key(f"{BLOCK}.attention.query_bias", False),
+    "sliding_window": Key(llama.window_of, 4096),
     "max_window_layers": NoEffect("every block has the window, if any"),
 }
 QWEN2_TABLE: Table = {
