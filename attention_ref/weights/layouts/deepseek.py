@@ -164,6 +164,13 @@ def _bias_of_networks(config: ModelConfig) -> Any:
     return experts.of_dense("input_bias")(config) if bias is ABSENT else bias
 
 
+def _auto_map(version: str) -> Only:
+    """What the released files say of code of their own, which computes the same."""
+    names = {"AutoModel": "Model", "AutoModelForCausalLM": "ForCausalLM"}
+    code = {auto: f"modeling_deepseek.Deepseek{version}{name}" for auto, name in names.items()}
+    return Only(None, {"AutoConfig": f"configuration_deepseek.Deepseek{version}Config", **code})
+
+
 _LATENT_KEYS: Keys = {
     **{name: key for name, key in llama.keys().items() if name not in ("num_key_value_heads", "head_dim")},
     **ROPE,
@@ -178,7 +185,6 @@ _LATENT_KEYS: Keys = {
     "v_head_dim": Key(f"{BLOCK}.attention.value_size", 128),
     "attention_bias": Key(f"{BLOCK}.attention.output_bias", False),
     "qk_head_dim": NoEffect("it is the sum of qk_nope_head_dim and qk_rope_head_dim"),
-    "auto_map": NoEffect("it is about code that computes the same"),
 }
 _EXPERT_KEYS: Keys = {
     **experts.ROUTER,
@@ -205,6 +211,7 @@ V2_KEYS: Keys = {
     "topk_method": Key(_method, "greedy", {name: name for name in ("greedy", "group_limited_greedy")}),
     "norm_topk_prob": Only(False),
     "scoring_func": Only("softmax"),
+    "auto_map": _auto_map("V2"),
 }
 V3_KEYS: Keys = {
     **_LATENT_KEYS,
@@ -223,6 +230,7 @@ V3_KEYS: Keys = {
     "norm_topk_prob": Key(experts.of_mixture("normalised"), True),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "scoring_func": Only("sigmoid"),
+    "auto_map": _auto_map("V3"),
     "topk_method": Only("noaux_tc"),
     "num_mtp_layers": NoEffect("it is about modules that predict further tokens"),
     "num_nextn_predict_layers": NoEffect("it is about modules that predict further tokens"),
