@@ -78,6 +78,8 @@ def _decoder(values: Values, kind: str, *, interleaved: bool, bias: bool = False
     count, dense = values.num_hidden_layers, min(values.first_k_dense_replace, values.num_hidden_layers)
     if values.num_key_value_heads not in (None, values.num_attention_heads):
         raise ValueError(f"num_key_value_heads is {values.num_key_value_heads}; every head has keys of its own")
+    if getattr(values, "head_dim", None) not in (None, values.qk_rope_head_dim):
+        raise ValueError(f"head_dim is {values.head_dim}; it must be qk_rope_head_dim, {values.qk_rope_head_dim}")
     norm, attention = Norm("rms", eps=values.rms_norm_eps), _attention(values, interleaved)
     networks: list[mixtures.Network] = [_network(values, values.intermediate_size, bias)] * dense
     if dense < count:
@@ -162,6 +164,13 @@ def _bias_of_networks(config: ModelConfig) -> Any:
     return mixtures.of_dense("input_bias")(config) if bias is ABSENT else bias
 
 
+def _auto_map(version: str) -> Only:
+    """What the released files say of code of their own, which computes the same."""
+    names = {"AutoModel": "Model", "AutoModelForCausalLM": "ForCausalLM"}
+    code = {auto: f"modeling_deepseek.Deepseek{version}{name}" for auto, name in names.items()}
+    return Only(None, {"AutoConfig": f"configuration_deepseek.Deepseek{version}Config", **code})
+
+
 _LATENT_KEYS: Keys = {
     **{name: key for name, key in llama.keys().items() if name not in ("num_key_value_heads", "head_dim")},
     **ROPE,
@@ -175,9 +184,7 @@ _LATENT_KEYS: Keys = {
     "qk_rope_head_dim": Key(f"{BLOCK}.attention.rotary_size", 64),
     "v_head_dim": Key(f"{BLOCK}.attention.value_size", 128),
     "attention_bias": Key(f"{BLOCK}.attention.output_bias", False),
-    "head_dim": NoEffect("it is set to qk_rope_head_dim"),
     "qk_head_dim": NoEffect("it is the sum of qk_nope_head_dim and qk_rope_head_dim"),
-    "auto_map": NoEffect("it is about code that computes the same"),
 }
 _EXPERT_KEYS: Keys = {
     **mixtures.ROUTER,
@@ -199,15 +206,18 @@ V2_KEYS: Keys = {
     **_LATENT_KEYS,
     **_EXPERT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", None),
+    "head_dim": NoEffect("it is set to qk_rope_head_dim"),
     "mlp_bias": Key(_bias_of_networks, False),
     "topk_method": Key(_method, "greedy", {name: name for name in ("greedy", "group_limited_greedy")}),
     "norm_topk_prob": Only(False),
     "scoring_func": Only("softmax"),
+    "auto_map": _auto_map("V2"),
 }
 V3_KEYS: Keys = {
     **_LATENT_KEYS,
     **_EXPERT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 128),
+    "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
     "intermediate_size": Key(mixtures.of_dense("hidden"), 18432),
     "n_routed_experts": Key(mixtures.of_mixture("experts"), 256),
     "n_shared_experts": Key(_shared_experts, 1),
@@ -220,6 +230,7 @@ V3_KEYS: Keys = {
     "norm_topk_prob": Key(mixtures.of_mixture("normalised"), True),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "scoring_func": Only("sigmoid"),
+    "auto_map": _auto_map("V3"),
     "topk_method": Only("noaux_tc"),
     "num_mtp_layers": NoEffect("it is about modules that predict further tokens"),
     "num_nextn_predict_layers": NoEffect("it is about modules that predict further tokens"),
@@ -228,6 +239,7 @@ V3_KEYS: Keys = {
 YOUTU_KEYS: Keys = {
     **_LATENT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 16),
+    "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
     "hidden_act": Key(mixtures.activation_of, "silu", ACTIVATIONS),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "tie_word_embeddings": Key(TIED, True),

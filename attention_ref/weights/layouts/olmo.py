@@ -21,8 +21,9 @@ def olmo(values: Values, kind: str) -> ModelConfig:
         values.attention_bias,
         Norm("layer", eps=1e-5, bias=False, gain=False),
     )
-    clip = values.clip_qkv or None  # its program clips where the limit is not 0
-    return llama.decoder(values, head, values.hidden_act, bias=bias, norm=norm, clip=clip)
+    if values.clip_qkv is not None and not values.clip_qkv > 0:
+        raise ValueError(f"clip_qkv is {values.clip_qkv}; it must be above 0, or null")
+    return llama.decoder(values, head, values.hidden_act, bias=bias, norm=norm, clip=values.clip_qkv)
 
 
 def olmo2(values: Values, kind: str) -> ModelConfig:
