@@ -12,6 +12,7 @@ from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, Norm
+from attention_ref.spec.parameters import parameters
 
 
 class EmbeddingOwn(Deviation):
@@ -94,14 +95,15 @@ class ScalePerBlock(Deviation):
 
 
 class BlocksConfiguredAlike(Deviation):
-    """Every block is configured as the first one: its scale, window and other options."""
+    """Every block with the parameters of the first one is configured like it: scale, window and other options."""
 
     slug = "blocks.configured-alike"
     clause = "model.depth"
     correction = "build each block from its own configuration"
 
     def stack(self, config: StackConfig, *arguments: Any, **options: Any) -> Array:
-        blocks = (config.blocks[0],) * len(config.blocks)
+        first = config.blocks[0]
+        blocks = tuple(first if parameters(block) == parameters(first) else block for block in config.blocks)
         return super().stack(replace(config, blocks=blocks), *arguments, **options)
 
 
