@@ -15,7 +15,7 @@ from attention_ref.spec.config import (
     Norm,
     Rotary,
 )
-from attention_ref.weights.layouts import expert_parts, llama
+from attention_ref.weights.layouts import llama, mixtures
 from attention_ref.weights.layouts.config_keys import (
     ABSENT,
     ACTIVATIONS,
@@ -78,8 +78,10 @@ def _decoder(values: Values, kind: str, *, interleaved: bool, bias: bool = False
     count, dense = values.num_hidden_layers, min(values.first_k_dense_replace, values.num_hidden_layers)
     if values.num_key_value_heads not in (None, values.num_attention_heads):
         raise ValueError(f"num_key_value_heads is {values.num_key_value_heads}; every head has keys of its own")
+    if getattr(values, "head_dim", None) not in (None, values.qk_rope_head_dim):
+        raise ValueError(f"head_dim is {values.head_dim}; it must be qk_rope_head_dim, {values.qk_rope_head_dim}")
     norm, attention = Norm("rms", eps=values.rms_norm_eps), _attention(values, interleaved)
-    networks: list[expert_parts.Network] = [_network(values, values.intermediate_size, bias)] * dense
+    networks: list[mixtures.Network] = [_network(values, values.intermediate_size, bias)] * dense
     if dense < count:
         networks += [_mixture(values, bias, **mixture)] * (count - dense)
     stack = StackConfig(
@@ -148,18 +150,25 @@ def _dense_blocks(config: ModelConfig) -> Any:
 
 
 def _shared_experts(config: ModelConfig) -> Any:
-    shared, hidden = (expert_parts.of_mixture(path)(config) for path in ("shared.hidden", "expert.hidden"))
+    shared, hidden = (mixtures.of_mixture(path)(config) for path in ("shared.hidden", "expert.hidden"))
     return ABSENT if ABSENT in (shared, hidden) else shared // hidden
 
 
 def _method(config: ModelConfig) -> Any:
-    groups = expert_parts.of_mixture("chosen_groups")(config)
+    groups = mixtures.of_mixture("chosen_groups")(config)
     return ABSENT if groups is ABSENT else "greedy" if groups is None else "group_limited_greedy"
 
 
 def _bias_of_networks(config: ModelConfig) -> Any:
-    bias = expert_parts.of_mixture("shared.input_bias")(config)
-    return expert_parts.of_dense("input_bias")(config) if bias is ABSENT else bias
+    bias = mixtures.of_mixture("shared.input_bias")(config)
+    return mixtures.of_dense("input_bias")(config) if bias is ABSENT else bias
+
+
+def _auto_map(version: str) -> Only:
+    """What the released files say of code of their own, which computes the same."""
+    names = {"AutoModel": "Model", "AutoModelForCausalLM": "ForCausalLM"}
+    code = {auto: f"modeling_deepseek.Deepseek{version}{name}" for auto, name in names.items()}
+    return Only(None, {"AutoConfig": f"configuration_deepseek.Deepseek{version}Config", **code})
 
 
 _LATENT_KEYS: Keys = {
@@ -175,20 +184,18 @@ _LATENT_KEYS: Keys = {
     "qk_rope_head_dim": Key(f"{BLOCK}.attention.rotary_size", 64),
     "v_head_dim": Key(f"{BLOCK}.attention.value_size", 128),
     "attention_bias": Key(f"{BLOCK}.attention.output_bias", False),
-    "head_dim": NoEffect("it is set to qk_rope_head_dim"),
     "qk_head_dim": NoEffect("it is the sum of qk_nope_head_dim and qk_rope_head_dim"),
-    "auto_map": NoEffect("it is about code that computes the same"),
 }
 _EXPERT_KEYS: Keys = {
-    **expert_parts.ROUTER,
-    "intermediate_size": Key(expert_parts.of_dense("hidden"), 11008),
-    "n_routed_experts": Key(expert_parts.of_mixture("experts"), 64),
+    **mixtures.ROUTER,
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 11008),
+    "n_routed_experts": Key(mixtures.of_mixture("experts"), 64),
     "n_shared_experts": Key(_shared_experts, 2),
-    "moe_intermediate_size": Key(expert_parts.of_mixture("expert.hidden"), 1407),
-    "num_experts_per_tok": Key(expert_parts.of_mixture("chosen"), None),
-    "routed_scaling_factor": Key(expert_parts.of_mixture("scale"), 1.0),
-    "n_group": Key(expert_parts.of_mixture("groups"), None),
-    "topk_group": Key(expert_parts.of_mixture("chosen_groups"), None),
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 1407),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), None),
+    "routed_scaling_factor": Key(mixtures.of_mixture("scale"), 1.0),
+    "n_group": Key(mixtures.of_mixture("groups"), None),
+    "topk_group": Key(mixtures.of_mixture("chosen_groups"), None),
     "first_k_dense_replace": Key(_dense_blocks, 0, largest=MOST_LAYERS),
     "moe_layer_freq": Only(1),
     "ep_size": NoEffect("it is about how experts are spread over devices"),
@@ -199,27 +206,31 @@ V2_KEYS: Keys = {
     **_LATENT_KEYS,
     **_EXPERT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", None),
+    "head_dim": NoEffect("it is set to qk_rope_head_dim"),
     "mlp_bias": Key(_bias_of_networks, False),
     "topk_method": Key(_method, "greedy", {name: name for name in ("greedy", "group_limited_greedy")}),
     "norm_topk_prob": Only(False),
     "scoring_func": Only("softmax"),
+    "auto_map": _auto_map("V2"),
 }
 V3_KEYS: Keys = {
     **_LATENT_KEYS,
     **_EXPERT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 128),
-    "intermediate_size": Key(expert_parts.of_dense("hidden"), 18432),
-    "n_routed_experts": Key(expert_parts.of_mixture("experts"), 256),
+    "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 18432),
+    "n_routed_experts": Key(mixtures.of_mixture("experts"), 256),
     "n_shared_experts": Key(_shared_experts, 1),
-    "moe_intermediate_size": Key(expert_parts.of_mixture("expert.hidden"), 2048),
-    "num_experts_per_tok": Key(expert_parts.of_mixture("chosen"), 8),
-    "routed_scaling_factor": Key(expert_parts.of_mixture("scale"), 2.5),
-    "n_group": Key(expert_parts.of_mixture("groups"), 8),
-    "topk_group": Key(expert_parts.of_mixture("chosen_groups"), 4),
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 2048),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 8),
+    "routed_scaling_factor": Key(mixtures.of_mixture("scale"), 2.5),
+    "n_group": Key(mixtures.of_mixture("groups"), 8),
+    "topk_group": Key(mixtures.of_mixture("chosen_groups"), 4),
     "first_k_dense_replace": Key(_dense_blocks, 3, largest=MOST_LAYERS),
-    "norm_topk_prob": Key(expert_parts.of_mixture("normalised"), True),
+    "norm_topk_prob": Key(mixtures.of_mixture("normalised"), True),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "scoring_func": Only("sigmoid"),
+    "auto_map": _auto_map("V3"),
     "topk_method": Only("noaux_tc"),
     "num_mtp_layers": NoEffect("it is about modules that predict further tokens"),
     "num_nextn_predict_layers": NoEffect("it is about modules that predict further tokens"),
@@ -228,7 +239,8 @@ V3_KEYS: Keys = {
 YOUTU_KEYS: Keys = {
     **_LATENT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 16),
-    "hidden_act": Key(expert_parts.activation_of, "silu", ACTIVATIONS),
+    "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
+    "hidden_act": Key(mixtures.activation_of, "silu", ACTIVATIONS),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "tie_word_embeddings": Key(TIED, True),
     "embedding_initializer_range": NoEffect("it acts in training only"),
@@ -250,9 +262,9 @@ def table(config: ModelConfig) -> Table:
     has_latent = stack is not None and getattr(stack.blocks[0].attention, "query_latent_size", None) is not None
     attention = {**_SELF_ATTENTION, "query": "q_b_proj" if has_latent else "q_proj"}
     return {
-        **expert_parts.EXPERTS,
+        **mixtures.EXPERTS,
         **within("decoder.blocks.*.self_attention", "layers.*.self_attn", attention),
-        **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_experts", expert_parts.DENSE),
+        **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_experts", mixtures.DENSE),
         "decoder.blocks.*.feedforward.correction_bias": Rule("layers.*.mlp.gate.e_score_correction_bias"),
     }
 
