@@ -97,7 +97,7 @@ class Case:
 
     def relative(self, errors: np.ndarray) -> float:
         """Return the largest error as a share of the largest answer."""
-        return float(errors.max() / np.abs(self.expected).max())
+        return float(errors.max() / (np.abs(self.expected).max() or 1.0))
 
     def budget(self) -> np.ndarray:
         """Return the largest error that is allowed in float32."""

@@ -189,7 +189,7 @@ FAMILIES = (
     _case(
         "stablelm",
         "StableLmForCausalLM",
-        {**_LAYER_EPS, "num_attention_heads": 4, "rope_parameters": _PARTIAL[1], "qk_layernorm": True},
+        {**_LAYER_EPS, "hidden_size": 32, "rope_parameters": _PARTIAL[1], "qk_layernorm": True},
         varied={
             **{name: values for name, values in _LAYER_NORMS.items() if name not in ("*rope", "*heads")},
             "num_attention_heads": (2, 4),

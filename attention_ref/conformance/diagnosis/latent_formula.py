@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
 from attention_ref.conformance.diagnosis.mixture_formula import MixtureFormula
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.config import LatentAttentionConfig
 
 

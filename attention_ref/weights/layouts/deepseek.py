@@ -15,7 +15,7 @@ from attention_ref.spec.config import (
     Norm,
     Rotary,
 )
-from attention_ref.weights.layouts import experts, llama
+from attention_ref.weights.layouts import llama, mixtures
 from attention_ref.weights.layouts.config_keys import (
     ABSENT,
     ACTIVATIONS,
@@ -81,7 +81,7 @@ def _decoder(values: Values, kind: str, *, interleaved: bool, bias: bool = False
     if getattr(values, "head_dim", None) not in (None, values.qk_rope_head_dim):
         raise ValueError(f"head_dim is {values.head_dim}; it must be qk_rope_head_dim, {values.qk_rope_head_dim}")
     norm, attention = Norm("rms", eps=values.rms_norm_eps), _attention(values, interleaved)
-    networks: list[experts.Network] = [_network(values, values.intermediate_size, bias)] * dense
+    networks: list[mixtures.Network] = [_network(values, values.intermediate_size, bias)] * dense
     if dense < count:
         networks += [_mixture(values, bias, **mixture)] * (count - dense)
     stack = StackConfig(
@@ -150,18 +150,18 @@ def _dense_blocks(config: ModelConfig) -> Any:
 
 
 def _shared_experts(config: ModelConfig) -> Any:
-    shared, hidden = (experts.of_mixture(path)(config) for path in ("shared.hidden", "expert.hidden"))
+    shared, hidden = (mixtures.of_mixture(path)(config) for path in ("shared.hidden", "expert.hidden"))
     return ABSENT if ABSENT in (shared, hidden) else shared // hidden
 
 
 def _method(config: ModelConfig) -> Any:
-    groups = experts.of_mixture("chosen_groups")(config)
+    groups = mixtures.of_mixture("chosen_groups")(config)
     return ABSENT if groups is ABSENT else "greedy" if groups is None else "group_limited_greedy"
 
 
 def _bias_of_networks(config: ModelConfig) -> Any:
-    bias = experts.of_mixture("shared.input_bias")(config)
-    return experts.of_dense("input_bias")(config) if bias is ABSENT else bias
+    bias = mixtures.of_mixture("shared.input_bias")(config)
+    return mixtures.of_dense("input_bias")(config) if bias is ABSENT else bias
 
 
 def _auto_map(version: str) -> Only:
@@ -187,15 +187,15 @@ _LATENT_KEYS: Keys = {
     "qk_head_dim": NoEffect("it is the sum of qk_nope_head_dim and qk_rope_head_dim"),
 }
 _EXPERT_KEYS: Keys = {
-    **experts.ROUTER,
-    "intermediate_size": Key(experts.of_dense("hidden"), 11008),
-    "n_routed_experts": Key(experts.of_mixture("experts"), 64),
+    **mixtures.ROUTER,
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 11008),
+    "n_routed_experts": Key(mixtures.of_mixture("experts"), 64),
     "n_shared_experts": Key(_shared_experts, 2),
-    "moe_intermediate_size": Key(experts.of_mixture("expert.hidden"), 1407),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), None),
-    "routed_scaling_factor": Key(experts.of_mixture("scale"), 1.0),
-    "n_group": Key(experts.of_mixture("groups"), None),
-    "topk_group": Key(experts.of_mixture("chosen_groups"), None),
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 1407),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), None),
+    "routed_scaling_factor": Key(mixtures.of_mixture("scale"), 1.0),
+    "n_group": Key(mixtures.of_mixture("groups"), None),
+    "topk_group": Key(mixtures.of_mixture("chosen_groups"), None),
     "first_k_dense_replace": Key(_dense_blocks, 0, largest=MOST_LAYERS),
     "moe_layer_freq": Only(1),
     "ep_size": NoEffect("it is about how experts are spread over devices"),
@@ -218,16 +218,16 @@ V3_KEYS: Keys = {
     **_EXPERT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 128),
     "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
-    "intermediate_size": Key(experts.of_dense("hidden"), 18432),
-    "n_routed_experts": Key(experts.of_mixture("experts"), 256),
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 18432),
+    "n_routed_experts": Key(mixtures.of_mixture("experts"), 256),
     "n_shared_experts": Key(_shared_experts, 1),
-    "moe_intermediate_size": Key(experts.of_mixture("expert.hidden"), 2048),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), 8),
-    "routed_scaling_factor": Key(experts.of_mixture("scale"), 2.5),
-    "n_group": Key(experts.of_mixture("groups"), 8),
-    "topk_group": Key(experts.of_mixture("chosen_groups"), 4),
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 2048),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 8),
+    "routed_scaling_factor": Key(mixtures.of_mixture("scale"), 2.5),
+    "n_group": Key(mixtures.of_mixture("groups"), 8),
+    "topk_group": Key(mixtures.of_mixture("chosen_groups"), 4),
     "first_k_dense_replace": Key(_dense_blocks, 3, largest=MOST_LAYERS),
-    "norm_topk_prob": Key(experts.of_mixture("normalised"), True),
+    "norm_topk_prob": Key(mixtures.of_mixture("normalised"), True),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "scoring_func": Only("sigmoid"),
     "auto_map": _auto_map("V3"),
@@ -240,7 +240,7 @@ YOUTU_KEYS: Keys = {
     **_LATENT_KEYS,
     "num_key_value_heads": Key(f"{BLOCK}.attention.heads", 16),
     "head_dim": Key(f"{BLOCK}.attention.rotary_size", None),
-    "hidden_act": Key(experts.activation_of, "silu", ACTIVATIONS),
+    "hidden_act": Key(mixtures.activation_of, "silu", ACTIVATIONS),
     "rope_interleave": Key(f"{BLOCK}.attention.rotary.interleaved", True),
     "tie_word_embeddings": Key(TIED, True),
     "embedding_initializer_range": NoEffect("it acts in training only"),
@@ -262,9 +262,9 @@ def table(config: ModelConfig) -> Table:
     has_latent = stack is not None and getattr(stack.blocks[0].attention, "query_latent_size", None) is not None
     attention = {**_SELF_ATTENTION, "query": "q_b_proj" if has_latent else "q_proj"}
     return {
-        **experts.EXPERTS,
+        **mixtures.EXPERTS,
         **within("decoder.blocks.*.self_attention", "layers.*.self_attn", attention),
-        **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_experts", experts.DENSE),
+        **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_experts", mixtures.DENSE),
         "decoder.blocks.*.feedforward.correction_bias": Rule("layers.*.mlp.gate.e_score_correction_bias"),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import FeedForwardConfig, MixtureConfig
-from attention_ref.weights.layouts import experts, llama
+from attention_ref.weights.layouts import llama, mixtures
 from attention_ref.weights.layouts.config_keys import Key, Keys, NoEffect, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, decoder_head, rotary_of
@@ -50,14 +50,14 @@ def configure(values: Values, kind: str) -> ModelConfig:
 
 KEYS: Keys = {
     **llama.keys(eps=1e-5),
-    **experts.ROUTER,
+    **mixtures.ROUTER,
     "hidden_act": NoEffect("the activation is that of swiglu_alpha"),
     "head_dim": Key(f"{BLOCK}.attention.sizes.head", 64),
-    "intermediate_size": Key(experts.of_mixture("expert.hidden"), 2880),
-    "num_local_experts": Key(experts.of_mixture("experts"), 128),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), 4),
+    "intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 2880),
+    "num_local_experts": Key(mixtures.of_mixture("experts"), 128),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 4),
     "swiglu_alpha": Only(1.702),
-    "swiglu_limit": Key(experts.of_mixture("expert.clip"), 7.0),
+    "swiglu_limit": Key(mixtures.of_mixture("expert.clip"), 7.0),
     "attention_bias": Key(f"{BLOCK}.attention.query_bias", True),
     "sliding_window": Key(llama.window_of, 128),
     "layer_types": Key(llama.types_of, None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import MixtureConfig
-from attention_ref.weights.layouts import experts, llama
+from attention_ref.weights.layouts import llama, mixtures
 from attention_ref.weights.layouts.config_keys import Key, Keys, Values
 from attention_ref.weights.layouts.layout import Layout, Table, within
 from attention_ref.weights.layouts.parts import MASKS, decoder_classes, decoder_head, rotary_of
@@ -13,7 +13,7 @@ from attention_ref.weights.layouts.parts import MASKS, decoder_classes, decoder_
 def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration: every block has the window, if any."""
     mixture = MixtureConfig(
-        expert=experts.network(values, values.intermediate_size),
+        expert=mixtures.network(values, values.intermediate_size),
         experts=values.num_local_experts,
         chosen=values.num_experts_per_tok,
     )
@@ -31,9 +31,9 @@ def configure(values: Values, kind: str) -> ModelConfig:
 
 KEYS: Keys = {
     **llama.keys(eps=1e-5),
-    **experts.ROUTER,
-    "intermediate_size": Key(experts.of_mixture("expert.hidden")),
-    "num_local_experts": Key(experts.of_mixture("experts"), 8),
+    **mixtures.ROUTER,
+    "intermediate_size": Key(mixtures.of_mixture("expert.hidden")),
+    "num_local_experts": Key(mixtures.of_mixture("experts"), 8),
     "sliding_window": Key(llama.window_of, None),
 }
 TABLE: Table = {

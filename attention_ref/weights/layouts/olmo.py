@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import MixtureConfig, Norm
-from attention_ref.weights.layouts import experts, llama
+from attention_ref.weights.layouts import llama, mixtures
 from attention_ref.weights.layouts.config_keys import Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, decoder_head
@@ -21,8 +21,9 @@ def olmo(values: Values, kind: str) -> ModelConfig:
         values.attention_bias,
         Norm("layer", eps=1e-5, bias=False, gain=False),
     )
-    clip = values.clip_qkv or None  # its program clips where the limit is not 0
-    return llama.decoder(values, head, values.hidden_act, bias=bias, norm=norm, clip=clip)
+    if values.clip_qkv is not None and not values.clip_qkv > 0:
+        raise ValueError(f"clip_qkv is {values.clip_qkv}; it must be above 0, or null")
+    return llama.decoder(values, head, values.hidden_act, bias=bias, norm=norm, clip=values.clip_qkv)
 
 
 def olmo2(values: Values, kind: str) -> ModelConfig:
@@ -34,7 +35,7 @@ def olmo2(values: Values, kind: str) -> ModelConfig:
 def olmoe(values: Values, kind: str) -> ModelConfig:
     """The configuration of OLMoE."""
     mixture = MixtureConfig(
-        expert=experts.network(values, values.intermediate_size),
+        expert=mixtures.network(values, values.intermediate_size),
         experts=values.num_experts,
         chosen=values.num_experts_per_tok,
         normalised=values.norm_topk_prob,
@@ -54,11 +55,11 @@ OLMO_KEYS: Keys = {
 }
 OLMOE_KEYS: Keys = {
     **{name: key for name, key in OLMO2_KEYS.items() if name != "head_dim"},
-    **experts.ROUTER,
-    "intermediate_size": Key(experts.of_mixture("expert.hidden"), 2048),
-    "num_experts": Key(experts.of_mixture("experts"), 64),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), 8),
-    "norm_topk_prob": Key(experts.of_mixture("normalised"), False),
+    **mixtures.ROUTER,
+    "intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 2048),
+    "num_experts": Key(mixtures.of_mixture("experts"), 64),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 8),
+    "norm_topk_prob": Key(mixtures.of_mixture("normalised"), False),
     "clip_qkv": Only(None),  # its program clips behind the norm
 }
 OLMO2_TABLE: Table = {
@@ -69,7 +70,7 @@ OLMO2_TABLE: Table = {
     "decoder.blocks.*.feedforward_output_norm": "layers.*.post_feedforward_layernorm",
 }
 OLMOE_TABLE: Table = {
-    **experts.EXPERTS,
+    **mixtures.EXPERTS,
     **{name: rule for name, rule in OLMO2_TABLE.items() if name.endswith(("query_norm", "key_norm"))},
 }
 

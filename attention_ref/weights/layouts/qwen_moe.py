@@ -8,7 +8,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import ModelConfig
 from attention_ref.spec.config import MixtureConfig
-from attention_ref.weights.layouts import experts, llama, qwen
+from attention_ref.weights.layouts import llama, mixtures, qwen
 from attention_ref.weights.layouts.config_keys import ABSENT, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table, within
 from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, decoder_head
@@ -16,7 +16,7 @@ from attention_ref.weights.layouts.parts import BLOCK, MASKS, decoder_classes, d
 
 def qwen2_moe(values: Values, kind: str) -> ModelConfig:
     """The configuration of Qwen 2 with experts."""
-    shared = experts.network(values, values.shared_expert_intermediate_size)
+    shared = mixtures.network(values, values.shared_expert_intermediate_size)
     mixture = _mixture(values, shared=shared, shared_gate=True)
     options: dict[str, Any] = {"bias": values.qkv_bias, "output_bias": False, "layer_types": _every_second(values)}
     return _decoder(values, kind, mixture, **options)
@@ -32,7 +32,7 @@ def qwen3_moe(values: Values, kind: str) -> ModelConfig:
 
 def _mixture(values: Values, **options: Any) -> MixtureConfig:
     return MixtureConfig(
-        expert=experts.network(values, values.moe_intermediate_size),
+        expert=mixtures.network(values, values.moe_intermediate_size),
         experts=values.num_experts,
         chosen=values.num_experts_per_tok,
         normalised=values.norm_topk_prob,
@@ -41,7 +41,7 @@ def _mixture(values: Values, **options: Any) -> MixtureConfig:
 
 
 def _decoder(values: Values, kind: str, mixture: MixtureConfig, **options: Any) -> ModelConfig:
-    networks = experts.mixed_layers(values, experts.network(values, values.intermediate_size), mixture)
+    networks = mixtures.mixed_layers(values, mixtures.network(values, values.intermediate_size), mixture)
     return llama.decoder(values, decoder_head(values, kind), values.hidden_act, networks=networks, **options)
 
 
@@ -60,20 +60,20 @@ def _every_second(values: Values) -> list[str]:
 
 _KEYS: Keys = {
     **{name: key for name, key in llama.keys().items() if name != "head_dim"},
-    **experts.ROUTER,
-    **experts.MIXED_LAYERS,
-    "moe_intermediate_size": Key(experts.of_mixture("expert.hidden"), 768),
-    "norm_topk_prob": Key(experts.of_mixture("normalised"), False),
+    **mixtures.ROUTER,
+    **mixtures.MIXED_LAYERS,
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 768),
+    "norm_topk_prob": Key(mixtures.of_mixture("normalised"), False),
     "use_sliding_window": Key(qwen.has_window, False),
     "sliding_window": Key(llama.window_of, None),
 }
 QWEN2_KEYS: Keys = {
     **_KEYS,
-    "intermediate_size": Key(experts.of_dense("hidden"), 5632),
-    "moe_intermediate_size": Key(experts.of_mixture("expert.hidden"), 1408),
-    "shared_expert_intermediate_size": Key(experts.of_mixture("shared.hidden"), 5632),
-    "num_experts": Key(experts.of_mixture("experts"), 60),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), 4),
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 5632),
+    "moe_intermediate_size": Key(mixtures.of_mixture("expert.hidden"), 1408),
+    "shared_expert_intermediate_size": Key(mixtures.of_mixture("shared.hidden"), 5632),
+    "num_experts": Key(mixtures.of_mixture("experts"), 60),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 4),
     "qkv_bias": Key(f"{BLOCK}.attention.query_bias", True),
     "layer_types": Key(llama.types_of, None),
     "max_window_layers": Key(lambda config: ABSENT, 28),
@@ -81,19 +81,19 @@ QWEN2_KEYS: Keys = {
 QWEN3_KEYS: Keys = {
     **_KEYS,
     "head_dim": Key(f"{BLOCK}.attention.sizes.head", None),
-    "intermediate_size": Key(experts.of_dense("hidden"), 6144),
-    "num_experts": Key(experts.of_mixture("experts"), 128),
-    "num_experts_per_tok": Key(experts.of_mixture("chosen"), 8),
+    "intermediate_size": Key(mixtures.of_dense("hidden"), 6144),
+    "num_experts": Key(mixtures.of_mixture("experts"), 128),
+    "num_experts_per_tok": Key(mixtures.of_mixture("chosen"), 8),
     "attention_bias": Key(f"{BLOCK}.attention.query_bias", False),
     "sliding_window": Key(llama.window_of, 4096),
     "max_window_layers": NoEffect("every block has the window, if any"),
 }
 QWEN2_TABLE: Table = {
-    **experts.EXPERTS,
-    **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_expert", experts.DENSE),
+    **mixtures.EXPERTS,
+    **within("decoder.blocks.*.feedforward.shared", "layers.*.mlp.shared_expert", mixtures.DENSE),
     "decoder.blocks.*.feedforward.shared_gate": "layers.*.mlp.shared_expert_gate",
 }
-QWEN3_TABLE: Table = {**qwen.QWEN3_TABLE, **experts.EXPERTS}
+QWEN3_TABLE: Table = {**qwen.QWEN3_TABLE, **mixtures.EXPERTS}
 
 _ALIASES = {"num_local_experts": "num_experts"}
 LAYOUTS = (

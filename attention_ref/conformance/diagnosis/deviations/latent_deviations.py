@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.config import LatentAttentionConfig
 
 
