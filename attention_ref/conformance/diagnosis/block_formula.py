@@ -32,12 +32,21 @@ class BlockFormula(MultiHeadFormula):
         """Apply the network."""
         hidden = self.project(array, parameters, "input")
         if config.gated:
-            gate = np.minimum(self.project(array, parameters, "gate"), np.inf if config.clip is None else config.clip)
-            hidden = hidden if config.clip is None else np.clip(hidden, -config.clip, config.clip)
-            hidden = self.gated(gate, hidden + config.input_offset, config)
+            gate, hidden = self.limited(self.project(array, parameters, "gate"), hidden, config)
+            hidden = self.gated(gate, hidden + self.input_offset(config), config)
         else:
             hidden = self.activate(hidden, config.activation)
         return self.project(hidden, parameters, "output")
+
+    def limited(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> tuple[Array, Array]:
+        """Limit the gate from above and the input projection on both sides, if configured."""
+        if config.clip is None:
+            return gate, hidden
+        return np.minimum(gate, config.clip), np.clip(hidden, -config.clip, config.clip)
+
+    def input_offset(self, config: FeedForwardConfig) -> float:
+        """Return what is added to the input projection."""
+        return config.input_offset
 
     def gated(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> Array:
         """Multiply by the activated gate."""

@@ -59,9 +59,10 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "LatentAttention": (*LATENT, *PROJECTIONS, *_ROTATIONS, *ROTARY_POSITIONS, *NORMS, *_ATTENTION),
     "FeedForward": (*PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
     "MixtureOfExperts": (*MIXTURE, *PROJECTIONS, *ACTIVATION, *FEEDFORWARD),
-    "Block": (*_BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER),
+    "Block": (*_BLOCK, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER, *MIXTURE),
     "Transformer": (
         *EMBEDDING, *MODEL, *HEAD, *_BLOCK, *SINUSOIDS, *EMBEDDED, *_MULTIHEAD, *ACTIVATION, *FEEDFORWARD, *_LAYER,
+        *MIXTURE,
     ),
 }  # fmt: skip
 """The deviations of each operation; of two that give the same numbers the earlier one is named."""

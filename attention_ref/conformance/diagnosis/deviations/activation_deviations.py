@@ -112,6 +112,40 @@ class GateActivatedTwice(Deviation):
         return super().gated(gate, self.activate(hidden, config.activation), config)
 
 
+class GateLimitMissing(Deviation):
+    """Neither the gate nor the input projection is limited."""
+
+    slug = "gate.limit-missing"
+    clause = "feedforward.clip"
+    correction = "min(gate, clip), and the input projection between -clip and clip"
+
+    def limited(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> tuple[Array, Array]:
+        return gate, hidden
+
+
+class GateLimitedBelow(Deviation):
+    """The gate is limited from below too."""
+
+    slug = "gate.limited-below"
+    clause = "feedforward.clip"
+    correction = "min(gate, clip)"
+
+    def limited(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> tuple[Array, Array]:
+        gate, hidden = super().limited(gate, hidden, config)
+        return gate if config.clip is None else np.maximum(gate, -config.clip), hidden
+
+
+class GateOffsetMissing(Deviation):
+    """Nothing is added to the input projection."""
+
+    slug = "gate.input-offset-missing"
+    clause = "feedforward.input-offset"
+    correction = "activation(gate) * (input + input_offset), 1 in gpt-oss"
+
+    def input_offset(self, config: FeedForwardConfig) -> float:
+        return 0.0
+
+
 class GateMissing(Deviation):
     """The gate is left out: the network is a plain one."""
 
@@ -142,4 +176,11 @@ ACTIVATION: tuple[type[Deviation], ...] = (
     SiluOverflows,
 )
 
-FEEDFORWARD: tuple[type[Deviation], ...] = (GateExchanged, GateMissing, GateActivatedTwice)
+FEEDFORWARD: tuple[type[Deviation], ...] = (
+    GateExchanged,
+    GateMissing,
+    GateActivatedTwice,
+    GateLimitMissing,
+    GateLimitedBelow,
+    GateOffsetMissing,
+)

@@ -214,6 +214,7 @@ PROJECTIONS: tuple[type[Deviation], ...] = (
     HeadsSplitWrongly,
     head_order("rows of the output kernel", (_ATTENTION_OUTPUT,)),
     head_order("columns of the query, key and value kernels", QUERY_KEY_VALUE),
+    head_order("columns of the key kernel", ("key",)),
     head_order("columns and rows of all kernels", (*QUERY_KEY_VALUE, _ATTENTION_OUTPUT)),
     BiasRepeated,
     OutputMissing,
