@@ -37,7 +37,7 @@ from attention_ref.spec.errors import SpecificationError
 from tests.families import FAMILIES
 from tests.families.family import Family
 from tests.families.inputs import Inputs, random_inputs
-from tests.families.peer import Peer, peer_config
+from tests.families.peer import Peer, config_of, peer_class
 from tests.families.rooms import in_room
 
 TOLERANCE = 1e-10
@@ -97,7 +97,7 @@ class Case:
 
     def relative(self, errors: np.ndarray) -> float:
         """Return the largest error as a share of the largest answer."""
-        return float(errors.max() / np.abs(self.expected).max())
+        return float(errors.max() / (np.abs(self.expected).max() or 1.0))
 
     def budget(self) -> np.ndarray:
         """Return the largest error that is allowed in float32."""
@@ -196,9 +196,9 @@ def _together(values: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def changeable(family: Family) -> dict[str, Any]:
     """Return the attributes of a family's configuration that may have another value here."""
-    config = peer_config(family)
-    left = NOT_CHANGED | {name for model_type, name in TABLES_THAT_END if model_type == config.model_type}
-    return {name: value for name, value in attributes(config).items() if name not in left}
+    config_class = peer_class(family).config_class
+    left = NOT_CHANGED | {name for model_type, name in TABLES_THAT_END if model_type == config_class.model_type}
+    return {name: value for name, value in attributes(config_of(family)).items() if name not in left}
 
 
 def attributes(config: Any) -> dict[str, Any]:

@@ -80,7 +80,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "alibi_slopes": {"heads": 4},
     "relative_bucket": {"distances": ints(3), "config": spec.RelativeBias()},
     **{name: {"x": Given((2, 8))} for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
-    "clipped": {"array": Given((2, 8)), "limit": 2.0},
+    "clipped": {"array": Given((2, 8)), "limit": 2.0, "one_sided": False},
     "dropout": {"array": Given((2, 8)), "dropout_mask": Given((2, 8), "bool"), "rate": 0.5},
     "count_without": {"tokens": ints(2, 3), "skipped": 0, "starts": ints(2)},
 }
@@ -244,7 +244,11 @@ BAD_OF_FUNCTIONS: dict[str, list[Bad]] = {
     "alibi_slopes": [*count("heads", 1)],
     "relative_bucket": [*integers("distances"), *record("RelativeBias")],
     **{name: [*real("x", (2, 8))] for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
-    "clipped": [*real("array", (2, 8)), *number("limit", " above 0", 0.0)],
+    "clipped": [
+        *real("array", (2, 8)),
+        *number("limit", " above 0", 0.0),
+        Bad("one_sided", 1, "one_sided must be True or False", "1"),
+    ],
     "dropout": [
         *real("array", (2, 8)),
         *(bad for bad in number("rate") if bad.value is None),

@@ -80,7 +80,7 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the family gpt2 must be able to express the configuration" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3", "bert", "vit-classifier", "whisper", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "mixtral", "bert", "vit-classifier", "whisper", "t5"])
 def test_verify(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "_others", lambda: ["torch"])
     folder = Peer(BY_NAME[name], seed=4).save(tmp_path / name)

@@ -22,7 +22,7 @@ from attention_ref.weights.layouts.t5 import AS_TIED
 from tests.checkpoint_evidence import NOT_CHANGED, alternatives, attributes, verdict_of
 from tests.families import FAMILIES
 from tests.families.family import Family
-from tests.families.peer import peer_class, peer_config
+from tests.families.peer import config_of, peer_class
 
 BY_TYPE = {peer_class(family).config_class.model_type: family for family in FAMILIES[::-1]}
 FORMS = {"return_dict", "output_hidden_states", "output_attentions", "is_encoder_decoder", "chunk_size_feed_forward"}
@@ -31,8 +31,7 @@ FORMS = {"return_dict", "output_hidden_states", "output_attentions", "is_encoder
 
 def given(model_type: str) -> dict[str, Any]:
     """Return everything that may be in a file of a family."""
-    family = BY_TYPE[model_type]
-    return attributes(peer_config(family))
+    return attributes(config_of(BY_TYPE[model_type]))
 
 
 def changed(model_type: str, keys: Mapping[str, Any]) -> tuple[str, str]:
@@ -43,10 +42,9 @@ def changed(model_type: str, keys: Mapping[str, Any]) -> tuple[str, str]:
 
 def accepted(model_type: str, name: str, values: Iterable[Any]) -> Iterator[Any]:
     """Yield those values of a key that the configuration class takes."""
-    family = BY_TYPE[model_type]
     for value in values:
         try:
-            peer_config(family, **{name: value})
+            config_of(BY_TYPE[model_type], **{name: value})
         except Exception:  # noqa: BLE001  # whatever it raises
             continue
         yield value

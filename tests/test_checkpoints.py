@@ -117,7 +117,7 @@ def test_writing_is_the_inverse_of_reading(family: Family, saved: Any, tmp_path:
         assert ours[name].tobytes() == array.tobytes()
     with only_float64():
         loaded, report = type(peer.model).from_pretrained(
-            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation=family.attention
+            tmp_path / "again", output_loading_info=True, dtype=torch.float64, **peer.paths
         )
     assert not any(report.values())
     again, _ = weights.read(tmp_path / "again")
@@ -341,17 +341,35 @@ UNSUPPORTED = [
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
     ("albert", {"num_hidden_groups": 3}, "num_hidden_groups is 3 and inner_group_num 1, with num_hidden_layers 2"),
     ("albert", {"inner_group_num": 501}, "num_hidden_groups is 1 and inner_group_num 501"),
+    ("olmo", {"clip_qkv": 0.0}, "clip_qkv is 0.0; it must be above 0, or null"),
     ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact is True with pretraining_tp 2"),
     ("t5", {"dense_act_fn": "gelu"}, "feed_forward_proj is 'relu', but dense_act_fn 'gelu'"),
     ("t5", {"is_gated_act": True}, "feed_forward_proj is 'relu', but dense_act_fn 'relu' and is_gated_act True"),
     ("bloom", {"n_inner": 7}, "n_inner is 7; only None is supported"),
     ("llama", {"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}, "rope_type is 'proportional'"),
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
+    (
+        "stablelm",
+        {"rope_parameters": {"partial_rotary_factor": 0.125}},
+        "partial_rotary_factor is 0.125 of heads of 8; 1 components are not pairs",
+    ),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "this family rotates whole heads"),
+    ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0; only None is supported"),
+    ("gpt-oss", {"swiglu_alpha": 1.5}, "swiglu_alpha is 1.5; only 1.702 is supported"),
+    ("gpt-oss", {"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config is {'quant_method': 'mxfp4'}"),
+    ("qwen3-moe", {"num_local_experts": 1, "num_experts_per_tok": 2}, "chosen must be at most 1"),
+    ("deepseek-v2", {"num_key_value_heads": 2}, "num_key_value_heads is 2; every head has keys of its own"),
+    ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob is True; only False is supported"),
+    ("deepseek-v2", {"scoring_func": "sigmoid"}, "scoring_func is 'sigmoid'; only 'softmax' is supported"),
+    ("deepseek-v2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
+    ("deepseek-v3", {"head_dim": 8}, "head_dim is 8; it must be qk_rope_head_dim, 4"),
+    ("deepseek-v3", {"moe_layer_freq": 2}, "moe_layer_freq is 2; only 1 is supported"),
+    ("deepseek-v3", {"n_shared_experts": 0}, "n_shared_experts is 0; it must be at least 1"),
+    ("youtu", {"qk_rope_head_dim": 3}, "rotary_size must be even"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
     ("phi", {"qk_layernorm": True}, "model.layers.0.self_attn.q_layernorm.weight (8,) is missing"),
-    ("stablelm", {"qk_layernorm": False}, "model.layers.0.self_attn.q_layernorm.norms.0.weight (4,) is not known"),
+    ("stablelm", {"qk_layernorm": False}, "model.layers.0.self_attn.q_layernorm.norms.0.weight (8,) is not known"),
     ("bert-maskedlm", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
     ("bert-maskedlm", {"is_decoder": True}, "is_decoder is True"),
     ("vit", {"pooler_act": "relu"}, "pooler_act is 'relu'"),

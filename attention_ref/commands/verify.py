@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from attention_ref import backends
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, show
 from attention_ref.commands.convert import progress
+from attention_ref.commands.terminal import counter
 
 SEED = 0
 """The seed of the perturbed roundings."""
@@ -69,11 +70,18 @@ def run(options: argparse.Namespace) -> int:
     except SpecificationError as error:
         raise UsageError(str(error)) from error
     inputs = fixed_input(config)
-    expected = reference(config, params, inputs)
-    outcomes = [_attempt(room, "float64", expected, in_room, room, config, params, inputs) for room in _others()]
+    programs: list[tuple[Any, ...]] = [(room, "float64", in_room, room, config, params, inputs) for room in _others()]
     if find_spec("transformers") is not None and find_spec("torch") is not None:
         # it computes softmax, norms and angles in float32 for every dtype
-        outcomes.append(_attempt("transformers", "float32", expected, in_transformers, checkpoint, config, inputs))
+        programs.append(("transformers", "float32", in_transformers, checkpoint, config, inputs))
+    count = counter(str) or (lambda *_: None)
+    count(0, len(programs) + 1, "numpy, with perturbed roundings")
+    expected = reference(config, params, inputs)
+    outcomes = []
+    for done, (name, dtype, function, *arguments) in enumerate(programs, start=1):
+        count(done, len(programs) + 1, name)
+        outcomes.append(_attempt(name, dtype, expected, function, *arguments))
+    count(len(programs) + 1, len(programs) + 1, "")
     show(describe(str(options.path), expected.source, outcomes))
     return DIFFERS if any(each.is_wrong for each in outcomes) else CONFORMS
 
@@ -151,8 +159,9 @@ def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> di
     import torch
     import transformers
 
+    paths = {"attn_implementation": checkpoint.layout.attention, "experts_implementation": "eager"}
     model = getattr(transformers, checkpoint.architecture).from_pretrained(
-        checkpoint.path, dtype=torch.float64, attn_implementation=checkpoint.layout.attention, local_files_only=True
+        checkpoint.path, dtype=torch.float64, local_files_only=True, **paths
     )
     model.eval()
     given = dict(zip(_names(config), map(torch.from_numpy, inputs), strict=True))

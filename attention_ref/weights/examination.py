@@ -216,7 +216,8 @@ def _are_equal(checkpoint: Checkpoint, one: str, other: str) -> bool:
     first, second = checkpoint.tensors[checkpoint.names[one]], checkpoint.tensors[checkpoint.names[other]]
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         return False
-    return bool(checkpoint.read(one).tobytes() == checkpoint.read(other).tobytes())
+    ours, theirs = (checkpoint.read(name).reshape(-1).view(np.uint8) for name in (one, other))  # bit by bit
+    return np.array_equal(ours, theirs)
 
 
 def _is_close(stored: Array, computed: Array) -> bool:

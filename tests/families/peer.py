@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,9 +37,9 @@ def peer_class(family: Family) -> Any:
     return getattr(transformers, family.model)
 
 
-def peer_config(family: Family, **changes: Any) -> Any:
-    """Return the configuration of `transformers`, which changes dictionaries that it is given: it gets copies."""
-    return peer_class(family).config_class(**copy.deepcopy({**family.options, **changes}))
+def config_of(family: Family, **more: Any) -> Any:
+    """Return the configuration of a family's model; a copy, because `transformers` changes what it is given."""
+    return peer_class(family).config_class(**{**deepcopy(dict(family.options)), **more})
 
 
 class Peer:
@@ -47,8 +47,8 @@ class Peer:
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
-        model = peer_class(family)
-        config = peer_config(family, attn_implementation=family.attention)
+        self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
+        model, config = peer_class(family), config_of(family, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:

@@ -12,6 +12,7 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
+from attention_ref.conformance.diagnosis.random_results import random_results
 from attention_ref.conformance.diagnosis.refusals import refusals, refused_dtype
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
@@ -136,6 +137,8 @@ def _diagnosed(
         findings += refusals(seen, explained)
         findings += beside_numbers.single_precision(seen, explained)
         explained |= {case for finding in findings[len(before) :] for case in finding.cases}
+    findings += random_results(subject, [each for each in wrong if each.case.id not in explained])
+    explained |= {case for finding in findings[len(before) :] for case in finding.cases}
     findings += _in_float32(subject, operation, seen, seed)
     if not wrong and not findings:
         findings += _in_lower_dtypes(subject, operation, dtype, seed)

@@ -93,8 +93,8 @@ def _options(d: Choices) -> Iterator[Fields]:
     yield _ragged({**_between(d), "batch": 2}, d)
     yield _ragged({**_tall(d), "batch": 2}, d)
     yield _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
-    yield {**_between(d), "scale": d.one(0.25, 0.0625, 1.0, -0.125)}
-    yield {**_tall(d), "scale": d.one(0.25, 0.0625)}
+    yield {**_between(d), "scale": d.one(0.3, 0.07, 1.0, -0.125)}
+    yield {**_tall(d), "scale": d.one(0.3, 0.07)}
     yield {**_between(d), "softcap": d.one(2.0, 15.0, 50.0)}
     yield {**_tall(d), "softcap": d.one(2.0, 5.0), "distribution": d.one("normal", "large")}
     yield {**_between(d), "sinks": True}
@@ -118,7 +118,7 @@ def _pairs(d: Choices) -> Iterator[Fields]:
 
 
 def _alone(d: Choices) -> dict[str, Fields]:
-    """Return each option by its name, with keys of several tiles."""
+    """Return each option by its name, with keys of several tiles; scales are the default of no head size."""
     keys = d.one(*_LONG)
     options: dict[str, Fields] = {
         "causal": {"causal": True},
@@ -127,7 +127,7 @@ def _alone(d: Choices) -> dict[str, Fields]:
         "mask": {"mask": d.one("random.bhqk", "random.b1qk", "late.bhqk")},
         "bias": {"bias": d.one("normal.bhqk", "normal.1hqk", "holes.bhqk")},
         "softcap": {"softcap": d.one(2.0, 5.0)},
-        "scale": {"scale": d.one(0.25, 0.5)},
+        "scale": {"scale": d.one(0.3, 0.6)},
         "sinks": {"sinks": True},
         "dropout": {"dropout": d.one(0.1, 0.5)},
         **{name: {"returns": (name,)} for name in RETURNS},
@@ -148,7 +148,7 @@ def _shifts(d: Choices) -> Iterator[Fields]:
     yield {**_square(d), "causal": True, "mask": d.one("random.b1qk", "late.bhqk")}
     yield {**_square(d), "causal": True, "bias": d.one("normal.1hqk", "holes.bhqk")}
     yield {**_square(d), "sinks": True, "window": (_narrow(d), 0), "causal": True}
-    yield {**_between(d), "softcap": 3.0, "scale": 0.25, "mask": "random.qk"}
+    yield {**_between(d), "softcap": 3.0, "scale": 0.3, "mask": "random.qk"}
     yield _ragged({**_between(d), "batch": 2, "sinks": True, "softcap": 5.0}, d)
 
 

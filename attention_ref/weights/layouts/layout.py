@@ -18,9 +18,10 @@ Array = np.ndarray[Any, Any]
 Table = Mapping[str, "str | Rule"]
 """Our parameter, or our part with a kernel, gain or bias, to the tensor or module that holds it.
 
-`*` is the number of the block; `query+key+value` are three parts in one tensor. A name alone is a `Linear`. Where the
-name of a tensor is not that of the module, a dot and `weight` or `bias`, it has `{leaf}` for `weight` or `bias`, or
-`{our}` for `kernel`, `gain` or `bias`. With `{row}`, each row of our parameter is a tensor of its own, by its index.
+`*` is the number of the block, and a second one that of the expert; `query+key+value` are three parts in one tensor. A
+name alone is a `Linear`. Where the name of a tensor is not that of the module, a dot and `weight` or `bias`, it has
+`{leaf}` for `weight` or `bias`, `{our}` for `kernel`, `gain` or `bias`, or `{end}` for nothing or `_bias`. With
+`{row}`, each row of our parameter is a tensor of its own, by its index.
 """
 
 ROW = "{row}"
@@ -126,7 +127,7 @@ def arrange(table: Table, tree: Mapping[str, Parameter], numbers: Sequence[str] 
     found: dict[str, tuple[Rule, list[str]]] = {}
     places: dict[str, int] = {}  # of a part in its tensor
     for name in tree:
-        pattern, number = _pattern(name)
+        pattern, indices = _pattern(name)
         scope, _, leaf = pattern.rpartition(".")
         is_whole = pattern in parts
         entry = table[parts[pattern if is_whole else scope]]
@@ -134,9 +135,11 @@ def arrange(table: Table, tree: Mapping[str, Parameter], numbers: Sequence[str] 
         places[name] = _parts(parts[pattern if is_whole else scope]).index(pattern if is_whole else scope)
         theirs = rule.name if is_whole else f"{rule.name}.{LEAVES[leaf]}"
         if "{" in rule.name:
-            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf, row="{row}")
-        number = numbers[int(number)] if numbers and number else number
-        found.setdefault(theirs.replace("*", number), (rule, []))[1].append(name)
+            end = "_bias" if leaf == "bias" else ""
+            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf, end=end, row="{row}")
+        for i, place in enumerate(indices):
+            theirs = theirs.replace("*", numbers[int(place)] if numbers and i == 0 else place, 1)
+        found.setdefault(theirs, (rule, []))[1].append(name)
     return [
         source
         for theirs, (rule, ours) in found.items()
@@ -202,10 +205,10 @@ def _parts(key: str) -> list[str]:
     return [f"{scope}.{name}" if scope else name for name in last.split("+")]
 
 
-def _pattern(name: str) -> tuple[str, str]:
-    number = re.search(r"\.(\d+)\.", f".{name}")
-    pattern = re.sub(r"\.\d+\.", ".*.", f".{name}", count=1)[1:]
-    return pattern, number[1] if number else ""
+def _pattern(name: str) -> tuple[str, list[str]]:
+    """The name with `*` for its numbers, and these."""
+    number = r"(?<=\.)\d+(?=\.)"
+    return re.sub(number, "*", name), re.findall(number, name)
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,10 @@ def rotary(
     if left:
         raise ValueError(f"rope_parameters: {', '.join(sorted(map(str, left)))} not supported with rope_type {kind}")
     dimension = int(head_size * part)
+    if dimension < 2 or dimension % 2:
+        raise ValueError(
+            f"partial_rotary_factor is {part} of heads of {head_size}; {dimension} components are not pairs"
+        )
     rotated = None if dimension == head_size else dimension
     code = Rotary(base=base, dimension=rotated, interleaved=interleaved, scaling=scaling)
     _check_ramp(code, dimension)
