@@ -15,7 +15,7 @@ import pytest
 
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.spec import checks
+from attention_ref.spec import call_checks, checks
 from attention_ref.spec.config import Activation
 from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.operations import OPERATIONS
@@ -279,7 +279,7 @@ CASES = [
 
 
 def call(function: Callable[..., Any], operation: str, arguments: Mapping[str, Any]) -> Any:
-    positional = [argument.name for argument in checks.CHECKED[operation].positional if argument.name in arguments]
+    positional = [argument.name for argument in call_checks.CHECKED[operation].positional if argument.name in arguments]
     named = {name: value for name, value in arguments.items() if name not in positional}
     return function(*(arguments[name] for name in positional), **named)
 
@@ -357,10 +357,10 @@ def test_the_good_call_is_accepted_by_the_specification(operation: str) -> None:
 def test_calls_are_remembered_by_their_dtypes(dtype: str) -> None:
     """A call that passed must not let one of another dtype, or a true one in place of 1, pass."""
     given = {"array": Described((2, 8), dtype), "gain": Described((8,), dtype), "eps": 1, "gain_offset": 0}
-    checks.check_call_once("rms_norm", given)
+    call_checks.check_call_once("rms_norm", given)
     for change in ({"gain": Described((8,), "float64")}, {"eps": True}, {"gain": Described((7,), dtype)}):
         with pytest.raises(SpecificationError):
-            checks.check_call_once("rms_norm", given | change)
+            call_checks.check_call_once("rms_norm", given | change)
 
 
 class Explodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,6 +294,12 @@ def test_what_a_dialect_can_say_runs() -> None:
     assert verdicts(telling, Dialect(returns=["output", "weights"]), "weights")["weights"] == "conforms"
 
 
+def test_a_dialect_is_written_as_what_makes_it_again() -> None:
+    dialect = Dialect(storage="packed", layout="tokens heads size", exclusions=[Exclusion(("causal",), "no")])
+    assert eval(repr(dialect)) == dialect
+    assert "mask_kind" not in repr(dialect)
+
+
 def test_the_reason_stands_in_the_report() -> None:
     report = check(grouped_only, dialect=Dialect(exclusions=[MANY]), profiles=["gqa"])
     assert {each.reason for each in report.results} >= {"heads differ"}
@@ -442,20 +449,32 @@ def torch_kernel(name: str) -> Callable[..., Any]:
     def stacked(array: Any, causal: bool = False) -> Any:
         return torch.stack([one(*row.unbind(1), causal) for row in array])
 
-    return {"packed": packed, "paged": paged, "buffer": buffered, "one array": stacked}[name]
+    def on_pages(
+        query: Any, key: Any, value: Any, query_starts: Any, page_table: Any, key_lengths: Any, causal: bool = False
+    ) -> Any:
+        rows = zip(query_starts[:-1], query_starts[1:], page_table, key_lengths, strict=True)
+        return torch.cat([paged(query[None, a:b], key, value, t[None], n[None], causal)[0] for a, b, t, n in rows])
+
+    def packed_stacked(array: Any, query_starts: Any, causal: bool = False) -> Any:
+        return torch.cat([stacked(array[None, a:b], causal)[0] for a, b in pairwise(query_starts)])
+
+    kernels = {"packed": packed, "paged": paged, "packed, paged": on_pages, "buffer": buffered}
+    return {**kernels, "one array": stacked, "packed, one array": packed_stacked}[name]
 
 
 STORED = {
     "packed": {"layout": "tokens heads size"},
     "paged": {"layout": "batch length heads size", "page_size": 3, "page_layout": "pages slots heads size"},
+    "packed, paged": {"layout": "tokens heads size", "page_size": 3, "page_layout": "pages slots heads size"},
     "buffer": {"layout": "batch length heads size"},
     "one array": {"layout": "batch length tensors heads size"},
+    "packed, one array": {"layout": "tokens tensors heads size"},
 }
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_gradients_pass_through_every_storage(name: str) -> None:
-    alignment = "top left" if name == "one array" else "bottom right"
+    alignment = "top left" if "one array" in name else "bottom right"
     empty = Exclusion(("empty axis",), "an empty axis")
     fields = {"storage": name, "arrays": "torch", "ranks": [4], "causal_alignment": alignment, "exclusions": [empty]}
     report = check(torch_kernel(name), dialect=Dialect(**fields, **STORED[name]), dtypes=["float64"])
@@ -463,7 +482,7 @@ def test_gradients_pass_through_every_storage(name: str) -> None:
     passed = {each.case.id for each in report.results if each.verdict == "passed"}
     assert any("/grad/" in each for each in passed), passed
     assert any("/causal/" in each for each in passed), passed
-    assert ("padding" in {each.split("/")[1] for each in passed}) is (name != "one array")
+    assert ("padding" in {each.split("/")[1] for each in passed}) is ("one array" not in name)
     unsupported = {each.id for each in report.clauses if each.verdict == "unsupported"}
     assert unsupported >= {"attention.mask", "attention.bias", "attention.sinks"}
 
@@ -475,6 +494,10 @@ def test_gradients_pass_through_every_storage(name: str) -> None:
         ({"storage": "pagged"}, "there is no value of storage 'pagged'; did you mean paged"),
         ({"storage": "paged", "page_size": 0}, "page_size: 0 is less than 1"),
         ({"storage": "paged"}, "storage 'paged' needs a name for page_table and key_lengths among the arguments"),
+        (
+            {"storage": "packed, paged", "layout": "tokens heads size"},
+            "needs a name for query_starts and page_table and key_lengths or key_starts",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_storage_is_said(fields: Mapping[str, Any], message: str) -> None:

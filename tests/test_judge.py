@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from attention_ref.conformance.judge.truth import chosen
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
 from tests.wrong_kernels import cheats, right
-from tests.wrong_kernels.planted import MISTAKES
+from tests.wrong_kernels.planted import MISTAKES, Mistake
 from tests.wrong_kernels.planted_styles import STYLE_MISTAKES
 
 judged = partial(judge, small=True, most_failures=1)
@@ -48,7 +49,8 @@ def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
 
 
 ALL_MISTAKES = MISTAKES | STYLE_MISTAKES
-SOME = [*list(MISTAKES)[::4], *list(STYLE_MISTAKES)[3::7], "the maximum begins at 0", "results are kept by the query"]
+SOME = [*list(MISTAKES)[::5], *list(STYLE_MISTAKES)[3::7], "the maximum begins at 0", "results are kept by the query"]
+SOME += ["the bias is that of the first batch row", "the mask is left out beside a window"]
 
 
 @pytest.mark.parametrize("name", SOME)  # all of them: python -m tests.judge_evidence
@@ -75,6 +77,17 @@ def test_one_key_of_1024_is_missed_in_bfloat16_and_a_ten_thousandth_of_the_scale
     scaled = MISTAKES["the scale is off by one part in ten thousand"].planted()
     assert not judge(scaled, seed=6, case=f"float32/{sizes}").passed
     assert judge(right.in_float64, seed=6, case=f"bfloat16/{sizes}").passed
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_scores_in_half_precision_are_rejected_as_such(dtype: str) -> None:
+    """As keras.ops on TensorFlow, x_transformers, nested tensors and ONNX Runtime in float16 compute them."""
+    pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
+    rounded = Mistake(right.in_float64, "q @ k.swapaxes(-1, -2) /", "(q @ k.swapaxes(-1, -2)).astype(query.dtype) /")
+    judgement = judge(rounded.planted(), case=f"{dtype}/b1.h2.g1.q65.k300.d64.v64/plain/outliers", seed=1)
+    assert f"as far off as scores or sums in {dtype} instead of float32 make them" in judgement.reasons[0]
+    assert judgement.smallest is not None
+    assert judgement.smallest.reason == judgement.reasons[0]
 
 
 # --- What is refused -------------------------------------------------------------------------------------------------
@@ -134,11 +147,13 @@ def test_the_calls_have_every_edge_option_and_pair() -> None:
     assert {scenario.keys for scenario in drawn} >= edges
     assert {scenario.queries for scenario in drawn} >= {n for n in edges if n <= 257}
     assert frozenset().union(*(scenario.options for scenario in drawn)) == set(ATTENTION.options)
-    pairs = [{"causal", "query_offset"}, {"causal", "window"}, {"key_lengths", "window"}, {"sinks", "causal"}]
-    pairs += [{"mask", "bias"}, {"softcap", "bias"}, {"key_lengths", "causal"}, {"dropout", "mask"}]
-    for pair in pairs:
-        assert any(pair <= scenario.options for scenario in drawn), pair
+    for pair in combinations(set(ATTENTION.options) - {"query_offset", "dropout_mask"}, 2):
+        assert any(set(pair) <= scenario.options and scenario.batch > 1 for scenario in drawn), pair
+    assert any({"causal", "query_offset"} <= scenario.options for scenario in drawn)
+    assert any(scenario.bias.endswith("bhqk") and scenario.batch > 1 for scenario in drawn)
     assert {scenario.heads // scenario.groups for scenario in drawn} >= {1, 4, 8}
+    assert max(scenario.heads for scenario in drawn) > 8
+    assert max(scenario.batch for scenario in drawn) > 2
     assert any(scenario.head_size % 32 for scenario in drawn)
     assert any(scenario.head_size != scenario.value_size for scenario in drawn)
 

@@ -155,9 +155,16 @@ def test_a_head_size_is_a_positive_whole_number() -> None:
 SHAPES = {
     "packed": ("q129.k300.d40.v72/causal,offset=171", "q65.k65.d64.v64/causal,window=17+open", "q1.k257.d16.v16/plain"),
     "paged": ("q1.k385.d64.v64/causal,offset=256,lengths=257", "q65.k129.d16.v24/causal,offset=64"),
+    "packed, paged": (
+        "q129.k300.d40.v72/causal,offset=171",
+        "q1.k385.d64.v64/causal,offset=256,lengths=257",
+        "q65.k129.d16.v24/lengths=33",
+    ),
     "buffer": ("q1.k385.d64.v64/causal,offset=256,lengths=257", "q65.k129.d16.v24/causal,offset=64"),
     "buffer with a mask": ("q65.k129.d64.v64/mask=late.qk", "q65.k300.d16.v16/causal,offset=64,lengths=193"),
     "one array of three": ("q129.k129.d64.v64/causal", "q65.k65.d40.v40/plain"),
+    "packed, one array of three": ("q129.k129.d64.v64/causal", "q65.k65.d40.v40/plain"),
+    "packed, one array of heads": ("q129.k129.d64.v64/causal", "q1.k1.d40.v40/plain"),
     "one array of heads": ("q129.k129.d64.v64/plain", "q1.k1.d40.v40/plain"),
 }
 
@@ -166,7 +173,7 @@ SHAPES = {
 def test_a_right_kernel_passes_in_its_layout(name: str) -> None:
     """And with NaN behind the keys of a row, which stays in pages and buffers; a draw of all: the documentation."""
     kernel, dialect = stored.RIGHT[name]
-    heads = "b1.h3.g3" if name == "one array of three" else "b1.h4.g2"
+    heads = "b1.h3.g3" if "one array of three" in name else "b1.h4.g2"
     for shape in SHAPES[name]:
         for numbers in ("outliers", *(["padding"] if "lengths" in shape else [])):
             judgement = judge(kernel, dialect=dialect, case=f"float32/{heads}.{shape}/{numbers}", seed=2)

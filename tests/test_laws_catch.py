@@ -132,7 +132,7 @@ WRONG_LAYERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("cache", MHA): patched(
         MHA,
         right.multihead,
-        "_count_from",
+        "count_from",
         lambda offsets, length: np.arange(length) + 0 * np.asarray(offsets)[..., None],
     ),
     ("rotary-offset", MHA): patched(MHA, right.multihead.codes, "rotate", _squared),

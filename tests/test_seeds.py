@@ -50,6 +50,12 @@ def test_a_seed_changes_what_is_hashed_and_nothing_else() -> None:
     assert reseeded_cases.with_seed([own], 0) == [own]
 
 
+def test_a_seed_that_makes_a_choice_of_experts_uncertain_leaves_the_case_out() -> None:
+    own = [case for case in cases("MixtureOfExperts", "core") if "sigmoid" in case.id]
+    names = [case.id.rpartition("/")[2] for case in reseeded_cases.with_seed(own, 1)]
+    assert names == ["scaled-sigmoid-scores"]  # the gap of the other is 0.006, which bfloat16 does not resolve
+
+
 def test_every_recipe_can_be_solved_with_another_seed() -> None:
     pytest.importorskip("mpmath")
     quick = ["additive_attention", "multiplicative_attention", "rotate", "layer_norm", "MultiHeadAttention"]

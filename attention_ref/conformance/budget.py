@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
     error_ratio: np.ndarray
 
 
-def budget(roundings: Roundings, dtype: str) -> np.ndarray:
+def budget(roundings: Roundings, dtype: str, arithmetic_dtype: str | None = None) -> np.ndarray:
     """Return the largest error allowed in each element of a result.
 
         b = 8 sqrt((u_a arithmetic)^2 + (u_s storage)^2 + (u_d double)^2) + n_a underflow + m_s storage_underflow
@@ -45,9 +45,10 @@ def budget(roundings: Roundings, dtype: str) -> np.ndarray:
     Arguments:
         roundings: the sizes of rounding errors from the vectors.
         dtype: dtype of the inputs; the arithmetic of float16 and bfloat16 is float32.
+        arithmetic_dtype: that of the arithmetic, if it is another than the specification's.
     """
     storage = DTYPES[dtype]
-    arithmetic = DTYPES[storage.arithmetic]
+    arithmetic = DTYPES[arithmetic_dtype or storage.arithmetic]
     size = arithmetic.unit_roundoff * roundings.arithmetic
     if np.any(roundings.double):
         size = np.hypot(size, DTYPES["float64"].unit_roundoff * roundings.double)

@@ -17,6 +17,7 @@ from attention_ref.keras.embedding import Embedding, count_without
 from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.head import Head, last_place
+from attention_ref.keras.latent import LatentAttention, LatentCache
 from attention_ref.keras.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.keras.model import Stack, Transformer
 from attention_ref.keras.multihead import Cache, MultiHeadAttention, append_to_cache
@@ -56,6 +57,8 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "Head",
+    "LatentAttention",
+    "LatentCache",
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",

@@ -13,8 +13,9 @@ from attention_ref.keras._arrays import Array, inspect
 from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
+from attention_ref.keras.latent import LatentAttention, LatentCache
 from attention_ref.keras.multihead import Cache, MultiHeadAttention
-from attention_ref.spec.config import BlockConfig, MixtureConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.taps import Tap, report, scoped
 
@@ -28,7 +29,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache
+    self_attention: Cache | LatentCache
     cross_attention: Cache | None
 
 
@@ -40,10 +41,11 @@ class Block(Attending):
 
     Arguments:
         config: sizes and options.
-        parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
-            `FeedForward` or `MixtureOfExperts` under `feedforward`, and the gain and bias of `self_attention_norm`,
-            `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so
-            on, and in an output block of these alone; initialised when None.
+        parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`;
+            in a sandwich block also of `self_attention_output_norm` and so on, and in an output block of these
+            alone; initialised when None.
         implementation: the path of all attention inside, as in `attention`.
         options: those of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
@@ -74,7 +76,8 @@ class Block(Attending):
         parameters = init_or_check("Block", config, parameters)
         self.config = config
         path = {"implementation": implementation}
-        self.self_attention = self.part(MultiHeadAttention, "self_attention", config.attention, parameters, **path)
+        attention: Any = LatentAttention if isinstance(config.attention, LatentAttentionConfig) else MultiHeadAttention
+        self.self_attention = self.part(attention, "self_attention", config.attention, parameters, **path)
         self.cross_attention = (
             self.part(MultiHeadAttention, "cross_attention", config.cross_attention, parameters, **path)
             if config.cross_attention is not None

@@ -16,6 +16,7 @@ from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.block import Block, BlockCache
 from attention_ref.keras.embedding import Embedding
 from attention_ref.keras.head import Head, last_place
+from attention_ref.keras.latent import LatentCache
 from attention_ref.keras.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
@@ -283,8 +284,8 @@ class Transformer(Attending, keras.Model):
         """Return the cache of the given batch rows, in which a row may be repeated."""
         check_selection(cache, rows, inspect)
 
-        def picked(part: Cache | None) -> Cache | None:
-            return None if part is None else Cache(*(ops.take(array, integers(rows), axis=0) for array in part))
+        def picked(part: Cache | LatentCache | None) -> Cache | LatentCache | None:
+            return None if part is None else type(part)(*(ops.take(array, integers(rows), axis=0) for array in part))
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 

@@ -10,9 +10,10 @@ from keras import ops
 
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
-from attention_ref.keras._arrays import Array, as_array, inspect, integers, values, widen
+from attention_ref.keras._arrays import Array, as_array, inspect, integers, widen
 from attention_ref.keras._more_keys import append, put_before
 from attention_ref.keras._parameters import Attending, init_or_check
+from attention_ref.keras._places import count_from, one_or_each, unless_whole
 from attention_ref.keras.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
@@ -140,12 +141,12 @@ class MultiHeadAttention(Attending):
         given["query.kernel"] = self.tensors["query.kernel"]
         check_multihead(self.config, given, inspect)
         query_length = ops.shape(query)[1]
-        start = 0 if cache is None else _one_or_each(cache.lengths)
-        offset = start if query_offset is None else _one_or_each(query_offset)
-        places = _count_from(offset, query_length) if positions is None else integers(positions)
+        start = 0 if cache is None else one_or_each(cache.lengths)
+        offset = start if query_offset is None else one_or_each(query_offset)
+        places = count_from(offset, query_length) if positions is None else integers(positions)
         is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(start, ops.shape(key)[1]))
+            source, at = (query, places) if key is None else (key, count_from(start, ops.shape(key)[1]))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else _appended(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -168,7 +169,7 @@ class MultiHeadAttention(Attending):
             causal=self.config.causal,
             query_offset=starts,
             window=self.config.window,
-            key_lengths=_unless_whole(attended) if is_padded else None,
+            key_lengths=unless_whole(attended) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             dropout=rate,
@@ -285,28 +286,9 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
 
 def _appended(cache: Cache, new: Cache) -> Cache:
-    filled = _one_or_each(cache.lengths)
+    filled = one_or_each(cache.lengths)
     return Cache(
         key=append(cache.key, new.key, filled),
         value=append(cache.value, new.value, filled),
         lengths=integers(cache.lengths) + new.lengths,
     )
-
-
-def _one_or_each(given: Any) -> Any:
-    """Return the integer that all batch rows share, where it can be read; otherwise one for each row `(b,)`."""
-    array = integers(given)
-    numbers = values(array)
-    return numbers[0] if numbers and min(numbers) == max(numbers) else array
-
-
-def _unless_whole(memory: Cache) -> Array | None:
-    """Return the lengths of keys; None if they can be read and no key is padding."""
-    numbers, length = values(memory.lengths), ops.shape(memory.key)[2]
-    return None if numbers is not None and min(numbers, default=length) == length else memory.lengths
-
-
-def _count_from(offset: Any, length: Any) -> Array:
-    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
-    count = ops.arange(length, dtype="int32")
-    return offset + count if isinstance(offset, int) else offset[..., None] + count

@@ -13,6 +13,7 @@ from attention_ref.numpy.embedding import Embedding, count_without
 from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.head import Head, last_place
+from attention_ref.numpy.latent import LatentAttention, LatentCache
 from attention_ref.numpy.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.numpy.model import Stack, Transformer
 from attention_ref.numpy.multihead import Cache, MultiHeadAttention, append_to_cache
@@ -52,6 +53,8 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "Head",
+    "LatentAttention",
+    "LatentCache",
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",

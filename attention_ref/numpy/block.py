@@ -9,8 +9,9 @@ from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array, inspect
 from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
+from attention_ref.numpy.latent import LatentAttention, LatentCache
 from attention_ref.numpy.multihead import Cache, MultiHeadAttention
-from attention_ref.spec.config import BlockConfig, MixtureConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import check_arrays, under
 from attention_ref.spec.shapes import check_implementation
@@ -26,7 +27,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache
+    self_attention: Cache | LatentCache
     cross_attention: Cache | None
 
 
@@ -35,10 +36,11 @@ class Block:
 
     Arguments:
         config: sizes and options.
-        parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
-            `FeedForward` or `MixtureOfExperts` under `feedforward`, and the gain and bias of `self_attention_norm`,
-            `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so
-            on, and in an output block of these alone.
+        parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`;
+            in a sandwich block also of `self_attention_output_norm` and so on, and in an output block of these
+            alone.
         implementation: the path of all attention inside, as in `attention`.
 
     Raises:
@@ -60,7 +62,8 @@ class Block:
         self.config = config
         self.parameters = dict(parameters)
         path = {"implementation": implementation}
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
+        attention: Any = LatentAttention if isinstance(config.attention, LatentAttentionConfig) else MultiHeadAttention
+        self.self_attention: Any = attention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
             MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None

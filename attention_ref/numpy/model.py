@@ -13,6 +13,7 @@ from attention_ref.numpy._arrays import Array, inspect
 from attention_ref.numpy.block import Block, BlockCache
 from attention_ref.numpy.embedding import Embedding
 from attention_ref.numpy.head import Head, last_place
+from attention_ref.numpy.latent import LatentCache
 from attention_ref.numpy.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
@@ -236,8 +237,8 @@ class Transformer:
         """Return the cache of the given batch rows, in which a row may be repeated."""
         check_selection(cache, rows, inspect)
 
-        def picked(part: Cache | None) -> Cache | None:
-            return None if part is None else Cache(*(array[np.asarray(rows)] for array in part))
+        def picked(part: Cache | LatentCache | None) -> Cache | LatentCache | None:
+            return None if part is None else type(part)(*(array[np.asarray(rows)] for array in part))
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
-from attention_ref.numpy._arrays import Array, inspect, values, widen
+from attention_ref.numpy._arrays import Array, inspect, widen
 from attention_ref.numpy._more_keys import append, put_before
+from attention_ref.numpy._places import count_from, integers, one_or_each, unless_whole
 from attention_ref.numpy.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
@@ -127,12 +128,12 @@ class MultiHeadAttention:
         given["query.kernel"] = self.parameters["query.kernel"]
         check_multihead(self.config, given, inspect)
         query_length = query.shape[1]
-        start = 0 if cache is None else _one_or_each(cache.lengths)
-        offset = start if query_offset is None else _one_or_each(query_offset)
-        places = _count_from(offset, query_length) if positions is None else _integers(positions)
+        start = 0 if cache is None else one_or_each(cache.lengths)
+        offset = start if query_offset is None else one_or_each(query_offset)
+        places = count_from(offset, query_length) if positions is None else integers(positions)
         is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1]))
+            source, at = (query, places) if key is None else (key, count_from(start, key.shape[1]))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else _appended(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -153,7 +154,7 @@ class MultiHeadAttention:
             causal=self.config.causal,
             query_offset=starts,
             window=self.config.window,
-            key_lengths=_unless_whole(attended) if is_padded else None,
+            key_lengths=unless_whole(attended) if is_padded else None,
             scale=self.config.scale,
             softcap=self.config.softcap,
             return_weights=return_weights,
@@ -194,12 +195,12 @@ class MultiHeadAttention:
 
     def _project_kv(self, key: Array, value: Array | None, *, key_lengths: Any, positions: Any) -> Cache:
         batch, length, _ = key.shape
-        places = np.arange(length) if positions is None else _integers(positions)
+        places = np.arange(length) if positions is None else integers(positions)
         all_real = np.full(batch, length)
         return Cache(
             key=self._heads(key, "key", places),
             value=self._projected(key if value is None else value, "value").swapaxes(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=all_real if key_lengths is None else _integers(key_lengths),
+            lengths=all_real if key_lengths is None else integers(key_lengths),
         )
 
     def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
@@ -228,7 +229,7 @@ class MultiHeadAttention:
         pairs = ((self.parameters["trained_key"], memory.key), (self.parameters["trained_value"], memory.value))
         firsts = [np.broadcast_to(first[:, None], (batch, len(first), 1, first.shape[-1])) for first, _ in pairs]
         joined = [np.concatenate([first, array], axis=2) for first, (_, array) in zip(firsts, pairs, strict=True)]
-        return Cache(*joined, _integers(memory.lengths) + 1)
+        return Cache(*joined, integers(memory.lengths) + 1)
 
     def _bias(self, bias: Any, queries: Array, keys: Array, offset: Any) -> Array | None:
         """Sum the bias of the call and the configured biases, in the dtype of the arithmetic."""
@@ -269,33 +270,9 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
 
 def _appended(cache: Cache, new: Cache) -> Cache:
-    filled = _one_or_each(cache.lengths)
+    filled = one_or_each(cache.lengths)
     return Cache(
         key=append(cache.key, new.key, filled),
         value=append(cache.value, new.value, filled),
-        lengths=_integers(cache.lengths) + new.lengths,
+        lengths=integers(cache.lengths) + new.lengths,
     )
-
-
-def _integers(given: Any) -> Array:
-    """Convert integers to int64, so that they can be added."""
-    return np.asarray(given).astype(np.int64)
-
-
-def _one_or_each(given: Any) -> Any:
-    """Return the integer that all batch rows share; otherwise one for each row `(b,)`."""
-    array = _integers(given)
-    numbers = values(array)
-    return numbers[0] if numbers and min(numbers) == max(numbers) else array
-
-
-def _unless_whole(memory: Cache) -> Array | None:
-    """Return the lengths of keys; None if no key is padding."""
-    numbers, length = values(memory.lengths), memory.key.shape[2]
-    return None if min(numbers, default=length) == length else memory.lengths
-
-
-def _count_from(offset: Any, length: int) -> Array:
-    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
-    count = np.arange(length)
-    return offset + count if isinstance(offset, int) else offset[..., None] + count

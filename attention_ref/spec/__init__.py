@@ -18,6 +18,7 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     Learned,
     MixtureConfig,
     Norm,
@@ -29,6 +30,7 @@ from attention_ref.spec.config import (
 from attention_ref.spec.errors import FileError, SpecificationError
 from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
+from attention_ref.spec.latent import LatentAttention
 from attention_ref.spec.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import MultiHeadAttention
@@ -51,6 +53,8 @@ __all__ = [
     "FeedForwardConfig",
     "FileError",
     "HeadConfig",
+    "LatentAttention",
+    "LatentAttentionConfig",
     "Learned",
     "MixtureConfig",
     "MixtureOfExperts",

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from attention_ref.spec import primitives
 from attention_ref.spec.arrays import Array, inspect
-from attention_ref.spec.config import BlockConfig, MixtureConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
+from attention_ref.spec.latent import LatentAttention, LatentCache
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.multihead import Cache, MultiHeadAttention
 from attention_ref.spec.parameters import under
@@ -19,7 +20,7 @@ from attention_ref.spec.taps import Tap, report, scoped
 class BlockCache(NamedTuple):
     """The cache of a block: one for its self-attention and one for its cross-attention."""
 
-    self_attention: Cache
+    self_attention: Cache | LatentCache
     cross_attention: Cache | None
 
 
@@ -28,10 +29,11 @@ class Block:
 
     Arguments:
         config: sizes and options.
-        parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
-            `FeedForward` or `MixtureOfExperts` under `feedforward`, and the gain and bias of `self_attention_norm`,
-            `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so
-            on, and in an output block of these alone.
+        parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`;
+            in a sandwich block also of `self_attention_output_norm` and so on, and in an output block of these
+            alone.
 
     Source: Vaswani et al. (2017), section 3.1 (post); Xiong et al., "On Layer Normalization in the Transformer
     Architecture" (2020) (pre); Wang and Komatsuzaki, GPT-J (2021) (parallel); Gemma 2 (2024) (sandwich); OLMo 2 (2024)
@@ -53,7 +55,8 @@ class Block:
     def __init__(self, config: BlockConfig, parameters: Mapping[str, Array]) -> None:
         self.config = config
         self.parameters = parameters
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"))
+        attention: Any = LatentAttention if isinstance(config.attention, LatentAttentionConfig) else MultiHeadAttention
+        self.self_attention: Any = attention(config.attention, under(parameters, "self_attention"))
         self.cross_attention: Any = (
             MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"))
             if config.cross_attention is not None

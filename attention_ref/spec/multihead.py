@@ -12,6 +12,7 @@ from attention_ref.spec.attention import attention
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.numbers import constant, detached, rounded
+from attention_ref.spec.sequences import append, count_from, exchanged
 from attention_ref.spec.state_checks import check_caches, check_projection
 from attention_ref.spec.taps import Tap, report
 
@@ -113,9 +114,9 @@ class MultiHeadAttention:
         batch, query_length, _ = query.shape
         starts = cache.lengths if cache is not None else Array((batch,), [0] * batch, "integer")
         offsets = _per_row(query_offset, batch) if query_offset is not None else starts
-        places = as_array(positions) if positions is not None else _count_from(offsets, query_length)
+        places = as_array(positions) if positions is not None else count_from(offsets, query_length)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(starts, key.shape[1]))
+            source, at = (query, places) if key is None else (key, count_from(starts, key.shape[1]))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else _appended(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -144,7 +145,7 @@ class MultiHeadAttention:
         )
         mixed, *weights = outputs if return_weights else (outputs,)
         report(tap, "heads", mixed)  # (b,h,q,v)
-        results = [report(tap, "output", self._linear(_exchanged(mixed), "output", inputs=2)), *weights]  # (b,q,output)
+        results = [report(tap, "output", self._linear(exchanged(mixed), "output", inputs=2)), *weights]  # (b,q,output)
         if return_cache:
             results.append(memory)
         return results[0] if len(results) == 1 else tuple(results)
@@ -175,10 +176,10 @@ class MultiHeadAttention:
         batch, length, _ = key.shape
         full = Array((batch,), [length] * batch, "integer")
         start = Array((batch,), [0] * batch, "integer")
-        places = as_array(positions) if positions is not None else _count_from(start, length)
+        places = as_array(positions) if positions is not None else count_from(start, length)
         return Cache(
             key=self._heads(key, "key", places),
-            value=_exchanged(self._projected(key if value is None else value, "value")),  # (b,k,g,v) -> (b,g,k,v)
+            value=exchanged(self._projected(key if value is None else value, "value")),  # (b,k,g,v) -> (b,g,k,v)
             lengths=as_array(key_lengths) if key_lengths is not None else full,
         )
 
@@ -197,7 +198,7 @@ class MultiHeadAttention:
         if config.query_key_norm is not None:
             norm = (config.query_key_norm, config.query_key_norm_heads)
             heads = primitives.normalize_heads(heads, *norm, self.parameters, f"{name}_norm")
-        heads = _exchanged(heads)  # (b,l,h,d) -> (b,h,l,d)
+        heads = exchanged(heads)  # (b,l,h,d) -> (b,h,l,d)
         if config.rotary is not None:
             heads = positions.rotate(heads, places, config.rotary)
         return heads
@@ -253,26 +254,10 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 def _appended(cache: Cache, new: Cache) -> Cache:
     lengths = [old + more for old, more in zip(cache.lengths.values, new.lengths.values, strict=True)]
     return Cache(
-        key=_append(cache.key, new.key, cache.lengths),
-        value=_append(cache.value, new.value, cache.lengths),
+        key=append(cache.key, new.key, cache.lengths),
+        value=append(cache.value, new.value, cache.lengths),
         lengths=Array(cache.lengths.shape, lengths, "integer"),
     )
-
-
-def _append(old: Array, new: Array, lengths: Array) -> Array:
-    """Write `new` after the first `lengths[b]` positions of `old`: `(b,g,p,d)` and `(b,g,t,d)` to `(b,g,p+t,d)`."""
-    batch, groups, past, size = old.shape
-    length = past + new.shape[2]
-    values: list[Any] = []
-    for row, group, place in indices((batch, groups, length)):
-        filled = lengths[(row,)]
-        if place < filled:
-            values += old[(row, group, place)]
-        elif place < filled + new.shape[2]:
-            values += new[(row, group, place - filled)]
-        else:
-            values += [0.0] * size
-    return Array((batch, groups, length, size), values, "real")
 
 
 def _before(array: Any, first: Any, keys: Array) -> Array | None:
@@ -294,19 +279,6 @@ def _per_row(integers: Any, batch: int) -> Array:
     """Repeat one integer for every batch row; return integers `(b,)` unchanged."""
     array = as_array(integers)
     return array if array.shape else Array((batch,), array.values * batch, "integer")
-
-
-def _count_from(offsets: Array, length: int) -> Array:
-    """Return `length` consecutive positions from each row's offset: `(b,length)`."""
-    values = [offset + i for offset in offsets.values for i in range(length)]
-    return Array((*offsets.shape, length), values, "integer")
-
-
-def _exchanged(array: Array) -> Array:
-    """Exchange the second and third axis: `(b,l,h,d)` to `(b,h,l,d)` and back."""
-    batch, length, heads, size = array.shape
-    values = [n for b, h, i in indices((batch, heads, length)) for n in array[(b, i, h)]]
-    return Array((batch, heads, length, size), values, "real")
 
 
 def _sum_at(terms: Sequence[Array], index: tuple[int, ...]) -> Any:

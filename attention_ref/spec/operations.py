@@ -17,6 +17,7 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     MixtureConfig,
     RelativeBias,
     Rotary,
@@ -226,6 +227,16 @@ _MULTI_HEAD_ATTENTION = Operation(
     record=AttentionConfig,
     is_layer=True,
 )
+_LATENT_ATTENTION = Operation(
+    "LatentAttention",
+    module="latent",
+    group="latent",
+    positional=(Argument("array", "real", "bqm"),),
+    named=(*(_MASK, _BIAS, _KEY_LENGTHS, _POSITIONS), *(_CACHE, _RETURN_WEIGHTS, _RETURN_CACHE, _TAP)),
+    results=(Result("output", "bqm"), _WEIGHTS, _CACHE_RESULT),
+    record=LatentAttentionConfig,
+    is_layer=True,
+)
 _FEED_FORWARD = Operation(
     "FeedForward",
     module="feedforward",
@@ -287,7 +298,7 @@ OPERATIONS: Mapping[str, Operation] = {
         *(_ATTENTION, _ADDITIVE_ATTENTION, _MULTIPLICATIVE_ATTENTION),
         *(_SINUSOIDAL_POSITIONS, _ROTATE, _ALIBI_BIAS, _RELATIVE_BIAS),
         *(_LINEAR, _LAYER_NORM, _RMS_NORM, _ACTIVATE),
-        *(_MULTI_HEAD_ATTENTION, _FEED_FORWARD, _MIXTURE_OF_EXPERTS, _BLOCK, _TRANSFORMER),
+        *(_MULTI_HEAD_ATTENTION, _LATENT_ATTENTION, _FEED_FORWARD, _MIXTURE_OF_EXPERTS, _BLOCK, _TRANSFORMER),
     )
 }
 """The operations of the specification, by the names that every backend exports."""

@@ -11,7 +11,15 @@ from functools import singledispatch
 from typing import Any, Literal, NamedTuple, get_args
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, MixtureConfig, Norm
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    LatentAttentionConfig,
+    Learned,
+    MixtureConfig,
+    Norm,
+)
 from attention_ref.spec.errors import reject, shape_text
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import REAL_DTYPES
@@ -33,7 +41,8 @@ class Parameter(NamedTuple):
 
 
 Tree = dict[str, Parameter]
-Config = AttentionConfig | FeedForwardConfig | MixtureConfig | BlockConfig | StackConfig | ModelConfig
+Layer = AttentionConfig | LatentAttentionConfig | FeedForwardConfig | MixtureConfig
+Config = Layer | BlockConfig | StackConfig | ModelConfig
 
 
 def parameters(config: Config) -> Tree:
@@ -182,6 +191,21 @@ def _attention(config: AttentionConfig) -> Named:
 
 
 @_parts.register
+def _latent_attention(config: LatentAttentionConfig) -> Named:
+    sizes, latent = config.sizes, config.query_latent_size
+    if latent is not None:
+        yield from _linear("query_latent", (config.model,), (latent,), config.latent_bias)
+        yield from _norm("query_latent_norm", config.norm, latent)
+    yield from _linear("query", (latent or config.model,), (sizes.heads, sizes.head), False)
+    yield from _linear("latent", (config.model,), (config.latent_size,), config.latent_bias)
+    yield from _norm("latent_norm", config.norm, config.latent_size)
+    yield from _linear("rotary_key", (config.model,), (config.rotary_size,), config.latent_bias)
+    yield from _linear("key", (config.latent_size,), (sizes.heads, config.content_size), False)
+    yield from _linear("value", (config.latent_size,), (sizes.heads, sizes.value), False)
+    yield from _linear("output", (sizes.heads, sizes.value), (sizes.output,), config.output_bias)
+
+
+@_parts.register
 def _feedforward(config: FeedForwardConfig) -> Named:
     yield from _linear("input", (config.model,), (config.hidden,), config.input_bias)
     if config.gated:
@@ -205,7 +229,7 @@ def _mixture(config: MixtureConfig) -> Named:
 @_parts.register
 def _block(config: BlockConfig) -> Named:
     parts = {
-        "self_attention": _attention(config.attention),
+        "self_attention": _parts(config.attention),
         "cross_attention": _attention(config.cross_attention) if config.cross_attention is not None else None,
         "feedforward": _parts(config.feedforward),
     }

@@ -17,6 +17,7 @@ from attention_ref.torch.embedding import Embedding, count_without
 from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.head import Head, last_place
+from attention_ref.torch.latent import LatentAttention, LatentCache
 from attention_ref.torch.masks import causal_mask, length_mask, visible_keys, window_mask
 from attention_ref.torch.model import Stack, Transformer
 from attention_ref.torch.multihead import Cache, MultiHeadAttention, append_to_cache
@@ -56,6 +57,8 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "Head",
+    "LatentAttention",
+    "LatentCache",
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from attention_ref.spec.config import BlockConfig, MixtureConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig, MixtureConfig
 from attention_ref.spec.layer_checks import check_block
 from attention_ref.spec.parameters import under
 from attention_ref.spec.shapes import check_implementation
@@ -17,6 +17,7 @@ from attention_ref.torch._arrays import Array, inspect
 from attention_ref.torch._parameters import init_or_check, normalization
 from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
+from attention_ref.torch.latent import LatentAttention, LatentCache
 from attention_ref.torch.multihead import Cache, MultiHeadAttention
 
 
@@ -29,7 +30,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache
+    self_attention: Cache | LatentCache
     cross_attention: Cache | None
 
 
@@ -40,10 +41,11 @@ class Block(nn.Module):
 
     Arguments:
         config: sizes and options.
-        parameters: those of `MultiHeadAttention` under `self_attention` and, if configured, `cross_attention`, those of
-            `FeedForward` or `MixtureOfExperts` under `feedforward`, and the gain and bias of `self_attention_norm`,
-            `cross_attention_norm`, `feedforward_norm`; in a sandwich block also of `self_attention_output_norm` and so
-            on, and in an output block of these alone; initialised when None.
+        parameters: those of `MultiHeadAttention` or `LatentAttention` under `self_attention` and, if configured, those
+            of `MultiHeadAttention` under `cross_attention`, those of `FeedForward` or `MixtureOfExperts` under
+            `feedforward`, and the gain and bias of `self_attention_norm`, `cross_attention_norm`, `feedforward_norm`;
+            in a sandwich block also of `self_attention_output_norm` and so on, and in an output block of these
+            alone; initialised when None.
         implementation: the path of all attention inside, as in `attention`.
 
     Raises:
@@ -67,7 +69,8 @@ class Block(nn.Module):
         parameters = init_or_check("Block", config, parameters)
         self.config = config
         path = {"implementation": implementation}
-        self.self_attention = MultiHeadAttention(config.attention, under(parameters, "self_attention"), **path)
+        attention: Any = LatentAttention if isinstance(config.attention, LatentAttentionConfig) else MultiHeadAttention
+        self.self_attention: Any = attention(config.attention, under(parameters, "self_attention"), **path)
         self.cross_attention = (
             MultiHeadAttention(config.cross_attention, under(parameters, "cross_attention"), **path)
             if config.cross_attention is not None

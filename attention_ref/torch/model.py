@@ -21,6 +21,7 @@ from attention_ref.torch._parameters import init_or_check, normalization, regist
 from attention_ref.torch.block import Block, BlockCache
 from attention_ref.torch.embedding import Embedding
 from attention_ref.torch.head import Head, last_place
+from attention_ref.torch.latent import LatentCache
 from attention_ref.torch.multihead import Cache
 
 StackCache = tuple[BlockCache, ...]
@@ -259,8 +260,8 @@ class Transformer(nn.Module):
         """Return the cache of the given batch rows, in which a row may be repeated."""
         check_selection(cache, rows, inspect)
 
-        def picked(part: Cache | None) -> Cache | None:
-            return None if part is None else Cache(*(array[as_array(rows, array.device)] for array in part))
+        def picked(part: Cache | LatentCache | None) -> Cache | LatentCache | None:
+            return None if part is None else type(part)(*(array[as_array(rows, array.device)] for array in part))
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)
 

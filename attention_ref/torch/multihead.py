@@ -16,9 +16,10 @@ from attention_ref.spec.state_checks import check_caches, check_projection
 from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, values, widen
+from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, widen
 from attention_ref.torch._more_keys import append, put_before
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
+from attention_ref.torch._places import count_from, integers, one_or_each, unless_whole
 from attention_ref.torch.attention import attention
 
 
@@ -140,12 +141,12 @@ class MultiHeadAttention(nn.Module):
         given["query.kernel"] = to_compare(self.query.kernel)
         check_multihead(self.config, given, inspect)
         query_length, device = query.shape[1], query.device
-        start = 0 if cache is None else _one_or_each(cache.lengths, device)
-        offset = start if query_offset is None else _one_or_each(query_offset, device)
-        places = _count_from(offset, query_length, device) if positions is None else _integers(positions, device)
+        start = 0 if cache is None else one_or_each(cache.lengths, device)
+        offset = start if query_offset is None else one_or_each(query_offset, device)
+        places = count_from(offset, query_length, device) if positions is None else integers(positions, device)
         is_padded = not (memory is None and cache is None and key_lengths is None)
         if memory is None:
-            source, at = (query, places) if key is None else (key, _count_from(start, key.shape[1], device))
+            source, at = (query, places) if key is None else (key, count_from(start, key.shape[1], device))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
             memory = new if cache is None else _appended(cache, new)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
@@ -170,7 +171,7 @@ class MultiHeadAttention(nn.Module):
                 causal=self.config.causal,
                 query_offset=starts,
                 window=self.config.window,
-                key_lengths=_unless_whole(attended) if is_padded else None,
+                key_lengths=unless_whole(attended) if is_padded else None,
                 scale=self.config.scale,
                 softcap=self.config.softcap,
                 dropout=rate,
@@ -211,12 +212,12 @@ class MultiHeadAttention(nn.Module):
 
     def _project_kv(self, key: Array, value: Array | None, *, key_lengths: Any, positions: Any) -> Cache:
         batch, length, _ = key.shape
-        places = torch.arange(length, device=key.device) if positions is None else _integers(positions, key.device)
+        places = torch.arange(length, device=key.device) if positions is None else integers(positions, key.device)
         all_real = torch.full((batch,), length, device=key.device)
         return Cache(
             key=self._heads(key, "key", places),
             value=self._projected(key if value is None else value, "value").transpose(1, 2),  # (b,k,g,v) -> (b,g,k,v)
-            lengths=all_real if key_lengths is None else _integers(key_lengths, key.device),
+            lengths=all_real if key_lengths is None else integers(key_lengths, key.device),
         )
 
     def _projected(self, array: Array, name: str) -> Array:
@@ -281,33 +282,9 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
 
 
 def _appended(cache: Cache, new: Cache) -> Cache:
-    filled = _one_or_each(cache.lengths, new.lengths.device)
+    filled = one_or_each(cache.lengths, new.lengths.device)
     return Cache(
         key=append(cache.key, new.key, filled),
         value=append(cache.value, new.value, filled),
         lengths=cache.lengths.long() + new.lengths,
     )
-
-
-def _integers(given: Any, device: torch.device) -> Array:
-    """Convert integers to int64, so that they can be added."""
-    return as_array(given, device).long()
-
-
-def _one_or_each(given: Any, device: torch.device) -> Any:
-    """Return the integer that all batch rows share, where it can be read; otherwise one for each row `(b,)`."""
-    array = _integers(given, device)
-    numbers = values(array)
-    return numbers[0] if numbers and min(numbers) == max(numbers) else array
-
-
-def _unless_whole(memory: Cache) -> Array | None:
-    """Return the lengths of keys; None if they can be read and no key is padding."""
-    numbers, length = values(memory.lengths), memory.key.shape[2]
-    return None if numbers is not None and min(numbers, default=length) == length else memory.lengths
-
-
-def _count_from(offset: Any, length: int, device: torch.device) -> Array:
-    """Return `length` consecutive positions from an offset `(length,)`, or from each row's offset `(b,length)`."""
-    count = torch.arange(length, device=device)
-    return offset + count if isinstance(offset, int) else offset[..., None] + count

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance import Unsupported
 from tests.wrong_kernels.right import in_float64, online
 
 _BY_ADDRESS: dict[Any, np.ndarray] = {}
@@ -157,6 +159,21 @@ def refuses_what_is_hard(query: np.ndarray, key: np.ndarray, value: np.ndarray) 
     return online(query, key, value)
 
 
+def refuses_what_it_has_computed(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Lets its caller raise, after the call, that long calls are not offered, whose results it has not computed."""
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        del event, argument
+        if frame.f_code.co_name == "read":
+            raise Unsupported("later")
+        return trace
+
+    if query.shape[2] > 7:
+        sys.settrace(trace)
+        return np.zeros((*query.shape[:-1], value.shape[-1]), query.dtype)
+    return online(query, key, value)
+
+
 def returns_float64(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Returns numbers of another dtype than those it was given."""
     return online(query, key, value).astype(np.float64)
@@ -194,6 +211,7 @@ CHEATS = {
     fills_in_later: _NUMBERS,
     patches_the_comparison: _NUMBERS,
     refuses_what_is_hard: "refuses a call the one time",
+    refuses_what_it_has_computed: "it refuses the call after it has returned|cannot be read",
     returns_float64: "dtype float64 instead of float32",
     is_random: _NUMBERS,
     ignores_dropped_weights: _NUMBERS,

@@ -101,6 +101,35 @@ _WHOLE = {
     ),
     "rows after the 256th are those of the first": ("q @ k.", "q[:, :, np.arange(queries) % 256] @ k."),
 }
+_OF_TWO_OPTIONS = {
+    "the bias is that of the first batch row": (
+        "scores + bias.astype(np.float32)",
+        "scores + np.broadcast_to(bias, scores.shape)[:1].astype(np.float32)",
+        "bias",
+    ),
+    "the dropout mask is that of the first batch row": (
+        "np.where(dropout_mask,",
+        "np.where(dropout_mask[:1],",
+        "dropout",
+    ),
+    "the mask is left out beside a window": (
+        "seen if mask is None else",
+        "seen if mask is None or window else",
+        "window.*mask",
+    ),
+    "the bias is left out beside lengths": (
+        "scores if bias is None else",
+        "scores if bias is None or key_lengths is not None else",
+        "lengths.*bias",
+    ),
+    "causal scores have no softcap": (
+        "scores if softcap is None else",
+        "scores if softcap is None or causal else",
+        "causal",
+    ),
+    "rows of the batch after the second read the second": ("q @ k.", "q @ k[np.minimum(np.arange(batch), 1)]."),
+    "heads after the eighth read the first": ("q @ k.", "q @ k[:, np.arange(heads) * (np.arange(heads) < 8)]."),
+}
 _BUFFERED = {
     "scores after the last key are those before": (
         "s = tile[..., : high - low]",
@@ -144,6 +173,7 @@ STYLE_MISTAKES = {
         (styles.whole, _WHOLE),
         (styles.buffered, _BUFFERED),
         (styles.remembering, _REMEMBERING),
+        (styles.whole, _OF_TWO_OPTIONS),
     )
     for name, change in mistakes.items()
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,29 @@ def paged(
     return np.stack(rows)
 
 
+def packed_on_pages(
+    query: np.ndarray,
+    key_cache: np.ndarray,
+    value_cache: np.ndarray,
+    cu_seqlens_q: np.ndarray,
+    block_table: np.ndarray,
+    seqused_k: np.ndarray,
+    max_seqlen_q: int,
+    causal: bool = False,
+) -> np.ndarray:
+    """Tokens of all sequences one after the other, keys and values in pages `(pages,slots,g,d)`: chunks of prompts."""
+    slots, output = key_cache.shape[1], np.zeros((*query.shape[:2], value_cache.shape[-1]), query.dtype)
+    for number, length in enumerate(seqused_k):
+        first, last = cu_seqlens_q[number], cu_seqlens_q[number + 1]
+        assert last - first <= max_seqlen_q
+        if length == 0:
+            continue
+        pages = block_table[number, : -(-length // slots)]
+        k, v = (each[pages].reshape(-1, *each.shape[2:])[:length] for each in (key_cache, value_cache))
+        output[first:last] = one(query[first:last], k, v, causal=causal)
+    return output
+
+
 def buffered(
     query: np.ndarray, key: np.ndarray, value: np.ndarray, cache_seqlens: np.ndarray, causal: bool = False
 ) -> np.ndarray:
@@ -100,6 +124,28 @@ def projected(qkv: np.ndarray, num_heads: int, num_kv_heads: int) -> np.ndarray:
     return np.stack(rows).reshape(batch, length, -1)
 
 
+def packed_stacked(qkv: np.ndarray, cu_seqlens: np.ndarray, max_seqlen: int, causal: bool = False) -> np.ndarray:
+    """One array `(tokens,3,h,d)` of all sequences, one after the other."""
+    output = np.zeros((len(qkv), *qkv.shape[2:]), qkv.dtype)
+    for first, last in pairwise(cu_seqlens):
+        assert last - first <= max_seqlen
+        query, key, value = qkv[first:last].swapaxes(0, 1)
+        output[first:last] = one(query, key, value, causal=causal)
+    return output
+
+
+def packed_projected(
+    qkv: np.ndarray, starts: np.ndarray, num_heads: int, num_kv_heads: int, causal: bool = False
+) -> np.ndarray:
+    """One array `(tokens,(h+2g)*d)` of all sequences, as a projection computes it."""
+    heads = qkv.reshape(len(qkv), num_heads + 2 * num_kv_heads, -1)
+    output = np.zeros_like(heads[:, :num_heads])
+    for first, last in pairwise(starts):
+        query, key, value = np.split(heads[first:last], [num_heads, num_heads + num_kv_heads], axis=1)
+        output[first:last] = one(query, key, value, causal=causal)
+    return output.reshape(len(qkv), -1)
+
+
 LENGTH_FIRST: Mapping[str, Any] = {"layout": "batch length heads size", "ranks": [4]}
 RIGHT: Mapping[str, tuple[Callable[..., Any], Dialect]] = {
     "packed": (
@@ -123,6 +169,21 @@ RIGHT: Mapping[str, tuple[Callable[..., Any], Dialect]] = {
             causal_alignment="bottom right",
             arguments={"page_table": "block_table", "key_lengths": "cache_seqlens"},
             **LENGTH_FIRST,
+        ),
+    ),
+    "packed, paged": (
+        packed_on_pages,
+        Dialect(
+            storage="packed, paged",
+            page_size=16,
+            layout="tokens heads size",
+            causal_alignment="bottom right",
+            arguments={
+                "query_starts": "cu_seqlens_q",
+                "page_table": "block_table",
+                "key_lengths": "seqused_k",
+                "longest_query": "max_seqlen_q",
+            },
         ),
     ),
     "buffer": (
@@ -154,6 +215,24 @@ RIGHT: Mapping[str, tuple[Callable[..., Any], Dialect]] = {
             layout="batch length heads*size",
             ranks=[4],
             arguments={"heads": "num_heads", "kv_heads": "num_kv_heads"},
+        ),
+    ),
+    "packed, one array of three": (
+        packed_stacked,
+        Dialect(
+            storage="packed, one array",
+            layout="tokens tensors heads size",
+            causal_alignment="bottom right",
+            arguments={"query_starts": "cu_seqlens", "longest_query": "max_seqlen"},
+        ),
+    ),
+    "packed, one array of heads": (
+        packed_projected,
+        Dialect(
+            storage="packed, one array",
+            layout="tokens heads*size",
+            causal_alignment="top left",
+            arguments={"query_starts": "starts", "heads": "num_heads", "kv_heads": "num_kv_heads"},
         ),
     ),
 }
@@ -241,6 +320,33 @@ WRONG = {
     ),
     "values begin after as many heads as the queries have": Mistake(
         "one array of heads", "row[:, second:]", "row[:, -num_kv_heads - 1 :][:, :num_kv_heads]"
+    ),
+    "the row of the page table is that of the next sequence": Mistake(
+        "packed, paged", "block_table[number,", "block_table[(number + 1) % len(block_table),"
+    ),
+    "every sequence on pages has as many keys as the longest": Mistake(
+        "packed, paged", "enumerate(seqused_k)", "enumerate(np.full_like(seqused_k, seqused_k.max()))"
+    ),
+    "packed queries on pages have no keys before the first of the chunk": Mistake(
+        "packed, paged", "k, v, causal=causal", "k[first - last :], v[first - last :], causal=causal"
+    ),
+    "queries on pages begin where those of equal lengths would": Mistake(
+        "packed, paged",
+        "cu_seqlens_q[number], cu_seqlens_q[number + 1]",
+        "(len(query) * (number + i) // len(seqused_k) for i in (0, 1))",
+    ),
+    "packed tokens in one array are one sequence": Mistake(
+        "packed, one array of heads", "pairwise(starts)", "[(0, len(qkv))]"
+    ),
+    "sequences in one array have equal lengths": Mistake(
+        "packed, one array of three",
+        "pairwise(cu_seqlens)",
+        "pairwise(np.linspace(0, len(qkv), len(cu_seqlens)).astype(int))",
+    ),
+    "keys of sequences in one array begin one token late": Mistake(
+        "packed, one array of heads",
+        "np.split(heads[first:last], [num_heads, num_heads + num_kv_heads], axis=1)",
+        "np.split(np.roll(heads[first:last], -1, axis=0), [num_heads, num_heads + num_kv_heads], axis=1)",
     ),
 }
 """Every mistake in the addressing of a kernel."""

@@ -11,10 +11,10 @@ from typing import Any
 from attention_ref.conformance.dialects import option_rules
 from attention_ref.conformance.dialects.dense_layout import dense
 from attention_ref.conformance.dialects.dialect import EXTRAS, OPTIONS, SIDES, TENSORS, Dialect
-from attention_ref.conformance.dialects.joined_tensors import joined
+from attention_ref.conformance.dialects.joined_tensors import joined, packed_in_one_array
 from attention_ref.conformance.dialects.key_buffer import buffered
 from attention_ref.conformance.dialects.option_rules import Sizes
-from attention_ref.conformance.dialects.packed_sequences import packed
+from attention_ref.conformance.dialects.packed_sequences import packed, packed_on_pages
 from attention_ref.conformance.dialects.paged_keys import paged
 from attention_ref.conformance.dialects.stored_call import Call, StoredCall
 from attention_ref.conformance.errors import SubjectError, Unsupported, UsageError
@@ -26,15 +26,25 @@ STORAGES: Mapping[str, Callable[[Call], StoredCall]] = {
     "dense": dense,
     "packed": packed,
     "paged": paged,
+    "packed, paged": packed_on_pages,
     "buffer": buffered,
     "one array": joined,
+    "packed, one array": packed_in_one_array,
 }
 """The rules that lay out the sequences of a call in memory, by `Dialect.storage`."""
-_NEEDED = {"packed": ("query_starts", "key_starts"), "paged": ("page_table", "key_lengths")}
-"""The arguments without which a storage makes no sense."""
+_NEEDED = {
+    "packed": ("query_starts", "key_starts"),
+    "paged": ("page_table", "key_lengths"),
+    "packed, paged": ("query_starts", "page_table", "key_lengths or key_starts"),
+    "packed, one array": ("query_starts",),
+}
+"""The arguments without which a storage makes no sense; of two one suffices."""
+_OF_KEYS = {"mask", "bias", "dropout", "dropout_mask", "return_weights"}
 _LACKING = {
-    "packed": {"mask", "bias", "dropout", "dropout_mask", "return_weights"},
-    "paged": {"mask", "bias", "dropout", "dropout_mask", "return_weights"},
+    "packed": _OF_KEYS,
+    "paged": _OF_KEYS,
+    "packed, paged": _OF_KEYS,
+    "packed, one array": {*_OF_KEYS, "key_lengths"},
     "buffer": {"dropout", "dropout_mask", "return_weights"},
 }
 """The options that cannot be expressed for a storage: those with an axis of keys, of which there is none."""
@@ -64,7 +74,8 @@ def adapted(function: Callable[..., Any], dialect: Dialect) -> Callable[..., Any
         (1, 2, 3, 4)
     """
     words = _words(function, dialect)
-    if missing := [name for name in _NEEDED.get(dialect.storage, ()) if name not in words]:
+    needed = _NEEDED.get(dialect.storage, ())
+    if missing := [names for names in needed if not set(names.split(" or ")) & set(words)]:
         raise UsageError(f"storage {dialect.storage!r} needs a name for {' and '.join(missing)} among the arguments")
     offered = _offered(words, dialect)
 
@@ -123,7 +134,7 @@ def _offered(words: Mapping[str, str], dialect: Dialect) -> list[str]:
     has_mask = "mask" in words
     if has_mask and "added" in dialect.mask_kind:
         can.add("bias")
-    can |= {"key_lengths"} if dialect.storage == "packed" else set()
+    can |= {"key_lengths"} if dialect.storage in ("packed", "packed, paged") else set()
     if has_mask:
         can |= set(dialect.by_mask)
     can |= {name for name, sides in SIDES.items() if set(sides) <= set(words)}

@@ -21,6 +21,8 @@ PAGES = ("pages", "slots", "heads", "size")
 """The axes of paged keys and values."""
 JOINED = ("batch", "tensors", "heads", "length", "size")
 """The axes of query, key and value in one array."""
+JOINED_TOKENS = ("tokens", "tensors", "heads", "size")
+"""The axes of query, key and value of packed sequences in one array."""
 
 Phrase = tuple[tuple[str, ...], ...]
 

@@ -38,7 +38,7 @@ queries than keys; visible NaN or infinity."""
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "arrays": KINDS,
-    "storage": ("dense", "packed", "paged", "buffer", "one array"),
+    "storage": ("dense", "packed", "paged", "packed, paged", "buffer", "one array", "packed, one array"),
     "mask_true": ("attends", "hides"),
     "mask_kind": ("boolean", "added", "boolean or added", "numbers"),
     "hidden_score": ("-inf", "lowest"),
@@ -84,7 +84,7 @@ class Limits(NamedTuple):
     cross: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dialect:
     """The calling convention of a function. The defaults are the specification's convention.
 
@@ -93,7 +93,8 @@ class Dialect:
         storage: how sequences lie in memory: `"dense"`, every tensor with its own axes of batch and length; `"packed"`,
             the tokens of all sequences one after the other, without padding, with the places where sequences begin;
             `"paged"`, keys and values in pages that a table assigns to batch rows; `"buffer"`, keys and values in a
-            buffer longer than their lengths; `"one array"`, query, key and value in one array.
+            buffer longer than their lengths; `"one array"`, query, key and value in one array. `"packed, paged"` has
+            packed queries with paged keys and values, and `"packed, one array"` query, key and value of packed tokens.
         page_size: the number of keys in a page.
         page_layout: the order of the axes `pages slots heads size` of paged keys and values.
         layout: the order of the axes of query, key and value: `batch`, `heads`, `length` and `size`, each once,
@@ -191,15 +192,20 @@ class Dialect:
         if self.mask_layout != "broadcast":
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
+    def __repr__(self) -> str:
+        """Return what makes it again: the fields that differ from the specification's convention."""
+        given, defaults = vars(self), vars(Dialect())
+        words = [f"{name}={value!r}" for name, value in given.items() if value != defaults[name]]
+        return f"Dialect({', '.join(words)})"
+
     @property
     def limits(self) -> Limits:
         """The sizes that it takes, whatever the options."""
         alone = {exclusion.when[0] for exclusion in self.exclusions if len(exclusion.when) == 1}
-        is_joined = self.storage == "one array"
-        is_stacked = is_joined and "tensors" in axes.flat(axes.parse(self.layout))
+        is_joined = self.storage.endswith("one array")
         return Limits(
             head_sizes=tuple(self.head_sizes),
-            grouped=self.heads != "equal" and "grouped" not in alone and not is_stacked,
+            grouped=self.heads != "equal" and "grouped" not in alone and not self._is_stacked,
             value_size="value size" not in alone and not is_joined,
             cross=not is_joined,
         )
@@ -207,13 +213,18 @@ class Dialect:
     def _phrases(self) -> Mapping[str, tuple[str, ...]]:
         """Return the axes that each phrase must have."""
         found = {**_PHRASES, "page_layout": axes.PAGES}
-        if self.storage == "packed":
+        if self.storage.startswith("packed"):
             found |= {"layout": axes.TOKENS, "output_layout": axes.TOKENS}
             if self.log_sum_exp_layout != Dialect.log_sum_exp_layout:
                 found["log_sum_exp_layout"] = axes.TOKEN_ROWS
-        if self.storage == "one array" and "tensors" in axes.flat(axes.parse(self.layout)):
-            found["layout"] = axes.JOINED
+        if self._is_stacked:
+            found["layout"] = axes.JOINED_TOKENS if self.storage.startswith("packed") else axes.JOINED
         return found
+
+    @property
+    def _is_stacked(self) -> bool:
+        """Whether query, key and value have an axis along which they are stacked."""
+        return self.storage.endswith("one array") and "tensors" in axes.flat(axes.parse(self.layout))
 
     def note(self, clause: str) -> str:
         """Return the note on a clause, or an empty string; a report shows it with a failure."""

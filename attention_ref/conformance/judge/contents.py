@@ -13,11 +13,13 @@ import numpy as np
 from attention_ref.conformance.judge.scenario import RETURNS, Scenario
 
 _OUTLIER, _LARGE, _TINY, _NEAR = 16.0, 100.0, 1e-4, 2.0**-9
-_LEAD = 30.0
+"""The factors of outlier channels, large queries, tiny numbers, and of the differences of nearly equal keys."""
+_DOMINANCE = 30.0
 """By how much the score of the dominant key exceeds the others."""
 _LOW = 200.0
 """How far all scores are below 0, where they are."""
-_KEPT = 0.5
+_VISIBLE = 0.5
+"""The share of keys that a random mask shows."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,15 @@ class Contents:
 
     def for_truth(self) -> dict[str, Any]:
         """Return all arguments as the oracle takes them."""
-        asked = RETURNS.values()
-        options = {name: option for name, option in self.options.items() if name not in asked}
+        flags = RETURNS.values()
+        options = {name: option for name, option in self.options.items() if name not in flags}
         return {**self.tensors, **self.integers, **options}
 
 
 def contents(scenario: Scenario, seed: int, draw: int = 0) -> Contents:
     """Draw the contents of a call; another `draw` gives other numbers in tensors of the same shapes."""
     generator = np.random.default_rng([seed, zlib.crc32(scenario.id.encode()), draw])
-    tensors, integers = _tensors(scenario, generator), _places(scenario)
+    tensors, integers = _tensors(scenario, generator), _lengths_and_offsets(scenario)
     if scenario.mask:
         integers["mask"] = _mask(scenario, generator)
     if scenario.bias:
@@ -118,7 +120,7 @@ def _tensors(scenario: Scenario, generator: np.random.Generator) -> dict[str, np
     elif kind == "constant":
         key = np.repeat(key[..., :1, :], s.keys, axis=-2)
     elif kind == "dominant":
-        _lead(scenario, generator, query, key)
+        _make_one_key_dominant(scenario, generator, query, key)
     elif kind == "low":
         direction = _direction(s, generator, _LOW)
         query, key = query + direction, key - direction
@@ -135,9 +137,11 @@ def _direction(scenario: Scenario, generator: np.random.Generator, score: float)
     return direction * math.sqrt(score * math.sqrt(scenario.head_size)) / np.linalg.norm(direction)
 
 
-def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray, key: np.ndarray) -> None:
-    """Let one key of every head have a score that exceeds the others by `_LEAD`, about."""
-    direction = _direction(scenario, generator, _LEAD)
+def _make_one_key_dominant(
+    scenario: Scenario, generator: np.random.Generator, query: np.ndarray, key: np.ndarray
+) -> None:
+    """Change query and key so that one key of every head has a score about `_DOMINANCE` above the others."""
+    direction = _direction(scenario, generator, _DOMINANCE)
     query += direction
     first, last = scenario.seen()
     for group in range(scenario.groups):
@@ -146,7 +150,7 @@ def _lead(scenario: Scenario, generator: np.random.Generator, query: np.ndarray,
         key[:, group, place] += direction
 
 
-def _places(scenario: Scenario) -> dict[str, np.ndarray]:
+def _lengths_and_offsets(scenario: Scenario) -> dict[str, np.ndarray]:
     found = {"key_lengths": scenario.lengths, "query_offset": scenario.offsets if len(scenario.offsets) > 1 else ()}
     return {name: np.array(numbers, np.int64) for name, numbers in found.items() if numbers}
 
@@ -154,8 +158,8 @@ def _places(scenario: Scenario) -> dict[str, np.ndarray]:
 def _mask(scenario: Scenario, generator: np.random.Generator) -> np.ndarray:
     kind, axes = scenario.mask.split(".")
     shape = _shape(scenario, axes)
-    mask = generator.random(shape) < _KEPT if kind == "random" else _run(generator, shape)
-    return _with_a_key(scenario, mask, None)
+    mask = generator.random(shape) < _VISIBLE if kind == "random" else _runs_of_keys(generator, shape)
+    return _with_a_visible_key(scenario, mask, None)
 
 
 def _bias(scenario: Scenario, generator: np.random.Generator, mask: np.ndarray | None) -> np.ndarray:
@@ -164,10 +168,10 @@ def _bias(scenario: Scenario, generator: np.random.Generator, mask: np.ndarray |
     bias = generator.normal(size=shape)
     if kind == "normal":
         return bias
-    return np.where(_with_a_key(scenario, _run(generator, shape), mask), bias, -np.inf)
+    return np.where(_with_a_visible_key(scenario, _runs_of_keys(generator, shape), mask), bias, -np.inf)
 
 
-def _run(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _runs_of_keys(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Return runs of keys, one for each row, many of which begin long after the first key."""
     keys = shape[-1]
     first, length = (generator.integers(low, keys + 1, (*shape[:-1], 1)) for low in (0, 1))
@@ -178,8 +182,8 @@ def _shape(scenario: Scenario, axes: str) -> tuple[int, ...]:
     return tuple(scenario.axes[axis] for axis in axes)
 
 
-def _with_a_key(scenario: Scenario, mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
-    """Let every query see the last key that its place lets it see, where it would see none."""
+def _with_a_visible_key(scenario: Scenario, mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    """Return the mask, in which a query that would see no key sees the last one that its position allows."""
     shape = _shape(scenario, "bhqk")
     first, last = (each[:, None, :, None] for each in scenario.seen())
     keys = np.arange(scenario.keys)

@@ -15,8 +15,9 @@ from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.judge.judgement import Judgement
 from attention_ref.conformance.judge.replay import command
 from attention_ref.conformance.judge.scenario import parse
-from attention_ref.conformance.judge.scenarios import Size, draw
+from attention_ref.conformance.judge.scenarios import draw
 from attention_ref.conformance.judge.session import Progress, Session
+from attention_ref.conformance.judge.situations import Size
 from attention_ref.conformance.judge.source import source_of
 from attention_ref.conformance.judge.storage import Storage
 from attention_ref.conformance.judge.trial import Trial

@@ -53,24 +53,24 @@ class Process:
         errors, error = os.pipe()
         self._number, self._memory = 0, storage.descriptor
         self._status: int | None = None
-        theirs = (request, reply, error, storage.descriptor)
+        shared = (request, reply, error, storage.descriptor)
         try:
             with _ONE_AT_A_TIME:
-                self._pid = _spawned(source, *theirs) if source.is_named else _forked(source, *theirs)
+                self._pid = _spawned(source, *shared) if source.is_named else _forked(source, *shared)
         finally:
             for descriptor in (request, reply, error):
                 os.close(descriptor)
         self._errors = LastLines(os.fdopen(errors, "rb"))
         self._rest = bytearray()
         try:
-            hello = self._header(time.monotonic() + TO_START)
-            if "usage" in hello:
-                raise UsageError(str(hello["usage"]))
+            offer = self._header(time.monotonic() + TO_START)
+            if "usage" in offer:
+                raise UsageError(str(offer["usage"]))
         except (SubjectError, UsageError):
             self.close()
             raise
-        self.options, self.gradient_options = (_names(hello.get(each)) for each in ("options", "gradient_options"))
-        self.limits = Limits(*hello.get("limits", ()))
+        self.options, self.gradient_options = (_names(offer.get(each)) for each in ("options", "gradient_options"))
+        self.limits = Limits(*offer.get("limits", ()))
 
     def ask(
         self,
@@ -232,10 +232,10 @@ def _names(options: Any) -> frozenset[str] | None:
 
 def _spawned(source: Source, request: int, reply: int, error: int, memory: int) -> int:
     """Start a new Python that imports the subject."""
-    told = {"source": vars(source), "requests": request, "replies": reply, "memory": memory}
+    settings = {"source": vars(source), "requests": request, "replies": reply, "memory": memory}
     path = os.pathsep.join(["", *filter(None, sys.path)])
     process = subprocess.Popen(  # noqa: S603 - it is what the user asked for
-        [sys.executable, "-m", worker.__name__, json.dumps(told)],
+        [sys.executable, "-m", worker.__name__, json.dumps(settings)],
         stdin=subprocess.DEVNULL,
         stdout=error,
         stderr=error,
@@ -258,8 +258,8 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int) -
         return pid
     try:
         _redirect(error)
-        kept = sorted((2, request, reply, memory, _MOST_DESCRIPTORS))
-        for low, high in pairwise(kept):
+        needed = sorted((2, request, reply, memory, _MOST_DESCRIPTORS))
+        for low, high in pairwise(needed):
             os.closerange(low + 1, high)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # the threads of its pool are not copied
@@ -270,6 +270,6 @@ def _forked(source: Source, request: int, reply: int, error: int, memory: int) -
 
 def _redirect(error: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for kept, descriptor in ((nothing, 0), (error, 1), (error, 2)):
-        os.dup2(kept, descriptor)
+    for source, descriptor in ((nothing, 0), (error, 1), (error, 2)):
+        os.dup2(source, descriptor)
     sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attention_ref.conformance.judge.scenarios import Size
+from attention_ref.conformance.judge.situations import Size
 from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.signatures import name_of
 

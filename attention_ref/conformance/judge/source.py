@@ -1,4 +1,4 @@
-"""Where a subject comes from, as a new process is told."""
+"""The description of a subject from which a new process makes it."""
 
 from __future__ import annotations
 

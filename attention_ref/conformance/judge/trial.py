@@ -18,6 +18,7 @@ from attention_ref.conformance.judge.source import Source
 from attention_ref.conformance.judge.storage import Place, Storage
 from attention_ref.conformance.judge.truth import compared, expected
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Mismatch
+from attention_ref.spec.dtypes import DTYPES
 
 Pattern = Literal["fresh", "used"]
 """Whether a call's inputs lie in fresh storage, or in that of a call just before, with other contents."""
@@ -96,7 +97,7 @@ class Trial:
         if before is not None and before.digest == digest and replayed is None:
             return replace(before, pattern=pattern, subject_seconds=seconds, oracle_seconds=0.0)
         error_ratio, mismatch = compared(scenario, given, results, self._generator)
-        reason = "" if mismatch is None else self._reason(scenario, results, replayed)
+        reason = "" if mismatch is None else self._reason(scenario, given, results, replayed)
         return Outcome(
             scenario,
             pattern,
@@ -110,11 +111,20 @@ class Trial:
             oracle_seconds=time.monotonic() - start,
         )
 
-    def _reason(self, scenario: Scenario, results: Mapping[str, np.ndarray], replayed: Contents | None) -> str:
-        """Return why numbers are wrong: those that are right for what lay in the storage before are replayed."""
+    def _reason(
+        self, scenario: Scenario, given: Contents, results: Mapping[str, np.ndarray], replayed: Contents | None
+    ) -> str:
+        """Return why numbers are wrong.
+
+        They are replayed where they are right for what lay in the storage before. They may come from arithmetic in too
+        narrow a dtype where they lie within the budget of that arithmetic.
+        """
         if replayed is not None and compared(scenario, replayed, results, self._generator)[1] is None:
             return "it returns the results of an earlier call whose arguments lay in the same storage"
-        return "it returns wrong numbers"
+        narrow, wide = scenario.dtype, DTYPES[scenario.dtype].arithmetic
+        if narrow == wide or compared(scenario, given, results, self._generator, arithmetic=narrow)[1] is not None:
+            return "it returns wrong numbers"
+        return f"it returns wrong numbers, as far off as scores or sums in {narrow} instead of {wide} make them"
 
     def _results(
         self, scenario: Scenario, given: Contents, pattern: Pattern

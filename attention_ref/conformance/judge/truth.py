@@ -67,12 +67,16 @@ def compared(
     given: Contents,
     results: Mapping[str, np.ndarray],
     generator: np.random.Generator,
+    arithmetic: str | None = None,
 ) -> tuple[float, Mismatch | None]:
-    """Return the largest ratio of an error to its budget, and the number with that ratio if it exceeds 1."""
+    """Return the largest ratio of an error to its budget, and the number with that ratio if it exceeds 1.
+
+    The budgets are those of arithmetic in a dtype: when None, in that of the specification, float32 or float64.
+    """
     find = _gradients if scenario.gradients else _results
     worst, found = 0.0, None
     for each in find(scenario, given, results, generator):
-        ratio, mismatch = _compared(each, scenario.dtype)
+        ratio, mismatch = _compared(each, scenario.dtype, arithmetic)
         worst, found = max(worst, ratio), found or mismatch
     return worst, found
 
@@ -99,13 +103,13 @@ def _gradients(
         yield Compared(name, answer, truth[name], places.get(name, {}))
 
 
-def _compared(each: Compared, dtype: str) -> tuple[float, Mismatch | None]:
+def _compared(each: Compared, dtype: str, arithmetic: str | None) -> tuple[float, Mismatch | None]:
     """Return the largest ratio, and the number that has it if it exceeds 1."""
     answer = each.answer
     for axis, places in each.places.items():
         answer = answer.take(places, axis)
     values = each.truth.values
-    allowed = np.broadcast_to(budget(Roundings(*each.truth.rounding), dtype), values.shape)
+    allowed = np.broadcast_to(budget(Roundings(*each.truth.rounding), dtype, arithmetic), values.shape)
     largest = DTYPES[result_dtype(each.name, dtype)].largest
     comparison = compare(answer, np.where(np.abs(values) > largest, np.copysign(np.inf, values), values), allowed)
     ratio = np.where(np.isnan(comparison.error_ratio), np.inf, comparison.error_ratio)

@@ -1,7 +1,7 @@
 """The process of a subject: reads requests, calls the subject, and writes what it returns as plain bytes.
 
-It is told neither seeds nor truths. Requests and replies are lines of JSON; after the line of an answer come its
-numbers, float64. What the subject prints goes to stderr.
+It knows neither seeds nor expected results. Requests and replies are lines of JSON; after the line of an answer come
+its numbers, float64. What the subject prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Worker:
         if source.gradients and self.gradient is None and not self.framework.differentiates:
             raise UsageError(f"{self.framework.name} differentiates nothing: give a function of the gradients too")
         self.memory = memory
-        self._kept: dict[str, dict[str, Any]] = {}
+        self._earlier: dict[str, dict[str, Any]] = {}
 
     def options(self) -> dict[str, list[str] | None]:
         """Return the options of calls, and of calls that ask for gradients; None: any."""
@@ -67,14 +67,19 @@ class Worker:
             arrays = self._arrays(request)
             before = {} if self.framework.shares_memory else {n: self.framework.read(a) for n, a in arrays.items()}
             results = self._called(arrays, request)
-            read = [self._read(name, result) for name, result in results.items()]
-            changed = [
-                n for n, values in before.items() if self.framework.read(arrays[n]).tobytes() != values.tobytes()
-            ]
         except Unsupported as unsupported:
             return {"unsupported": str(unsupported) or "without a reason"}, []
         except SubjectError as error:
             return {"error": error.reason, "where": error.where}, []
+        try:  # what it refuses now it has computed
+            read = [self._read(name, result) for name, result in results.items()]
+            changed = [
+                n for n, values in before.items() if self.framework.read(arrays[n]).tobytes() != values.tobytes()
+            ]
+        except SubjectError as error:
+            return {"error": error.reason, "where": error.where}, []
+        except Unsupported as late:
+            return {"error": f"it refuses the call after it has returned: {late}"}, []
         described = [
             {"name": name, "shape": list(result.shape), "dtype": self.framework.dtype(result)}
             for name, result in results.items()
@@ -84,15 +89,15 @@ class Worker:
     def _arrays(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Make the arguments, or take those of an earlier call whose memory was written anew."""
         key = request["storage"]
-        if key in self._kept and self.framework.shares_memory:
-            return self._kept[key]
-        if key in self._kept and self.framework.overwrites:
-            for name, array in self._kept[key].items():
+        if key in self._earlier and self.framework.shares_memory:
+            return self._earlier[key]
+        if key in self._earlier and self.framework.overwrites:
+            for name, array in self._earlier[key].items():
                 self.framework.overwrite(array, self._made(request["arrays"][name], request["dtype"]))
-            return self._kept[key]
+            return self._earlier[key]
         made = {name: self._made(item, request["dtype"]) for name, item in request["arrays"].items()}
         if key is not None:
-            self._kept = {key: made}
+            self._earlier = {key: made}
         return made
 
     def _made(self, item: Mapping[str, Any], dtype: str) -> Any:
@@ -198,9 +203,9 @@ def _kind(item: Any) -> str:
 
 def main(arguments: list[str]) -> None:
     """Serve the subject that is named on the command line as JSON."""
-    told = json.loads(arguments[0])
-    descriptors = told["requests"], told["replies"], told["memory"]
-    supervise(lambda: serve(Source(**told["source"]), *descriptors), descriptors)
+    settings = json.loads(arguments[0])
+    descriptors = settings["requests"], settings["replies"], settings["memory"]
+    supervise(lambda: serve(Source(**settings["source"]), *descriptors), descriptors)
 
 
 if __name__ == "__main__":

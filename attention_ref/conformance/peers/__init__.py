@@ -174,6 +174,14 @@ PEERS: Mapping[str, Peer] = {
     "flash_attn.paged": _FLASH_ATTN(
         "flash_attn.flash_attn_with_kvcache on pages", "flash_attn.paged", "flash_attn:flash_attn_with_kvcache"
     ),
+    "flash_attn.varlen.paged": _FLASH_ATTN(
+        "flash_attn.flash_attn_varlen_func on pages", "flash_attn.varlen.paged", "flash_attn:flash_attn_varlen_func"
+    ),
+    "flash_attn.varlen.qkvpacked": _FLASH_ATTN(
+        "flash_attn.flash_attn_varlen_qkvpacked_func",
+        "flash_attn.varlen.qkvpacked",
+        "flash_attn:flash_attn_varlen_qkvpacked_func",
+    ),
     "xformers": _XFORMERS(
         "xformers.ops.memory_efficient_attention", "xformers", ".xformers_functions:memory_efficient"
     ),
@@ -188,6 +196,11 @@ PEERS: Mapping[str, Peer] = {
     ),
     "flashinfer.paged": _FLASHINFER(
         "flashinfer.BatchDecodeWithPagedKVCacheWrapper", "flashinfer.paged", ".flashinfer_functions:batch_decode"
+    ),
+    "flashinfer.prefill.paged": _FLASHINFER(
+        "flashinfer.BatchPrefillWithPagedKVCacheWrapper",
+        "flashinfer.prefill.paged",
+        ".flashinfer_functions:batch_prefill",
     ),
     "transformers.eager": _TRANSFORMERS(
         "eager_attention_forward of transformers' Llama", "transformers.eager", ".transformers_functions:llama"

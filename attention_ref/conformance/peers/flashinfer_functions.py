@@ -1,4 +1,4 @@
-"""Wrappers of FlashInfer: requests one by one, and single queries of many requests on a paged cache."""
+"""Wrappers of FlashInfer: requests one by one, and single or several queries of many requests on a paged cache."""
 
 from __future__ import annotations
 
@@ -71,24 +71,17 @@ def batch_decode(
     logits_soft_cap: float | None = None,
 ) -> Any:
     """`BatchDecodeWithPagedKVCacheWrapper` of queries `(b,1,h,d)` and pages `(pages,slots,g,d)`."""
-    import torch
     from flashinfer import BatchDecodeWithPagedKVCacheWrapper
 
     if query.shape[1] != 1:
         raise Unsupported("several queries of a request")
-    size, counts = key.shape[1], -(-key_lengths // key.shape[1])
-    if counts.min() < 1:
-        raise Unsupported("a request without keys")
-    rows = zip(page_table, counts.tolist(), strict=True)
-    wrapper = BatchDecodeWithPagedKVCacheWrapper(torch.empty(_WORKSPACE, dtype=torch.uint8, device=query.device), "NHD")
+    wrapper = BatchDecodeWithPagedKVCacheWrapper(_workspace(query), "NHD")
     wrapper.plan(
-        torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int(),
-        torch.cat([pages[:count] for pages, count in rows]).int(),
-        (key_lengths - (counts - 1) * size).int(),
+        *_pages(key, page_table, key_lengths),
         query.shape[2],
         key.shape[2],
         query.shape[3],
-        size,
+        key.shape[1],
         pos_encoding_mode="NONE",
         window_left=_left(window, causal),
         logits_soft_cap=logits_soft_cap,
@@ -97,6 +90,65 @@ def batch_decode(
         sm_scale=sm_scale,
     )
     return wrapper.run(query[:, 0].contiguous(), (key, value))[:, None]
+
+
+def batch_prefill(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    query_starts: Any,
+    page_table: Any,
+    key_lengths: Any,
+    causal: bool = False,
+    window: tuple[int, int] = (-1, -1),
+    sm_scale: float | None = None,
+    logits_soft_cap: float | None = None,
+) -> Any:
+    """`BatchPrefillWithPagedKVCacheWrapper` of packed queries `(n,h,d)` and pages `(pages,slots,g,d)`."""
+    from flashinfer import BatchPrefillWithPagedKVCacheWrapper
+
+    if query_starts.diff().min() < 1:
+        raise Unsupported("a request without queries")
+    wrapper = BatchPrefillWithPagedKVCacheWrapper(_workspace(query), "NHD")
+    wrapper.plan(
+        query_starts,
+        *_pages(key, page_table, key_lengths),
+        query.shape[1],
+        key.shape[2],
+        query.shape[2],
+        key.shape[1],
+        causal=causal,
+        pos_encoding_mode="NONE",
+        sm_scale=sm_scale,
+        window_left=_left(window, causal),
+        logits_soft_cap=logits_soft_cap,
+        q_data_type=query.dtype,
+        kv_data_type=key.dtype,
+    )
+    return wrapper.run(query.contiguous(), (key, value))
+
+
+def _workspace(query: Any) -> Any:
+    import torch
+
+    return torch.empty(_WORKSPACE, dtype=torch.uint8, device=query.device)
+
+
+def _pages(key: Any, page_table: Any, key_lengths: Any) -> tuple[Any, Any, Any]:
+    """Return where the pages of each request begin, the pages, and how many keys the last page of each has."""
+    import torch
+
+    size = key.shape[1]
+    counts = -(-key_lengths // size)
+    if counts.min() < 1:
+        raise Unsupported("a request without keys")
+    rows = zip(page_table, counts.tolist(), strict=True)
+    return (
+        torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int(),
+        torch.cat([pages[:count] for pages, count in rows]).int(),
+        (key_lengths - (counts - 1) * size).int(),
+    )
 
 
 def _left(window: tuple[int, int], causal: bool) -> int:

@@ -20,6 +20,8 @@ def require_plain(config: BlockConfig, *, bias: bool, is_memory_free: bool) -> N
     """
     if not isinstance(config.feedforward, FeedForwardConfig):
         raise Unsupported("no mixture of experts")
+    if not isinstance(config.attention, AttentionConfig):
+        raise Unsupported("no latent attention")
     memory = config.cross_attention
     size = memory.memory_size if memory is not None and is_memory_free else None
     plain = BlockConfig(

@@ -12,7 +12,7 @@ from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.subjects.subject import Subject
 from attention_ref.spec.operations import OPERATIONS
 
-_WITH_ATTENTION = ("MultiHeadAttention", "Block", "Transformer")
+_WITH_ATTENTION = ("MultiHeadAttention", "LatentAttention", "Block", "Transformer")
 """The layers that take an implementation."""
 
 

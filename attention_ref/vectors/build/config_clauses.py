@@ -15,6 +15,7 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     Learned,
     MixtureConfig,
     Norm,
@@ -62,22 +63,34 @@ def _of_call(call: Call) -> Named:
         yield from _alibi(options["heads"])
     if table.is_layer and call.chunks:
         yield from ("multihead.cache", "attention.query-offset", "attention.key-lengths")
+        if any(isinstance(config, LatentAttentionConfig) for config in _own_attentions(call.config)):
+            yield "latent.cache"
     if table.is_layer:
         yield from _of_attention(call)
 
 
 def _of_attention(call: Call) -> Named:
     """Return the clauses of combined arguments of the attention layers of a call."""
-    blocks = list(_blocks(call.config))
-    own = [call.config] if isinstance(call.config, AttentionConfig) else [block.attention for block in blocks]
-    crosses = [block.cross_attention for block in blocks if block.cross_attention is not None]
+    crosses = [block.cross_attention for block in _blocks(call.config) if block.cross_attention is not None]
     rules = [bool({"key_lengths", "lengths"} & set(call.inputs)), "mask" in call.inputs, bool(call.chunks)]
-    if any(sum([*rules, config.causal, config.window is not None]) > 1 for config in own):
+    if any(sum([*rules, *_hiding(config)]) > 1 for config in _own_attentions(call.config)):
         yield "multihead.visibility"
     if call.operation == "Block" and crosses and "mask" in call.inputs:
         yield "block.memory-rules"
     if call.chunks and any(map(_reads_positions, crosses)):
         yield "block.memory-positions"
+
+
+def _own_attentions(config: Any) -> list[AttentionConfig | LatentAttentionConfig]:
+    """Return the self-attentions of a layer or model, or the attention that the layer is."""
+    if isinstance(config, AttentionConfig | LatentAttentionConfig):
+        return [config]
+    return [block.attention for block in _blocks(config)]
+
+
+def _hiding(config: AttentionConfig | LatentAttentionConfig) -> tuple[bool, ...]:
+    """Return which of the rules of visibility a configuration has."""
+    return (config.causal, isinstance(config, AttentionConfig) and config.window is not None)
 
 
 def _blocks(config: Any) -> Iterator[BlockConfig]:
@@ -161,6 +174,19 @@ def _attention(config: AttentionConfig) -> Named:
     yield from (name for name, is_given in given.items() if is_given)
     if config.alibi:
         yield from _alibi(config.heads)
+
+
+def _latent(config: LatentAttentionConfig) -> Named:
+    yield from ("latent.norm", "latent.rotary-key", "latent.rotary-part")
+    given = {
+        "attention.causal": config.causal,
+        "attention.scale": config.scale is not None,
+        "latent.scale": config.scale is None,
+        "latent.query-latent": config.query_latent_size is not None,
+        "latent.biases": config.latent_bias or config.output_bias,
+        "latent.mscale": config.mscale > 0,
+    }
+    yield from (name for name, is_given in given.items() if is_given)
 
 
 def _feedforward(config: FeedForwardConfig) -> Named:
@@ -263,6 +289,7 @@ _OF_RECORD: Mapping[type, Callable[[Any], Named]] = {
     Rotary: _rotary,
     RelativeBias: _relative,
     AttentionConfig: _attention,
+    LatentAttentionConfig: _latent,
     FeedForwardConfig: _feedforward,
     MixtureConfig: _mixture,
     BlockConfig: _block,

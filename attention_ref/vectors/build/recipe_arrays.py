@@ -13,7 +13,14 @@ import numpy as np
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.arguments import Argument
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, MixtureConfig, RelativeBias
+from attention_ref.spec.config import (
+    AttentionConfig,
+    BlockConfig,
+    FeedForwardConfig,
+    LatentAttentionConfig,
+    MixtureConfig,
+    RelativeBias,
+)
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.parameters import Config, Parameter
 from attention_ref.spec.parameters import parameters as tree
@@ -81,7 +88,7 @@ def sizes_of(config: Record | None) -> dict[str, int]:
     if isinstance(config, BlockConfig):
         memory = config.cross_attention.sizes.memory if config.cross_attention is not None else config.model
         return {**sizes_of(config.attention), "c": memory}
-    if isinstance(config, AttentionConfig):
+    if isinstance(config, AttentionConfig | LatentAttentionConfig):
         sizes = config.sizes
         return {"m": config.model, "c": sizes.memory, "h": sizes.heads, "g": sizes.groups, "d": sizes.head}
     if isinstance(config, FeedForwardConfig):

@@ -57,4 +57,11 @@ def _stack(table: dict[str, Any], model: int | None) -> dict[str, Any]:
 
 def _block(table: dict[str, Any], model: int | None) -> dict[str, Any]:
     parts = ("attention", "cross_attention", "feedforward")
-    return {**table, **{name: {"model": model, **table[name]} for name in parts if table.get(name)}}
+    return {**table, **{name: _sized(table[name], model) for name in parts if table.get(name)}}
+
+
+def _sized(part: dict[str, Any], model: int | None) -> dict[str, Any]:
+    """Return a part of a block with its model size, which a mixture of experts has in each of its networks."""
+    if part.get("type") != "MixtureConfig":
+        return {"model": model, **part}
+    return part | {name: {"model": model, **part[name]} for name in ("expert", "shared") if part.get(name)}

@@ -58,7 +58,8 @@ def _block(values: Values, norm: Norm, layer_type: str) -> BlockConfig:
 
 
 def _rotary(values: Values, layer_type: str) -> Any:
-    rope = {**(values.rope_scaling or {}), **((values.rope_parameters or {}).get(layer_type) or {})}
+    given = (values.rope_parameters or {}).get(layer_type) or {}
+    rope = {"rope_type": "default", **given, **(values.rope_scaling or {})}
     theta = {FULL: values.global_rope_theta, SLIDING: values.local_rope_theta}[layer_type]
     size = values.hidden_size // values.num_attention_heads
     return rotary(rope, size, values.max_position_embeddings, THETAS[layer_type] if theta is None else theta)
@@ -96,7 +97,7 @@ def _head(values: Values, kind: str, norm: Norm) -> HeadConfig | None:
 def _types_of(config: ModelConfig) -> Any:
     if config.encoder_stack is None:
         return ABSENT
-    return [SLIDING if block.attention.window else FULL for block in config.encoder_stack.blocks]
+    return [SLIDING if getattr(block.attention, "window", None) else FULL for block in config.encoder_stack.blocks]
 
 
 def _ropes_of(config: ModelConfig) -> Any:
@@ -112,7 +113,8 @@ def _rope(config: ModelConfig, block: int) -> Any:
 
 def _window_of(config: ModelConfig) -> Any:
     stack = config.encoder_stack
-    sides = [block.attention.window[0] for block in stack.blocks if block.attention.window] if stack else []
+    windows = [getattr(block.attention, "window", None) for block in stack.blocks] if stack else []
+    sides = [window[0] for window in windows if window]
     return 2 * sides[0] if sides and sides[0] is not None else ABSENT
 
 
