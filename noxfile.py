@@ -25,8 +25,8 @@ PROCESSES = ("--numprocesses", "2", "--dist", "worksteal")
 
 
 def install(session: nox.Session, *requirements: str, groups: tuple[str, ...] = ()) -> None:
-    """Install with the pinned versions of constraints.txt."""
-    session.install("--constraint", "constraints.txt", *requirements, *GROUPS(PYPROJECT, *groups))
+    """Install with the pinned versions of constraints.txt; Python compiles what is imported, not every file."""
+    session.install("--no-compile", "--constraint", "constraints.txt", *requirements, *GROUPS(PYPROJECT, *groups))
 
 
 def pytest(session: nox.Session, *arguments: str, **environment: str) -> None:
@@ -82,5 +82,5 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html: every cell of every page runs, and warnings are errors."""
     install(session, "--editable", ".[all,test]", groups=("docs",))
     install(session, "--no-deps", TRAINED)
-    options = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--builder", "html")
+    options = ("--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--jobs", "2", "--builder", "html")
     session.run("python", "-m", "sphinx", *options, *session.posargs, "docs", "docs/_build/html", env=QUIET)

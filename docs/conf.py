@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from jupyter_cache import get_cache
+
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
@@ -37,6 +39,7 @@ myst_links_external_new_tab = False
 # Every build runs every cell, but those of a page and of its translation, which are the same, only once.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(SCRATCH / "cache")
+get_cache(nb_execution_cache_path).db.dispose()  # makes its database, before processes that read pages make it at once
 nb_execution_timeout = 1800  # a limit for what hangs, however busy the machine is
 nb_execution_in_temp = True
 nb_execution_raise_on_error = False  # a failing cell is a warning, and warnings are errors: all of them are shown

@@ -15,7 +15,7 @@ import pytest
 
 from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.spec import checks
+from attention_ref.spec import call_checks, checks
 from attention_ref.spec.config import Activation
 from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.operations import OPERATIONS
@@ -80,6 +80,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "alibi_slopes": {"heads": 4},
     "relative_bucket": {"distances": ints(3), "config": spec.RelativeBias()},
     **{name: {"x": Given((2, 8))} for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    "clipped": {"array": Given((2, 8)), "limit": 2.0, "one_sided": False},
     "dropout": {"array": Given((2, 8)), "dropout_mask": Given((2, 8), "bool"), "rate": 0.5},
     "count_without": {"tokens": ints(2, 3), "skipped": 0, "starts": ints(2)},
 }
@@ -243,6 +244,11 @@ BAD_OF_FUNCTIONS: dict[str, list[Bad]] = {
     "alibi_slopes": [*count("heads", 1)],
     "relative_bucket": [*integers("distances"), *record("RelativeBias")],
     **{name: [*real("x", (2, 8))] for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")},
+    "clipped": [
+        *real("array", (2, 8)),
+        *number("limit", " above 0", 0.0),
+        Bad("one_sided", 1, "one_sided must be True or False", "1"),
+    ],
     "dropout": [
         *real("array", (2, 8)),
         *(bad for bad in number("rate") if bad.value is None),
@@ -273,7 +279,7 @@ CASES = [
 
 
 def call(function: Callable[..., Any], operation: str, arguments: Mapping[str, Any]) -> Any:
-    positional = [argument.name for argument in checks.CHECKED[operation].positional if argument.name in arguments]
+    positional = [argument.name for argument in call_checks.CHECKED[operation].positional if argument.name in arguments]
     named = {name: value for name, value in arguments.items() if name not in positional}
     return function(*(arguments[name] for name in positional), **named)
 
@@ -351,10 +357,10 @@ def test_the_good_call_is_accepted_by_the_specification(operation: str) -> None:
 def test_calls_are_remembered_by_their_dtypes(dtype: str) -> None:
     """A call that passed must not let one of another dtype, or a true one in place of 1, pass."""
     given = {"array": Described((2, 8), dtype), "gain": Described((8,), dtype), "eps": 1, "gain_offset": 0}
-    checks.check_call_once("rms_norm", given)
+    call_checks.check_call_once("rms_norm", given)
     for change in ({"gain": Described((8,), "float64")}, {"eps": True}, {"gain": Described((7,), dtype)}):
         with pytest.raises(SpecificationError):
-            checks.check_call_once("rms_norm", given | change)
+            call_checks.check_call_once("rms_norm", given | change)
 
 
 class Explodes:

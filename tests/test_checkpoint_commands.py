@@ -16,6 +16,7 @@ from attention_ref import weights
 from attention_ref.cli import main
 from attention_ref.commands import verify
 from tests.families import FAMILIES
+from tests.families.family import Family
 from tests.families.peer import Peer
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -79,29 +80,75 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the family gpt2 must be able to express the configuration" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3", "bert", "vit-classifier", "whisper", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "mixtral", "bert", "vit-classifier", "whisper", "t5"])
 def test_verify(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "_others", lambda: ["torch"])
     folder = Peer(BY_NAME[name], seed=4).save(tmp_path / name)
     assert main(["verify", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("the same everywhere; compared with the NumPy backend in float64")
-    assert [line.split()[0] for line in lines[1:]] == ["torch", "transformers"]
+    assert lines[1].endswith("from the spread of 6 runs with perturbed roundings")
+    assert [line.split()[0] for line in lines[2:]] == ["torch", "transformers"]
+    shares = [float(line.partition(" taps is ")[2].split()[0]) for line in lines[2:]]
+    assert shares[0] > 1 / 100  # the budget is near the errors
+    assert max(shares) < 1
 
 
+def test_verify_a_model_whose_tape_is_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "_others", lambda: ["torch"])
+    sizes = {"vocab_size": 5, "n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 2, "n_inner": 3}
+    folder = Peer(Family("gpt2", "GPT2LMHeadModel", {**BY_NAME["gpt2"].options, **sizes}), seed=4).save(tmp_path)
+    assert main(["verify", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("from the specification's tape")
+    assert float(lines[2].partition(" taps is ")[2].split()[0]) > 1 / 100
+
+
+@pytest.mark.parametrize(
+    ("program", "tap", "change"),
+    [
+        ("torch", "decoder.blocks.1.self_attention.output", 1e-12),
+        ("torch", "output", 1e-12),
+        ("transformers", "decoder.blocks.0.output", 1e-4),
+        ("transformers", "output", 1e-4),
+    ],
+)
 def test_verify_names_the_first_tap_that_differs(
+    program: str,
+    tap: str,
+    change: float,
+    gpt2: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Errors a few times as large as the budget of their dtype."""
+    monkeypatch.setattr(verify, "_others", lambda: ["torch"])
+    function = "in_room" if program == "torch" else "in_transformers"
+    right = getattr(verify, function)
+
+    def wrong(*arguments: object) -> dict[str, np.ndarray]:
+        taps = right(*arguments)
+        return {**taps, tap: taps[tap] * (1 + change)}
+
+    monkeypatch.setattr(verify, function, wrong)
+    assert main(["verify", str(gpt2)]) == 1
+    out = capsys.readouterr().out
+    assert f"NOT the same in {program};" in out
+    assert f"the first above it: {'head.output' if tap == 'output' else tap}, " in out
+
+
+def test_verify_names_a_program_that_fails(
     gpt2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "_others", lambda: ["torch"])
-    right = verify.in_room
 
-    def wrong(name: str, *arguments: object) -> dict[str, np.ndarray]:
-        taps = right(name, *arguments)
-        tap = "decoder.blocks.1.self_attention.output"
-        return {**taps, tap: taps[tap] * (1 + 1e-6)} if name == "torch" else taps
+    def failing(*_: object) -> object:
+        raise KeyError("x")
 
-    monkeypatch.setattr(verify, "in_room", wrong)
+    monkeypatch.setattr(verify, "in_room", failing)
     assert main(["verify", str(gpt2)]) == 1
     out = capsys.readouterr().out
-    assert "NOT the same in torch" in out
-    assert "the first above it: decoder.blocks.1.self_attention.output" in out
+    assert "NOT the same in torch;" in out
+    assert "FAILED with KeyError: 'x'" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import tracemalloc
@@ -116,7 +117,7 @@ def test_writing_is_the_inverse_of_reading(family: Family, saved: Any, tmp_path:
         assert ours[name].tobytes() == array.tobytes()
     with only_float64():
         loaded, report = type(peer.model).from_pretrained(
-            tmp_path / "again", output_loading_info=True, dtype=torch.float64, attn_implementation=family.attention
+            tmp_path / "again", output_loading_info=True, dtype=torch.float64, **peer.paths
         )
     assert not any(report.values())
     again, _ = weights.read(tmp_path / "again")
@@ -331,24 +332,49 @@ def test_reading_holds_no_more_than_the_parameters_and_a_tensor(tmp_path: Path) 
 UNSUPPORTED = [
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention is True"),
     ("gpt2", {"activation_function": "mish"}, "activation_function is 'mish'; supported are relu"),
-    ("gpt2", {"n_layer": 10**9}, "n_layer is 1e+09; at most 10000"),
+    ("gpt2", {"n_layer": 10**9}, "n_layer is 1e+09; at most 1000"),
+    ("gpt2", {"n_layer": 0}, "n_layer is 0; at least 1 makes sense"),
     ("gpt2", {"n_head": 3}, "model must be a multiple of heads"),
     ("gpt2", {"layer_norm_epsilon": "1e-5"}, "eps must be a finite number"),
     ("gpt2", {"tie_word_embeddings": "no"}, "tie_word_embeddings is 'no'; it must be true or false"),
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
     ("gpt2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
-    ("opt", {"word_embed_proj_dim": 4, "architectures": ["OPTModel"]}, "word_embed_proj_dim is 4"),
+    ("albert", {"num_hidden_groups": 3}, "num_hidden_groups is 3 and inner_group_num 1, with num_hidden_layers 2"),
+    ("albert", {"inner_group_num": 501}, "num_hidden_groups is 1 and inner_group_num 501"),
+    ("olmo", {"clip_qkv": 0.0}, "clip_qkv is 0.0; it must be above 0, or null"),
+    ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact is True with pretraining_tp 2"),
+    ("t5", {"dense_act_fn": "gelu"}, "feed_forward_proj is 'relu', but dense_act_fn 'gelu'"),
+    ("t5", {"is_gated_act": True}, "feed_forward_proj is 'relu', but dense_act_fn 'relu' and is_gated_act True"),
     ("bloom", {"n_inner": 7}, "n_inner is 7; only None is supported"),
     ("llama", {"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}, "rope_type is 'proportional'"),
     ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mscale": 1.0}}, "mscale not supported"),
+    (
+        "stablelm",
+        {"rope_parameters": {"partial_rotary_factor": 0.125}},
+        "partial_rotary_factor is 0.125 of heads of 8; 1 components are not pairs",
+    ),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "this family rotates whole heads"),
+    ("olmoe", {"clip_qkv": 8.0}, "clip_qkv is 8.0; only None is supported"),
+    ("gpt-oss", {"swiglu_alpha": 1.5}, "swiglu_alpha is 1.5; only 1.702 is supported"),
+    ("gpt-oss", {"quantization_config": {"quant_method": "mxfp4"}}, "quantization_config is {'quant_method': 'mxfp4'}"),
+    ("qwen3-moe", {"num_local_experts": 1, "num_experts_per_tok": 2}, "chosen must be at most 1"),
+    ("deepseek-v2", {"num_key_value_heads": 2}, "num_key_value_heads is 2; every head has keys of its own"),
+    ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob is True; only False is supported"),
+    ("deepseek-v2", {"scoring_func": "sigmoid"}, "scoring_func is 'sigmoid'; only 'softmax' is supported"),
+    ("deepseek-v2", {"auto_map": {"AutoModel": "x.y"}}, "auto_map is"),
+    ("deepseek-v3", {"head_dim": 8}, "head_dim is 8; it must be qk_rope_head_dim, 4"),
+    ("deepseek-v3", {"moe_layer_freq": 2}, "moe_layer_freq is 2; only 1 is supported"),
+    ("deepseek-v3", {"n_shared_experts": 0}, "n_shared_experts is 0; it must be at least 1"),
+    ("youtu", {"v_head_dim": 0}, "value_size must be above 0"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
-    ("phi", {"qk_layernorm": True}, "qk_layernorm is True"),
+    ("phi", {"qk_layernorm": True}, "model.layers.0.self_attn.q_layernorm.weight (8,) is missing"),
+    ("stablelm", {"qk_layernorm": False}, "model.layers.0.self_attn.q_layernorm.norms.0.weight (8,) is not known"),
     ("bert-maskedlm", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
     ("bert-maskedlm", {"is_decoder": True}, "is_decoder is True"),
     ("vit", {"pooler_act": "relu"}, "pooler_act is 'relu'"),
     ("marian", {"normalize_before": True}, "normalize_before is True"),
+    ("t5", {"scale_decoder_outputs": None}, "scale_decoder_outputs is None; it must be true or false"),
     ("whisper", {"scale_embedding": True}, "scale_embedding is True"),
 ]
 
@@ -420,7 +446,15 @@ HOSTILE = {
     "a list": (file_of([1, 2]), "it must be a JSON object"),
     "no UTF-8": (file_of(b"\xff\xfe{}"), "it must be a JSON object"),
     "deep": (file_of(b'{"x":' + b"[" * 100_000), "it must be a JSON object"),
-    "twice": (file_of(b'{"x": 1, "x": 2}'), "x twice"),
+    "twice": (file_of(b'{"x": 1, "x": 2}'), "'x' twice"),
+    "a name twice among many": (
+        file_of(b'{"x": 1, ' + b", ".join(b'"%d": 1' % i for i in range(60_000)) + b', "x": 2}'),
+        "'x' twice",
+    ),
+    "escapes": (file_of({"x\x1b[2J": entry(0, 4)}, b"0000"), "names must be printable"),
+    "long name": (file_of({"x" * 1001: entry(0, 4)}, b"0000"), "names must be printable and of at most 1000"),
+    "enormous and empty": (file_of({"x": entry(0, 0, (0, 2**62))}), "a shape must be one that fits into memory"),
+    "huge integer": (file_of(b'{"x": ' + b"1" * 10_000 + b"}"), "it must be a JSON object"),
     "overlap": (file_of({"x": entry(0, 4), "y": entry(2, 6)}, b"000000"), "without overlap or gap"),
     "same place": (file_of({"x": entry(0, 4), "y": entry(0, 4)}, b"0000"), "without overlap or gap"),
     "gap": (file_of({"x": entry(0, 4), "y": entry(8, 12)}, b"0" * 12), "without overlap or gap"),
@@ -428,7 +462,8 @@ HOSTILE = {
     "negative": (file_of({"x": entry(-4, 0)}, b"0000"), "a dtype, a shape and two data_offsets"),
     "boolean": (file_of({"x": entry(0, True)}, b"0"), "a dtype, a shape and two data_offsets"),
     "wrong size": (file_of({"x": entry(0, 4, (2,))}, b"0000"), "as many bytes as its dtype and shape need"),
-    "enormous": (file_of({"x": entry(0, 4, (2**40, 2**40))}, b"0000"), "as many bytes as its dtype and shape need"),
+    "enormous": (file_of({"x": entry(0, 4, (2**40, 2**40))}, b"0000"), "a shape must be one that fits into memory"),
+    "large": (file_of({"x": entry(0, 4, (2**20, 2**20))}, b"0000"), "as many bytes as its dtype and shape need"),
     "unknown dtype": (
         file_of({"x": entry(0, 4, (4,), "F8_E4M3")}, b"0000"),
         "the dtype of a tensor must be one of F64",
@@ -463,7 +498,17 @@ def test_every_truncation_is_refused(checkpoint: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "shard", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "x.bin", "a\\b.safetensors"]
+    "shard",
+    [
+        "../model.safetensors",
+        "/etc/passwd",
+        "a/b.safetensors",
+        "..",
+        "",
+        "x.bin",
+        "a\\b.safetensors",
+        "./a.safetensors",
+    ],
 )
 def test_a_shard_of_another_folder_is_refused(shard: str, checkpoint: Any) -> None:
     folder = checkpoint("gpt2")
@@ -479,6 +524,9 @@ def test_a_shard_of_another_folder_is_refused(shard: str, checkpoint: Any) -> No
         ('{"weight_map": 3}', "weight_map must name the file of each tensor"),
         ('{"weight_map": {"x": 3}}', "weight_map must name the file of each tensor"),
         ('{"weight_map": {"x": "absent.safetensors"}}', "every shard must be there"),
+        ('{"weight_map": {"x": "' + "long" * 1000 + '.safetensors"}}', "every shard must be there"),
+        ('{"weight_map": {"x": "\\u0000.safetensors"}}', "every shard must be there"),
+        ('{"weight_map": {"x": "\\ud800.safetensors"}}', "every shard must be there"),
         ('{"weight_map": {"x": "one.safetensors"}}', "must contain the tensors that are listed for it"),
     ],
 )
@@ -487,6 +535,54 @@ def test_a_wrong_index_is_refused(index: str, text: str, checkpoint: Any) -> Non
     (folder / TENSORS).rename(folder / "one.safetensors")
     (folder / INDEX).write_text(index)
     refused(folder, text, INDEX)
+
+
+def test_links_are_followed_as_in_the_cache_of_the_hub(checkpoint: Any, saved: Any) -> None:
+    folder = checkpoint("gpt2")
+    (folder / TENSORS).rename(folder.parent / "blob")
+    (folder / TENSORS).symlink_to("../blob")
+    assert_answers(folder, "gpt2", saved)
+    (folder / TENSORS).unlink()
+    (folder / TENSORS).symlink_to(TENSORS)
+    refused(folder, "a folder with neither")
+
+
+@pytest.mark.parametrize("name", [TENSORS, INDEX, CONFIG])
+def test_a_pipe_is_not_waited_for(name: str, checkpoint: Any) -> None:
+    folder = checkpoint("gpt2")
+    (folder / TENSORS).unlink()
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    refused(folder, "a checkpoint is a folder with" if name == CONFIG else "a folder with neither")
+
+
+@pytest.mark.parametrize("name", [INDEX, CONFIG])
+def test_a_huge_file_of_text_is_not_read(name: str, checkpoint: Any) -> None:
+    folder = checkpoint("gpt2")
+    (folder / TENSORS).unlink()
+    with (folder / name).open("wb") as file:
+        file.truncate(2**40)
+    refused(folder, name, "bytes are read")
+
+
+def test_a_file_that_cannot_be_opened_is_one_error(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoint("gpt2")
+
+    def denied(*_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(folder / CONFIG))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    refused(folder, "its files must be readable", "Permission denied")
+
+
+def test_many_problems_are_one_short_error(checkpoint: Any) -> None:
+    """A small file that asks for many blocks is refused in little memory."""
+    folder = checkpoint("gpt2", {"n_layer": 100})
+    tracemalloc.start()
+    refused(folder, "and 176 more")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30_000_000
 
 
 def test_a_pickle_is_refused_and_not_executed(checkpoint: Any) -> None:

@@ -14,6 +14,7 @@ from attention_ref.spec.config import (
     BlockConfig,
     FeedForwardConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -30,6 +31,10 @@ LONGROPE = RotaryScaling(kind="longrope", factor=2.0, short_factors=(1.0,), long
 def block(model=8, **options):
     attention = AttentionConfig(model=model, heads=2)
     return BlockConfig(attention=attention, feedforward=FeedForwardConfig(model=8, hidden=4), norm=NORM, **options)
+
+
+def mixture(*, chosen=2, **options):
+    return MixtureConfig(expert=FeedForwardConfig(model=8, hidden=4), experts=4, chosen=chosen, **options)
 
 
 HUGE = 10**400
@@ -141,6 +146,38 @@ WRONG = {
         lambda: EmbeddingConfig(vocab=4, positions=Sinusoid(), positions_skip=0),
         "positions_skip needs tokens and positions with an offset",
     ),
+    "a limit of a plain network": (
+        lambda: FeedForwardConfig(model=8, hidden=4, clip=1.0),
+        "clip is an option of gated networks only.* 1.0",
+    ),
+    "an offset of a plain network": (
+        lambda: FeedForwardConfig(model=8, hidden=4, input_offset=1.0),
+        "input_offset is an option of gated networks only.* 1.0",
+    ),
+    "more experts chosen than there are": (lambda: mixture(chosen=5), "chosen must be at most 4, the experts.* 5"),
+    "no expert chosen": (lambda: mixture(chosen=0), "chosen must be above 0.* 0"),
+    "uneven groups": (lambda: mixture(groups=3), "experts must be a multiple of groups.* 4 and 3"),
+    "more groups chosen than there are": (
+        lambda: mixture(groups=2, chosen_groups=3),
+        "chosen_groups must be at most the 2 groups.* 3",
+    ),
+    "more chosen than the groups have": (
+        lambda: mixture(groups=2, chosen_groups=1, chosen=3),
+        "chosen must be at most 2, the experts of the chosen groups.* 3",
+    ),
+    "a score of groups that are not compared": (
+        lambda: mixture(groups=2, group_score="two_largest"),
+        "group_score is an option of chosen_groups only.* two_largest",
+    ),
+    "two experts of groups of one": (
+        lambda: mixture(groups=4, chosen_groups=2, group_score="two_largest"),
+        "the two_largest scores need groups of at least two experts.* 1",
+    ),
+    "a shared expert of another size": (
+        lambda: mixture(shared=FeedForwardConfig(model=4, hidden=4)),
+        "shared must have the experts' model size 8.* 4",
+    ),
+    "a gate of no shared expert": (lambda: mixture(shared_gate=True), "a shared_gate needs a shared expert.* none"),
     "a second token alone": (
         lambda: Patches(size=2, height=4, width=4, class_token=False, distillation_token=True),
         "a distillation_token needs a class_token.* none",

@@ -142,9 +142,15 @@ def lower_precision(query: Any, key: Any, value: Any) -> Any:
     return textbook(*halves).astype(query.dtype)
 
 
+def single_precision(query: Any, key: Any, value: Any, *, causal: bool = False, query_offset: Any = 0) -> Any:
+    arrays = (array.astype(np.float32) for array in (query, key, value))
+    return RightAttention().attention(*arrays, causal=causal, query_offset=query_offset).astype(query.dtype)
+
+
 @pytest.mark.parametrize(
     ("function", "slugs"),
     [
+        (single_precision, {"softmax.low-precision"}),
         (textbook, {"dtype.promoted", "raises.grouped-heads", "raises.no-keys", "empty-row.mean"}),
         (length_before_heads, {"layout.heads-and-length-swapped"}),
         (lower_precision, {"softmax.low-precision", "raises.grouped-heads", "raises.no-keys"}),

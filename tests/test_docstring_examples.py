@@ -50,6 +50,7 @@ def run(names: list[str], module: ModuleType, variables: dict[str, Any]) -> list
     return without
 
 
+@pytest.mark.long
 def test_every_public_name_of_a_backend_has_an_example_that_runs(room: ModuleType) -> None:
     variables: dict[str, Any] = {}
     for example in doctest.DocTestParser().get_examples(room.__doc__ or ""):

@@ -16,7 +16,7 @@ import pytest
 
 from attention_ref import spec, weights
 from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.spec import attention_checks, checks
+from attention_ref.spec import attention_checks, call_checks
 from attention_ref.spec.shapes import Described
 
 DTYPES = {"float32": "real", "bool": "bool", "int64": "integer"}
@@ -228,7 +228,7 @@ def test_length_mask_refuses_in_the_words_of_the_spec(room: ModuleType, room_arr
     described = Described(lengths.shape, lengths.dtype)
 
     def check() -> None:
-        checks.check_call("length_mask", {"key_lengths": described, "key_length": K})
+        call_checks.check_call("length_mask", {"key_lengths": described, "key_length": K})
         attention_checks.check_key_lengths("length_mask", described, values, K)
 
     with pytest.raises(spec.SpecificationError) as expected:

@@ -86,16 +86,17 @@ def test_the_toy_translation_is_what_it_says() -> None:
     assert all(translation.is_held_out(string) for string in HELD_OUT)
 
 
+@pytest.mark.long
 def test_a_trained_translation_is_right_and_the_same_in_numpy(room: ModuleType, tmp_path: Path) -> None:
-    """It trains for real, a third of a minute on two cores of its own."""
+    """It trains for real, in a third of the steps that the pages of the site take. Guessing translates none."""
     name = name_of(room)
     if name == "numpy":
         pytest.skip("the NumPy backend does not train")
     if name == "keras" and importlib.import_module("keras").backend.backend() != "tensorflow":
         pytest.skip("one engine of Keras is enough to see the example train")
     example = importlib.import_module(f"attention_ref.examples.translation_{name}")
-    model = example.train()
-    assert translation.exact_match(model, HELD_OUT) > 0.95
+    model = example.train(steps=250)
+    assert translation.exact_match(model, HELD_OUT) > 0.6
     weights.save(tmp_path / "translation.safetensors", translation.CONFIG, example.parameters(model))
     config, params = weights.load(tmp_path / "translation.safetensors")
     in_numpy = attention_ref.numpy.Transformer(config, params)

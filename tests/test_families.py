@@ -1,7 +1,7 @@
 """Families of released models, read from disk, are computed as `transformers` computes them.
 
 Every model is small and holds random values in every tensor; epsilons and activations are not the defaults. Both sides
-compute in float64.
+compute in float64; one model of each family also in float32 here, within the budget of its rounding errors.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
 
+import attention_ref.numpy
 from attention_ref import weights
 from attention_ref.backends import ROOMS
+from attention_ref.conformance.divergence.room_recorder import RoomRecorder
+from attention_ref.conformance.divergence.spread import RUNS, budget, spread
 from attention_ref.spec.architecture import ModelConfig
+from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.records import from_json, to_json
 from tests.families import FAMILIES
 from tests.families.family import Family
 from tests.families.inputs import Inputs, random_inputs
-from tests.families.peer import Peer
+from tests.families.peer import Peer, peer_class
 from tests.families.rooms import in_room
 from tests.families.specification import Specification
 
 Build = Callable[[Any, dict[str, np.ndarray]], Any]
 TOLERANCE = 1e-12
+UNIT = DTYPES["float32"].unit_roundoff
 # encoders, heads that read one place, and frequencies that depend on the length of a call
 NOT_STEPPED = ("distilbert", "modernbert", "classif", "dynamic", "longrope")
 DECODERS = [
@@ -53,14 +58,23 @@ BUILDERS = [
 @pytest.fixture(params=BUILDERS)
 def build(request: pytest.FixtureRequest) -> Build:
     """The function that builds a model from a configuration and parameters: of the specification, or of a room."""
-    if request.param == "spec":
-        return Specification
+    return Specification if request.param == "spec" else builder(request)
+
+
+@pytest.fixture(params=BUILDERS[1:])
+def build_single(request: pytest.FixtureRequest) -> Build:
+    """The same of a room in float32."""
+    return builder(request, "float32")
+
+
+def builder(request: pytest.FixtureRequest, dtype: str = "float64") -> Build:
+    """Return the function that builds a model of a room, unless it is not asked for."""
     asked = request.config.getoption("--rooms") or ",".join(ROOMS)
     if request.param not in asked.split(",") and request.param != "numpy":  # NumPy is beside every framework
         pytest.skip(f"--rooms does not name {request.param}")
     if request.param == "keras" and pytest.importorskip("keras").backend.backend() == "jax":
         pytest.skip("JAX compiles every shape anew; the other engines run the families")
-    return in_room(request.param)
+    return in_room(request.param, dtype)
 
 
 class Case(NamedTuple):
@@ -135,6 +149,29 @@ def test_answers_in_steps(family: Family, build: Build) -> None:
         array, cache = model.decode(tokens[rows, places][:, None], cache=cache, return_cache=True)
         real = places < ends  # a sequence that has ended goes on with padding
         assert_close(model.read(array)[real, 0], case.expected[rows, places][real], case.tolerance)
+
+
+ONE_OF_EACH = [*{peer_class(family).config_class.model_type: family for family in FAMILIES[::-1]}.values()]
+
+
+@pytest.mark.parametrize("family", ONE_OF_EACH, ids=lambda family: family.name)
+def test_answers_in_float32(family: Family, build_single: Build) -> None:
+    """The answers differ from those of float64 by the rounding errors of float32 in this model, and by no more."""
+    case = case_of(family)
+    model = build_single(case.config, {name: array.astype(np.float32) for name, array in case.parameters.items()})
+    actual = model(*case.inputs.ours, **case.inputs.options)
+    allowed = budget(expected_sizes(case), UNIT) + case.tolerance * np.max(np.abs(case.expected))
+    compared = ... if family.padding else np.arange(actual.shape[1]) < case.inputs.options["lengths"][:, None]
+    shares = (np.abs(actual - case.expected) / allowed)[compared]
+    assert 1 / 1000 < shares.max() <= 1, f"{shares.max():.1e} of the budget"
+
+
+def expected_sizes(case: Case) -> np.ndarray:
+    """Return the expected rounding errors of the answers in units of roundoff."""
+    inputs = {**dict(zip(("source", "target"), case.inputs.ours, strict=False)), **case.inputs.options}
+    model = attention_ref.numpy.Transformer(case.config, case.parameters)
+    recorder = RoomRecorder(model, inputs, "numpy", is_exact=True)
+    return [*spread(recorder, {}, RUNS, 0).values()][-1]
 
 
 VARIED = [family for family in FAMILIES if family.varied]

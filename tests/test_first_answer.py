@@ -97,6 +97,60 @@ def single(x):
     return textbook(x, x, x)
 
 
+def always_causal(q, k, v):
+    scores = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])
+    return softmax(np.where(np.tri(*scores.shape[-2:]) == 1, scores, -1e9)) @ v
+
+
+def of_as_many_keys_as_queries(q, k, v):
+    hidden = np.triu(np.full((len(q[0, 0]),) * 2, -np.inf), 1)
+    return softmax(q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1]) + hidden) @ v
+
+
+def one_head(q, k, v):
+    return softmax(q @ k.T / math.sqrt(len(q.T))) @ v
+
+
+def lists(q, k, v):
+    return one_head(q, k, v).tolist()
+
+
+def requires_size(queries, keys, values, d_k, mask=None):
+    scores = queries @ np.swapaxes(keys, -1, -2) / math.sqrt(d_k)
+    return softmax(scores if mask is None else np.where(mask, -1e9, scores)) @ values
+
+
+def requires_mask_of_zeros_and_ones(query, key, value, mask, *, training):
+    return textbook(query, key, value, np.asarray(mask) == 1) if not training else None
+
+
+def weights_alone(query, key):
+    return softmax(query @ np.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1]))
+
+
+def random(query, key, value):
+    kept = np.random.default_rng().random(query.shape[:-1] + key.shape[-2:-1]) < 0.5
+    return textbook(query, key, value, kept), kept
+
+
+def of_length_and_one_head(q, k, v, mask=None):
+    scores = np.einsum("bqd,bkd->bqk", q, k) / math.sqrt(q.shape[-1])
+    return np.einsum("bqk,bkd->bqd", softmax(scores if mask is None else np.where(mask, -1e9, scores)), v)
+
+
+def padded(query, key, value, key_padding_mask=None):
+    mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None]
+    return textbook(query, key, value, mask)
+
+
+class Projected:
+    def __init__(self):
+        self.kernel = np.eye(8)
+
+    def __call__(self, x):
+        return textbook(x @ self.kernel, x, x)
+
+
 class Attention:
     def __init__(self, model, heads):
         self.model, self.heads = model, heads
@@ -115,6 +169,8 @@ REFUSED = {
     "requires a mask": (requires_mask, "requires the argument mask, .* such as mask=None"),
     "forgets to return": (forgets_return, "returns None instead of an array of numpy: add the `return`"),
     "another shape": (scores_only, r"returns the shape \(2, 3, 4, 5\) instead of \(2, 3, 4, 8\)"),
+    "random numbers": (random, "random returns other numbers whenever it is called with the same arrays"),
+    "weights of its own": (Projected(), r"is a layer with weights of its own \(kernel\)"),
     "one array": (single, r"takes \(x\), and attention is called as single\(query, key, value\)"),
 }
 DIALECTS = {
@@ -122,11 +178,17 @@ DIALECTS = {
     "length first": (length_first, {"layout": "length batch heads size"}),
     "folded heads": (folded, {"layout": "batch length heads*size"}),
     "weights too": (with_weights, {"returns": ["output", "weights"]}),
+    "one head": (of_length_and_one_head, {"layout": "batch*heads length size", "mask_true": "hides"}),
     "value first": (value_first, {"arguments": {"query": "query", "key": "key", "value": "value"}}),
 }
 REMARKS = {
-    "True hides": (true_hides, {"mask_true": "hides"}),
-    "other names": (other_names, {"arguments": {"mask": "attn_mask"}}),
+    "True hides": (true_hides, {"mask_true": "hides"}, "attention/mask/keys"),
+    "padding": (
+        padded,
+        {"key_lengths": "padding", "arguments": {"key_lengths": "key_padding_mask"}},
+        "attention/padding/plain",
+    ),
+    "other names": (other_names, {"arguments": {"mask": "attn_mask"}}, "attention/mask/keys"),
 }
 
 
@@ -135,7 +197,7 @@ def test_what_cannot_be_called_is_refused_in_a_sentence(name: str) -> None:
     function, words = REFUSED[name]
     with pytest.raises(PreflightError, match=words) as caught:
         check(function)
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(caught.value.sentence.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -150,14 +212,51 @@ def test_another_convention_is_named_with_a_dialect_that_works(name: str, tmp_pa
     assert result.verdict == "passed"
 
 
+WRAPPED = {
+    "one head": (one_head, "right for arrays of one head", "attention/core/plain"),
+    "lists": (lists, "right for arrays of one head", "attention/core/plain"),
+    "weights alone": (weights_alone, "returns the weights softmax", "attention/core/plain"),
+    "a mask": (requires_mask, "requires the argument mask.*such as mask=None", "attention/mask/keys"),
+    "a size": (requires_size, r"requires the argument d_k.*right with d_k=queries.shape\[-1\]", "attention/mask/keys"),
+    "two": (requires_mask_of_zeros_and_ones, "requires the arguments mask, training", "attention/mask/keys"),
+    "causal": (of_as_many_keys_as_queries, "hides the later keys in every call", "attention/causal/square"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_wrapper_that_is_shown_can_be_checked(name: str, tmp_path: Path) -> None:
+    function, words, case = WRAPPED[name]
+    with pytest.raises(PreflightError, match=words) as caught:
+        check(function)
+    there = {function.__name__: function, "np": np}
+    exec(caught.value.wrapper, there)
+    (tmp_path / "found.toml").write_text(caught.value.dialect)
+    dialect = str(tmp_path / "found.toml") if caught.value.dialect else None
+    (result,) = check(there["checked"], dialect=dialect, cases=case, dtypes=["float64"]).results
+    assert result.verdict == "passed"
+
+
+def test_a_function_that_is_always_causal_gets_a_remark() -> None:
+    report = check(always_causal, profiles=["core"], dtypes=["float64"])
+    assert report.advice.startswith("always_causal hides the later keys in every call")
+
+
+def test_a_class_is_refused_with_an_object_of_it_or_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PreflightError, match=r"such as `attention = Attention\(model=..., heads=...\)`"):
+        check(Attention)
+    monkeypatch.setitem(globals(), "mine", Attention(8, 2))
+    with pytest.raises(PreflightError, match="check an instance of it, such as mine"):
+        check(Attention)
+
+
 @pytest.mark.parametrize("name", REMARKS)
 def test_a_function_that_can_be_called_gets_a_remark(name: str, tmp_path: Path) -> None:
-    function, expected = REMARKS[name]
+    function, expected, case = REMARKS[name]
     report = check(function, profiles=["core", "mask"], dtypes=["float64"])
     assert expected.items() <= tomllib.loads(report.suggested_dialect).items()
     (tmp_path / "found.toml").write_text(report.suggested_dialect)
     dialect = dialects.read(tmp_path / "found.toml")
-    assert check(function, dialect=dialect, cases="attention/mask/keys", dtypes=["float64"]).passed
+    assert check(function, dialect=dialect, cases=case, dtypes=["float64"]).passed
 
 
 @pytest.mark.parametrize("function", [RightAttention().attention, textbook, without_scale, Attention(8, 2)])
@@ -184,6 +283,10 @@ def test_arrays_of_torch_are_found() -> None:
         scores = query @ key.transpose(-2, -1) / math.sqrt(query.size(-1))
         return torch.softmax(scores, -1) @ value
 
+    class Dropping(torch.nn.Dropout):
+        def forward(self, query, key, value):
+            return super().forward(attention(query, key, value))
+
     def on_gpu(query, key, value):
         return query + key.mean() + value.mean() + torch.ones(1, device="cuda")
 
@@ -194,6 +297,10 @@ def test_arrays_of_torch_are_found() -> None:
     for arrays in ("numpy", "torch"):
         with pytest.raises(PreflightError, match=r'is built in, .* add dialect="torch.sdpa"'):
             check(builtin, arrays=arrays)
+    with pytest.raises(PreflightError, match=r"it is in training mode: call Dropping.eval\(\) first"):
+        check(Dropping(), arrays="torch")
+    with pytest.raises(PreflightError, match=r"weights of its own \(in_proj_weight, .*`attention-ref check torch.mha`"):
+        check(torch.nn.MultiheadAttention(8, 2))
     if not torch.cuda.is_available():
         with pytest.raises(PreflightError, match="needs a device that is not here"):
             check(on_gpu, arrays="torch")
@@ -217,6 +324,8 @@ def test_arrays_of_jax_are_found() -> None:
         scores = jax.numpy.einsum("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
         return jax.nn.softmax(scores) @ value
 
+    with pytest.raises(PreflightError, match=r'is a function of a released library: add dialect="jax.sdpa"'):
+        check(jax.nn.dot_product_attention)
     with pytest.raises(PreflightError, match=r'computes with arrays of jax, .* add arrays="jax"'):
         check(attention)
 
@@ -339,6 +448,21 @@ def lecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     sys.modules.pop("lecture_first", None)
+
+
+@pytest.mark.parametrize("command", ["ask", "diagnose"])
+def test_other_commands_say_the_same(command: str, lecture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lecture / "one_file.py").write_text("from lecture_first import other_names, requires_mask as attention\n")
+    assert main([command, "one_file.py:attention"]) == 2
+    assert main([command, "one_file.py"]) == 2
+    main([command, "one_file.py:other_names"])
+    words = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "requires the argument mask" in words
+    assert "is a module, not a function: check a function in it, such as one_file.py:attention" in words
+    assert (
+        'other_names: more of it can be checked with a dialect: its name for mask is attn_mask arrays = "numpy"'
+        in words
+    )
 
 
 @pytest.mark.parametrize("subject", ["lecture_first", "lecture_first:Attention", "lecture_first:length_before_heads"])

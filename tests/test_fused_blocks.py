@@ -103,6 +103,7 @@ def compare(room: ModuleType, arrays: Framework, call: Mapping[str, Any], dtype:
     assert (arrays.read(results[0])[is_empty] == 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("implementation", ["fused", "reference"])
 def test_both_paths_conform(room: ModuleType, implementation: str) -> None:
     function, arrays = partial(room.attention, implementation=implementation), room.__name__.rpartition(".")[-1]
@@ -121,6 +122,8 @@ def compiles_all(room: ModuleType) -> bool:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", [*OPTIONS, "nothing"])
 def test_an_option_at_every_edge(room: ModuleType, room_arrays: Framework, name: str, dtype: str) -> None:
+    if compiles_all(room) and dtype == "float32":
+        pytest.skip("JAX compiles every dtype anew; there float64, the sharper, stands for both")
     names = () if name == "nothing" else (name,)
     for position, query_length in enumerate(EDGES[-1:] if compiles_all(room) else EDGES):
         compare(room, room_arrays, call_of(names, query_length, EDGES[position - 1]), dtype)

@@ -51,6 +51,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     return compile_
 
 
+@pytest.mark.long
 def test_a_right_kernel_in_c_passes(compiled: Compile) -> None:
     judgement = judged(program=compiled(0), seed=1)
     assert judgement.passed, str(judgement)

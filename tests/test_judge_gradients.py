@@ -19,6 +19,7 @@ from tests.wrong_kernels.planted import BACKWARD_MISTAKES
 judged = partial(judge, small=True, most_failures=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gradient", [backward.recomputing], ids=lambda each: each.__name__)  # others: the evidence
 def test_a_right_backward_pass_passes(gradient: Callable[..., Any]) -> None:
     judgement = judged(backward.FORWARD[gradient], gradient=gradient, seed=1)

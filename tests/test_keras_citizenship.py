@@ -21,7 +21,9 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -52,12 +54,27 @@ ATTENTION = AttentionConfig(
     query_key_norm=Norm("rms", eps=1e-3, gain_offset=1.0),
     rotary=Rotary(base=100.0, dimension=4, interleaved=True),
 )
+LATENT = LatentAttentionConfig(
+    model=MODEL,
+    heads=HEADS,
+    latent_size=5,
+    query_latent_size=3,
+    content_size=2,
+    rotary_size=4,
+    value_size=3,
+    norm=Norm("rms", eps=1e-3),
+    causal=True,
+    dropout=0.25,
+)
 FEEDFORWARD = FeedForwardConfig(model=MODEL, hidden=6, activation="gelu", gated=True)
+MIXTURE = MixtureConfig(
+    expert=FEEDFORWARD, experts=3, chosen=2, scores="sigmoid", correction_bias=True, shared=FEEDFORWARD
+)
 BLOCK = BlockConfig(attention=ATTENTION, feedforward=FEEDFORWARD, norm=Norm("layer", eps=1e-3), order="sandwich")
 DECODER = ModelConfig(
     decoder_stack=StackConfig(
         embedding=EmbeddingConfig(vocab=VOCAB, scale=2.5, positions=Sinusoid()),
-        blocks=(BLOCK, replace(BLOCK, order="parallel", shared_norm=True)),
+        blocks=(BLOCK, replace(BLOCK, order="parallel", shared_norm=True, feedforward=MIXTURE)),
         norm=Norm("rms", eps=1e-3),
         relative_bias=RelativeBias(buckets=4, maximum_distance=4, bidirectional=False),
     ),
@@ -92,7 +109,9 @@ SOUND = ModelConfig(
 MODELS = {"decoder": DECODER, "sequences": SEQUENCES, "encoder": ENCODER, "image": IMAGE, "sound": SOUND}
 LAYERS = {
     "MultiHeadAttention": ATTENTION,
+    "LatentAttention": LATENT,
     "FeedForward": FEEDFORWARD,
+    "MixtureOfExperts": MIXTURE,
     "Block": BLOCK,
     "Stack": DECODER.decoder_stack,
     "Transformer": SEQUENCES,
@@ -158,7 +177,7 @@ def test_every_intermediate_is_that_of_the_specification(name: str, policy: str)
 
     received = compiled(intermediates)(*arrays, **options)
     assert order == list(expected)
-    assert {dtype(given) for given in received.values()} == {policy}
+    assert {dtype(given) for tap, given in received.items() if not tap.endswith(".chosen")} == {policy}
     tolerance = 64 * np.finfo(policy).eps  # a few dozen roundings of numbers around 1; sums here have at most 18 terms
     for tap, want in expected.items():
         np.testing.assert_allclose(array(received[tap]), want, rtol=tolerance, atol=tolerance, err_msg=tap)
@@ -193,7 +212,7 @@ def test_a_configuration_makes_the_layer_again(kind: str) -> None:
     written = json.loads(json.dumps(layer.get_config()))
     again = getattr(ar, kind).from_config(written)
     assert (again.config, again.name, again.dtype_policy.name) == (layer.config, "mine", "mixed_bfloat16")
-    if kind != "FeedForward":
+    if kind not in ("FeedForward", "MixtureOfExperts"):
         chosen = getattr(ar, kind)(LAYERS[kind], implementation="reference")
         assert getattr(ar, kind).from_config(chosen.get_config()).implementation == "reference"
     assert keras.saving.get_registered_name(type(layer)) == f"attention_ref>{kind}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attention_ref import vectors
+from attention_ref import spec, vectors, weights
 from attention_ref.conformance import Case, cases
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.budget import budget, compare
@@ -72,6 +72,20 @@ def test_a_chunk_at_a_time_is_one_call(case: Case, room: ModuleType, room_arrays
         output, cache = attend(query[:, places], cache=cache, **options)
         outputs.append(output)
     assert within_budget(np.concatenate(outputs, axis=1), case)
+
+
+def test_a_chunk_without_a_token_changes_nothing(room: ModuleType, room_arrays: Framework) -> None:
+    """A trained key is then the only one, and biases have no column but its own."""
+    config = spec.AttentionConfig(model=4, heads=2, causal=True, alibi=True, trained_key_value=True)
+    generator = np.random.default_rng(0)
+    tree = {name: generator.normal(size=array.shape) for name, array in weights.init(config).items()}
+    build = subject_of(room, room.__name__.rpartition(".")[-1], "").operations[OPERATION]
+    layer = build(config, {name: room_arrays.make(array, "float64") for name, array in tree.items()})
+    query = generator.normal(size=(2, 3, 4))
+    before, cache = layer(room_arrays.make(query[:, :0], "float64"), return_cache=True)
+    assert room_arrays.read(before).shape == (2, 0, 4)
+    whole = room_arrays.make(query, "float64")
+    np.testing.assert_array_equal(room_arrays.read(layer(whole, cache=cache)), room_arrays.read(layer(whole)))
 
 
 def test_the_cases_have_what_the_vectors_do_not_give_behind_a_cache() -> None:

@@ -19,6 +19,7 @@ from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec.arrays import Array
 from attention_ref.spec.block import Block, BlockCache
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig
+from attention_ref.spec.experts import MixtureOfExperts
 from attention_ref.spec.feedforward import FeedForward
 from attention_ref.spec.model import Transformer
 from attention_ref.spec.multihead import Cache, MultiHeadAttention
@@ -54,8 +55,10 @@ LEARNED = spec.ModelConfig.decoder(**SIZES, positions=spec.Learned(length=4, off
 VECTORS = replace(
     ENCODER, encoder_stack=replace(ENCODER.encoder_stack, embedding=spec.EmbeddingConfig(positions=spec.Sinusoid()))
 )
+MIXTURE = spec.MixtureConfig(expert=BLOCK.feedforward, experts=2, chosen=1)
 LAYERS = {"MultiHeadAttention": MultiHeadAttention, "FeedForward": FeedForward, "Block": Block} | {
-    "Transformer": Transformer
+    "MixtureOfExperts": MixtureOfExperts,
+    "Transformer": Transformer,
 }
 CAST = ("another dtype", "complex")
 """Arrays that a Keras layer casts to the dtype of its policy before the call."""
@@ -86,6 +89,10 @@ def fed(received: str, array: Any) -> Bad:
     return Bad("FeedForward", BLOCK.feedforward, {"array": array}, received)
 
 
+def routed(received: str, array: Any) -> Bad:
+    return Bad("MixtureOfExperts", MIXTURE, {"array": array}, received)
+
+
 def blocked(config: BlockConfig, received: str, **given: Any) -> Bad:
     return Bad("Block", config, {"array": reals(B, Q, M), **given}, received)
 
@@ -114,6 +121,9 @@ BAD: dict[str, Bad] = {
     "an array of another size": fed("(2, 3, 6)", reals(B, Q, 6)),
     "a single number": fed("()", reals()),
     "an integer array": fed("int64", np.ones((B, Q, M), int)),
+    "no array for a mixture of experts": routed("None", None),
+    "tokens of another size": routed("(2, 3, 6)", reals(B, Q, 6)),
+    "integer tokens": routed("int64", np.ones((B, Q, M), int)),
     "an array of another dtype": fed("float32 and float64", reals(B, Q, M).astype("float32")),
     "no array for a block": blocked(BLOCK, "None", array=None),
     "an integer array for a block": blocked(BLOCK, "int64", array=np.ones((B, Q, M), int)),

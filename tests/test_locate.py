@@ -29,6 +29,7 @@ from attention_ref.conformance.divergence.tape_sizes import tape_sizes
 from attention_ref.conformance.divergence.tensor_forms import forms
 from attention_ref.spec.architecture import ModelConfig
 from tests.families import FAMILIES
+from tests.families.family import Family
 from tests.families.inputs import random_inputs
 from tests.families.peer import Peer, only_float64
 from tests.planted_faults import FAULTS, Activation, Fault, made
@@ -75,20 +76,56 @@ def test_a_right_model_is_equal_within_budget(family: str, dtype: str, seed: int
     assert {each.direction for each in found.tensors} == {"forward", "backward"}
 
 
+PACKED = {
+    "gpt2-scales": {"query", "key", "value"},
+    "neox-sequential": {"query_projection", "key_projection", "value"},
+    "bloom": {"query", "key", "value"},
+}
+"""The tensors of the reference that one projection of the target computes, by family."""
+
+
+def compared(family: Family, peer: Peer, path: Path, **options: Any) -> Divergence:
+    """Compare a model of `transformers` with its checkpoint as it was stored."""
+    config, params = weights.read(path)
+    inputs = random_inputs(family, peer.config, 0)
+    ours = {**dict(zip(("source", "target"), inputs.ours, strict=False)), **inputs.options}
+    theirs = {key: torch.from_numpy(array) for key, array in inputs.theirs.items()}
+    reference = attention_ref.torch.Transformer(config, params)
+    with only_float64():
+        return locate(reference, peer.model, ours, target_inputs={**theirs, "use_cache": False}, **options)
+
+
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_tensors_of_other_families_are_paired_rightly(name: str, tmp_path: Path) -> None:
     family = next(each for each in FAMILIES if each.name == name)
     peer = Peer(family, 0)
-    config, params = weights.read(peer.save(tmp_path))
-    inputs = random_inputs(family, peer.config, 0)
-    ours = {**dict(zip(("source", "target"), inputs.ours, strict=False)), **inputs.options}
-    theirs = {key: torch.from_numpy(array) for key, array in inputs.theirs.items()}
-    with only_float64():
-        target_inputs = {**theirs, "use_cache": False}
-        found = locate(attention_ref.torch.Transformer(config, params), peer.model, ours, target_inputs=target_inputs)
+    found = compared(family, peer, peer.save(tmp_path))
     assert found.cause is None, str(found)
-    paired = {each.name.rpartition(".")[2] for each in found.tensors}
-    assert {"heads", "hidden", "output", "self_attention_norm", "feedforward_norm"} <= paired
+    paired = {each.name.rpartition(".")[2] for each in found.tensors if each.direction == "forward"}
+    assert {"heads", "hidden", "output", "self_attention_norm", "feedforward_norm", *PACKED.get(name, ())} <= paired
+    with_gradient = {each.name.rpartition(".")[2] for each in found.tensors if each.direction == "backward"}
+    assert "value" in with_gradient or name not in PACKED
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_parts_of_a_packed_projection_that_are_exchanged_are_named(name: str, tmp_path: Path) -> None:
+    family = next(each for each in FAMILIES if each.name == name)
+    peer = Peer(family, 0)
+    path = peer.save(tmp_path)
+    kind = "c_attn" if name.startswith("gpt2") else "query_key_value"
+    layer = [each for place, each in peer.model.named_modules() if place.endswith(kind)][1]
+    side = 1 if kind == "c_attn" else 0  # the axis of the outputs
+    heads = 1 if kind == "c_attn" else peer.config.num_attention_heads
+    places = torch.arange(layer.weight.shape[side]).reshape(heads, 3, -1)[:, [1, 0, 2]].flatten()
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.index_select(side, places))
+        if layer.bias is not None:
+            layer.bias.copy_(layer.bias[places])
+    found = compared(family, peer, path, backward=False)
+    assert found.cause is not None
+    first = "query_projection" if "query_projection" in PACKED[name] else "query"
+    assert found.cause.tensor.name == f"decoder.blocks.1.self_attention.{first}"
+    assert {each.deviation for each in found.cause.findings} == {"projection.packed-order"}
 
 
 def test_added_and_inherited_errors_are_separated() -> None:

@@ -84,15 +84,64 @@ def test_the_tree_of_the_model_debugger_is_read(
         assert found.cause is None or [each.deviation for each in found.cause.findings] == ["norm.eps"]
 
 
-def test_a_keras_model_is_compared() -> None:
-    keras = pytest.importorskip("keras")
-    norm, size = 1e-5, 16
+def small_encoder() -> tuple[ModelConfig, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the configuration of a pre-norm encoder of one block, random parameters, and tokens."""
     config = ModelConfig.encoder(
-        vocab=30, model=size, heads=2, layers=1, feedforward=24, positions=None, activation="gelu"
+        vocab=30, model=16, heads=2, layers=1, feedforward=24, positions=None, activation="gelu"
     )
     generator = np.random.default_rng(0)
     shapes = {name: array.shape for name, array in weights.init(config).items()}
     params = {name: np.asarray(generator.normal(0, 0.3, shape), "float32") for name, shape in shapes.items()}
+    return config, params, {"source": generator.integers(30, size=(2, 12)).astype("int32")}
+
+
+class Residual(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """That encoder, whose residual sums are between its modules."""
+
+    def __init__(self, params: dict[str, np.ndarray]) -> None:
+        super().__init__()
+        tensors = {name: torch.from_numpy(array) for name, array in params.items()}
+        own = {name.removeprefix("encoder.blocks.0."): each for name, each in tensors.items()}
+        flat = {
+            name: each.reshape(-1, 16) if ".output." in name else each.reshape(len(each), -1)
+            for name, each in own.items()
+        }
+        self.tokens = torch.nn.Embedding.from_pretrained(tensors["encoder.embedding.token"], freeze=False)
+        self.attention = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+        parts = [f"self_attention.{part}" for part in ("query", "key", "value")]
+        self.attention.in_proj_weight.data = torch.cat([flat[f"{part}.kernel"].T for part in parts])
+        self.attention.in_proj_bias.data = torch.cat([own[f"{part}.bias"].flatten() for part in parts])
+        self.attention.out_proj.weight.data = flat["self_attention.output.kernel"].T.contiguous()
+        self.attention.out_proj.bias.data = own["self_attention.output.bias"]
+        self.input, self.output = torch.nn.Linear(16, 24), torch.nn.Linear(24, 16)
+        for name, linear in {"input": self.input, "output": self.output}.items():
+            linear.weight.data = own[f"feedforward.{name}.kernel"].T.contiguous()
+            linear.bias.data = own[f"feedforward.{name}.bias"]
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(16) for _ in range(3))
+        scopes = ("encoder.blocks.0.self_attention_norm", "encoder.blocks.0.feedforward_norm", "encoder.norm")
+        for norm, scope in zip(self.norms, scopes, strict=True):
+            norm.weight.data, norm.bias.data = tensors[f"{scope}.gain"], tensors[f"{scope}.bias"]
+
+    def forward(self, tokens: Any) -> Any:
+        array = self.tokens(tokens) * 4.0
+        normal = self.norms[0](array)
+        array = array + self.attention(normal, normal, normal)[0]
+        array = array + self.output(torch.nn.functional.gelu(self.input(self.norms[1](array))))
+        return self.norms[2](array)
+
+
+def test_tensors_that_a_residual_sum_reads_too_have_right_gradients() -> None:
+    config, params, inputs = small_encoder()
+    tokens = (torch.from_numpy(inputs["source"]),)
+    found = locate(attention_ref.torch.Transformer(config, params), Residual(params), inputs, target_inputs=tokens)
+    assert found.is_equal, str(found)
+    assert "encoder.embedding.output" in {each.name for each in found.tensors if each.direction == "backward"}
+
+
+def test_a_keras_model_is_compared() -> None:
+    keras = pytest.importorskip("keras")
+    config, params, inputs = small_encoder()
+    norm, size = 1e-5, 16
     source = keras.Input((12,), dtype="int32")
     array = keras.layers.Embedding(30, size)(source) * float(size**0.5)
     normal = keras.layers.LayerNormalization(epsilon=norm)(array)
@@ -101,13 +150,14 @@ def test_a_keras_model_is_compared() -> None:
     array = array + keras.layers.Dense(size)(keras.ops.gelu(hidden, approximate=False))
     model = keras.Model(source, keras.layers.LayerNormalization(epsilon=norm)(array))
     model.set_weights(in_order_of_layers(params))
-    inputs = {"source": generator.integers(30, size=(2, 12)).astype("int32")}
-    reference = attention_ref.numpy.Transformer(config, params)
-    right = locate(reference, model, inputs)
+    right = locate(attention_ref.torch.Transformer(config, params), model, inputs)
     assert right.cause is None, str(right)
-    assert len(right.tensors) == 13
+    gradients = [each for each in right.tensors if each.direction == "backward"]
+    assert len(right.tensors) - len(gradients) == 13
+    assert len(gradients) == 11, "every tensor but the last one and the heads, which are the input of a layer alone"
+    assert all(each.added is not None for each in gradients)
     next(each for each in model.layers if isinstance(each, keras.layers.LayerNormalization)).epsilon = 1e-3
-    wrong = locate(reference, model, inputs)
+    wrong = locate(attention_ref.numpy.Transformer(config, params), model, inputs)
     assert wrong.cause is not None
     assert wrong.cause.tensor.name == "encoder.blocks.0.self_attention_norm"
     assert [each.deviation for each in wrong.cause.findings] == ["norm.eps"]

@@ -35,6 +35,7 @@ def chosen(operator: str, room: ModuleType) -> list[onnx_nodes.NodeTest]:
     return tests[::ON_JAX] if is_jax else tests
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operator", onnx_nodes.OPERATORS)
 def test_a_room_passes_every_test(operator: str, room: ModuleType) -> None:
     tests = chosen(operator, room)

@@ -14,6 +14,7 @@ pytest.importorskip("mpmath")
 SEEDS = range(5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="JAX compiles every shape anew")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("operation", OPERATIONS)

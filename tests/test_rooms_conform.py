@@ -35,6 +35,7 @@ def keras_engine() -> str:
     return str(pytest.importorskip("keras").backend.backend())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_room_conforms(operation: str, room: ModuleType) -> None:
     dtypes = _dtypes(room)

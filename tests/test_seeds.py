@@ -19,6 +19,7 @@ pytest.importorskip("mpmath")
 CHOICE = {"operations": ["attention"], "dtypes": ["float64", "float32"], "pattern": "attention/[cs]*/*"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.environ.get("KERAS_BACKEND") == "jax", reason="JAX compiles every shape anew")
 def test_a_backend_conforms_with_other_numbers(room: ModuleType) -> None:
     subject = subject_of(room, room.__name__.rpartition(".")[-1], "")
@@ -47,6 +48,12 @@ def test_a_seed_changes_what_is_hashed_and_nothing_else() -> None:
         assert not np.array_equal(other.call.inputs[name], values)
     assert np.array_equal(np.isinf(own.call.inputs["bias"]), np.isinf(other.call.inputs["bias"]))
     assert reseeded_cases.with_seed([own], 0) == [own]
+
+
+def test_a_seed_that_makes_a_choice_of_experts_uncertain_leaves_the_case_out() -> None:
+    own = [case for case in cases("MixtureOfExperts", "core") if "sigmoid" in case.id]
+    names = [case.id.rpartition("/")[2] for case in reseeded_cases.with_seed(own, 1)]
+    assert names == ["scaled-sigmoid-scores"]  # the gap of the other is 0.006, which bfloat16 does not resolve
 
 
 def test_every_recipe_can_be_solved_with_another_seed() -> None:

@@ -25,6 +25,7 @@ from attention_ref.spec.config import (
     BlockConfig,
     FeedForwardConfig,
     Learned,
+    MixtureConfig,
     Norm,
     RelativeBias,
     Rotary,
@@ -33,7 +34,16 @@ from attention_ref.spec.errors import SpecificationError
 from attention_ref.spec.model import Transformer as Specification
 from attention_ref.spec.parameters import parameters
 from attention_ref.spec.trace import Traced, gradients
-from attention_ref.torch import Block, Cache, Embedding, MultiHeadAttention, Stack, Transformer, attention
+from attention_ref.torch import (
+    Block,
+    Cache,
+    Embedding,
+    MixtureOfExperts,
+    MultiHeadAttention,
+    Stack,
+    Transformer,
+    attention,
+)
 
 SOURCE, LENGTHS = torch.tensor([[1, 3, 4, 2, 5], [2, 6, 5, 0, 0]]), torch.tensor([5, 3])
 TARGET, TARGET_LENGTHS = torch.tensor([[1, 6, 3], [2, 4, 0]]), torch.tensor([3, 2])
@@ -401,6 +411,31 @@ def test_meta_device() -> None:
     assert model(SOURCE.to("meta"), TARGET.to("meta"), lengths=LENGTHS.to("meta")).shape == (2, 3, 7)
     model.to_empty(device="cpu").double().eval().load_state_dict(pair_model().state_dict())
     same(model(SOURCE, TARGET), pair_model()(SOURCE, TARGET), 0)
+
+
+def test_a_mixture_of_experts_where_the_choice_cannot_be_read() -> None:
+    """Compiled, under vmap and on the meta device, every expert computes every token; the numbers are the same."""
+    wide = FeedForwardConfig(model=8, hidden=6, activation="gelu")
+    config = MixtureConfig(expert=wide, experts=3, chosen=2, correction_bias=True, shared=wide, shared_gate=True)
+    layer = MixtureOfExperts(config, random_parameters(config))
+    array = torch.randn(2, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = layer(array)
+    expected.square().sum().backward()
+    slopes = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    layer.zero_grad()
+    output = compiled(layer)(array)
+    same(output, expected)
+    output.square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        theirs = torch.zeros_like(parameter) if slopes[name] is None else slopes[name]
+        same(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), theirs, 1e-12)
+    same(torch.func.vmap(layer)(array), expected)
+    with torch.device("meta"):
+        assert MixtureOfExperts(config)(array.float().to("meta")).shape == array.shape
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = copy.deepcopy(layer).float()(array.float())
+    assert rounded.dtype == torch.float32
+    assert 1e-5 < (rounded - expected).abs().max() < 0.1
 
 
 RATE = 0.25

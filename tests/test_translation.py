@@ -26,6 +26,7 @@ FILES = (
     "attention.py",
     "masks.py",
     "multihead.py",
+    "latent.py",
     "feedforward.py",
     "experts.py",
     "block.py",

@@ -32,6 +32,7 @@ def cases() -> list[dict[str, Any]]:
     return [case for name in FILES for case in vectors.load(*name)["cases"]]
 
 
+@pytest.mark.long
 def test_generating_again_gives_the_same_bytes() -> None:
     command = [sys.executable, "-m", "attention_ref.vectors.build.generate", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -41,4 +41,4 @@ def test_a_wrong_layer_is_rejected_for_its_clause(wrong):
 
 
 def test_every_clause_beyond_attention_has_a_wrong_layer():
-    assert {wrong.clause for wrong in GALLERY} == {name for name in clauses() if not name.startswith(OF_ATTENTION)}
+    assert {wrong.clause for wrong in GALLERY} >= {name for name in clauses() if not name.startswith(OF_ATTENTION)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from attention_ref.commands.command import CONFORMS, command, show, takes_json
 from attention_ref.commands.named_subjects import chosen, in_process_choice, takes_subject
+from attention_ref.commands.preflight_remark import examined
 
 
 def add(commands: Any) -> None:
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 
-    subject = chosen(in_process_choice(options))
+    subject = examined(chosen(in_process_choice(options)))
     dialect = PEERS[subject.name].dialect if subject.name in PEERS else ""
     found = dict(answers(subject, dialect))
     show(json.dumps(found, indent=1) if options.json else _table(found))

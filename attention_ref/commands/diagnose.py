@@ -9,6 +9,7 @@ from typing import Any
 
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
 from attention_ref.commands.named_subjects import chosen, in_process_choice, takes_subject
+from attention_ref.commands.preflight_remark import examined
 
 
 def add(commands: Any) -> None:
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         reject("operation", options.operation, OPERATIONS)
     subject = chosen(replace(in_process_choice(options), operation=options.operation))
     first = "attention" if "attention" in subject.operations else next(iter(subject.operations))
+    examined(subject)
     found = diagnose_subject(subject, options.operation or first)
     show(json.dumps({**asdict(found), "conforms": found.conforms}, indent=1) if options.json else str(found))
     return CONFORMS if found.conforms else DIFFERS

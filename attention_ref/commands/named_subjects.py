@@ -106,12 +106,12 @@ def subject(
     """
     from attention_ref.conformance import UsageError, room
     from attention_ref.conformance.errors import reject
-    from attention_ref.conformance.import_callable import import_callable
+    from attention_ref.conformance.import_callable import import_callable, is_file_of_python
     from attention_ref.conformance.preflight import require_callable
     from attention_ref.conformance.subjects.subject import subject_of
     from attention_ref.spec.packages import absence
 
-    if is_function(name):
+    if is_function(name) or is_file_of_python(name):
         return subject_of(import_callable(name), name, operation, arrays, dialect)
     chosen = backends.room_and_path(name)
     if chosen is None and name not in names():

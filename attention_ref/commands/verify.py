@@ -11,24 +11,43 @@ from typing import Any, NamedTuple
 from attention_ref import backends
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, show
 from attention_ref.commands.convert import progress
+from attention_ref.commands.terminal import counter
 
-BUDGET = 1e-10
-"""The largest allowed difference of two backends in float64, relative to the largest element of the tap."""
-THEIR_BUDGET = 1e-5
-"""The same for `transformers`, which computes softmax, norms and angles in float32 for every dtype."""
+SEED = 0
+"""The seed of the perturbed roundings."""
+
+
+class Reference(NamedTuple):
+    """The NumPy backend in float64: its taps, the expected size of the error of each, in units of roundoff, and what
+    computed that size.
+    """
+
+    taps: dict[str, Any]
+    sizes: dict[str, Any]
+    source: str
 
 
 class Outcome(NamedTuple):
-    """The comparison of a program with the NumPy backend: the largest difference over all taps, and the first tap
-    above the budget.
+    """The comparison of a program with the NumPy backend.
+
+    Arguments:
+        name: the program.
+        taps: how many taps both report.
+        largest: the largest error of all of them, as a share of its budget.
+        first: the first tap whose error exceeds its budget, with the share.
+        failure: why nothing could be compared.
     """
 
     name: str
-    taps: int
-    largest: float
-    budget: float
-    first: str | None
+    taps: int = 0
+    largest: float = 0.0
+    first: str | None = None
     failure: str | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the program differs from the NumPy backend, or fails."""
+        return self.first is not None or self.failure is not None
 
 
 def add(commands: Any) -> None:
@@ -51,22 +70,32 @@ def run(options: argparse.Namespace) -> int:
     except SpecificationError as error:
         raise UsageError(str(error)) from error
     inputs = fixed_input(config)
-    expected = in_room("numpy", config, params, inputs)
-    outcomes = [_attempt(room, BUDGET, expected, in_room, room, config, params, inputs) for room in _others()]
+    programs: list[tuple[Any, ...]] = [(room, "float64", in_room, room, config, params, inputs) for room in _others()]
     if find_spec("transformers") is not None and find_spec("torch") is not None:
-        arguments = (checkpoint, config, inputs)
-        outcomes.append(_attempt("transformers", THEIR_BUDGET, expected, in_transformers, *arguments))
-    show(describe(str(options.path), outcomes))
-    return CONFORMS if all(each.failure is None and each.first is None for each in outcomes) else DIFFERS
+        # it computes softmax, norms and angles in float32 for every dtype
+        programs.append(("transformers", "float32", in_transformers, checkpoint, config, inputs))
+    count = counter(str) or (lambda *_: None)
+    count(0, len(programs) + 1, "numpy, with perturbed roundings")
+    expected = reference(config, params, inputs)
+    outcomes = []
+    for done, (name, dtype, function, *arguments) in enumerate(programs, start=1):
+        count(done, len(programs) + 1, name)
+        outcomes.append(_attempt(name, dtype, expected, function, *arguments))
+    count(len(programs) + 1, len(programs) + 1, "")
+    show(describe(str(options.path), expected.source, outcomes))
+    return DIFFERS if any(each.is_wrong for each in outcomes) else CONFORMS
 
 
-def describe(path: str, outcomes: list[Outcome]) -> str:
+def describe(path: str, source: str, outcomes: list[Outcome]) -> str:
     """Format the outcomes as text, the verdict first."""
-    bad = [each.name for each in outcomes if each.failure is not None or each.first is not None]
-    verdict = f"NOT the same in {', '.join(bad)}" if bad else "the same everywhere"
-    lines = [f"{path}: {verdict}; compared with the NumPy backend in float64"]
+    wrong = [each.name for each in outcomes if each.is_wrong]
+    verdict = f"NOT the same in {', '.join(wrong)}" if wrong else "the same everywhere"
+    lines = [
+        f"{path}: {verdict}; compared with the NumPy backend in float64",
+        f"  the budget of each tap is that of its rounding errors, from {source}",
+    ]
     for each in outcomes:
-        found = f"largest difference {each.largest:.1e} of {each.taps} taps, budget {each.budget:.0e}"
+        found = f"the largest error of {each.taps} taps is {each.largest:.2g} of its budget"
         where = "" if each.first is None else f"; the first above it: {each.first}"
         lines.append(f"  {each.name:12}  {each.failure or found + where}")
     return "\n".join(lines)
@@ -92,6 +121,21 @@ def fixed_input(config: Any) -> tuple[Any, ...]:
     return tuple(made(stack) for stack in (config.encoder_stack, config.decoder_stack) if stack is not None)
 
 
+def reference(config: Any, params: Any, inputs: tuple[Any, ...]) -> Reference:
+    """Return the taps of the NumPy backend and the expected sizes of their errors."""
+    from attention_ref import numpy as room
+    from attention_ref.conformance.divergence.expected_sizes import expected_sizes
+    from attention_ref.conformance.divergence.room_recorder import RoomRecorder
+    from attention_ref.conformance.divergence.spread import RUNS
+
+    named = dict(zip(("source", "target"), inputs, strict=False))
+    recorder = RoomRecorder(room.Transformer(config, params), named, "numpy", is_exact=True)
+    taps = recorder.run().values
+    sizes, is_on_tape = expected_sizes(recorder, taps, RUNS, SEED)
+    source = "the specification's tape" if is_on_tape else f"the spread of {RUNS} runs with perturbed roundings"
+    return Reference(taps, sizes, source)
+
+
 def in_room(name: str, config: Any, params: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
     """Return every tap of a backend's model, and its `output`."""
     from attention_ref.conformance import room as subject_of
@@ -115,8 +159,9 @@ def in_transformers(checkpoint: Any, config: Any, inputs: tuple[Any, ...]) -> di
     import torch
     import transformers
 
+    paths = {"attn_implementation": checkpoint.layout.attention, "experts_implementation": "eager"}
     model = getattr(transformers, checkpoint.architecture).from_pretrained(
-        checkpoint.path, dtype=torch.float64, attn_implementation=checkpoint.layout.attention, local_files_only=True
+        checkpoint.path, dtype=torch.float64, local_files_only=True, **paths
     )
     model.eval()
     given = dict(zip(_names(config), map(torch.from_numpy, inputs), strict=True))
@@ -150,27 +195,37 @@ def _others() -> list[str]:
     return [room for room in rooms if all(find_spec(package) is not None for package in backends.FACTS[room].needs)]
 
 
-def _attempt(name: str, budget: float, expected: dict[str, Any], function: Any, *arguments: Any) -> Outcome:
+def _attempt(name: str, dtype: str, expected: Reference, function: Any, *arguments: Any) -> Outcome:
     try:
         found = function(*arguments)
     except Exception as error:  # noqa: BLE001  # any exception of a program is its outcome
-        return Outcome(name, 0, 0.0, budget, None, f"FAILED with {type(error).__name__}: {error}")
-    return _compare(name, budget, expected, found)
+        return Outcome(name, failure=f"FAILED with {type(error).__name__}: {error}")
+    last = next(reversed(expected.taps))  # the output, which a program may report under this name alone
+    return _compare(name, dtype, expected, {**found, last: found["output"]})
 
 
-def _compare(name: str, budget: float, expected: dict[str, Any], found: dict[str, Any]) -> Outcome:
-    """Compare every tap that both programs report, in the order of the model."""
+def _compare(name: str, dtype: str, expected: Reference, found: dict[str, Any]) -> Outcome:
+    """Compare every tap that both programs report, in the order of the model.
+
+    Arguments:
+        name: the program.
+        dtype: whose roundings it makes.
+        expected: the NumPy backend.
+        found: the taps of the program.
+    """
     import numpy as np
 
-    shared = [tap for tap in expected if tap in found]
+    from attention_ref.conformance.divergence.comparison import difference, share
+    from attention_ref.spec.dtypes import DTYPES
+
+    unit = float(np.hypot(DTYPES["float64"].unit_roundoff, DTYPES[dtype].unit_roundoff))
+    shared = [tap for tap in expected.taps if tap in found]
     largest, first = 0.0, None
     for tap in shared:
-        ours, theirs = expected[tap], found[tap]
-        finite = np.isfinite(ours)
-        if ours.shape != theirs.shape or not np.array_equal(finite, np.isfinite(theirs)):
-            return Outcome(name, len(shared), largest, budget, None, f"{tap} is {theirs.shape}, not {ours.shape}")
-        scale = np.abs(ours[finite]).max(initial=0.0) or 1.0
-        difference = float(np.abs(ours[finite] - theirs[finite]).max(initial=0.0) / scale)
-        largest = max(largest, difference)
-        first = tap if first is None and difference > budget else first
-    return Outcome(name, len(shared), largest, budget, first)
+        ours, theirs = expected.taps[tap], found[tap]
+        if ours.shape != theirs.shape:
+            return Outcome(name, len(shared), largest, failure=f"{tap} is {theirs.shape}, not {ours.shape}")
+        part = share(difference(theirs, ours), expected.sizes[tap], unit)
+        largest = max(largest, part)
+        first = f"{tap}, {part:.2g} of its budget" if first is None and part > 1 else first
+    return Outcome(name, len(shared), largest, first)

@@ -8,20 +8,19 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
-from attention_ref.conformance.case import Case
 from attention_ref.conformance.case import profiles as profiles_of
 from attention_ref.conformance.diagnosis import Finding, diagnose_subject
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.expected_failures import KnownFailures
 from attention_ref.conformance.outcome import FAILED, Progress, Result
-from attention_ref.conformance.plain_call import Caller
-from attention_ref.conformance.preflight import NO_REMARK, examine, require_callable
+from attention_ref.conformance.preflight import NO_REMARK, require_callable
 from attention_ref.conformance.profiles import known_profiles
 from attention_ref.conformance.report import Report
 from attention_ref.conformance.run import hanging, run, select
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.examined_subject import examine_subject
 from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.dtypes import COMPUTED
@@ -183,7 +182,10 @@ def check_subject(
         )
 
     def examined(before: Callable[[], object]) -> tuple[str, str]:
-        return _examined(subject, checks, before) if examines and cases == "*" else NO_REMARK
+        chosen = [dtype for case, dtype in checks if case.operation == "attention"]
+        if not chosen or not examines or cases != "*":
+            return NO_REMARK
+        return examine_subject(subject, "float32" if "float32" in chosen else chosen[0], before)
 
     if watch is None or subject.timeout is None:
         advice = examined(lambda: None)
@@ -192,17 +194,6 @@ def check_subject(
         advice = examined(lambda: notify(None))
         results = run(subject, checks, progress, lambda result: notify(result and report([result]).results[0]))
         return report(results, advice)
-
-
-def _examined(
-    subject: BaseSubject, checks: Sequence[tuple[Case, str]], before: Callable[[], object]
-) -> tuple[str, str]:
-    """Call the attention of somebody else once before the cases; see `preflight.examine`."""
-    chosen = [dtype for case, dtype in checks if case.operation == "attention"]
-    if not chosen or not isinstance(subject, Subject) or subject.dialect or subject.is_room or subject.version:
-        return NO_REMARK
-    dtype = "float32" if "float32" in chosen else chosen[0]
-    return examine(subject.operations["attention"], subject.arrays, Caller(dtype, subject.timeout, before))
 
 
 def _explainable(subject: BaseSubject, results: Sequence[Result]) -> list[str]:

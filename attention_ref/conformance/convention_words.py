@@ -11,7 +11,9 @@ _WORDS: Mapping[str, str] = {
     "layout": "its arrays have the axes ({found}) instead of ({plain})",
     "default_scale": "its default scale is {found} instead of {plain}",
     "mask_true": "True in its mask {found} a key instead of letting it attend",
+    "mask_layout": "its mask has the axes ({found})",
     "mask_rank": "its mask has {found} axes",
+    "key_lengths": "its padding is a mask (batch, keys) that is True for {found}",
     "causal_alignment": "its causal mask begins {found}, without an offset",
 }
 """Sentences by the field of the dialect."""

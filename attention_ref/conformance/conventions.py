@@ -6,7 +6,7 @@ import inspect
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from attention_ref.conformance import dialects
 from attention_ref.conformance.dialects.adapter import adapted, parameters
 from attention_ref.conformance.dialects.dialect import TENSORS, Dialect
 from attention_ref.conformance.errors import UsageError
-from attention_ref.conformance.plain_call import RIGHT, Caller
+from attention_ref.conformance.plain_call import DISTINCT, RIGHT, Caller, Shape
 from attention_ref.conformance.signatures import signed
 
 NAMES = {
@@ -27,6 +27,7 @@ NAMES = {
     "scale": ("softmax_scale", "sm_scale", "scaling", "scale_factor"),
     "bias": ("attn_bias", "attention_bias"),
     "softcap": ("soft_cap", "logits_soft_cap", "attn_logits_soft_cap", "logit_cap"),
+    "key_lengths": ("key_padding_mask", "padding_mask", "key_mask", "valid_lens", "kv_lengths", "key_length"),
     "return_weights": (
         "need_weights",
         "return_attention",
@@ -93,44 +94,56 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def fitting(function: Callable[..., Any], kinds: list[str], caller: Caller) -> Dialect | None:
-    """Return the dialect in which a function computes attention in a plain call, the most ordinary first."""
+def fitting(
+    function: Callable[..., Any], kinds: Sequence[str], caller: Caller, shape: Shape = DISTINCT, **options: bool
+) -> Dialect | None:
+    """Return the dialect in which a function computes attention, the most ordinary first.
+
+    Arguments:
+        function: the attention.
+        kinds: the kinds of arrays to try.
+        caller: makes the calls.
+        shape, options: of the call, a plain one by default; see `Caller.call`.
+    """
     for kind, given in itertools.product(kinds, _given(function)):
         for layout, returns, scale in itertools.product(
             _layouts(given), ((), ("output", "weights")), ("1/sqrt(size)", "1")
         ):
             dialect = Dialect(arrays=kind, layout=layout, returns=returns, default_scale=scale, **given)
-            if _is_right(function, dialect, caller):
-                return with_options(function, dialect, caller)
+            if _is_right(function, dialect, caller, shape, **options):
+                return with_options(function, dialect, caller, shape, **options)
     return None
 
 
-def named(function: Callable[..., Any], kinds: list[str], caller: Caller) -> str:
+def named(function: Callable[..., Any], kinds: Sequence[str], caller: Caller) -> str:
     """Return the name of a dialect that comes with the kit and fits: the numbers are right with a mask too."""
     for name in dialects.names():
         dialect = dialects.named(name)
         if dialect.arrays in kinds and all(
-            _is_right(function, dialect, caller, **options) for options in ({}, {"mask": True}, {"causal": True})
+            _is_right(function, dialect, caller, DISTINCT, **options)
+            for options in ({}, {"mask": True}, {"causal": True})
         ):
             return name
     return ""
 
 
-def with_options(function: Callable[..., Any], dialect: Dialect, caller: Caller) -> Dialect:
+def with_options(
+    function: Callable[..., Any], dialect: Dialect, caller: Caller, shape: Shape = DISTINCT, **options: bool
+) -> Dialect:
     """Add the names of the options, and what a mask means, where that makes the numbers of their calls right."""
     there = parameters(function)
     names = there[0] if there else set()
     for name in ("scale", "bias", "softcap", "return_weights"):
         if alias := _alias(name, names):
             dialect = replace(dialect, arguments={**dialect.arguments, name: alias})
-    for name, changes in (("causal", _causal()), ("mask", _masks())):
+    for name, changes in (("causal", _causal()), ("mask", _masks(dialect)), ("key_lengths", _paddings())):
         alias = _alias(name, names)
         if not alias and name not in names:
             continue
         words = {**dialect.arguments, **({name: alias} if alias else {})}
         for change in changes:
             tried = replace(dialect, arguments=words, **change)
-            if _is_right(function, tried, caller, **{name: True}):
+            if _is_right(function, tried, caller, shape, **{**options, name: True}):
                 dialect = tried
                 break
     return dialect
@@ -161,10 +174,17 @@ def _causal() -> Iterator[dict[str, Any]]:
     yield {"causal_alignment": "top left"}
 
 
-def _masks() -> Iterator[dict[str, Any]]:
-    for kind, polarity, rank in itertools.product(("boolean", "numbers", "added"), ("attends", "hides"), (0, 4)):
+def _masks(dialect: Dialect) -> Iterator[dict[str, Any]]:
+    """Go through the forms of a mask; one of three axes where batch and heads are one axis, as far as it takes that."""
+    joined = ({"mask_layout": "batch*heads queries keys"},) if dialect.layout.startswith("batch*heads ") else ()
+    forms = (*joined, {"mask_rank": 0}, {"mask_rank": 4})
+    for form, kind, polarity in itertools.product(forms, ("boolean", "numbers", "added"), ("attends", "hides")):
         if kind != "added" or polarity == "attends":
-            yield {"mask_kind": kind, "mask_true": polarity, "mask_rank": rank}
+            yield {"mask_kind": kind, "mask_true": polarity, **form}
+
+
+def _paddings() -> Iterator[dict[str, Any]]:
+    yield from ({"key_lengths": each} for each in ("lengths", "padding", "keys"))
 
 
 def _given(function: Callable[..., Any]) -> Iterator[dict[str, Any]]:
@@ -191,8 +211,8 @@ def _layouts(given: dict[str, Any]) -> tuple[str, ...]:
     return _FOLDED if "heads" in given.get("arguments", {}) else _LAYOUTS
 
 
-def _is_right(function: Callable[..., Any], dialect: Dialect, caller: Caller, **options: bool) -> bool:
+def _is_right(function: Callable[..., Any], dialect: Dialect, caller: Caller, shape: Shape, **options: bool) -> bool:
     try:
-        return caller.call(adapted(function, dialect), dialect.arrays, **options).what == RIGHT
+        return caller.call(adapted(function, dialect), dialect.arrays, shape, **options).what == RIGHT
     except UsageError:
         return False

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from attention_ref.conformance.errors import UsageError, reject
-from attention_ref.conformance.preflight import require_callable
+from attention_ref.conformance.preflight import device_sentence, require_callable
 
 
 def import_callable(name: str) -> Callable[..., Any]:
@@ -24,14 +24,21 @@ def import_callable(name: str) -> Callable[..., Any]:
     Raises:
         UsageError: when it cannot be imported, or is not callable.
     """
-    source, _, path = name.rpartition(":")
+    source, _, path = name.rpartition(":") if ":" in name else (name, "", "")
     found: Any = _imported(source)
+    if not path:
+        require_callable(found, name)
     for part in path.split("."):
         if not hasattr(found, part):
             reject(f"callable of {source}", path, [each for each in dir(found) if not each.startswith("_")])
         found = getattr(found, part)
     require_callable(found, name)
     return found
+
+
+def is_file_of_python(name: str) -> bool:
+    """Return whether a name is that of a file of Python, without a callable in it."""
+    return name.endswith(".py") and Path(name).is_file()
 
 
 def search_working_directory() -> None:
@@ -47,10 +54,17 @@ def _imported(source: str) -> ModuleType:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"{source} cannot be imported: {type(error).__name__}: {error}\n  {frame.filename}:{frame.lineno}"
-        ) from error
+        text = f"{type(error).__name__}: {error}"
+        why = device_sentence(source, text) or f"{source} cannot be imported: {text}"
+        raise UsageError(f"{why}\n  {_place(error, source)}") from error
+
+
+def _place(error: BaseException, source: str) -> str:
+    """Return the last line of the imported file that ran, or else the line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if Path(each.filename).stem == Path(source.rpartition(".py")[0] or source).stem]
+    frame = (own or frames)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -38,7 +39,9 @@ class Shape:
 
 DISTINCT = Shape()
 """No two axes have the same size, so that arrays in another layout do not fit."""
-SHAPES = (DISTINCT, Shape(keys=4), Shape(heads=1), Shape(queries=3, keys=3, size=16))
+SQUARE = Shape(keys=4)
+"""As many keys as queries, for a function of one sequence."""
+SHAPES = (DISTINCT, SQUARE, Shape(heads=1), Shape(queries=3, keys=3, size=16))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Caller:
 
         Arguments:
             function, arrays, shape: what is called, on which kind of arrays, of which sizes.
-            options: `mask=True` gives it the mask `mask_of(shape)`, `causal=True` itself.
+            options: `mask=True` gives it the mask `mask_of(shape)`, `key_lengths=True` the lengths
+                `lengths_of(shape)`, `causal=True` itself.
         """
         inputs = _inputs(shape)
         expected = _truth(shape, tuple(sorted(options)))
@@ -86,10 +90,8 @@ class Caller:
             made = framework(arrays)
             given = {name: made.make(values, self.dtype) for name, values in inputs.items()}
             named = {name: _option(made, name, option, shape) for name, option in options.items()}
-            with limited(self.timeout), warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-                warnings.simplefilter("ignore")
-                with np.errstate(all="ignore"):
-                    returned = function(*given.values(), **named)
+            with limited(self.timeout), _silent():
+                returned = function(*given.values(), **named)
             if not made.is_array(returned):
                 return Outcome(KIND, _kind(returned), returned)
             if tuple(returned.shape) != expected.shape:
@@ -108,13 +110,33 @@ class Caller:
         return Outcome(RIGHT if is_right else WRONG, "", returned, expected.shape)
 
 
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Silence warnings, those of NumPy and those that libraries log, and move what is printed to stderr."""
+    logged = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logged)
+
+
 def mask_of(shape: Shape = DISTINCT) -> np.ndarray:
     """Return a mask that hides a few keys, without an empty row, whose opposite has none either."""
     place = np.arange(shape.queries)[:, None] * 2 + np.arange(shape.keys)
     return np.asarray(place % 3 != 0)
 
 
+def lengths_of(shape: Shape = DISTINCT) -> np.ndarray:
+    """Return key lengths, of which all but the first are short."""
+    return np.where(np.arange(shape.batch) == 0, shape.keys, shape.keys - 2)
+
+
 def _option(made: Any, name: str, option: Any, shape: Shape) -> Any:
+    if name == "key_lengths":
+        return made.make(lengths_of(shape), "int32")
     return made.make(mask_of(shape), "bool") if name == "mask" else option
 
 
@@ -129,7 +151,7 @@ def _inputs(shape: Shape) -> Mapping[str, np.ndarray]:
 
 @cache
 def _truth(shape: Shape, options: tuple[str, ...]) -> np.ndarray:
-    given = {"mask": mask_of(shape), "causal": True}
+    given = {"mask": mask_of(shape), "causal": True, "key_lengths": lengths_of(shape)}
     call = Call("attention", _inputs(shape)).changed(**{name: given[name] for name in options})
     (output,) = (from_spec(array) for array in call.specified().values())
     return np.asarray(output)

@@ -20,7 +20,7 @@ from attention_ref.vectors.build.recipe import Recipe
 def with_seed(chosen: Sequence[Case], seed: int) -> list[Case]:
     """Return cases of the vectors with the numbers of a seed; 0 is the seed of the vectors.
 
-    Cases without a recipe are left out.
+    Cases without a recipe are left out, and those where rounding could change which experts are chosen.
 
     Raises:
         UsageError: if mpmath is not installed, or no case is left.
@@ -29,9 +29,10 @@ def with_seed(chosen: Sequence[Case], seed: int) -> list[Case]:
         return list(chosen)
     if find_spec("mpmath") is None:
         raise UsageError("cases of another seed need mpmath, which is not installed: pip install mpmath")
-    found = [
+    solved = [
         _solved(case.operation, case.profile, case.id, seed) for case in chosen if case.id in _recipes_of(case, seed)
     ]
+    found = [case for case in solved if case is not None]
     if not found:
         raise UsageError("gradients are checked with the seed of the vectors only")
     return found
@@ -49,8 +50,12 @@ def _recipes(operation: str, profile: str, seed: int) -> Mapping[str, Recipe]:
 
 
 @cache
-def _solved(operation: str, profile: str, case_id: str, seed: int) -> Case:
+def _solved(operation: str, profile: str, case_id: str, seed: int) -> Case | None:
     from attention_ref.vectors.build.generate import solved
+    from attention_ref.vectors.build.layer_truth import UncertainChoiceError
 
     found = _recipes(operation, profile, seed)[case_id]
-    return case_of(operation, profile, solved(replace(found, gradient=False)))
+    try:
+        return case_of(operation, profile, solved(replace(found, gradient=False)))
+    except UncertainChoiceError:
+        return None

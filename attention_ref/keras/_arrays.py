@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from attention_ref.spec import checks
+from attention_ref.spec import call_checks, checks
 from attention_ref.spec.errors import reject
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
@@ -110,7 +110,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
         if array is not None:
             described[name] = describe(array)
         arrays.append(array)
-    check = checks.check_call if torch_compiles() else checks.check_call_once
+    check = call_checks.check_call if torch_compiles() else call_checks.check_call_once
     check(operation, described)
     return tuple(arrays)
 

@@ -20,9 +20,9 @@ NUMBERS = 2**21
 
 SMALLEST, LARGEST = 64, 256
 
-LOOPS = 8
+LOOPS = 4
 """The number of loops into which the blocks of a compiled call are divided if each sees more keys than the previous
-one."""
+one. More loops skip more hidden keys and take longer to compile."""
 
 
 class Block(NamedTuple):
@@ -91,6 +91,10 @@ class Visibility:
         late = self.highest is not None and end - 1 > block.start + self.highest[0]
         return Hidden(early, late, self.lengths is not None)
 
+    def hidden_in(self, blocks: Sequence[Block]) -> Hidden:
+        """Return which rules may hide a key of any of the blocks from a query of its block."""
+        return Hidden(*(any(parts) for parts in zip(*map(self.hidden, blocks), strict=True)))
+
     def visible(self, block: Block, hidden: Hidden) -> Array | None:
         """Return which keys of the block its queries see, without the bias: `(b|1,h|1,q|1,k|1)`, or None for all."""
         rules = [] if self.mask is None else [cut(self.mask, block)]
@@ -105,47 +109,54 @@ class Visibility:
 
 
 def by_blocks(
-    attend: Callable[[Block, Hidden], list[Array]], rules: Visibility, blocks: list[Block], like: Array
+    attend: Callable[[Block, Hidden], list[Array]], rules: Visibility, blocks: list[Block], like: Array, loops: int
 ) -> list[Array]:
     """Compute attention block by block and concatenate the results along the queries.
 
-    A compiler would run the blocks of a Python loop at the same time, with memory for all of them; so in compiled
-    calls, and always on the JAX engine, blocks run in loops of the framework.
+    Arguments:
+        attend: computes the results of a block.
+        rules: the visible keys.
+        blocks: of the queries.
+        like: an array of the call.
+        loops: the number of loops of a compiled call.
     """
-    if len(blocks) == 1 or (keras.config.backend() != "jax" and not is_traced(like)):
-        results = [attend(block, rules.hidden(block)) for block in blocks]
-    else:
-        results = [_in_a_loop(attend, rules, loop) for loop in _loops(rules, blocks)]
+    results = [_in_a_loop(attend, rules, loop) for loop in loops_of(rules, blocks, like, loops)]
     return [parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=2) for parts in zip(*results, strict=True)]
 
 
-def _loops(rules: Visibility, blocks: Sequence[Block]) -> list[list[Block]]:
-    """Divide blocks into loops, and make the blocks of a loop equal in size."""
+def loops_of(rules: Visibility, blocks: Sequence[Block], like: Array, loops: int) -> list[list[Block]]:
+    """Divide blocks into loops, and make the blocks of a loop equal in size.
+
+    A compiler would run the blocks of a Python loop at the same time, with memory for all of them; so in compiled
+    calls, and always on the JAX engine, blocks run in loops of the framework. Elsewhere a loop has one block.
+    """
+    if len(blocks) == 1 or (keras.config.backend() != "jax" and not is_traced(like)):
+        return [[block] for block in blocks]
     whole = [block for block in blocks if block.rows == blocks[0].rows]
     is_one = (rules.lowest is None) == (rules.highest is None)
-    count = len(whole) if is_one else math.ceil(len(whole) / LOOPS)
-    loops = [whole[start : start + count] for start in range(0, len(whole), count)]
-    loops += [[block] for block in blocks[len(whole) :]]
+    count = len(whole) if is_one else math.ceil(len(whole) / loops)
+    divided = [whole[start : start + count] for start in range(0, len(whole), count)]
+    divided += [[block] for block in blocks[len(whole) :]]
     equal = []
-    for loop in loops:
+    for loop in divided:
         width = max(block.width for block in loop)
-        equal.append(
-            [Block(b.start, b.rows, min(b.first, rules.key_length - width), width) for b in loop],
-        )
+        equal.append([Block(b.start, b.rows, min(b.first, rules.key_length - width), width) for b in loop])
     return equal
 
 
 def _in_a_loop(attend: Callable[[Block, Hidden], list[Array]], rules: Visibility, blocks: list[Block]) -> list[Array]:
     """Attend in blocks of the same size, one after the other."""
-    hidden = Hidden(*(any(parts) for parts in zip(*(rules.hidden(block) for block in blocks), strict=True)))
-    _, rows, _, width = blocks[0]
+    hidden = rules.hidden_in(blocks)
     if len(blocks) == 1:
         return attend(blocks[0], hidden)
-    starts = np.array([(block.start, block.first) for block in blocks], np.int32)
-    results = ops.map(
-        lambda at: attend(Block(at[0], rows, at[1], width), hidden), ops.convert_to_tensor(starts)
-    )  # (n,b,h,q,...)
+    _, rows, _, width = blocks[0]
+    results = ops.map(lambda at: attend(Block(at[0], rows, at[1], width), hidden), starts_of(blocks))  # (n,b,h,q,...)
     return [_joined(result) for result in results]
+
+
+def starts_of(blocks: Sequence[Block]) -> Array:
+    """Return the first query and the first key of each block, int32 `(n,2)`."""
+    return ops.convert_to_tensor(np.array([(block.start, block.first) for block in blocks], np.int32))
 
 
 def _joined(result: Array) -> Array:

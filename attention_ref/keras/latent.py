@@ -196,10 +196,10 @@ class LatentAttention(Attending):
         """Project to latents and rotated keys: `(b,l,m)` to `(b,1,l,latent)` and `(b,1,l,rotary)`."""
         batch, length, _ = ops.shape(array)
         all_real = ops.zeros((batch,), dtype="int32") + length
-        key = self._linear(array, "rotary_key")[:, None]  # (b,l,rotary) -> (b,1,l,rotary)
+        key = self._linear(array, "rotary_key")  # (b,l,rotary)
         return LatentCache(
             latent=self._latent(array, "latent")[:, None],  # (b,l,latent) -> (b,1,l,latent)
-            key=codes.rotate(key, places, self.config.rotary),
+            key=codes.rotate(key[:, None], places, self.config.rotary),
             lengths=all_real if key_lengths is None else integers(key_lengths),
         )
 

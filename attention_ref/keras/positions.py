@@ -11,7 +11,7 @@ from keras import ops
 from attention_ref.keras._angles import cosines_and_sines
 from attention_ref.keras._arrays import Array, checked, integers, values, widen
 from attention_ref.keras._buckets import smallest_distances
-from attention_ref.spec.checks import check_call
+from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 Constant = np.ndarray[Any, Any]

@@ -340,6 +340,7 @@ def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
         >>> print(ops.convert_to_numpy(clipped(ops.array([-9.0, 0.5, 9.0]), 2.0)).round(3))
         [-2.   0.5  2. ]
     """
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
     least, most = (ops.convert_to_tensor(end, dtype=array.dtype) for end in (-limit, limit))  # not in float32
     return ops.where(array > most, most, array) if one_sided else ops.clip(array, least, most)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_ref.spec import checks
+from attention_ref.spec import call_checks, checks
 from attention_ref.spec.repeated_calls import check_once
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
@@ -89,7 +89,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
         if array is not None:
             described[name] = describe(array)
         arrays.append(array)
-    checks.check_call_once(operation, described)
+    call_checks.check_call_once(operation, described)
     return tuple(arrays)
 
 

@@ -179,10 +179,10 @@ class LatentAttention:
     def _compressed(self, array: Array, places: Array, key_lengths: Any) -> LatentCache:
         """Project to latents and rotated keys: `(b,l,m)` to `(b,1,l,latent)` and `(b,1,l,rotary)`."""
         batch, length, _ = array.shape
-        key = self._linear(array, "rotary_key")[:, None]  # (b,l,rotary) -> (b,1,l,rotary)
+        key = self._linear(array, "rotary_key")  # (b,l,rotary)
         return LatentCache(
             latent=self._latent(array, "latent")[:, None],  # (b,l,latent) -> (b,1,l,latent)
-            key=codes.rotate(key, places, self.config.rotary),
+            key=codes.rotate(key[:, None], places, self.config.rotary),
             lengths=np.full(batch, length) if key_lengths is None else integers(key_lengths),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, checked, widen
-from attention_ref.spec.checks import check_call
+from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
 

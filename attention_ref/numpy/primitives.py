@@ -329,6 +329,7 @@ def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
         >>> clipped(np.array([-9.0, 0.5, 9.0]), 2.0).round(3)
         array([-2. ,  0.5,  2. ])
     """
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
     least = None if one_sided else -limit
     return np.clip(array, least, limit).astype(array.dtype, copy=False)  # bfloat16 would become float32
 

@@ -49,6 +49,13 @@ FUNCTIONS: Mapping[str, Operation] = {
             for name in ("relu", "relu_squared", "gelu", "gelu_tanh", "quick_gelu", "silu")
         ),
         _step(
+            "clipped",
+            "primitives",
+            Argument("array", "real", "..."),
+            Argument("limit", "number", range="(0, inf)"),
+            named=(Argument("one_sided", "flag", default=False),),
+        ),
+        _step(
             "dropout",
             "primitives",
             Argument("array", "real", "..."),

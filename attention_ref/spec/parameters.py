@@ -41,15 +41,8 @@ class Parameter(NamedTuple):
 
 
 Tree = dict[str, Parameter]
-Config = (
-    AttentionConfig
-    | LatentAttentionConfig
-    | FeedForwardConfig
-    | MixtureConfig
-    | BlockConfig
-    | StackConfig
-    | ModelConfig
-)
+Layer = AttentionConfig | LatentAttentionConfig | FeedForwardConfig | MixtureConfig
+Config = Layer | BlockConfig | StackConfig | ModelConfig
 
 
 def parameters(config: Config) -> Tree:

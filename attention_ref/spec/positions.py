@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from attention_ref.spec.arrays import Array, indices
-from attention_ref.spec.checks import check_call, checked
+from attention_ref.spec.call_checks import check_call
+from attention_ref.spec.checks import checked
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.spec.numbers import Number, cos, double, power, rounded, sin, single, stored
 
@@ -139,14 +140,20 @@ def _llama3_fraction(frequency: float, scaling: RotaryScaling) -> float:
     return min(1.0, max(0.0, (turns - low) / (high - low)))
 
 
-def _yarn_fractions(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
+def yarn_range(dimension: int, base: float, scaling: RotaryScaling) -> tuple[float, float]:
+    """Return the ends of yarn's ramp as indices of pairs, the first one of pairs that turn `fast_rotations` times."""
+
     def pair_that_turns(rotations: float) -> float:
         return dimension * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
     first, last = pair_that_turns(scaling.fast_rotations), pair_that_turns(scaling.slow_rotations)
     if scaling.truncate:
         first, last = math.floor(first), math.ceil(last)
-    first, last = max(first, 0), min(last, dimension - 1)
+    return max(first, 0), min(last, dimension - 1)
+
+
+def _yarn_fractions(dimension: int, base: float, scaling: RotaryScaling) -> list[float]:
+    first, last = yarn_range(dimension, base, scaling)
     width = max(last - first, 0.001)  # the ramp must not divide by zero
     return [1 - min(1.0, max(0.0, (i - first) / width)) for i in range(dimension // 2)]
 

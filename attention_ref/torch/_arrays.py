@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attention_ref.spec import checks
+from attention_ref.spec import call_checks, checks
 from attention_ref.spec.repeated_calls import check_once
 from attention_ref.spec.shapes import Described, Sizes, check_integers
 
@@ -103,7 +103,7 @@ def checked(operation: str, **given: Any) -> tuple[Any, ...]:
         arrays.append(array)
     if device is not None and is_autocast(device.type):
         _ignore_precision(described)
-    check = checks.check_call if torch.compiler.is_compiling() else checks.check_call_once
+    check = call_checks.check_call if torch.compiler.is_compiling() else call_checks.check_call_once
     check(operation, described)
     return tuple(arrays)
 

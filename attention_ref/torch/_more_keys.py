@@ -15,7 +15,7 @@ def put_before(array: Any, first: Any, keys: Array) -> Array | None:
         return None
     array = torch.atleast_1d(as_array(array, keys.device))
     array = array.expand(*array.shape[:-1], keys.shape[2])
-    return torch.cat([torch.full_like(array[..., :1], first), array], dim=-1)
+    return torch.cat([array.new_full((*array.shape[:-1], 1), first), array], dim=-1)
 
 
 def append(old: Array, new: Array, filled: Any) -> Array:

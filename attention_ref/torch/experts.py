@@ -13,7 +13,7 @@ from attention_ref.spec.layer_checks import check_mixture
 from attention_ref.spec.parameters import under
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
-from attention_ref.torch._arrays import Array, inspect, to_compare, widen
+from attention_ref.torch._arrays import Array, inspect, to_compare, values, widen
 from attention_ref.torch._parameters import Linear, init_or_check, register
 from attention_ref.torch.feedforward import FeedForward
 
@@ -30,8 +30,8 @@ class MixtureOfExperts(nn.Module):
     scores, the first is chosen; NaN counts as infinite. With `chosen_groups`, the groups with the largest scores are
     chosen first, and experts of these groups alone. The weight of the shared expert is 1, or sigmoid(x W_shared_gate).
 
-    Under `torch.compile` and `torch.export`, every expert computes every token, because shapes in a graph cannot depend
-    on what the router chooses.
+    Where PyTorch cannot read what the router chooses (compiled, exported, under vmap, on the meta device), every expert
+    computes every token, and outputs that are not chosen are dropped.
 
     Arguments:
         config: sizes and options.
@@ -123,11 +123,12 @@ class MixtureOfExperts(nn.Module):
         tokens, count = array.reshape(-1, array.shape[-1]), self.config.chosen  # (n,m)
         chosen, weights = chosen.reshape(-1, count), widen(weights).reshape(-1, count)  # (n,chosen)
         output = torch.zeros_like(tokens, dtype=weights.dtype)
-        if torch.compiler.is_compiling():
+        numbers = values(chosen)
+        if numbers is None:
             for i, expert in enumerate(self.experts):
                 output = output + self._masked(expert, tokens, chosen == i, weights)
         else:
-            for i in chosen.unique().tolist():
+            for i in sorted(set(numbers)):
                 rows, places = torch.where(chosen == i)  # the tokens of this expert
                 output = output.index_add(0, rows, weights[rows, places, None] * widen(self.experts[i](tokens[rows])))
         return output.to(array.dtype).reshape(array.shape)

@@ -205,10 +205,10 @@ class LatentAttention(nn.Module):
         """Project to latents and rotated keys: `(b,l,m)` to `(b,1,l,latent)` and `(b,1,l,rotary)`."""
         batch, length, _ = array.shape
         all_real = torch.full((batch,), length, device=array.device)
-        key = self.rotary_key(array)[:, None]  # (b,l,rotary) -> (b,1,l,rotary)
+        key = self.rotary_key(array)  # (b,l,rotary)
         return LatentCache(
             latent=self.latent_norm(self.latent(array))[:, None],  # (b,l,latent) -> (b,1,l,latent)
-            key=codes.rotate(key, places, self.config.rotary),
+            key=codes.rotate(key[:, None], places, self.config.rotary),
             lengths=all_real if key_lengths is None else integers(key_lengths, array.device),
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from attention_ref.spec.checks import check_call
+from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.torch._arrays import Array, as_array, checked, widen
 

@@ -337,6 +337,7 @@ def clipped(array: Array, limit: float, *, one_sided: bool = False) -> Array:
         >>> clipped(torch.tensor([-9.0, 0.5, 9.0]), 2.0)
         tensor([-2.0000,  0.5000,  2.0000])
     """
+    (array,) = checked("clipped", array=array, limit=limit, one_sided=one_sided)
     return torch.clamp(array, None if one_sided else -limit, limit)
 
 

@@ -53,13 +53,26 @@ def read(
     config = checkpoint.require_readable()
     wanted = None if dtype is None else _dtype(dtype)
     params: dict[str, Array] = {}
+    tree = parameters(config)
     for done, source in enumerate(checkpoint.sources, start=1):
         arrays = source.rule.read(checkpoint.read(source.name), source.parameters)
         for name, array in zip(source.ours, arrays, strict=True):
-            params[name] = np.array(array, dtype=wanted, order="C")
+            if source.row is None:
+                params[name] = np.array(array, dtype=wanted, order="C")
+            else:
+                _set_row(params, name, tree[name].shape, source.row, np.asarray(array, dtype=wanted))
         if progress is not None:
             progress(done, len(checkpoint.sources))
-    return config, {name: params[name] for name in parameters(config)}
+    return config, {name: params[name] for name in tree}
+
+
+def _set_row(params: dict[str, Array], name: str, shape: tuple[int, ...], row: int, array: Array) -> None:
+    """Set one row of a parameter, whose rows are tensors of their own in the file."""
+    whole = params.setdefault(name, np.empty(shape, array.dtype))
+    if whole.dtype != array.dtype:
+        rule = f"the tensors of {name} must have one dtype, or dtype be given"
+        reject("weights.read", rule, f"{whole.dtype.name} and {array.dtype.name}")
+    whole[row] = array
 
 
 def write(
@@ -93,14 +106,17 @@ def write(
         reject("weights.write", "shard_bytes must be an integer above 0, or None", repr(shard_bytes))
     check(config, params)
     layout = _family(family)
-    name, written = _express(layout, config, dict(keys or {}))
+    given = dict(keys or {})
+    given = given if layout.sharing is None else {**layout.sharing(config, params, given), **given}
+    name, written = _express(layout, config, given)
+    layout = layout.numbered(read_keys(layout.keys, written)[0])
     present = [file for file in (CONFIG, WHOLE, INDEX) if (folder / file).exists()]
     if present:
         reject("weights.write", f"{folder} must not contain a checkpoint", ", ".join(present))
     architecture = layout.architectures[name]
     tensors = {}
     for source in sources(layout, architecture, config, architecture.prefix):
-        arrays = [np.asarray(params[ours]) for ours in source.ours]
+        arrays = [np.asarray(params[ours])[... if source.row is None else source.row] for ours in source.ours]
         tensors[source.name] = source.rule.write(arrays, source.parameters)
     for name, original in architecture.fillers.items():
         if original in tensors and name not in tensors:

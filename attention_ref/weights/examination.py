@@ -24,11 +24,13 @@ from attention_ref.weights.layouts.layout import (
     reason_unused,
     sources,
 )
-from attention_ref.weights.tensors import OPERATION, Tensors, open_checkpoint, parse_json, path_text
+from attention_ref.weights.tensors import OPERATION, Tensors, is_file, open_checkpoint, path_text, read_json
 
 CONFIG = "config.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
 LARGEST_CONFIG = 16_000_000
+MOST_PROBLEMS = 1000
+"""How many problems one error lists."""
 Array = np.ndarray[Any, Any]
 
 
@@ -58,7 +60,9 @@ class Checkpoint:
     def require_readable(self) -> ModelConfig:
         """The configuration of a checkpoint without problems; with some, one error that lists them all."""
         if self.problems or self.config is None:
-            lines = "\n    ".join(["", *self.problems])
+            left = len(self.problems) - MOST_PROBLEMS
+            more = [f"and {left} more"] if left > 0 else []
+            lines = "\n    ".join(["", *self.problems[:MOST_PROBLEMS], *more])
             rule = "every key and every tensor of a checkpoint must be understood"
             reject(OPERATION, rule, f"{self.path}, a {self.layout.name} checkpoint with{lines}")
         return self.config
@@ -71,6 +75,13 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
         SpecificationError: for a folder that is no checkpoint of a known family, and for a damaged file.
     """
     folder = Path(path_text("weights.read", path))
+    try:
+        return _examined(folder)
+    except OSError as error:
+        return reject(OPERATION, f"{folder}: its files must be readable", error)
+
+
+def _examined(folder: Path) -> Checkpoint:
     keys = _read_config(folder)
     layout, architecture = _recognise(folder, keys)
     checkpoint = Checkpoint(folder, keys, open_checkpoint(folder), layout, architecture)
@@ -78,6 +89,7 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
     values, problems = read_keys(layout.keys, _renamed(layout, keys, checkpoint.problems))
     checkpoint.problems += problems
     try:
+        checkpoint.layout = layout.numbered(values)
         known = layout.architectures[architecture]
         config = layout.configure(values, _kind(known, checkpoint.names))
     except (ValueError, TypeError, AttributeError, ArithmeticError, IndexError, KeyError) as error:
@@ -90,11 +102,9 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
-    if not file.is_file():
+    if not is_file(file):
         reject(OPERATION, f"{folder}: a checkpoint is a folder with {CONFIG}", "none")
-    if file.stat().st_size > LARGEST_CONFIG:
-        reject(OPERATION, f"{file}: at most {LARGEST_CONFIG} bytes are read", file.stat().st_size)
-    return parse_json(file, file.read_bytes())
+    return read_json(file, LARGEST_CONFIG)
 
 
 def _recognise(folder: Path, keys: Mapping[str, Any]) -> tuple[Layout, str]:
@@ -206,7 +216,8 @@ def _are_equal(checkpoint: Checkpoint, one: str, other: str) -> bool:
     first, second = checkpoint.tensors[checkpoint.names[one]], checkpoint.tensors[checkpoint.names[other]]
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         return False
-    return bool(checkpoint.read(one).tobytes() == checkpoint.read(other).tobytes())
+    ours, theirs = (checkpoint.read(name).reshape(-1).view(np.uint8) for name in (one, other))  # bit by bit
+    return np.array_equal(ours, theirs)
 
 
 def _is_close(stored: Array, computed: Array) -> bool:

@@ -11,7 +11,9 @@ import json
 import math
 import mmap
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +23,9 @@ from attention_ref.spec.errors import reject
 
 Array = np.ndarray[Any, Any]
 OPERATION = "weights.read"
-LARGEST_HEADER = 100_000_000
+LARGEST_HEADER = 32_000_000
+"""The largest header or index in bytes: that of 200 000 tensors. Parsed, it takes up to 20 times as much memory."""
+LONGEST_NAME = 1000
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """The bytes of each dtype that is read; a checkpoint with any other one is quantised or complex."""
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
@@ -61,6 +65,8 @@ class Tensors(Mapping[str, Tensor]):
             return np.zeros(shape, numpy_dtype(dtype))
         with file.open("rb") as opened:
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(mapped) < end:
+            _refuse(file, "the file must not change while it is read", f"{len(mapped)} bytes instead of {end}")
         count = (end - start) // SIZES[dtype]
         return np.frombuffer(mapped, numpy_dtype(dtype), count, start).reshape(shape)
 
@@ -83,15 +89,23 @@ def open_checkpoint(folder: Path) -> Tensors:
     Raises:
         SpecificationError: for a folder with neither, and for whatever is wrong with a file, which is named.
     """
-    if (folder / WHOLE).is_file():
+    if is_file(folder / WHOLE):
         return Tensors(read_header(folder / WHOLE))
-    if (folder / INDEX).is_file():
+    if is_file(folder / INDEX):
         return Tensors(_read_shards(folder / INDEX))
-    pickles = [name for name in PICKLES if (folder / name).exists()]
+    pickles = [name for name in PICKLES if is_file(folder / name)]
     if pickles:
         rule = "a pickle can execute anything while it is read, so only safetensors files are read; save it as one"
         reject(OPERATION, f"{folder / pickles[0]}: {rule}", pickles[0])
     return reject(OPERATION, f"{folder}: a checkpoint has {WHOLE} or {INDEX}", "a folder with neither")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is that of a regular file, or of a link to one, as in the cache of the hub."""
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
@@ -118,14 +132,23 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_json(file: Path, largest: int) -> dict[str, Any]:
+    """Read a file with a JSON object of at most `largest` bytes."""
+    size = file.stat().st_size
+    if size > largest:
+        _refuse(file, f"at most {largest} bytes are read", size)
+    return parse_json(file, file.read_bytes())
+
+
 def parse_json(file: Path, text: bytes) -> dict[str, Any]:
-    """Parse a JSON object; a duplicate name is an error."""
+    """Parse a JSON object; a duplicate name is an error, and so is a name that cannot be printed."""
 
     def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{next(name for name in names if names.count(name) > 1)} twice")
-        return dict(pairs)
+        parsed = dict(pairs)
+        if len(parsed) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            raise ValueError(f"{counts.most_common(1)[0][0]!r:.80} twice")
+        return parsed
 
     try:
         parsed = json.loads(text.decode("utf-8"), object_pairs_hook=once)
@@ -133,12 +156,19 @@ def parse_json(file: Path, text: bytes) -> dict[str, Any]:
         _refuse(file, "it must be a JSON object in UTF-8", str(error)[:200] or type(error).__name__)
     if not isinstance(parsed, dict):
         _refuse(file, "it must be a JSON object in UTF-8", type(parsed).__name__)
+    for name in parsed:
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            _refuse(file, f"names must be printable and of at most {LONGEST_NAME} characters", f"{name!r:.80}")
     return parsed
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a file's; bfloat16 is that of ml_dtypes."""
     if name == "BF16":
+        if find_spec("ml_dtypes") is None:
+            reject(
+                OPERATION, 'bfloat16 needs ml_dtypes: python -m pip install "attention-ref[weights]"', "none installed"
+            )
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
@@ -181,22 +211,21 @@ def _write_file(file: Path, tensors: Mapping[str, Array]) -> None:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    places: Any = parse_json(index, index.read_bytes()).get("weight_map")
+    places: Any = read_json(index, LARGEST_HEADER).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         _refuse(index, "weight_map must name the file of each tensor", type(places).__name__)
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(places.values())):
         if Path(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
             _refuse(index, "a shard is a .safetensors file of the same folder", repr(shard))
-        if not (index.parent / shard).is_file():
-            _refuse(index, "every shard must be there", f"no {shard}")
+        if not is_file(index.parent / shard):
+            _refuse(index, "every shard must be there", f"no {shard!r:.80}")
         found = read_header(index.parent / shard)
         listed = {name for name, place in places.items() if place == shard}
         if listed != set(found):
-            differing = ", ".join(sorted(listed ^ set(found))[:8])
-            _refuse(
-                index, f"{shard} must contain the tensors that are listed for it", f"only in one of them: {differing}"
-            )
+            differing = ", ".join(f"{name!r:.80}" for name in sorted(listed ^ set(found))[:8])
+            rule = f"{shard!r:.80} must contain the tensors that are listed for it"
+            _refuse(index, rule, f"only in one of them: {differing}")
         tensors |= found
     return tensors
 
@@ -208,6 +237,8 @@ def _tensor(file: Path, name: str, entry: Any, first: int) -> Tensor:
     dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in SIZES:
         _refuse(file, f"the dtype of a tensor must be one of {', '.join(SIZES)}", f"{name}: {str(dtype)[:200]}")
+    if math.prod(size or 1 for size in shape) >= 2**56:
+        _refuse(file, "a shape must be one that fits into memory", f"{name}: {list(shape)}"[:200])
     if end - start != math.prod(shape) * SIZES[dtype]:
         rule = "a tensor must have as many bytes as its dtype and shape need"
         _refuse(file, rule, f"{name}: {end - start} bytes for {dtype} {list(shape)}"[:200])

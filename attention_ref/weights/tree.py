@@ -68,7 +68,7 @@ def check(config: Config, params: Mapping[str, Any]) -> None:
 def _dtype_name(dtype: Any) -> str:
     """Return NumPy's name of a dtype; of what is none, how it is written."""
     try:
-        return np.dtype(dtype).name if dtype is not None else "None"
+        return np.dtype(dtype).name if not (dtype is None or isinstance(dtype, bytes)) else repr(dtype)
     except TypeError:
         return repr(dtype)
 

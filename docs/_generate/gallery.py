@@ -21,9 +21,11 @@ from attention_ref.spec.clauses import Clause
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions import WrongAttention
 from tests.wrong_layers import GALLERY as LAYERS
-from tests.wrong_layers import WrongLayer, experts, functions, layers, models
+from tests.wrong_layers import WrongLayer, blocks, experts, functions, latent_layers, lost_options, models, multihead
 
 Wrong = type[WrongAttention] | WrongLayer
+_MODULES = (functions, multihead, latent_layers, experts, blocks, models, lost_options)
+_DEFINED = (ast.FunctionDef, ast.ClassDef)
 
 
 def entries(*patterns: str) -> str:
@@ -154,11 +156,7 @@ def source(wrong: Wrong) -> str:
 
 
 def _layer_source(wrong: WrongLayer) -> str:
-    module, number = next(
-        (module, module.MISTAKES.index(wrong))
-        for module in (functions, layers, experts, models)
-        if wrong in module.MISTAKES
-    )
+    module, number = next((module, module.MISTAKES.index(wrong)) for module in _MODULES if wrong in module.MISTAKES)
     text, definitions, calls = _parsed(module)
     call = calls[number].args[3]
     names = _used(call, definitions)
@@ -171,7 +169,7 @@ def _layer_source(wrong: WrongLayer) -> str:
 def _parsed(module: ModuleType) -> tuple[str, dict[str, Any], list[Any]]:
     text = Path(inspect.getfile(module)).read_text()
     body = ast.parse(text).body
-    definitions: dict[str, Any] = {each.name: each for each in body if isinstance(each, ast.FunctionDef)}
+    definitions: dict[str, Any] = {each.name: each for each in body if isinstance(each, _DEFINED)}
     assigned = {each.targets[0].id: each for each in body if isinstance(each, ast.Assign) and _is_name(each.targets[0])}
     entries: list[Any] = []
     for each in assigned["MISTAKES"].value.elts:  # an entry, or the starred name of a tuple that a generator makes

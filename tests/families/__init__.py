@@ -1,5 +1,12 @@
 """Small models of the families of released models."""
 
-from tests.families import decoders, encoders, llamas, pairs
+from tests.families import decoders, deepseeks, encoders, experts, llamas, pairs
 
-FAMILIES = (*decoders.FAMILIES, *llamas.FAMILIES, *encoders.FAMILIES, *pairs.FAMILIES)
+FAMILIES = (
+    *decoders.FAMILIES,
+    *llamas.FAMILIES,
+    *experts.FAMILIES,
+    *deepseeks.FAMILIES,
+    *encoders.FAMILIES,
+    *pairs.FAMILIES,
+)

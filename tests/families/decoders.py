@@ -132,7 +132,9 @@ FAMILIES = (
         "GPTNeoXForCausalLM",
         {**_NEOX, "use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new"},
     ),
-    Family("phi", "PhiForCausalLM", _PHI, varied={**_VARIED_NEOX, "num_key_value_heads": (None, 1)}),
+    Family(
+        "phi", "PhiForCausalLM", _PHI, varied={**_VARIED_NEOX, "num_key_value_heads": (None, 1), "qk_layernorm": BOTH}
+    ),
     # it puts padding at the position before the first
     Family(
         "opt",
@@ -162,6 +164,7 @@ FAMILIES = (
         {**_OPT, "word_embed_proj_dim": 6, "do_layer_norm_before": False, "enable_bias": False},
         padding=False,
     ),
+    Family("opt-projected-stack", "OPTModel", {**_OPT, "word_embed_proj_dim": 6}, "tokens", "last_hidden_state", False),
     # its GELU holds sqrt(2/pi) to 8 digits
     Family(
         "bloom",

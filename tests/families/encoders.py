@@ -61,6 +61,10 @@ _VARIED = {
     "tie_word_embeddings": BOTH,
     "type_vocab_size": (1, 2, 5),
 }
+_GROUPS = tuple(
+    {"num_hidden_layers": layers, "num_hidden_groups": groups, "inner_group_num": inner}
+    for layers, groups, inner in ((3, 1, 1), (3, 2, 1), (2, 2, 1), (2, 1, 2), (3, 2, 2))
+)
 _VARIED_DISTILBERT = {
     "n_layers": (1, 3),
     "n_heads": (1, 2, 4),
@@ -90,8 +94,11 @@ _VARIED_VIT = {
 def _bert(model: str, **more: Any) -> Family:
     name = model.replace("Model", "").lower().replace("for", "-", 1)
     small = {"embedding_size": 6} if model.startswith(("Albert", "Electra")) else {}
+    groups = {"*groups": _GROUPS} if model.startswith("Albert") else {}
     options = {**(_ROBERTA if model.startswith("Roberta") else _BERT), **small, **more}
-    varied = {**_VARIED, **({"embedding_size": (3, 8)} if small else {})} if model.endswith("MaskedLM") else {}
+    varied = (
+        {**_VARIED, **({"embedding_size": (3, 8)} if small else {}), **groups} if model.endswith("MaskedLM") else {}
+    )
     inputs = "tokens" if "Causal" in model else "segments"
     return Family(
         name, model, options, inputs, "pooler_output" if name in ("bert", "albert") else "logits", varied=varied
@@ -113,7 +120,7 @@ FAMILIES = (
     _bert("RobertaForCausalLM", is_decoder=True),
     _bert("RobertaForSequenceClassification"),
     _bert("AlbertModel"),
-    _bert("AlbertForMaskedLM", hidden_act="relu"),
+    _bert("AlbertForMaskedLM", hidden_act="relu", num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2),
     _bert("AlbertForSequenceClassification"),
     _bert("ElectraForMaskedLM", hidden_act="relu", embedding_size=8),
     _bert("ElectraForSequenceClassification"),

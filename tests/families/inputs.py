@@ -24,10 +24,10 @@ def random_inputs(family: Family, config: Any, seed: int) -> Inputs:
     """Make two sequences, images or sounds; the second sequence is shorter."""
     generator = np.random.default_rng(seed)
     if family.inputs == "image":
-        image = generator.normal(size=(2, *_sides(config.image_size), config.num_channels))
+        image = _numbers(generator, 2, *_sides(config.image_size), config.num_channels)
         return Inputs({"pixel_values": image.transpose(0, 3, 1, 2)}, (image,), {})
     if family.inputs == "sound":
-        sound = generator.normal(size=(2, 2 * config.max_source_positions, config.num_mel_bins))
+        sound = _numbers(generator, 2, 2 * config.max_source_positions, config.num_mel_bins)
         target, _ = _tokens(generator, config, TARGET_LENGTHS, config.vocab_size)
         theirs = {"input_features": sound.transpose(0, 2, 1), "decoder_input_ids": target}
         return Inputs(theirs, (sound, target), {})
@@ -47,6 +47,10 @@ def random_inputs(family: Family, config: Any, seed: int) -> Inputs:
         theirs |= {"decoder_input_ids": target, "decoder_attention_mask": real}
         return Inputs(theirs, (tokens, target), {**options, "target_lengths": TARGET_LENGTHS})
     return Inputs(theirs, ours, options)
+
+
+def _numbers(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    return generator.normal(size=shape).astype(np.float32).astype(np.float64)
 
 
 def _sides(size: Any) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 from tests.families.decoders import ACTIVATIONS, BOTH, EPS
 from tests.families.family import Family
 
-_SIZES = {
+SIZES = {
     "vocab_size": 19,
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -18,7 +18,7 @@ _SIZES = {
     "rms_norm_eps": 1e-2,
 }
 _THETA = {"rope_theta": 50.0}
-_ROPE = {"rope_parameters": {"rope_type": "default", **_THETA}}
+ROPE = {"rope_parameters": {"rope_type": "default", **_THETA}}
 _LINEAR = {"rope_parameters": {"rope_type": "linear", "factor": 3.0, **_THETA}}
 _LLAMA3 = {
     "rope_parameters": {
@@ -30,7 +30,7 @@ _LLAMA3 = {
         **_THETA,
     }
 }
-_YARN = {
+YARN = {
     "rope_parameters": {
         "rope_type": "yarn",
         "factor": 4.0,
@@ -40,8 +40,8 @@ _YARN = {
         **_THETA,
     }
 }
-_NOT_TRUNCATED = {"rope_parameters": {**_YARN["rope_parameters"], "truncate": False}}
-_MSCALE = {"rope_parameters": {**_YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
+NOT_TRUNCATED = {"rope_parameters": {**YARN["rope_parameters"], "truncate": False}}
+MSCALE = {"rope_parameters": {**YARN["rope_parameters"], "mscale": 0.7, "mscale_all_dim": 1.3}}
 _DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, **_THETA}, "max_position_embeddings": 3}
 _LONGROPE = {
     "rope_parameters": {
@@ -53,7 +53,7 @@ _LONGROPE = {
     }
 }
 _BIASES = {"attention_bias": True, "mlp_bias": True}
-_HEADS = {"head_dim": 6}
+HEADS = {"head_dim": 6}
 _WINDOW = {"sliding_window": 3}
 _MIXED = {"use_sliding_window": True, "max_window_layers": 1}
 _TOKENS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
@@ -74,7 +74,7 @@ _GEMMA3 = {
     },
 }
 
-_VARIED: dict[str, Any] = {
+VARIED: dict[str, Any] = {
     "*heads": tuple(
         {"num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": size}
         for heads, groups in ((1, 1), (2, 1), (4, 2), (4, 4))
@@ -84,7 +84,7 @@ _VARIED: dict[str, Any] = {
     "hidden_act": ACTIVATIONS,
     "rms_norm_eps": EPS,
     "tie_word_embeddings": BOTH,
-    "*rope": (_ROPE, _LINEAR, _LLAMA3, _YARN, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "*rope": (ROPE, _LINEAR, _LLAMA3, YARN, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
 }
 _WINDOWS = {
     "*window": tuple(
@@ -92,12 +92,12 @@ _WINDOWS = {
         for uses, window, first in ((True, 1, 0), (True, 2, 1), (True, 3, 0), (True, 3, 5), (False, 2, 0))
     )
 }
-_NO_HEAD_SIZE = {
+NO_HEAD_SIZE = {
     "*heads": tuple(
         {"num_attention_heads": heads, "num_key_value_heads": groups} for heads, groups in ((2, 1), (4, 2), (4, 4))
     )
 }
-_GEMMAS = {name: values for name, values in _VARIED.items() if name != "hidden_act"}
+_GEMMAS = {name: values for name, values in VARIED.items() if name != "hidden_act"}
 _CAPS = {
     "hidden_activation": ACTIVATIONS,
     "query_pre_attn_scalar": (5, 16, 256),
@@ -109,8 +109,8 @@ _CAPS = {
 
 
 _LAYER_EPS = {"layer_norm_eps": 1e-2, "rms_norm_eps": ...}  # `...` leaves a key out
-_LAYER_NORMS = {name: values for name, values in _VARIED.items() if name not in ("rms_norm_eps", "*heads")}
-_LAYER_NORMS |= {**_NO_HEAD_SIZE, "layer_norm_eps": EPS}
+_LAYER_NORMS = {name: values for name, values in VARIED.items() if name not in ("rms_norm_eps", "*heads")}
+_LAYER_NORMS |= {**NO_HEAD_SIZE, "layer_norm_eps": EPS}
 _PARTIAL = tuple(
     {**kind, "rope_theta": theta, "partial_rotary_factor": part}
     for kind in ({"rope_type": "default"}, {"rope_type": "linear", "factor": 3.0})
@@ -120,48 +120,48 @@ _PARTIAL = tuple(
 
 
 def _case(name: str, model: str, *options: dict[str, Any], varied: dict[str, Any] | None = None) -> Family:
-    joined = {name: value for part in (_SIZES, *options) for name, value in part.items()}
+    joined = {name: value for part in (SIZES, *options) for name, value in part.items()}
     present = {name: value for name, value in joined.items() if value is not ...}
     return Family(name, model, present, varied=varied or {})
 
 
 FAMILIES = (
-    _case("llama", "LlamaForCausalLM", _ROPE, varied={**_VARIED, "attention_bias": BOTH, "mlp_bias": BOTH}),
-    _case("llama-biases-tied", "LlamaForCausalLM", _ROPE, _BIASES, _HEADS, {"tie_word_embeddings": True}),
+    _case("llama", "LlamaForCausalLM", ROPE, varied={**VARIED, "attention_bias": BOTH, "mlp_bias": BOTH}),
+    _case("llama-biases-tied", "LlamaForCausalLM", ROPE, _BIASES, HEADS, {"tie_word_embeddings": True}),
     _case("llama-linear", "LlamaForCausalLM", _LINEAR),
     _case("llama-llama3", "LlamaForCausalLM", _LLAMA3, {"head_dim": 12}),
-    _case("llama-yarn", "LlamaForCausalLM", _YARN, {"head_dim": 12}),
-    _case("llama-yarn-not-truncated", "LlamaForCausalLM", _NOT_TRUNCATED, {"head_dim": 12}),
-    _case("llama-mscale", "LlamaForCausalLM", _MSCALE, {"head_dim": 12}),
+    _case("llama-yarn", "LlamaForCausalLM", YARN, {"head_dim": 12}),
+    _case("llama-yarn-not-truncated", "LlamaForCausalLM", NOT_TRUNCATED, {"head_dim": 12}),
+    _case("llama-mscale", "LlamaForCausalLM", MSCALE, {"head_dim": 12}),
     _case("llama-dynamic", "LlamaForCausalLM", _DYNAMIC),
     _case("llama-longrope", "LlamaForCausalLM", _LONGROPE),
-    _case("llama-classifier", "LlamaForSequenceClassification", _ROPE, {"num_labels": 3, "pad_token_id": 0}),
+    _case("llama-classifier", "LlamaForSequenceClassification", ROPE, {"num_labels": 3, "pad_token_id": 0}),
     _case(
         "mistral",
         "MistralForCausalLM",
-        _ROPE,
+        ROPE,
         _WINDOW,
-        _HEADS,
-        varied={**_VARIED, "sliding_window": (None, 1, 2, 4096)},
+        HEADS,
+        varied={**VARIED, "sliding_window": (None, 1, 2, 4096)},
     ),
-    _case("qwen2", "Qwen2ForCausalLM", _ROPE, {"hidden_act": "gelu"}, varied={**_VARIED, **_WINDOWS, **_NO_HEAD_SIZE}),
-    _case("qwen2-window", "Qwen2ForCausalLM", _YARN, _WINDOW, _MIXED),
+    _case("qwen2", "Qwen2ForCausalLM", ROPE, {"hidden_act": "gelu"}, varied={**VARIED, **_WINDOWS, **NO_HEAD_SIZE}),
+    _case("qwen2-window", "Qwen2ForCausalLM", YARN, _WINDOW, _MIXED),
     _case(
         "qwen3",
         "Qwen3ForCausalLM",
-        _ROPE,
-        _HEADS,
+        ROPE,
+        HEADS,
         {"tie_word_embeddings": True},
-        varied={**_VARIED, **_WINDOWS, "attention_bias": BOTH},
+        varied={**VARIED, **_WINDOWS, "attention_bias": BOTH},
     ),
-    _case("qwen3-window", "Qwen3ForCausalLM", _ROPE, _HEADS, _WINDOW, _MIXED, {"attention_bias": True}),
-    _case("gemma", "GemmaForCausalLM", _ROPE, _HEADS, _TOKENS, varied={**_VARIED, "attention_bias": BOTH}),
-    _case("gemma2", "Gemma2ForCausalLM", _ROPE, _HEADS, _WINDOW, _GEMMA, varied={**_GEMMAS, **_CAPS}),
-    _case("gemma2-biases", "Gemma2ForCausalLM", _ROPE, _HEADS, _GEMMA, {"attention_bias": True}),
+    _case("qwen3-window", "Qwen3ForCausalLM", ROPE, HEADS, _WINDOW, _MIXED, {"attention_bias": True}),
+    _case("gemma", "GemmaForCausalLM", ROPE, HEADS, _TOKENS, varied={**VARIED, "attention_bias": BOTH}),
+    _case("gemma2", "Gemma2ForCausalLM", ROPE, HEADS, _WINDOW, _GEMMA, varied={**_GEMMAS, **_CAPS}),
+    _case("gemma2-biases", "Gemma2ForCausalLM", ROPE, HEADS, _GEMMA, {"attention_bias": True}),
     _case(
         "gemma3",
         "Gemma3ForCausalLM",
-        _HEADS,
+        HEADS,
         _WINDOW,
         _GEMMA3,
         varied={
@@ -173,14 +173,14 @@ FAMILIES = (
     _case(
         "olmo2",
         "Olmo2ForCausalLM",
-        _ROPE,
-        varied={**{name: values for name, values in _VARIED.items() if name != "*heads"}, **_NO_HEAD_SIZE}
+        ROPE,
+        varied={**{name: values for name, values in VARIED.items() if name != "*heads"}, **NO_HEAD_SIZE}
         | {"attention_bias": BOTH},
     ),
     _case(
         "cohere",
         "CohereForCausalLM",
-        _ROPE,
+        ROPE,
         _LAYER_EPS,
         _TOKENS,
         {"use_qk_norm": True, "logit_scale": 0.3},
@@ -189,11 +189,13 @@ FAMILIES = (
     _case(
         "stablelm",
         "StableLmForCausalLM",
-        {**_LAYER_EPS, "num_attention_heads": 2, "rope_parameters": _PARTIAL[1]},
+        {**_LAYER_EPS, "hidden_size": 32, "rope_parameters": _PARTIAL[1], "qk_layernorm": True},
         varied={
             **{name: values for name, values in _LAYER_NORMS.items() if name not in ("*rope", "*heads")},
+            "num_attention_heads": (2, 4),
             "num_key_value_heads": (1, 2),
             "rope_parameters": _PARTIAL,
+            "qk_layernorm": BOTH,
             "use_qkv_bias": BOTH,
             "use_parallel_residual": BOTH,
         },
@@ -201,11 +203,11 @@ FAMILIES = (
     _case(
         "olmo",
         "OlmoForCausalLM",
-        _ROPE,
+        ROPE,
         {"clip_qkv": 0.3, "rms_norm_eps": ...},
         varied={
-            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "rms_norm_eps")},
-            **_NO_HEAD_SIZE,
+            **{name: values for name, values in VARIED.items() if name not in ("*heads", "rms_norm_eps")},
+            **NO_HEAD_SIZE,
             "attention_bias": BOTH,
             "clip_qkv": (None, 0.1, 8.0),
         },
@@ -215,7 +217,7 @@ FAMILIES = (
         "NemotronForCausalLM",
         {"norm_eps": 1e-2, "rms_norm_eps": ..., "rope_parameters": _PARTIAL[1]},
         varied={
-            **{name: values for name, values in _VARIED.items() if name not in ("*heads", "*rope", "rms_norm_eps")},
+            **{name: values for name, values in VARIED.items() if name not in ("*heads", "*rope", "rms_norm_eps")},
             "*heads": tuple(
                 {"num_attention_heads": heads, "num_key_value_heads": groups, "head_dim": size}
                 for heads, groups in ((1, 1), (4, 2), (4, 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,13 +32,23 @@ def only_float64() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
+def peer_class(family: Family) -> Any:
+    """Return the class of `transformers`."""
+    return getattr(transformers, family.model)
+
+
+def config_of(family: Family, **more: Any) -> Any:
+    """Return the configuration of a family's model; a copy, because `transformers` changes what it is given."""
+    return peer_class(family).config_class(**{**deepcopy(dict(family.options)), **more})
+
+
 class Peer:
     """A model of `transformers`: its `config`, its files, and what it answers."""
 
     def __init__(self, family: Family, seed: int) -> None:
         self.family = family
-        model = getattr(transformers, family.model)
-        config = model.config_class(**family.options, attn_implementation=family.attention)
+        self.paths = {"attn_implementation": family.attention, "experts_implementation": "eager"}
+        model, config = peer_class(family), config_of(family, **self.paths)
         with only_float64():
             self.model = model(config).double().eval()
         for name in family.untied:
@@ -52,7 +63,7 @@ class Peer:
                 continue
             values = 0.3 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             is_gain = tensor.ndim == 1 and name.endswith("weight")
-            tensor.copy_(values + is_gain)
+            tensor.copy_((values + is_gain).to(torch.float32))  # so that float32 holds the same numbers
 
     def save(self, folder: Path) -> Path:
         """Save it as `transformers` does."""

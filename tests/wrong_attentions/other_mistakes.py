@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.wrong_attentions.other_softmax import SOFTMAX
+from tests.wrong_attentions.other_visibility import VISIBILITY
 from tests.wrong_attentions.right import RightAttention
 
 
@@ -228,6 +230,8 @@ class HeadsMergedWrongly(RightAttention):
         return np.moveaxis(output.reshape(*batch, length, heads, size), -2, -3)
 
 
-OTHER_MISTAKES: tuple[type[RightAttention], ...] = tuple(
-    entry for entry in list(vars().values()) if isinstance(entry, type) and hasattr(entry, "slug")
+OTHER_MISTAKES: tuple[type[RightAttention], ...] = (
+    *(entry for entry in list(vars().values()) if isinstance(entry, type) and hasattr(entry, "slug")),
+    *VISIBILITY,
+    *SOFTMAX,
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from tests.wrong_layers import experts, functions, latent_layers, layers, models
+from tests.wrong_layers import blocks, experts, functions, latent_layers, lost_options, models, multihead
 from tests.wrong_layers.record import WrongLayer
 
-GALLERY: tuple[WrongLayer, ...] = (
-    *functions.MISTAKES,
-    *layers.MISTAKES,
-    *latent_layers.MISTAKES,
-    *experts.MISTAKES,
-    *models.MISTAKES,
+GALLERY: tuple[WrongLayer, ...] = tuple(
+    wrong
+    for module in (functions, multihead, latent_layers, experts, blocks, models, lost_options)
+    for wrong in module.MISTAKES
 )
 
 __all__ = ["GALLERY", "WrongLayer"]

@@ -130,6 +130,12 @@ MISTAKES = (
         LATENT,
         _scaled_by(lambda config: config.latent_size + config.rotary_size),
     ),
+    WrongLayer(
+        "No mscale",
+        "latent.mscale",
+        LATENT,
+        configured(LATENT, LatentAttentionConfig, lambda config: replace(config, mscale=0.0)),
+    ),
     WrongLayer("mscale once", "latent.mscale", LATENT, patched(LATENT, right.LatentAttention, "_scale", _mscale_once)),
     WrongLayer(
         "mscale of a factor below 1",

@@ -44,13 +44,13 @@ def _codes_from_row_0(self, places, lengths, vectors):
     return _CODES(self, places, lengths, vectors)
 
 
-def _repeated(projected):
-    """Repeat vectors where they should be projected."""
+def _filled_with_zeros(projected):
+    """Fill vectors with zeros where they should be projected."""
 
     def wrong(self, vectors):
         size = self.parameters["projection.kernel"].shape[-1]
-        is_taken = self.config.projected == projected
-        return np.resize(vectors, (*vectors.shape[:-1], size)) if is_taken else _PROJECT(self, vectors)
+        missing = size - vectors.shape[-1] if self.config.projected == projected else None
+        return _PROJECT(self, vectors) if missing is None else np.pad(vectors, [(0, 0), (0, 0), (0, missing)])
 
     return wrong
 
@@ -163,13 +163,13 @@ MISTAKES = (
         "The projection is left out",
         "model.embedding-projection",
         MODEL,
-        patched(MODEL, embedding.Embedding, "_projected", _repeated("sum")),
+        patched(MODEL, embedding.Embedding, "_projected", _filled_with_zeros("sum")),
     ),
     WrongLayer(
         "The projection is left out",
         "model.token-projection",
         MODEL,
-        patched(MODEL, embedding.Embedding, "_projected", _repeated("tokens")),
+        patched(MODEL, embedding.Embedding, "_projected", _filled_with_zeros("tokens")),
     ),
     WrongLayer("Types left out", "model.types", MODEL, _zeroed("embedding.token_type")),
     WrongLayer("Squares column by column", "model.patches", MODEL, parametrised(MODEL, _patches_by_column)),

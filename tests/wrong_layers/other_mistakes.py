@@ -8,24 +8,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from attention_ref import numpy as right
 from attention_ref.numpy import embedding, primitives
 from attention_ref.spec.architecture import HeadConfig
-from tests.wrong_layers.record import configured, patched
+from tests.wrong_layers.other_layers import LAYERS
+from tests.wrong_layers.other_models import MODELS
+from tests.wrong_layers.other_positions import POSITIONS
+from tests.wrong_layers.record import Mistake, configured, patched
 
 MHA, MODEL = "MultiHeadAttention", "Transformer"
-
-
-class Mistake(NamedTuple):
-    """A wrong operation, and the deviation that it is diagnosed with."""
-
-    slug: str
-    operation: str
-    subject: Callable[..., Any]
 
 
 def _sinusoid(change: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -34,7 +29,8 @@ def _sinusoid(change: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     def sinusoidal_positions(positions, size, config, *, like):
         steps = size // 2 - (config.variant == "tensor2tensor")
         frequencies = config.base ** (-np.arange(size // 2) / steps)
-        return change(np.asarray(positions, np.float64)[..., None], frequencies, size, config).astype(like.dtype)
+        places = np.asarray(positions, np.float64)[..., None] + config.offset
+        return change(places, frequencies, size, config).astype(like.dtype)
 
     return sinusoidal_positions
 
@@ -127,11 +123,14 @@ class _HeadsSplitWrongly(right.MultiHeadAttention):
 
 class _NormAfterRotary(right.MultiHeadAttention):
     def _heads(self, array, name, places):
-        heads = self._linear(array, name).swapaxes(1, 2)
+        heads, norm = self._projected(array, name).swapaxes(1, 2), self.config.query_key_norm
         if self.config.rotary is not None:
             heads = right.rotate(heads, places, self.config.rotary)
-        norm = self.config.query_key_norm
-        return heads if norm is None else primitives.normalize(heads, norm, self.parameters, f"{name}_norm")
+        if norm is None:
+            return heads
+        shares = self.config.query_key_norm_heads
+        normal = primitives.normalize_heads(heads.swapaxes(1, 2), norm, shares, self.parameters, f"{name}_norm")
+        return normal.swapaxes(1, 2)
 
 
 class _KeysNotRotated(right.MultiHeadAttention):
@@ -157,21 +156,18 @@ def _of_block(**steps: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _sublayer_without_residual(self, array, sublayer, name, tap):
-    order = self.config.order
-    branch = sublayer(array if order == "post" else self._norm(array, f"{name}_norm", tap))
-    if order == "sandwich":
+    order, norms = self.config.order, self.config.norms_of(name)
+    branch = sublayer(self._norm(array, f"{name}_norm", tap) if order != "post" and f"{name}_norm" in norms else array)
+    if order in ("output", "sandwich"):
         branch = self._norm(branch, f"{name}_output_norm", tap)
     return self._norm(branch, f"{name}_norm", tap) if order == "post" else branch
 
 
 def _sublayer_of_normal(self, array, sublayer, name, tap):
-    order = self.config.order
-    normal = array if order == "post" else self._norm(array, f"{name}_norm", tap)
-    branch = sublayer(normal)
-    if order == "sandwich":
-        branch = self._norm(branch, f"{name}_output_norm", tap)
-    result = normal + branch
-    return self._norm(result, f"{name}_norm", tap) if order == "post" else result
+    is_normalised = self.config.order in ("pre", "sandwich") and f"{name}_norm" in self.config.norms_of(name)
+    result = right.Block._sublayer(self, array, sublayer, name, tap)
+    start = array if self.config.residual == "input" else 0
+    return result - start + self._norm(array, f"{name}_norm", tap) if is_normalised and start is array else result
 
 
 def _norm_of_attention_alone(self, array, name, tap):
@@ -268,4 +264,7 @@ MISTAKES: tuple[Mistake, ...] = (
         MODEL,
         patched(MODEL, embedding.Embedding, "__call__", _scaled_with_positions),
     ),
+    *POSITIONS,
+    *LAYERS,
+    *MODELS,
 )

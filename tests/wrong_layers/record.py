@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -34,6 +34,14 @@ class WrongLayer:
     subject: Callable[..., Any]
     dtypes: tuple[str, ...] = ("float64",)
     pervasive: bool = False
+
+
+class Mistake(NamedTuple):
+    """A wrong operation, and the deviation that it is diagnosed with."""
+
+    slug: str
+    operation: str
+    subject: Callable[..., Any]
 
 
 def configured(operation: str, kind: type, change: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -1,10 +1,10 @@
-"""Findings other than a wrong formula: exceptions, a wrong dtype, a lower internal precision."""
+"""Findings about numbers beside the formula: a wrong dtype, a lower internal precision, roundings."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
@@ -13,63 +13,8 @@ from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.observation import Observation
 from attention_ref.conformance.outcome import result_dtype
 from attention_ref.spec.dtypes import DTYPES
-from attention_ref.spec.operations import OPERATIONS
+from attention_ref.spec.operations import ATTENTION, OPERATIONS
 from attention_ref.spec.trace import FACTOR
-
-
-def refusals(seen: Sequence[Observation], explained: Container[str]) -> Iterator[Finding]:
-    """Find classes of shapes in which most cases raise, leaving out cases that are already explained."""
-    left = [each for each in seen if each.error and each.case.id not in explained]
-    for refusal in _REFUSALS:
-        asked = [each for each in seen if refusal.holds(_Shapes.of(each))]
-        raised = [each for each in left if refusal.holds(_Shapes.of(each))]
-        if not raised or 2 * len(raised) <= len(asked):
-            continue
-        error, _ = Counter(each.error for each in raised).most_common(1)[0]
-        yield Finding(
-            deviation=f"raises.{refusal.name}",
-            sentence=f"it raises an error {refusal.words}",
-            clause=refusal.clause,
-            correction="support it, or raise NotImplementedError for unsupported calls",
-            cases=tuple(each.case.id for each in raised),
-            example=f"{raised[0].case.id}: {error}",
-        )
-        left = [each for each in left if each not in raised]
-
-
-class _Shapes(NamedTuple):
-    query: tuple[int, ...]
-    key: tuple[int, ...]
-    value: tuple[int, ...]
-
-    @classmethod
-    def of(cls, observation: Observation) -> _Shapes:
-        return cls(*(observation.case.call.inputs[name].shape for name in ("query", "key", "value")))
-
-
-class _Refusal(NamedTuple):
-    name: str
-    words: str
-    clause: str
-    holds: Callable[[_Shapes], bool]
-
-
-_REFUSALS = (
-    _Refusal("four-axes", "for arrays of four axes", "attention.batch", lambda s: len(s.query) == 4),
-    _Refusal("batch-axes", "for arrays that do not have four axes", "attention.batch", lambda s: len(s.query) != 4),
-    _Refusal("no-keys", "for a key length of 0", "attention.empty-axis", lambda s: s.key[-2] == 0),
-    _Refusal("no-queries", "for a query length of 0", "attention.empty-axis", lambda s: s.query[-2] == 0),
-    _Refusal("no-rows", "for a batch size of 0", "attention.batch", lambda s: 0 in s.query[:-3]),
-    _Refusal(
-        "grouped-heads", "where query heads share a key head", "attention.heads", lambda s: s.query[-3] != s.key[-3]
-    ),
-    _Refusal(
-        "value-size",
-        "where the head sizes of values and keys differ",
-        "attention.value-size",
-        lambda s: s.value[-1] != s.key[-1],
-    ),
-)
 
 
 def precision_clause(operation: str) -> str:
@@ -85,18 +30,32 @@ def dtypes(seen: Sequence[Observation], kind: str) -> Iterator[Finding]:
         return
     dtype = Counter(each.dtypes["output"] for each in off).most_common(1)[0][0]
     is_wider = dtype in DTYPES and DTYPES[dtype].precision > DTYPES[off[0].dtype].precision
-    hint = (
-        "; np.sqrt(d) returns a float64 scalar, which promotes float32 arrays; math.sqrt(d) does not"
-        if kind == "numpy"
-        else ""
-    )
+    option = _option_of(off, seen)
+    where = f" where it is called with {option}" if option else ""
+    hint = _PROMOTIONS.get(option, "") if kind == "numpy" and is_wider else ""
     yield Finding(
         deviation="dtype.promoted" if is_wider else "dtype.lowered",
-        sentence=f"{off[0].dtype} inputs give {dtype} results",
+        sentence=f"{off[0].dtype} inputs give {dtype} results{where}",
         clause=precision_clause(off[0].case.operation),
-        correction="return the dtype of the inputs" + (hint if is_wider else ""),
+        correction=f"return the dtype of the inputs{hint}",
         cases=tuple(each.case.id for each in off),
     )
+
+
+_PROMOTIONS = {
+    "": "; np.sqrt(d) returns a float64 scalar, which promotes float32 arrays; math.sqrt(d) does not",
+    "mask": "; numbers made of a mask, as in (1 - mask) * -1e9, are float64; np.where(mask, scores, -np.inf) is not",
+}
+"""What makes NumPy compute in float64, by the option with which a function does."""
+
+
+def _option_of(off: Sequence[Observation], seen: Sequence[Observation]) -> str:
+    """Return the option that all of some observations have and some of the others lack; an empty string for none."""
+    if off[0].case.operation != "attention":
+        return ""
+    common = set.intersection(*(set(each.case.call.named) for each in off))
+    others = [each.case.call.named for each in seen if each.results and each not in off]
+    return next((name for name in ATTENTION.options if name in common and any(name not in o for o in others)), "")
 
 
 def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Iterator[Finding]:
@@ -105,7 +64,21 @@ def low_precision(seen: Sequence[Observation], right_in_double: set[str]) -> Ite
     off = [each for each in off if set(each.dtypes.values()) == {each.dtype}]
     if 4 * len(off) < len(seen):
         return
-    for name in ("float16", "bfloat16"):
+    yield from _computed_in(("float16", "bfloat16"), off)
+
+
+def single_precision(seen: Sequence[Observation], explained: Container[str]) -> Iterator[Finding]:
+    """Find errors in float64 that an internal precision of float32 explains, leaving out explained cases."""
+    off = [each for each in seen if each.dtype == "float64" and not each.is_right and each.case.id not in explained]
+    off = [each for each in off if each.results and _has_right_dtypes(each)]
+    between = math.sqrt(DTYPES["float32"].unit_roundoff * DTYPES["float64"].unit_roundoff)
+    if not all(_is_within(each, between) for each in off):
+        yield from _computed_in(("float32",), off)
+
+
+def _computed_in(dtypes: Sequence[str], off: Sequence[Observation]) -> Iterator[Finding]:
+    """Find the first dtype whose precision explains at least half of the wrong observations."""
+    for name in dtypes:
         explained = [each for each in off if _is_within(each, DTYPES[name].unit_roundoff)]
         if explained and len(explained) >= len(off) / 2:
             yield Finding(
@@ -140,6 +113,8 @@ def _has_right_dtypes(observation: Observation) -> bool:
 
 def _is_within(observation: Observation, unit: float) -> bool:
     for name, expected in observation.case.expected.items():
+        if observation.results[name].shape != expected.values.shape:
+            return False
         allowed = FACTOR * unit * (expected.roundings.arithmetic + np.abs(expected.values))
         with np.errstate(invalid="ignore"):
             if np.any(compare(observation.results[name], expected.values, allowed).error_ratio > 1):

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import combinations
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations import Deviation
 from attention_ref.conformance.diagnosis.observation import Observation
 from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
+from attention_ref.vectors.call import Call
 
 Combination = tuple[type[Deviation], ...]
 _SAMPLE, _SAMPLE_OF_LAYERS = 16, 5
 """The number of unexplained observations on which candidates are screened."""
+_LEAST = 1 / 20
+"""The fraction of the wrong results that the deviations found must reproduce."""
 _CONSISTENT = 2 / 3
 """The fraction of the cases changed by a deviation that it must reproduce to be accepted."""
 
@@ -35,25 +39,23 @@ class Search:
         self.observations = observations
         self.deviations = deviations
         self.known: dict[tuple[Combination, int], bool] = {}
-        self.predictions: dict[tuple[Combination, int], Mapping[str, np.ndarray] | None] = {}
 
     def run(self) -> Combination:
         """Return the smallest combination that is found."""
         found: Combination = ()
         while better := self._better(found):
             found = better
-        return self._pruned(found)
+        found = self._pruned(found)
+        return found if self._is_enough(found) else ()
 
     def predicted(self, chosen: Combination, place: int) -> Mapping[str, np.ndarray] | None:
         """Return the results of an observed case with some deviations, or None if the shapes do not fit."""
-        key = (chosen, place)
-        if key not in self.predictions:
-            observation = self.observations[place]
-            try:
-                self.predictions[key] = _formula(chosen)().results(observation.case.call, observation.dtype)
-            except (ArithmeticError, IndexError, KeyError, ValueError):
-                self.predictions[key] = None
-        return self.predictions[key]
+        observation = self.observations[place]
+        known = _PREDICTIONS.setdefault(observation.case.call, {})
+        key = (chosen, observation.dtype)
+        if key not in known:
+            known[key] = _predicted(chosen, observation)
+        return known[key]
 
     def reproduces(self, chosen: Combination, place: int) -> bool:
         """Return whether some deviations reproduce an observation."""
@@ -78,7 +80,7 @@ class Search:
         others = [each for each in self.deviations if all(_combine(each, other) for other in found)]
         singles = [(*found, each) for each in others]
         sample = left[:: max(1, len(left) // (_SAMPLE_OF_LAYERS if self._is_layer else _SAMPLE))]
-        chosen = self._best(singles, sample, before) or self._best(singles, left, before)
+        chosen = self._best(singles, sample, found) or self._best(singles, left, found)
         with_numbers = [place for place in left if self.observations[place].results]
         if chosen is None and with_numbers:
             simplest = with_numbers[0]
@@ -91,17 +93,19 @@ class Search:
                 for pair in combinations(others, 2)
                 if _combine(*pair) and len(active.intersection(pair)) >= least
             )
-            chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], before)
+            chosen = self._best((each for each in pairs if self.reproduces(each, simplest)), [simplest], found)
         return chosen
 
-    def _best(self, candidates: Iterable[Combination], left: Sequence[int], before: set[int]) -> Combination | None:
+    def _best(self, candidates: Iterable[Combination], left: Sequence[int], found: Combination) -> Combination | None:
+        before = self.explained(found)
         best, most = None, len(before)
         for candidate in candidates:
             if not any(self.reproduces(candidate, place) for place in left):
                 continue
             explained = self.explained(candidate)
-            if len(explained) <= most or not any(self.observations[place].results for place in explained - before):
-                continue
+            gained = [place for place in explained - before if self.observations[place].results]
+            if len(explained) <= most or not any(self._differ(candidate, found, place) for place in gained):
+                continue  # equal predictions that happen to be nearer by a rounding explain nothing
             if all(self._is_consistent(candidate, each) for each in candidate):
                 best, most = candidate, len(explained)
         return best
@@ -122,12 +126,30 @@ class Search:
             return left is not right
         return not all(_same(left[name], right[name]) for name in self.observations[place].case.expected)
 
+    def _is_enough(self, found: Combination) -> bool:
+        """Return whether deviations reproduce more of the wrong results than a few, which another mistake may share."""
+        wrong = {place for place, each in enumerate(self.observations) if not each.is_right and each.results}
+        return len(wrong & self.explained(found)) >= _LEAST * len(wrong)
+
     def _pruned(self, found: Combination) -> Combination:
         for deviation in found:
             without = tuple(each for each in found if each is not deviation)
             if len(self.explained(without)) >= len(self.explained(found)):
                 return self._pruned(without)
         return found
+
+
+_Prediction = Mapping[str, np.ndarray] | None
+_PREDICTIONS: WeakKeyDictionary[Call, dict[tuple[Combination, str], _Prediction]] = WeakKeyDictionary()
+"""What deviations predict for a call; the same for every subject, so that a second diagnosis need not compute it."""
+
+
+def _predicted(chosen: Combination, observation: Observation) -> _Prediction:
+    try:
+        results = _formula(chosen)().results(observation.case.call, observation.dtype)
+    except (ArithmeticError, IndexError, KeyError, ValueError):
+        return None
+    return {name: results[name] for name in observation.case.expected}
 
 
 @cache

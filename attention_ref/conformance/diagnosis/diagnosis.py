@@ -12,15 +12,21 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of, mismatch
 from attention_ref.conformance.diagnosis.observation import Observation, observations
+from attention_ref.conformance.diagnosis.random_results import random_results
+from attention_ref.conformance.diagnosis.refusals import refusals, refused_dtype
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.examined_subject import examine_subject
 from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import TIMEOUT
 from attention_ref.spec.operations import OPERATIONS
 
 _DTYPES = ("float64", "float32")
+_SAMPLE = 5
+"""Where each shape is compiled, one of so many cases of a profile runs in float32 too."""
 _LOWER = (*_DTYPES, "float16", "bfloat16")
 
 
@@ -81,7 +87,8 @@ def diagnose(
         `.conforms`, `.findings` and `.unexplained`; `str()` of it is a readable summary.
 
     Raises:
-        UsageError: if the function supports none of the cases.
+        UsageError: if the function supports none of the cases, or cannot be called so, with what to change, see
+            `conformance.PreflightError`.
     """
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)
@@ -96,21 +103,42 @@ def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: i
         raise UsageError(f"{subject.name} cannot be diagnosed: {what}, and is not called in this process")
     for dtype in _DTYPES:
         seen = list(observations(subject, operation, dtype, seed))
+        if operation == "attention" and not any(each.results for each in seen if _is_batched(each)):
+            examine_subject(subject, dtype)
+        if seen and dtype == "float64" and not any(each.results for each in seen):
+            single = list(observations(subject, operation, "float32", seed))
+            if any(each.results for each in single):
+                return _diagnosed(subject, operation, "float32", single, seed, [refused_dtype(seen, dtype)])
         if seen:
             return _diagnosed(subject, operation, dtype, seen, seed)
     raise UsageError(f"{subject.name} supports none of the cases of {operation}")
 
 
-def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Observation], seed: int) -> Diagnosis:
+def _is_batched(observation: Observation) -> bool:
+    """Return whether the arrays of a case have four axes."""
+    return observation.case.call.inputs["query"].ndim == 4
+
+
+def _diagnosed(
+    subject: Subject,
+    operation: str,
+    dtype: str,
+    seen: Sequence[Observation],
+    seed: int,
+    before: Sequence[Finding] = (),
+) -> Diagnosis:
     wrong = [each for each in seen if not each.is_right]
     searched = [each for each in seen if each.is_in_formula]
     search = Search(searched, DEVIATIONS[operation])
     found = search.run() if any(not each.is_right for each in searched) else ()
-    findings = findings_of(search, found)
+    findings = [*before, *findings_of(search, found)]
     explained = {searched[place].case.id for place in search.explained(found)}
     if operation == "attention":
-        findings += beside_numbers.refusals(seen, explained)
-        explained |= {case for finding in findings for case in finding.cases}
+        findings += refusals(seen, explained)
+        findings += beside_numbers.single_precision(seen, explained)
+        explained |= {case for finding in findings[len(before) :] for case in finding.cases}
+    findings += random_results(subject, [each for each in wrong if each.case.id not in explained])
+    explained |= {case for finding in findings[len(before) :] for case in finding.cases}
     findings += _in_float32(subject, operation, seen, seed)
     if not wrong and not findings:
         findings += _in_lower_dtypes(subject, operation, dtype, seed)
@@ -123,7 +151,8 @@ def _diagnosed(subject: Subject, operation: str, dtype: str, seen: Sequence[Obse
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
     """Run in float32 too, to find a wrong result dtype or a lower internal precision."""
-    single = seen if seen[0].dtype == "float32" else list(observations(subject, operation, "float32", seed))
+    every = _SAMPLE if framework(subject.arrays).compiles else 1
+    single = seen if seen[0].dtype == "float32" else list(observations(subject, operation, "float32", seed, every))
     right = {each.case.id for each in seen if each.is_right and each.dtype == "float64"}
     return [*beside_numbers.dtypes(single, subject.arrays), *beside_numbers.low_precision(single, right)]
 

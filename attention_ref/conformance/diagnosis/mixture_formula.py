@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from attention_ref.conformance.diagnosis.block_formula import BlockFormula
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import LayerFormula, Parameters
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.config import MixtureConfig
 from attention_ref.spec.parameters import under
 
 
-class MixtureFormula(LayerFormula):
+class MixtureFormula(BlockFormula):
     """A mixture of experts as specified."""
 
     def network(self, config: Any, parameters: Parameters, array: Array) -> Array:
@@ -24,8 +25,12 @@ class MixtureFormula(LayerFormula):
     def mixture(self, config: MixtureConfig, parameters: Parameters, array: Array) -> Array:
         """Sum the outputs of the chosen experts of every token, and of the shared one."""
         scores = self.expert_scores(self.router_logits(parameters, array), config)  # (...,e)
-        chosen = self.chosen_experts(self.choice_scores(scores, config, parameters), config)  # (...,chosen)
-        weights = self.expert_weights(np.take_along_axis(scores, chosen, axis=-1), config)  # (...,chosen)
+        choice = self.choice_scores(scores, config, parameters)
+        self.plain_scores = scores
+        chosen = self.chosen_experts(choice, config)  # (...,chosen)
+        weighing = self.weighing_scores(scores, choice)
+        weights = self.expert_weights(np.take_along_axis(weighing, chosen, axis=-1), config)  # (...,chosen)
+        weights = self.kept_weights(weights, chosen, config)
         output = np.zeros_like(array)
         for i in range(config.experts):
             is_own = chosen == i
@@ -49,11 +54,23 @@ class MixtureFormula(LayerFormula):
     def chosen_experts(self, scores: Array, config: MixtureConfig) -> Array:
         """Return the numbers of the chosen experts, `(...,chosen)`."""
         if config.chosen_groups is not None:
-            groups = scores.reshape(*scores.shape[:-1], config.groups, config.group_size)
+            groups = self.compared_scores(scores).reshape(*scores.shape[:-1], config.groups, config.group_size)
             best = self.largest(self.group_scores(groups, config), config.chosen_groups)  # (...,chosen_groups)
             is_allowed = (np.arange(config.groups) == best[..., None]).any(axis=-2)  # (...,groups)
             scores = np.where(np.repeat(is_allowed, config.group_size, axis=-1), scores, -np.inf)
         return self.largest(scores, config.chosen)
+
+    def compared_scores(self, scores: Array) -> Array:
+        """Return the scores by which groups are compared: those that experts are chosen by."""
+        return scores
+
+    def weighing_scores(self, scores: Array, choice: Array) -> Array:  # noqa: ARG002
+        """Return the scores that become weights: those without the bias of correction."""
+        return scores
+
+    def kept_weights(self, weights: Array, chosen: Array, config: MixtureConfig) -> Array:  # noqa: ARG002
+        """Return the weights unchanged: no token is dropped."""
+        return weights
 
     def group_scores(self, groups: Array, config: MixtureConfig) -> Array:
         """Return the score of each group, `(...,groups)` of `(...,groups,e/groups)`."""

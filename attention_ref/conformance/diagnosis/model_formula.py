@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
-from attention_ref.conformance.diagnosis.mixture_formula import MixtureFormula
+from attention_ref.conformance.diagnosis.latent_formula import LatentFormula
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import Learned
 from attention_ref.spec.parameters import under
 
 
-class ModelFormula(MixtureFormula):
+class ModelFormula(LatentFormula):
     """Embeddings, stacks, heads and models as specified, and the scores of additive and multiplicative attention."""
+
+    block_place = 0
+    """The place in its stack of the block that is being computed."""
 
     # Other scores
 
@@ -54,7 +57,7 @@ class ModelFormula(MixtureFormula):
         """Map the input of a stack to vectors `(b,l,m)`."""
         vectors = self.vectors(config, parameters, source)
         if config.size is not None and config.projected == "tokens":
-            vectors = self.project(vectors, parameters, "projection")
+            vectors = self.projected_embedding(vectors, config, parameters)
         if config.positions is not None:
             places = self.embedding_places(config, source, positions, vectors.shape[1])
             vectors = self.with_code(vectors, self.code(config, parameters, places, lengths, vectors))
@@ -64,7 +67,11 @@ class ModelFormula(MixtureFormula):
         if config.norm is not None:
             vectors = self.embedding_norm(vectors, config, parameters)
         is_projected = config.size is not None and config.projected == "sum"
-        return self.project(vectors, parameters, "projection") if is_projected else vectors
+        return self.projected_embedding(vectors, config, parameters) if is_projected else vectors
+
+    def projected_embedding(self, vectors: Array, config: EmbeddingConfig, parameters: Parameters) -> Array:  # noqa: ARG002
+        """Project the vectors of an embedding to the model size."""
+        return self.project(vectors, parameters, "projection")
 
     def vectors(self, config: EmbeddingConfig, parameters: Parameters, source: Array) -> Array:
         """Return the vectors of tokens, patches or sound, without positions."""
@@ -103,6 +110,10 @@ class ModelFormula(MixtureFormula):
         squares = squares.reshape(batch, -1, *self.square(size, channels))
         vectors = self.project(squares, parameters, "patch", inputs=3)
         tokens = [np.broadcast_to(parameters[name], (batch, 1, vectors.shape[-1])) for name in patches.tokens]
+        return self.with_tokens(tokens, vectors)
+
+    def with_tokens(self, tokens: list[Array], vectors: Array) -> Array:
+        """Put the trained vectors before the patches."""
         return np.concatenate([*tokens, vectors], axis=1)
 
     def square(self, size: int, channels: int) -> tuple[int, ...]:
@@ -137,12 +148,16 @@ class ModelFormula(MixtureFormula):
             sinusoid: Any = config.positions
             code = self.sinusoidal_positions(places, vectors.shape[-1], sinusoid)
             is_skipped = (np.asarray(places) == -1)[..., None] & (config.positions_skip is not None)
-            return np.where(is_skipped, 0.0, code)
+            return self.without_skipped(code, is_skipped)
         rows = places + self.learned_offset(config.positions)
         if lengths is not None:
             is_real = np.arange(vectors.shape[1]) < lengths[:, None]
             rows = np.where(is_real, rows, np.clip(rows, 0, len(parameters["position"]) - 1))
         return parameters["position"][rows]
+
+    def without_skipped(self, code: Array, is_skipped: Array) -> Array:
+        """Return the sinusoids, 0 for skipped tokens."""
+        return np.where(is_skipped, 0.0, code)
 
     def learned_offset(self, config: Learned) -> int:
         """Return the row of position 0."""
@@ -168,6 +183,7 @@ class ModelFormula(MixtureFormula):
         array = self.embedding(config.embedding, under(parameters, "embedding"), source, **places)
         rules = {"mask": mask, "key_lengths": lengths, "positions": positions, "memory_lengths": memory_lengths}
         for i, block in enumerate(config.blocks):
+            self.block_place = i
             bias = self.shared_bias(config, parameters, array.shape[1], i)
             array = self.block(block, self.block_parameters(parameters, i), array, memory, bias=bias, **rules)
         return self.final_norm(array, config, parameters)
@@ -197,7 +213,7 @@ class ModelFormula(MixtureFormula):
         array = self.transform(config, parameters, array)
         kernel = self.tied_kernel(token) if config.tied and token is not None else parameters["kernel"]
         scores = self.linear(array * self.head_scale(config), kernel, self.head_bias(parameters))
-        return self.capped(scores, self.head_softcap(config))
+        return self.head_capped(scores, self.head_softcap(config))
 
     def place(self, config: HeadConfig, array: Array, lengths: Array | None) -> Array:
         """Return the vector at the first or the last position that is not padding, `(b,m)`."""
@@ -225,6 +241,10 @@ class ModelFormula(MixtureFormula):
     def head_bias(self, parameters: Parameters) -> Array | None:
         """Return the bias of the last projection."""
         return parameters.get("bias")
+
+    def head_capped(self, scores: Array, softcap: float | None) -> Array:
+        """Bound the scores of the head smoothly to (-softcap, softcap)."""
+        return scores if softcap is None else softcap * np.tanh(scores / softcap)
 
     def head_softcap(self, config: HeadConfig) -> float | None:
         """Return the bound of the scores."""

@@ -72,6 +72,7 @@ _CALLS: Mapping[str, Callable[[OperationFormula, Call, dict[str, Any]], Any]] = 
     "rms_norm": lambda formula, _, given: formula.rms_norm(**given),
     "activate": lambda formula, _, given: formula.activate(**given),
     "MultiHeadAttention": lambda formula, call, given: formula.multihead(call.config, call.parameters, **given),  # type: ignore[arg-type]
+    "LatentAttention": lambda formula, call, given: formula.latent_attention(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "FeedForward": lambda formula, call, given: formula.feedforward(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "MixtureOfExperts": lambda formula, call, given: formula.mixture(call.config, call.parameters, **given),  # type: ignore[arg-type]
     "Block": lambda formula, call, given: formula.block(call.config, call.parameters, **given),  # type: ignore[arg-type]
@@ -142,6 +143,23 @@ _FIELDS = {
         "alibi_factor",
         "value_memory_size",
         "trained_key_value",
+    },
+    "LatentAttentionConfig": {
+        "model",
+        "heads",
+        "latent_size",
+        "query_latent_size",
+        "content_size",
+        "rotary_size",
+        "value_size",
+        "norm",
+        "latent_bias",
+        "output_bias",
+        "rotary",
+        "mscale",
+        "causal",
+        "scale",
+        "dropout",
     },
     "FeedForwardConfig": {
         "dropout",

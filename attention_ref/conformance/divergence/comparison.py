@@ -98,7 +98,7 @@ def _compare(pair: Pair, sides: Sides, direction: str, unit: float, single: floa
         "target": pair.target,
         "direction": direction,
         "error": float(np.abs(total).max()),
-        "total": _share(total, sizes, unit),
+        "total": share(total, sizes, unit),
     }
     other = _renewed(pair, sides)
     if other is None:
@@ -108,8 +108,8 @@ def _compare(pair: Pair, sides: Sides, direction: str, unit: float, single: floa
     step = sides.step_sizes.get(pair.reference, sizes)
     with np.errstate(invalid="ignore"):
         inherited = np.nan_to_num(total - added, nan=np.inf)
-    shares: dict[str, Any] = {"inherited": _share(inherited, sizes, unit), "added": _share(added, step, unit)}
-    return TensorError(**found, **shares, added_in_single=_share(added, step, single))
+    shares: dict[str, Any] = {"inherited": share(inherited, sizes, unit), "added": share(added, step, unit)}
+    return TensorError(**found, **shares, added_in_single=share(added, step, single))
 
 
 def _renewed(pair: Pair, sides: Sides) -> np.ndarray | None:
@@ -127,8 +127,9 @@ def difference(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.where(is_equal, 0.0, np.where(np.isnan(error), np.inf, error))
 
 
-def _share(error: np.ndarray, sizes: np.ndarray, unit: float) -> float:
+def share(error: np.ndarray, sizes: np.ndarray, unit: float) -> float:
+    """Return the largest share of an error in its budget, which is that of errors of these sizes."""
     allowed = budget(sizes, unit)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(error == 0, 0.0, np.abs(error) / allowed)
-    return float(shares.max())
+    return float(shares.max(initial=0.0))

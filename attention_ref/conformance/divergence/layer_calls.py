@@ -60,6 +60,7 @@ def calls(layer: ModelLayer, name: str, values: Arrays, model: Model) -> Iterato
     make = {
         "norm": _norm_call,
         "attention": _attention_call,
+        "latent": _latent_call,
         "feedforward": _feedforward_call,
         "block": _block_call,
         "embedding": _embedding_call,
@@ -83,6 +84,10 @@ def _attention_call(layer: ModelLayer, given: Arrays, own: Arrays, model: Model)
     return Call("MultiHeadAttention", inputs, {}, config, parameters)
 
 
+def _latent_call(layer: ModelLayer, given: Arrays, own: Arrays, model: Model) -> Call:
+    return Call("LatentAttention", {**given, **_rules(layer, model)}, {}, layer.config, own)
+
+
 def _rules(layer: ModelLayer, model: Model) -> Arrays:
     """Return the arguments of a self-attention or a cross-attention that say which keys it sees."""
     if "key" in layer.inputs:
@@ -99,7 +104,8 @@ def _first_stack(model: Model) -> str:
 def _with_bias(config: AttentionConfig, own: Arrays, layer: ModelLayer, model: Model) -> tuple[AttentionConfig, Arrays]:
     """Return a self-attention with the relative bias that its stack shares as its own."""
     stack: StackConfig = getattr(model.config, f"{layer.stack}_stack")
-    if stack.relative_bias is None or layer.scope.endswith("cross_attention"):
+    is_multihead = isinstance(config, AttentionConfig)
+    if stack.relative_bias is None or not is_multihead or layer.scope.endswith("cross_attention"):
         return config, own
     table = np.asarray(model.parameters[f"{layer.stack}.relative_bias"], np.float64)
     config = replace(config, relative_bias=stack.relative_bias)
@@ -168,6 +174,8 @@ def _around(
 
 def _step(layer: ModelLayer, name: str, given: Arrays, own: Arrays, values: Arrays) -> Call | None:
     """Return the call of the step of a layer that computes one tensor; None for a step that is no operation."""
+    if layer.kind == "latent":  # its projections are normalised, rotated or joined before they are reported
+        return None
     part = name.removesuffix("_projection")
     is_plain = isinstance(layer.config, FeedForwardConfig) and not layer.config.gated
     if is_plain and name == "hidden":

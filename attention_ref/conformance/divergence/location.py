@@ -11,13 +11,13 @@ from attention_ref.conformance.divergence.alignment import Pair, align, closenes
 from attention_ref.conformance.divergence.cause import Cause, explained
 from attention_ref.conformance.divergence.comparison import Sides, TensorError, compare
 from attention_ref.conformance.divergence.divergence_report import Divergence
-from attention_ref.conformance.divergence.layer_calls import model_of
+from attention_ref.conformance.divergence.expected_sizes import expected_sizes
+from attention_ref.conformance.divergence.packed_projections import UnpackedRecorder, packings
 from attention_ref.conformance.divergence.padding import Blank, blank_padding
 from attention_ref.conformance.divergence.recorders import recorder
 from attention_ref.conformance.divergence.recording import Arrays, Recorder
 from attention_ref.conformance.divergence.room_recorder import RoomRecorder
 from attention_ref.conformance.divergence.spread import RUNS, gradient_spread, spread
-from attention_ref.conformance.divergence.tape_sizes import is_small, tape_sizes
 from attention_ref.conformance.errors import UsageError
 from attention_ref.spec.dtypes import DTYPES
 
@@ -83,9 +83,11 @@ class _Comparison:
     """Two sides, their tensors and how they belong together."""
 
     def __init__(self, ours: Recorder, theirs: Recorder, names: Mapping[str, str], seed: int, runs: int) -> None:
+        self.reference, self.target = ours.run().values, theirs.run().values
+        if packed := packings(self.reference, self.target):
+            theirs = UnpackedRecorder(theirs, packed)
+            self.target = theirs.run().values
         self.ours, self.theirs, self.names, self.seed, self.runs = ours, theirs, names, seed, runs
-        self.reference = ours.run().values
-        self.target = theirs.run().values
         self.unit = float(np.hypot(ours.unit, theirs.unit))
         self.single = max(self.unit, DTYPES["float32"].unit_roundoff)
         self.blank: Blank = lambda _, array: array
@@ -202,18 +204,12 @@ class _Comparison:
     def _forward(self) -> list[TensorError]:
         if self.ours.can_replace:
             fixed = {pair.reference: self.reference[pair.reference] for pair in self.pairs}
-            sizes = {**spread(self.ours, {}, self.runs, self.seed), **self._tape()}
+            sizes, self.is_on_tape = expected_sizes(self.ours, self.reference, self.runs, self.seed)
             steps = spread(self.ours, fixed, self.runs, self.seed)
         else:
             sizes = steps = _estimated(self.reference)
         sides = Sides(self.reference, self.target, self.renewed, self.theirs.can_replace, sizes, steps, self.blank)
         return compare(self.pairs, sides, "forward", self.unit, self.single)
-
-    def _tape(self) -> Arrays:
-        """Return the sizes of errors by the tape, of a small model; otherwise none."""
-        model = model_of(self.ours) if isinstance(self.ours, RoomRecorder) else None
-        self.is_on_tape = model is not None and is_small(model, self.reference)
-        return tape_sizes(model) if model is not None and self.is_on_tape else {}
 
     def _backward(self) -> list[TensorError]:
         last = self.pairs[-1]

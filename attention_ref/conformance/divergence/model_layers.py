@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.spec.architecture import ModelConfig, StackConfig
-from attention_ref.spec.config import BlockConfig
+from attention_ref.spec.config import BlockConfig, LatentAttentionConfig
 from attention_ref.spec.parameters import under
 
 Sum = tuple[str, ...]
@@ -22,7 +22,7 @@ class ModelLayer:
 
     Arguments:
         scope: its name in the model, with which the names of its tensors begin.
-        kind: embedding, norm, attention, feedforward, block or head.
+        kind: embedding, norm, attention, latent, feedforward, block or head.
         config: its configuration.
         inputs: the tensors that it reads, by argument.
         stack: encoder or decoder.
@@ -90,8 +90,9 @@ def _block_layers(config: BlockConfig, scope: str, stack: str, array: Sum, memor
             branch = (f"{scope}.self_attention_norm",)
         if config.residual == "norm":
             start = branch
-        kind = "feedforward" if name == "feedforward" else "attention"
-        inputs = {"array" if kind == "feedforward" else "query": branch}
+        kind = "latent" if isinstance(of_kind, LatentAttentionConfig) else "attention"
+        kind = "feedforward" if name == "feedforward" else kind
+        inputs = {"query" if kind == "attention" else "array": branch}
         inputs |= {"key": memory} if name == "cross_attention" else {}
         yield ModelLayer(path, kind, of_kind, inputs, stack, result[0])
         if last in norms:

@@ -107,7 +107,8 @@ class RoomRecorder(Recorder):
         changes: dict[str, np.ndarray] = {}  # of scores, by the name of their weights
 
         def tap(name: str, tensor: Any) -> None:
-            if any(tensor is other for other in tensors.values()):
+            is_integer = "int" in str(tensor.dtype)  # the numbers of chosen experts, which follow from the logits
+            if is_integer or any(tensor is other for other in tensors.values()):
                 return
             tensors[name] = tensor
             values = _numbers(tensor)

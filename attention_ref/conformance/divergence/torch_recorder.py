@@ -32,6 +32,7 @@ class TorchRecorder(Recorder):
         super().__init__(name, "float32" if parameter is None else str(parameter.dtype).removeprefix("torch."))
         self.module, self.arguments, self.options = module, arguments, dict(options)
         self.names: tuple[str, ...] | None = None
+        self.shared: frozenset[str] = frozenset()  # inputs of modules that are read elsewhere too, as by a residual sum
 
     def run(self, replace: Replace | None = None) -> Recording:
         """Run the module without gradients."""
@@ -40,12 +41,19 @@ class TorchRecorder(Recorder):
     def differentiate(self, output: str, cotangent: np.ndarray, replace: Replace | None = None) -> Recording:
         """Differentiate by PyTorch's own backward pass."""
         hooks = self._run(replace, is_traced=True)
-        return hooks.recording(hooks.gradients({output: cotangent}, hooks.computed))
+        gradients = hooks.gradients({output: cotangent}, hooks.computed)
+        own = hooks.gradients({output: cotangent}, hooks.branches)
+        self.shared |= {name for name, each in own.items() if not np.allclose(each, gradients[name], rtol=1e-3)}
+        return hooks.recording(gradients)
 
     def differentiate_locally(self, gradients: Mapping[str, np.ndarray], replace: Replace) -> Recording:
-        """Differentiate each step from the tensors that are replaced to the next ones."""
-        hooks = self._run(replace, is_traced=True)
-        return hooks.recording(hooks.gradients(gradients, hooks.replaced))
+        """Differentiate each step from the tensors that are replaced to the next ones.
+
+        An input that is read elsewhere too is replaced for one reader alone, so that no step can begin or end there.
+        """
+        hooks = self._run(lambda name, values: None if name in self.shared else replace(name, values), is_traced=True)
+        given = {name: each for name, each in gradients.items() if name not in self.shared}
+        return hooks.recording(hooks.gradients(given, hooks.replaced))
 
     @contextmanager
     def perturbed(self, scale: float, generator: np.random.Generator) -> Iterator[None]:
@@ -114,6 +122,7 @@ class _Hooks:
         self.values: dict[str, np.ndarray] = {}
         self.computed: dict[str, Any] = {}
         self.replaced: dict[str, Any] = {}
+        self.branches: dict[str, Any] = {}  # what a module reads as its input, which others may read too
         self._seen: set[tuple[int, int]] = set()
         self._alive: list[Any] = []  # while a tensor lives, no other one has its address
         self._calls: dict[str, int] = {}
@@ -149,7 +158,11 @@ class _Hooks:
         outputs = {name: self.computed[name] for name in given if self._needs_gradient(name)}
         inputs = {name: tensor for name, tensor in wanted.items() if tensor.requires_grad}
         cotangents = [torch.from_numpy(np.array(given[name])).to(tensor) for name, tensor in outputs.items()]
-        found = torch.autograd.grad([*outputs.values()], [*inputs.values()], cotangents, allow_unused=True)
+        if not inputs:
+            return {}
+        found = torch.autograd.grad(
+            [*outputs.values()], [*inputs.values()], cotangents, allow_unused=True, retain_graph=True
+        )
         return {name: _numbers(each) for name, each in zip(inputs, found, strict=True) if each is not None}
 
     def recording(self, gradients: Mapping[str, np.ndarray] | None = None) -> Recording:
@@ -172,7 +185,11 @@ class _Hooks:
         self.computed[name] = tensor
         other = None if self.replace is None or is_final else self.replace(name, self.values[name])
         if other is None:
-            return tensor
+            if not self.is_traced or not name.endswith(".input") or not tensor.requires_grad:
+                return tensor
+            self.branches[name] = own = tensor.clone()
+            self._see(own)
+            return own
         with torch.no_grad() if not self.is_traced else nullcontext():
             new = torch.from_numpy(np.array(other)).to(tensor).reshape(tensor.shape).requires_grad_(self.is_traced)
         self.replaced[name] = new

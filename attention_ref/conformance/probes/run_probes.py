@@ -13,6 +13,7 @@ from attention_ref.conformance.errors import UsageError
 from attention_ref.conformance.probes import Question, ask, questions
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
+from attention_ref.conformance.subjects.examined_subject import examine_subject
 from attention_ref.conformance.subjects.subject import Subject, subject_of
 from attention_ref.conformance.timeouts import Late, limited
 
@@ -45,11 +46,16 @@ def ask_everything(
         The answers by the titles of the questions: the name of a convention, `error: ...` with the exception, or
         `cannot be asked: ...` with the reason.
 
+    Raises:
+        UsageError: for a function that cannot be called so, with what to change, see `conformance.PreflightError`.
+
     Example:
         >>> ask(attention)["True in a mask"]
         'attends'
     """
-    return dict(answers(subject_of(function, name_of(function), "attention", arrays, dialect)))
+    subject = subject_of(function, name_of(function), "attention", arrays, dialect)
+    examine_subject(subject)
+    return dict(answers(subject))
 
 
 def _answer(subject: Subject, question: Question) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from attention_ref.conformance.case import foundations
 from attention_ref.conformance.check_results import CheckResults, base
@@ -16,6 +18,8 @@ from attention_ref.conformance.reports.formatting import count, listed, ratio
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 
+_LONGEST = 160
+"""The characters of a reason in a sentence."""
 FORMULA = "softmax(q k^T / sqrt(d)) v"
 
 
@@ -63,20 +67,31 @@ def findings(report: CheckResults) -> list[Finding]:
     wrong = [each for each in report.failures if not each.known]
     deciding = [each for each in wrong if report.decides(each)] or wrong
     explained = {case for finding in report.diagnosed if not _is_of_dtype(finding) for case in finding.cases}
+    refused = {finding.deviation.removeprefix("raises.") for finding in report.diagnosed} & DTYPES.keys()
     left = [each for each in deciding if not each.has_right_values and base(each.case.id) not in explained]
-    found = [*report.diagnosed, *_dtypes(report, deciding), *_by_clause(report, left)]
+    left = [each for each in left if each.dtype not in refused]
+    diagnosed = [_counted(each, deciding) for each in report.diagnosed]
+    found = [*diagnosed, *_dtypes(report, deciding), *_by_clause(report, left)]
     return sorted(found, key=lambda each: (not each.deviation, -len(each.cases)))
 
 
+def _counted(finding: Finding, wrong: Sequence[Result]) -> Finding:
+    """Return a finding about the dtype of results with every case of the report, of which a diagnosis may run some."""
+    if not finding.deviation.startswith("dtype."):
+        return finding
+    off = (each.case.id for each in wrong if each.wrong_dtype and each.dtype == finding.sentence.partition(" ")[0])
+    return replace(finding, cases=tuple(dict.fromkeys([*finding.cases, *off])))
+
+
 def _is_of_dtype(finding: Finding) -> bool:
-    """Return whether a finding is about the dtype of results, and not about their values."""
-    return finding.deviation.startswith("dtype.")
+    """Return whether a finding is about a dtype, and not about the values in every dtype."""
+    return finding.deviation.startswith("dtype.") or finding.deviation.removeprefix("raises.") in DTYPES
 
 
 def _dtypes(report: CheckResults, wrong: Iterable[Result]) -> Iterator[Finding]:
     """Find results whose dtype alone is wrong, where the diagnosis has not."""
     off = [each for each in wrong if each.wrong_dtype]
-    if not off or any(map(_is_of_dtype, report.diagnosed)):
+    if not off or any(finding.deviation.startswith("dtype.") for finding in report.diagnosed):
         return
     (dtype, found), _ = Counter((each.dtype, each.wrong_dtype) for each in off).most_common(1)[0]
     is_wider = DTYPES[found].precision > DTYPES[dtype].precision
@@ -115,7 +130,11 @@ def _of_clause(clause: ClauseVerdict, wrong: Sequence[Result]) -> Finding:
     cases = tuple(dict.fromkeys(each.case.id for each in wrong))
     title = clauses()[clause.id].title if clause.id in clauses() else clause.id
     reasons = {each.reason if each.mismatch is None else "" for each in wrong}
-    why = f": {reasons.pop()}" if len(reasons) == 1 and "" not in reasons else ""
+    why = (
+        f": {textwrap.shorten(reasons.pop(), _LONGEST, placeholder=' ...')}"
+        if len(reasons) == 1 and "" not in reasons
+        else ""
+    )
     return Finding(
         deviation="",
         sentence=f"{len(cases)} of {count(clause.ran, 'case')} fail{why}",

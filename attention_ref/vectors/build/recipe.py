@@ -8,7 +8,8 @@ A recipe is `recipes/<operation>/<profile>.toml`: `sizes` that its cases share, 
     options                the scalar options of the call
     clauses, dtypes        clauses that cannot be derived (see attention_clauses.py), and a limit of the dtypes
     gradient               for attention false to leave gradients out; for a layer true to include them
-    exact_scores           true if every score is exact in float32, so that only the softmax rounds
+    exact_scores           true if every score is exact in float32, so that only the softmax rounds; in a mixture of
+                           experts if every logit is, so that scores may be equal
     query, key, mask, ...  a table for every array that is optional or not simply hashed (see hashed_inputs.py)
     config, parameters     of a layer: changes of the file's `config`, and tables of some parameters
     chunks                 the number of new positions of each batch row in each call, for a layer with a cache

@@ -6,7 +6,6 @@ A configuration is written as `attention_ref.spec.records` reads it from JSON, w
                            case has another `type`
     "none"                 stands for None, and "open" for an unlimited side of a window
     model                  may be given in a block, a stack or a model, and applies to all parts
-    type                   of a part of a block: multi-head attention or a feed-forward network where it is missing
     block, layers, each    in a stack: a block, the number of copies, and a list of changes of each
 """
 
@@ -57,6 +56,12 @@ def _stack(table: dict[str, Any], model: int | None) -> dict[str, Any]:
 
 
 def _block(table: dict[str, Any], model: int | None) -> dict[str, Any]:
-    kinds = {"attention": "AttentionConfig", "cross_attention": "AttentionConfig", "feedforward": "FeedForwardConfig"}
-    parts = {name: {"type": kind, "model": model, **table[name]} for name, kind in kinds.items() if table.get(name)}
-    return {**table, **parts}
+    parts = ("attention", "cross_attention", "feedforward")
+    return {**table, **{name: _sized(table[name], model) for name in parts if table.get(name)}}
+
+
+def _sized(part: dict[str, Any], model: int | None) -> dict[str, Any]:
+    """Return a part of a block with its model size, which a mixture of experts has in each of its networks."""
+    if part.get("type") != "MixtureConfig":
+        return {"model": model, **part}
+    return part | {name: {"model": model, **part[name]} for name in ("expert", "shared") if part.get(name)}

@@ -16,6 +16,11 @@ def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration: the feed-forward network is 4 times as wide as the model, with GELU by tanh; the residual
     connections may start behind the norms.
     """
+    if values.slow_but_exact and values.pretraining_tp not in (0, 1):
+        raise ValueError(
+            f"slow_but_exact is {values.slow_but_exact} with pretraining_tp {values.pretraining_tp}; its program then "
+            "leaves out biases"
+        )
     model, norm = values.hidden_size, Norm("layer", eps=values.layer_norm_epsilon)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=values.n_head, alibi=True, causal=True),
@@ -44,7 +49,9 @@ KEYS: Keys = {
     "tie_word_embeddings": Key(TIED, True),
     "apply_residual_connection_post_layernorm": Key(_starts_behind_norm, False),
     "n_inner": Only(None),
-    **dict.fromkeys(("pretraining_tp", "slow_but_exact", "attention_softmax_in_fp32", "bias_dropout_fusion"), _KERNELS),
+    "pretraining_tp": Key(lambda config: ABSENT, 1),
+    "slow_but_exact": Key(lambda config: ABSENT, False),
+    **dict.fromkeys(("attention_softmax_in_fp32", "bias_dropout_fusion"), _KERNELS),
     **dict.fromkeys(("masked_softmax_fusion", "skip_bias_add", "skip_bias_add_qkv"), _KERNELS),
     "seq_length": NoEffect("ALiBi has no table of positions"),
     "offset_alibi": NoEffect("of the program that trained it"),

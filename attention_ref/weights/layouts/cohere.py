@@ -32,16 +32,10 @@ def _scale_of(config: ModelConfig) -> Any:
     return ABSENT if config.head is None else config.head.scale
 
 
-def _normalizes_heads(config: ModelConfig) -> Any:
-    stack = config.decoder_stack
-    norm = getattr(stack.blocks[0].attention, "query_key_norm", None) if stack is not None else None
-    return ABSENT if stack is None else norm is not None
-
-
 _KEYS: Keys = {
     **llama.keys(eps=1e-5, tied=True, eps_name="layer_norm_eps"),
     "attention_bias": Key(f"{BLOCK}.attention.query_bias", False),
-    "use_qk_norm": Key(_normalizes_heads, False),
+    "use_qk_norm": Key(llama.normalizes_heads, False),
     "logit_scale": Key(_scale_of, 0.0625),
 }
 KEYS: Keys = {name: key for name, key in _KEYS.items() if name != "head_dim"}

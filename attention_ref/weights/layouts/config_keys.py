@@ -20,7 +20,7 @@ ABSENT: Any = object()
 LARGEST = 2**24
 """An integer above it is no size of a model; it is refused before anything of this size is made."""
 
-MOST_LAYERS = 10_000
+MOST_LAYERS = 1000
 """The same for the number of blocks."""
 
 ACTIVATIONS = {
@@ -47,12 +47,13 @@ class Key:
             only, such as an older name.
         default: of a file without the key; `ABSENT` where there is none.
         names: their words and ours, where the value is a word.
-        largest: the largest integer that is read.
+        smallest, largest: the smallest and the largest integer that are read.
     """
 
     at: str | Callable[[Any], Any]
     default: Any = ABSENT
     names: Mapping[str, str] | None = None
+    smallest: int = -LARGEST
     largest: int = LARGEST
 
     def read(self, value: Any) -> Any:
@@ -61,8 +62,10 @@ class Key:
         Raises:
             ValueError: for a value that we do not know, with what is wrong.
         """
-        if isinstance(value, int) and abs(value) > self.largest:
+        if isinstance(value, int) and value > self.largest:
             raise ValueError(f"is {value:.3g}; at most {self.largest} makes sense")
+        if isinstance(value, int) and value < self.smallest:
+            raise ValueError(f"is {value:.3g}; at least {self.smallest} makes sense")
         if isinstance(self.default, bool) and not isinstance(value, bool):
             raise ValueError(f"is {value!r:.80}; it must be true or false")
         if self.names is None:

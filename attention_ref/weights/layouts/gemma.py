@@ -47,7 +47,7 @@ def gemma3(values: Values, kind: str) -> ModelConfig:
         raise ValueError(f"rope_parameters must have {llama.SLIDING} and {llama.FULL}")
     if set(given) - {llama.SLIDING, llama.FULL}:
         raise ValueError(f"rope_parameters has {', '.join(sorted(set(given) - {llama.SLIDING, llama.FULL}))}")
-    full = {**(values.rope_scaling or {}), **(given.get(llama.FULL) or {})}
+    full = {"rope_type": "default", **(given.get(llama.FULL) or {}), **(values.rope_scaling or {})}
     length, size = values.max_position_embeddings, values.head_dim
     rotaries = {
         llama.SLIDING: rotary(given.get(llama.SLIDING) or {}, size, length, values.rope_local_base_freq),

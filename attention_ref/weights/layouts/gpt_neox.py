@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, Rotary
 from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
@@ -17,7 +17,8 @@ from attention_ref.weights.layouts.parts import (
     decoder_head,
     layers,
     length_of,
-    rotary_of,
+    one_rope,
+    rotary,
 )
 from attention_ref.weights.layouts.rules import WithinHeads
 
@@ -25,7 +26,7 @@ from attention_ref.weights.layouts.rules import WithinHeads
 def configure(values: Values, kind: str) -> ModelConfig:
     """The configuration."""
     model, heads, norm = values.hidden_size, values.num_attention_heads, Norm("layer", eps=values.layer_norm_eps)
-    code = rotary_of(values, model // heads, theta=values.rotary_emb_base, fraction=values.rotary_pct)
+    code = _rotary(values, model // heads)
     feedforward = FeedForwardConfig(model=model, hidden=values.intermediate_size, activation=values.hidden_act)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=heads, rotary=code, causal=True, **biases(values.attention_bias)),
@@ -36,6 +37,17 @@ def configure(values: Values, kind: str) -> ModelConfig:
     embedding = EmbeddingConfig(vocab=values.vocab_size)
     stack = StackConfig(embedding=embedding, blocks=(block,) * values.num_hidden_layers, norm=norm)
     return ModelConfig(decoder_stack=stack, head=decoder_head(values, kind))
+
+
+def _rotary(values: Values, head_size: int) -> Rotary:
+    """The rotary positions, which older files have under two names."""
+    given = {"rope_theta": values.rope_theta, "partial_rotary_factor": values.partial_rotary_factor}
+    own = {"rope_theta": values.rotary_emb_base, "partial_rotary_factor": values.rotary_pct}
+    rope = {**own, **one_rope(values)}
+    for name, value in given.items():
+        if value not in (None, rope[name]):
+            raise ValueError(f"{name} is {value} and, under another name, {rope[name]}")
+    return rotary(rope, head_size, values.max_position_embeddings, fraction=values.rotary_pct)
 
 
 def _is_parallel(config: ModelConfig) -> bool:

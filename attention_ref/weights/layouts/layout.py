@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +18,13 @@ Array = np.ndarray[Any, Any]
 Table = Mapping[str, "str | Rule"]
 """Our parameter, or our part with a kernel, gain or bias, to the tensor or module that holds it.
 
-`*` is the number of the block; `query+key+value` are three parts in one tensor. A name alone is a `Linear`. Where the
-name of a tensor is not that of the module, a dot and `weight` or `bias`, it has `{leaf}` for `weight` or `bias`, or
-`{our}` for `kernel`, `gain` or `bias`.
+`*` is the number of the block, and a second one that of the expert; `query+key+value` are three parts in one tensor. A
+name alone is a `Linear`. Where the name of a tensor is not that of the module, a dot and `weight` or `bias`, it has
+`{leaf}` for `weight` or `bias`, `{our}` for `kernel`, `gain` or `bias`, or `{end}` for nothing or `_bias`. With
+`{row}`, each row of our parameter is a tensor of its own, by its index.
 """
 
+ROW = "{row}"
 LEAVES = {"kernel": "weight", "gain": "weight", "bias": "bias"}
 
 
@@ -64,6 +66,10 @@ class Layout:
         computed: tensors that a file may have and that we compute: their values, of their shape.
         legacy: older ends of names.
         attention: the implementation of attention in `transformers` that computes the family.
+        numbering: what stands for the number of each block in the names of its tensors, of the values of the keys.
+        numbers: the same for one checkpoint; the blocks' own numbers when empty.
+        sharing: the keys that say which blocks have the same tensors, of a configuration, its parameters and the keys
+            that are given; for a family whose configuration here does not say it.
     """
 
     name: str
@@ -77,15 +83,27 @@ class Layout:
     computed: Mapping[str, Callable[[tuple[int, ...]], Array]] = field(default_factory=dict)
     legacy: Mapping[str, str] = field(default_factory=dict)
     attention: str = "eager"
+    numbering: Callable[[Values], Sequence[str]] | None = None
+    numbers: Sequence[str] = ()
+    sharing: Callable[[ModelConfig, Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+
+    def numbered(self, values: Values) -> Layout:
+        """Return the layout of a checkpoint with these keys."""
+        return self if self.numbering is None else replace(self, numbers=tuple(self.numbering(values)))
 
 
 class Source(NamedTuple):
-    """One of their tensors and the parameters of ours that it holds."""
+    """One of their tensors and the parameters of ours that it contains.
+
+    `row` is the index along the first axis of our parameter, if the tensor contains one row of it; `parameters` then
+    has the shape of the row.
+    """
 
     name: str
     rule: Rule
     ours: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    row: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,11 +114,11 @@ class Source(NamedTuple):
 def sources(layout: Layout, architecture: Architecture, config: ModelConfig, prefix: str) -> list[Source]:
     """Their tensors for a configuration, in the order of our parameters."""
     table = {name: _prefixed(entry, prefix) for name, entry in _table(layout.table, config).items()}
-    return arrange({**table, **_table(architecture.table, config)}, parameters(config))
+    return arrange({**table, **_table(architecture.table, config)}, parameters(config), layout.numbers)
 
 
-def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
-    """Their tensors for a tree of parameters.
+def arrange(table: Table, tree: Mapping[str, Parameter], numbers: Sequence[str] = ()) -> list[Source]:
+    """Their tensors for a tree of parameters, whose blocks have these numbers.
 
     Raises:
         KeyError: for a parameter that the table does not have.
@@ -109,7 +127,7 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
     found: dict[str, tuple[Rule, list[str]]] = {}
     places: dict[str, int] = {}  # of a part in its tensor
     for name in tree:
-        pattern, number = _pattern(name)
+        pattern, indices = _pattern(name)
         scope, _, leaf = pattern.rpartition(".")
         is_whole = pattern in parts
         entry = table[parts[pattern if is_whole else scope]]
@@ -117,13 +135,27 @@ def arrange(table: Table, tree: Mapping[str, Parameter]) -> list[Source]:
         places[name] = _parts(parts[pattern if is_whole else scope]).index(pattern if is_whole else scope)
         theirs = rule.name if is_whole else f"{rule.name}.{LEAVES[leaf]}"
         if "{" in rule.name:
-            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf)
-        found.setdefault(theirs.replace("*", number), (rule, []))[1].append(name)
+            end = "_bias" if leaf == "bias" else ""
+            theirs = rule.name.format(leaf=LEAVES.get(leaf, leaf), our=leaf, end=end, row="{row}")
+        for i, place in enumerate(indices):
+            theirs = theirs.replace("*", numbers[int(place)] if numbers and i == 0 else place, 1)
+        found.setdefault(theirs, (rule, []))[1].append(name)
     return [
-        Source(theirs, rule, tuple(names), tuple(tree[name] for name in names))
+        source
         for theirs, (rule, ours) in found.items()
         for names in [sorted(ours, key=places.__getitem__)]
+        for source in _rows(Source(theirs, rule, tuple(names), tuple(tree[name] for name in names)))
     ]
+
+
+def _rows(source: Source) -> list[Source]:
+    """A source for each row of a parameter whose rows are tensors of their own; else the source itself."""
+    if ROW not in source.name:
+        return [source]
+    whole = source.parameters[0]
+    part = (whole._replace(shape=whole.shape[1:]),)
+    names = [source.name.replace(ROW, str(row)) for row in range(whole.shape[0])]
+    return [source._replace(name=name, parameters=part, row=row) for row, name in enumerate(names)]
 
 
 def best_prefix(architecture: Architecture, layout: Layout, config: ModelConfig, names: Iterable[str]) -> str:
@@ -173,10 +205,10 @@ def _parts(key: str) -> list[str]:
     return [f"{scope}.{name}" if scope else name for name in last.split("+")]
 
 
-def _pattern(name: str) -> tuple[str, str]:
-    number = re.search(r"\.(\d+)\.", f".{name}")
-    pattern = re.sub(r"\.\d+\.", ".*.", f".{name}", count=1)[1:]
-    return pattern, number[1] if number else ""
+def _pattern(name: str) -> tuple[str, list[str]]:
+    """The name with `*` for its numbers, and these."""
+    number = r"(?<=\.)\d+(?=\.)"
+    return re.sub(number, "*", name), re.findall(number, name)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
-from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm, NormHeads
+from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, MixtureConfig, Norm, NormHeads
 from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, NoEffect, Values
 from attention_ref.weights.layouts.layout import Layout, Table
 from attention_ref.weights.layouts.parts import (
@@ -42,12 +43,14 @@ def decoder(
     layer_types: Any = None,
     rotaries: Any = None,
     normalizes_heads: NormHeads | bool = False,
+    head_norm: Norm | None = None,
     norm: Norm | None = None,
     gain_offset: float = 0.0,
     order: Any = "pre",
     shared_norm: bool = False,
     gated: bool = True,
     scale_embedding: float = 1.0,
+    networks: Sequence[FeedForwardConfig | MixtureConfig] | None = None,
     **attention: Any,
 ) -> ModelConfig:
     """The configuration of a decoder like Llama.
@@ -60,9 +63,11 @@ def decoder(
         layer_types: sliding or full attention, for each block; full when None.
         rotaries: the rotary positions of each type of block, where they differ.
         normalizes_heads: whether queries and keys are normalised; each head with the same gain where no more is said.
+        head_norm: of queries and keys, where it is another than `norm`.
         norm: of every sublayer and of queries and keys; an RMSNorm when None.
         gain_offset, order, shared_norm, gated, scale_embedding: as in `Norm`, `BlockConfig`, `FeedForwardConfig` and
             `EmbeddingConfig`.
+        networks: the feed-forward network of each block, or its mixture of experts; the same of the keys when None.
         attention: more of `AttentionConfig`.
     """
     model, heads = values.hidden_size, values.num_attention_heads
@@ -73,22 +78,15 @@ def decoder(
     if len(layer_types) != values.num_hidden_layers or set(layer_types) - {SLIDING, FULL}:
         raise ValueError(f"layer_types must name {SLIDING} or {FULL} for each of {values.num_hidden_layers} layers")
     rotaries = rotaries or dict.fromkeys((SLIDING, FULL), rotary_of(values, head_size))
-    feedforward = FeedForwardConfig(
-        model=model,
-        hidden=values.intermediate_size,
-        activation=activation,
-        gated=gated,
-        input_bias=mlp_bias,
-        output_bias=mlp_bias,
-    )
+    plain = {"gated": gated, "input_bias": mlp_bias, "output_bias": mlp_bias}
 
-    def block(layer_type: str) -> BlockConfig:
+    def block(layer_type: str, feedforward: FeedForwardConfig | MixtureConfig) -> BlockConfig:
         own = AttentionConfig(
             model=model,
             heads=heads,
             kv_heads=values.num_key_value_heads or heads,
             head_size=head_size,
-            query_key_norm=norm if normalizes_heads else None,
+            query_key_norm=(head_norm or norm) if normalizes_heads else None,
             query_key_norm_heads=norm_heads,
             rotary=rotaries[layer_type],
             causal=True,
@@ -99,12 +97,22 @@ def decoder(
         )
         return BlockConfig(attention=own, feedforward=feedforward, norm=norm, order=order, shared_norm=shared_norm)
 
+    if networks is None:
+        network = FeedForwardConfig(model=model, hidden=values.intermediate_size, activation=activation, **plain)
+        networks = [network] * len(layer_types)
     stack = StackConfig(
         embedding=EmbeddingConfig(vocab=values.vocab_size, scale=scale_embedding),
-        blocks=tuple(block(layer_type) for layer_type in layer_types),
+        blocks=tuple(map(block, layer_types, networks)),
         norm=norm,
     )
     return ModelConfig(decoder_stack=stack, head=head)
+
+
+def normalizes_heads(config: ModelConfig) -> Any:
+    """Whether queries and keys are normalised."""
+    stack = config.decoder_stack
+    norm = getattr(stack.blocks[0].attention, "query_key_norm", None) if stack is not None else None
+    return ABSENT if stack is None else norm is not None
 
 
 def window_of(config: ModelConfig) -> Any:

@@ -58,7 +58,8 @@ def _block(values: Values, norm: Norm, layer_type: str) -> BlockConfig:
 
 
 def _rotary(values: Values, layer_type: str) -> Any:
-    rope = {**(values.rope_scaling or {}), **((values.rope_parameters or {}).get(layer_type) or {})}
+    given = (values.rope_parameters or {}).get(layer_type) or {}
+    rope = {"rope_type": "default", **given, **(values.rope_scaling or {})}
     theta = {FULL: values.global_rope_theta, SLIDING: values.local_rope_theta}[layer_type]
     size = values.hidden_size // values.num_attention_heads
     return rotary(rope, size, values.max_position_embeddings, THETAS[layer_type] if theta is None else theta)

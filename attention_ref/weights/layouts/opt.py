@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
+from attention_ref.spec.architecture import EmbeddingConfig, HeadConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Learned, Norm
 from attention_ref.weights.layouts.config_keys import ABSENT, ACTIVATIONS, Key, Keys, Only, Values
 from attention_ref.weights.layouts.layout import Layout, Table
@@ -24,15 +24,16 @@ NORM = Norm("layer", eps=1e-5)
 
 
 def configure(values: Values, kind: str) -> ModelConfig:
-    """The configuration; in one size the token vectors are projected, and projected back before the head."""
+    """The configuration; in one size the token vectors are projected, and projected back before the head, or as the
+    result where there is no head.
+    """
     model, bias, is_pre = values.hidden_size, values.enable_bias, values.do_layer_norm_before
     size = None if values.word_embed_proj_dim in (None, model) else values.word_embed_proj_dim
     projection: Any = {} if size is None else {"size": size, "projected": "tokens", "projection_bias": False}
     head = decoder_head(values, kind)
     if size is not None:
-        if head is None:
-            raise ValueError(f"word_embed_proj_dim is {size}; without a head only hidden_size {model} is supported")
-        head = replace(head, transform="identity", transform_size=size, transform_bias=False)
+        last: Any = {"transform": "identity", "transform_size": size, "transform_bias": False}
+        head = HeadConfig(kind="language", size=size) if head is None else replace(head, **last)
     block = BlockConfig(
         attention=AttentionConfig(model=model, heads=values.num_attention_heads, causal=True, **biases(bias)),
         feedforward=FeedForwardConfig(
@@ -96,7 +97,15 @@ TABLE: Table = {
     "decoder.blocks.*.feedforward.output": "decoder.layers.*.fc2",
     "decoder.norm": "decoder.final_layer_norm",
     "decoder.embedding.projection": "decoder.project_in",
-    "head.transform": "decoder.project_out",
 }
 
-LAYOUT = Layout("opt", KEYS, configure, TABLE, decoder_classes("OPT", "model."), unused=MASKS)
+
+def _table(config: ModelConfig) -> Table:
+    """The tensors of the stack; the projection back is that of a head, or the whole head."""
+    head = config.head
+    is_result = head is not None and head.transform is None and config.last_stack.embedding.size is not None
+    back = {"head.kernel": "decoder.project_out.weight"} if is_result else {"head.transform": "decoder.project_out"}
+    return {**TABLE, **back}
+
+
+LAYOUT = Layout("opt", KEYS, configure, _table, decoder_classes("OPT", "model."), unused=MASKS)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attention_ref.spec.architecture import HeadConfig, ModelConfig
 from attention_ref.spec.config import Rotary, RotaryScaling
+from attention_ref.spec.positions import yarn_range
 from attention_ref.weights.layouts.config_keys import ABSENT, MOST_LAYERS, Key, Keys, Values
 from attention_ref.weights.layouts.layout import Architecture
 
@@ -50,6 +51,10 @@ SCALINGS = {
 """The kinds of rotary scaling, their fields in `RotaryScaling` and their keys in `rope_parameters`."""
 
 
+SMALLEST_RAMP = 0.001
+"""The width of yarn's ramp in place of 0; narrower ones are computed in several ways."""
+
+
 def count(stack: str) -> Callable[[ModelConfig], Any]:
     """The number of blocks of a stack."""
 
@@ -62,7 +67,7 @@ def count(stack: str) -> Callable[[ModelConfig], Any]:
 
 def layers(stack: str, default: Any = ABSENT) -> Key:
     """The key with the number of blocks of a stack."""
-    return Key(count(stack), default, largest=MOST_LAYERS)
+    return Key(count(stack), default, smallest=1, largest=MOST_LAYERS)
 
 
 def biases(projections: bool, output: bool | None = None) -> dict[str, Any]:
@@ -123,8 +128,26 @@ def rotary(
     if left:
         raise ValueError(f"rope_parameters: {', '.join(sorted(map(str, left)))} not supported with rope_type {kind}")
     dimension = int(head_size * part)
+    if dimension < 2 or dimension % 2:
+        raise ValueError(
+            f"partial_rotary_factor is {part} of heads of {head_size}; {dimension} components are not pairs"
+        )
     rotated = None if dimension == head_size else dimension
-    return Rotary(base=base, dimension=rotated, interleaved=interleaved, scaling=scaling)
+    code = Rotary(base=base, dimension=rotated, interleaved=interleaved, scaling=scaling)
+    _check_ramp(code, dimension)
+    return code
+
+
+def _check_ramp(code: Rotary, dimension: int) -> None:
+    """Reject a ramp that other programs compute backwards, and so otherwise than we do."""
+    scaling = code.scaling
+    if scaling is not None and scaling.kind == "llama3" and scaling.low_frequency_factor <= 0:
+        raise ValueError(f"low_freq_factor is {scaling.low_frequency_factor}; it must be above 0")
+    if scaling is not None and scaling.kind == "yarn":
+        first, last = yarn_range(dimension, code.base, scaling)
+        if first > last or 0 < last - first < SMALLEST_RAMP:
+            rule = "rope_parameters: yarn needs a base, original_max_position_embeddings, beta_fast and beta_slow"
+            raise ValueError(f"{rule} whose ramp goes up; it goes from pair {first:.4g} to {last:.4g}")
 
 
 def _fill(kind: str, rope: dict[str, Any], length: int | None) -> None:
@@ -197,9 +220,21 @@ def rotary_of(
 ) -> Rotary:
     """The rotary positions of the keys `ROPE`, with the family's own base, fraction and pairs."""
     beside = {"partial_rotary_factor": values.partial_rotary_factor}
-    rope = {**beside, **(values.rope_scaling or {}), **(values.rope_parameters or {})}
+    rope = {**beside, **one_rope(values)}
     theta = theta if values.rope_theta is None else values.rope_theta
     return rotary(rope, head_size, values.max_position_embeddings, theta, fraction, interleaved=interleaved)
+
+
+def one_rope(values: Values) -> Mapping[str, Any]:
+    """The object with the rotary positions: `rope_parameters`, or `rope_scaling` of an older file.
+
+    Raises:
+        ValueError: for both, if they differ: libraries then read the second alone.
+    """
+    newer, older = values.rope_parameters or {}, values.rope_scaling or {}
+    if newer and older and newer != older:
+        raise ValueError(f"rope_scaling is {older!r:.80} and rope_parameters, its present name, {newer!r:.80}")
+    return newer or older
 
 
 def decoder_head(values: Values, kind: str, **language: Any) -> HeadConfig | None:

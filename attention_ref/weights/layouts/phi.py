@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from attention_ref.spec.architecture import EmbeddingConfig, ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, BlockConfig, FeedForwardConfig, Norm
-from attention_ref.weights.layouts.config_keys import ACTIVATIONS, Key, Keys, Only, Values
+from attention_ref.weights.layouts.config_keys import ACTIVATIONS, Key, Keys, Values
 from attention_ref.weights.layouts.layout import Layout, Table
+from attention_ref.weights.layouts.llama import normalizes_heads
 from attention_ref.weights.layouts.parts import (
     BLOCK,
     DECODER,
@@ -25,7 +26,14 @@ def configure(values: Values, kind: str) -> ModelConfig:
     model, heads, norm = values.hidden_size, values.num_attention_heads, Norm("layer", eps=values.layer_norm_eps)
     groups, code = values.num_key_value_heads or heads, rotary_of(values, model // heads, fraction=0.5)
     block = BlockConfig(
-        attention=AttentionConfig(model=model, heads=heads, kv_heads=groups, rotary=code, causal=True),
+        attention=AttentionConfig(
+            model=model,
+            heads=heads,
+            kv_heads=groups,
+            query_key_norm=norm if values.qk_layernorm else None,
+            rotary=code,
+            causal=True,
+        ),
         feedforward=FeedForwardConfig(model=model, hidden=values.intermediate_size, activation=values.hidden_act),
         norm=norm,
         order="parallel",
@@ -47,7 +55,7 @@ KEYS: Keys = {
     "layer_norm_eps": Key(f"{BLOCK}.norm.eps", 1e-5),
     "tie_word_embeddings": Key(TIED, False),
     "max_position_embeddings": Key(length_of, None),
-    "qk_layernorm": Only(False),
+    "qk_layernorm": Key(normalizes_heads, False),
     **PARTIAL_ROPE,
 }
 
@@ -57,6 +65,8 @@ TABLE: Table = {
     "decoder.blocks.*.self_attention.query": "layers.*.self_attn.q_proj",
     "decoder.blocks.*.self_attention.key": "layers.*.self_attn.k_proj",
     "decoder.blocks.*.self_attention.value": "layers.*.self_attn.v_proj",
+    "decoder.blocks.*.self_attention.query_norm": "layers.*.self_attn.q_layernorm",
+    "decoder.blocks.*.self_attention.key_norm": "layers.*.self_attn.k_layernorm",
     "decoder.blocks.*.self_attention.output": "layers.*.self_attn.dense",
     "decoder.blocks.*.feedforward.input": "layers.*.mlp.fc1",
     "decoder.blocks.*.feedforward.output": "layers.*.mlp.fc2",

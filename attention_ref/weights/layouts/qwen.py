@@ -40,13 +40,14 @@ def _layer_types(values: Values) -> list[str]:
     return list(types)
 
 
-def _has_window(config: ModelConfig) -> Any:
+def has_window(config: ModelConfig) -> Any:
+    """Whether a block has a sliding window."""
     return llama.window_of(config) is not None
 
 
 _KEYS: Keys = {
     **llama.keys(),
-    "use_sliding_window": Key(_has_window, False),
+    "use_sliding_window": Key(has_window, False),
     "sliding_window": Key(llama.window_of, 4096),
     "layer_types": Key(llama.types_of, None),
     "max_window_layers": Key(lambda config: ABSENT, 28),

@@ -70,7 +70,7 @@ class Linear(Rule):
 
 @dataclass(frozen=True)
 class Shared(Linear):
-    """One module for all blocks (ALBERT)."""
+    """One module for several blocks (ALBERT)."""
 
     def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
         """The same for each block."""
@@ -79,7 +79,7 @@ class Shared(Linear):
     def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
         """The tensor of the first block, if all blocks have the same."""
         if any(array.tobytes() != arrays[0].tobytes() for array in arrays):
-            reject("weights.write", f"all blocks of this family must have the same {self.name}", "others")
+            reject("weights.write", f"the blocks that share {self.name} must have the same", "others")
         return super().write(arrays[:1], parameters[:1])
 
 
@@ -150,25 +150,26 @@ class SideBySide(Rule):
 
 @dataclass(frozen=True)
 class WithinHeads(Rule):
-    """Queries, keys and values of the first head, then those of the second, and so on: `(h * 3 * d, i)`
-    (GPT-NeoX, BLOOM).
+    """Queries, keys and values of the first head, then those of the second, and so on: `(h * 3 * d, i)` (GPT-NeoX,
+    BLOOM), or parts of several sizes (keys and values of DeepSeek).
     """
 
     def shape(self, parameters: Sequence[Parameter]) -> Shape:
         """`(h * 3 * d, i)` of the joined kernel, `(h * 3 * d)` of the joined bias."""
-        matrix = _matrix(parameters[0])
-        return (len(parameters) * matrix[-1], *matrix[:-1])
+        matrices = [_matrix(parameter) for parameter in parameters]
+        return (sum(matrix[-1] for matrix in matrices), *matrices[0][:-1])
 
     def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:
         """Split within each head."""
-        heads, size = parameters[0].shape[-2:]
-        packed = array.reshape(heads, len(parameters), size, *array.shape[1:])  # (h,3,d,m), or (h,3,d) of a bias
-        return [np.moveaxis(packed[:, i], -1, 0) if array.ndim > 1 else packed[:, i] for i in range(len(parameters))]
+        heads, sizes = parameters[0].shape[-2], [parameter.shape[-1] for parameter in parameters]
+        packed = array.reshape(heads, sum(sizes), *array.shape[1:])  # (h,3*d,m), or (h,3*d) of a bias
+        parts = np.split(packed, np.cumsum(sizes)[:-1], axis=1)
+        return [np.moveaxis(part, -1, 0) if array.ndim > 1 else part for part in parts]
 
     def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
         """Join within each head."""
         parts = [np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays]  # (h,d,m), or (h,d)
-        return np.stack(parts, axis=1).reshape(self.shape(parameters))
+        return np.concatenate(parts, axis=1).reshape(self.shape(parameters))
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,45 @@ class WithinGroups(Rule):
         query, key, value = (np.moveaxis(array, 0, -1) if array.ndim > 2 else array for array in arrays)  # (h,d,m)
         queries = query.reshape(key.shape[0], -1, *key.shape[1:])  # (g,h/g,d,m)
         return np.concatenate([queries, key[:, None], value[:, None]], axis=1).reshape(self.shape(parameters))
+
+
+@dataclass(frozen=True)
+class Stacked(Rule):
+    """The kernels of all experts in one tensor `(e, inputs, outputs)`, and their biases in one `(e, outputs)`."""
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """The number of experts, then our shape."""
+        return (len(parameters), *parameters[0].shape)
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:  # noqa: ARG002
+        """Split the experts."""
+        return list(array)
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:  # noqa: ARG002
+        """Join the experts."""
+        return np.stack(arrays)
+
+
+@dataclass(frozen=True)
+class StackedPairs(Rule):
+    """Two projections of all experts in one tensor `(e, inputs, 2 * outputs)`, whose outputs alternate; and their
+    biases in one `(e, 2 * outputs)` (gpt-oss's gates and inputs).
+    """
+
+    def shape(self, parameters: Sequence[Parameter]) -> Shape:
+        """The number of experts, then our shape, with twice the outputs."""
+        *inputs, outputs = parameters[0].shape
+        return (len(parameters) // 2, *inputs, 2 * outputs)
+
+    def read(self, array: Array, parameters: Sequence[Parameter]) -> list[Array]:  # noqa: ARG002
+        """The first of every pair, for each expert, then the second."""
+        return [*array[..., 0::2], *array[..., 1::2]]
+
+    def write(self, arrays: Sequence[Array], parameters: Sequence[Parameter]) -> Array:
+        """Join the pairs, then the experts."""
+        half = len(arrays) // 2
+        pairs = np.stack([np.stack(arrays[:half]), np.stack(arrays[half:])], axis=-1)  # (e,i,o,2), or (e,o,2) of biases
+        return pairs.reshape(self.shape(parameters))
 
 
 def _matrix(parameter: Parameter) -> Shape:

@@ -13,6 +13,8 @@ from attention_ref.weights.layouts.parts import DECODER, ENCODER, attention_name
 
 BLOCK = f"{ENCODER}.blocks.0"
 GATED = "gated-"
+AS_TIED = "as tied"
+"""Older files say by `tie_word_embeddings` whether the input of the head is scaled."""
 
 
 def configure(values: Values, kind: str) -> ModelConfig:
@@ -35,7 +37,9 @@ def configure(values: Values, kind: str) -> ModelConfig:
     head = None
     if kind == "language":
         is_scaled = values.scale_decoder_outputs
-        is_scaled = values.tie_word_embeddings is not False if is_scaled is None else is_scaled
+        is_scaled = values.tie_word_embeddings is not False if is_scaled == AS_TIED else is_scaled
+        if not isinstance(is_scaled, bool):
+            raise ValueError(f"scale_decoder_outputs is {is_scaled!r:.80}; it must be true or false")
         scale = values.d_model**-0.5 if is_scaled else 1.0
         head = HeadConfig(kind="language", size=values.vocab_size, tied=True, scale=scale)
     return ModelConfig(encoder_stack=encoder, decoder_stack=decoder, head=head, shared_embedding=True)
@@ -51,6 +55,10 @@ def _feedforward(values: Values) -> FeedForwardConfig:
         raise ValueError(
             f"feed_forward_proj is {name!r}; supported are {', '.join(ACTIVATIONS)}, and gated- before them"
         )
+    own = values.dense_act_fn is None or ACTIVATIONS.get(values.dense_act_fn) == activation
+    if not own or values.is_gated_act not in (None, is_gated):
+        given = f"dense_act_fn {values.dense_act_fn!r:.80} and is_gated_act {values.is_gated_act!r:.80}"
+        raise ValueError(f"feed_forward_proj is {name!r}, but {given}")
     return FeedForwardConfig(
         model=values.d_model,
         hidden=values.d_ff,
@@ -87,10 +95,10 @@ KEYS: Keys = {
     "relative_attention_max_distance": Key(f"{ENCODER}.relative_bias.maximum_distance", 128),
     "layer_norm_epsilon": Key(f"{BLOCK}.norm.eps", 1e-6),
     "feed_forward_proj": Key(_name_of, "relu"),
-    "scale_decoder_outputs": Key(_is_scaled, None),
+    "scale_decoder_outputs": Key(_is_scaled, AS_TIED),
     "tie_word_embeddings": Key(lambda config: ABSENT, None),
-    "dense_act_fn": NoEffect("feed_forward_proj says it"),
-    "is_gated_act": NoEffect("feed_forward_proj says it"),
+    "dense_act_fn": Key(lambda config: ABSENT, None),
+    "is_gated_act": Key(lambda config: ABSENT, None),
     "n_positions": NoEffect("there is no table of positions"),
     "use_bfloat16": Only(False),
 }

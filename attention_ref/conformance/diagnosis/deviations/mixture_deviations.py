@@ -6,8 +6,8 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
-from attention_ref.conformance.diagnosis.mixture_formula import softmax
+from attention_ref.conformance.diagnosis.mixture_formula import sigmoid, softmax
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.config import MixtureConfig
 
 
@@ -133,6 +133,98 @@ class ExpertsSharedGateMissing(Deviation):
         return np.ones((*array.shape[:-1], 1))
 
 
+class ExpertsUnweighted(Deviation):
+    """The outputs of the chosen experts are summed without weights."""
+
+    slug = "experts.unweighted"
+    clause = "mixture.formula"
+    correction = "multiply the output of each chosen expert by its weight"
+
+    def kept_weights(self, weights: Array, chosen: Array, config: MixtureConfig) -> Array:
+        return np.ones_like(weights)
+
+
+class ExpertsCapacity(Deviation):
+    """Tokens beyond an even share of all are dropped from an expert."""
+
+    slug = "experts.capacity"
+    clause = "mixture.each-token"
+    correction = "let every token reach each of its chosen experts"
+
+    def kept_weights(self, weights: Array, chosen: Array, config: MixtureConfig) -> Array:
+        capacity, kept = -(-chosen.size // config.experts), np.array(weights)
+        for i in range(config.experts):
+            kept[tuple(np.argwhere(chosen == i)[capacity:].T)] = 0
+        return kept
+
+
+class ExpertsForBatch(Deviation):
+    """The experts are chosen by the mean scores of all tokens."""
+
+    slug = "experts.same-for-batch"
+    clause = "mixture.each-token"
+    correction = "choose the experts of each token by its own scores"
+
+    def chosen_experts(self, scores: Array, config: MixtureConfig) -> Array:
+        mean = scores.mean(axis=tuple(range(scores.ndim - 1)), keepdims=True)
+        return super().chosen_experts(np.broadcast_to(mean, scores.shape), config)
+
+
+class ExpertsSigmoid(Deviation):
+    """The scores are the sigmoid of each logit, not their softmax."""
+
+    slug = "experts.sigmoid"
+    clause = "mixture.softmax"
+    correction = "scores = softmax(logits)"
+
+    def expert_scores(self, logits: Array, config: MixtureConfig) -> Array:
+        return sigmoid(logits)
+
+
+class ExpertsScaleCancelled(Deviation):
+    """The scale multiplies the scores before they are divided by their sum, which cancels it."""
+
+    slug = "experts.scale-cancelled"
+    clause = "mixture.scale"
+    correction = "normalise first, then scale"
+
+    def expert_scale(self, config: MixtureConfig) -> float:
+        return 1.0 if config.normalised else super().expert_scale(config)
+
+
+class ExpertsSharedScaled(Deviation):
+    """The output of the shared expert is multiplied by the scale too."""
+
+    slug = "experts.shared-scaled"
+    clause = "mixture.scale"
+    correction = "scale the weights of the chosen experts alone"
+
+    def shared_output(self, config: MixtureConfig, parameters: Parameters, array: Array) -> Array:
+        return config.scale * super().shared_output(config, parameters, array)
+
+
+class ExpertsCorrectionWeighs(Deviation):
+    """The bias of correction is part of the weights."""
+
+    slug = "experts.correction-weighs"
+    clause = "mixture.correction"
+    correction = "choose by score + correction_bias, and weigh by the score"
+
+    def weighing_scores(self, scores: Array, choice: Array) -> Array:
+        return choice
+
+
+class ExpertsGroupsUncorrected(Deviation):
+    """Groups are compared without the bias of correction."""
+
+    slug = "experts.groups-uncorrected"
+    clause = "mixture.correction"
+    correction = "compare groups by score + correction_bias"
+
+    def compared_scores(self, scores: Array) -> Array:
+        return self.plain_scores
+
+
 MIXTURE: tuple[type[Deviation], ...] = (
     ExpertsNotNormalised,
     ExpertsNormalised,
@@ -145,4 +237,12 @@ MIXTURE: tuple[type[Deviation], ...] = (
     ExpertsTiesLast,
     ExpertsSharedMissing,
     ExpertsSharedGateMissing,
+    ExpertsUnweighted,
+    ExpertsCapacity,
+    ExpertsForBatch,
+    ExpertsSigmoid,
+    ExpertsScaleCancelled,
+    ExpertsSharedScaled,
+    ExpertsCorrectionWeighs,
+    ExpertsGroupsUncorrected,
 )

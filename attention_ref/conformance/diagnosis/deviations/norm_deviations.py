@@ -1,15 +1,15 @@
-"""Deviations of normalisations and activations."""
+"""Deviations of normalisations."""
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import ACTIVATIONS, Parameters
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
+from attention_ref.spec.config import Norm
 
 
 class NormEps(Deviation):
@@ -103,6 +103,46 @@ class NormGainOffsetIgnored(Deviation):
         return super().scaled_and_shifted(array, gain, bias, 0.0)
 
 
+class NormWithoutGainMissing(Deviation):
+    """A normalisation without a gain is left out."""
+
+    slug = "norm.without-gain-missing"
+    clause = "norms.no-gain"
+    correction = "normalise, and leave out the gain alone"
+
+    def normalize(self, array: Array, norm: Norm, parameters: Parameters, name: str) -> Array:
+        return super().normalize(array, norm, parameters, name) if norm.gain else array
+
+
+class NormSumForMean(Deviation):
+    """A normalisation divides by the root of the sum of squares instead of their mean."""
+
+    slug = "norm.sum-for-mean"
+    clause = "norms.rms"
+    correction = "divide by sqrt(mean(x^2) + eps)"
+
+    def layer_norm(self, array: Array, gain: Array, bias: Any = None, *, eps: float, gain_offset: float = 0.0) -> Array:
+        centred = array - array.mean(axis=-1, keepdims=True)
+        return self.scaled_and_shifted(centred / self._length(centred, eps), gain, bias, gain_offset)
+
+    def rms_norm(self, array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
+        return self.scaled_and_shifted(array / self._length(array, eps), gain, None, gain_offset)
+
+    def _length(self, array: Array, eps: float) -> Array:
+        return self.root((array * array).sum(axis=-1, keepdims=True), self.eps(eps))
+
+
+class NormBiasBeforeGain(Deviation):
+    """The bias of a LayerNorm is added before the gain is multiplied."""
+
+    slug = "norm.bias-before-gain"
+    clause = "norms.layer"
+    correction = "multiply by the gain, then add the bias"
+
+    def scaled_and_shifted(self, array: Array, gain: Array, bias: Array | None, gain_offset: float) -> Array:
+        return super().scaled_and_shifted(array if bias is None else array + bias, gain, None, gain_offset)
+
+
 class NormGainMissing(Deviation):
     """The gain is left out."""
 
@@ -139,112 +179,11 @@ class NormOverLength(Deviation):
         return self.scaled_and_shifted(centred / root, gain, bias, gain_offset)
 
 
-class HeadNormMissing(Deviation):
-    """The queries and keys are not normalised."""
-
-    slug = "query-key-norm.missing"
-    clause = "multihead.query-key-norm"
-    correction = "normalise each head of queries and keys"
-
-    def head_norm(self, heads: Array, name: str, config: Any, parameters: Parameters) -> Array:
-        return heads
-
-
-class HeadNormAfterRotary(Deviation):
-    """The queries and keys are normalised after the rotation."""
-
-    slug = "query-key-norm.after-rotary"
-    clause = "multihead.query-key-norm"
-    correction = "normalise first, then rotate"
-
-    def heads(self, array: Array, name: str, config: Any, parameters: Parameters, places: Array) -> Array:
-        heads = self.split_heads(self.project(array, parameters, name))
-        return self.head_norm(self.rotated(heads, name, config, places), name, config, parameters)
-
-
-class ActivationMissing(Deviation):
-    """The activation is left out."""
-
-    slug = "activation.missing"
-    clause = "feedforward.formula"
-    correction = "apply the configured activation"
-
-    def activate(self, array: Array, name: str) -> Array:
-        return array
-
-
-class ReluLeaky(Deviation):
-    """ReLU multiplies negative numbers by 0.01 instead of setting them to 0."""
-
-    slug, clause = "relu.leaky", "activations.relu"
-    correction = "max(x, 0)"
-
-    def activate(self, array: Array, name: str) -> Array:
-        return np.where(array > 0, array, array / 100) if name == "relu" else super().activate(array, name)
-
-
-class TanhClipped(Deviation):
-    """Tanh is a line between -1 and 1."""
-
-    slug, clause = "tanh.clipped", "activations.tanh"
-    correction = "tanh(x)"
-
-    def activate(self, array: Array, name: str) -> Array:
-        return np.clip(array, -1, 1) if name == "tanh" else super().activate(array, name)
-
-
-class SiluOverflows(Deviation):
-    """SiLU divides exp(x) by 1 + exp(x), which gives NaN where exp(x) overflows."""
-
-    slug, clause = "silu.overflow", "activations.range"
-    correction = "x / (1 + exp(-x))"
-
-    def activate(self, array: Array, name: str) -> Array:
-        if name != "silu":
-            return super().activate(array, name)
-        highest = np.log(np.finfo(self.dtype).max.astype(np.float64))
-        exponential = np.where(array > highest, np.inf, np.exp(np.minimum(array, highest)))
-        return array * exponential / (1 + exponential)
-
-
-def _exchanged() -> list[type[Deviation]]:
-    """Return a deviation for each activation and each other one, those between the two GELUs first."""
-    pairs = [("gelu", "gelu_tanh"), ("gelu_tanh", "gelu")]
-    pairs += [pair for pair in permutations(ACTIVATIONS, 2) if pair not in pairs]
-    return [_activation(asked, computed) for asked, computed in pairs]
-
-
-def _activation(asked: str, computed: str) -> type[Deviation]:
-    slugs = {("gelu", "gelu_tanh"): "gelu.tanh-for-exact", ("gelu_tanh", "gelu"): "gelu.exact-for-tanh"}
-    one, other = asked.replace("_", "-"), computed.replace("_", "-")
-
-    class Activation(Deviation):
-        __doc__ = f"{computed} is computed where {asked} is configured."
-        slug = slugs.get((asked, computed), f"activation.{other}-for-{one}")
-        clause = f"activations.{one}"
-        correction = f"compute {asked}: {FORMULAS[asked]}"
-
-        def activate(self, array: Array, name: str) -> Array:
-            return super().activate(array, computed if name == asked else name)
-
-    return Activation
-
-
-FORMULAS = {
-    "relu": "max(x, 0)",
-    "relu_squared": "max(x, 0)^2",
-    "gelu": "x/2 (1 + erf(x / sqrt(2))), which libraries call gelu without approximation",
-    "gelu_tanh": 'x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), approximate="tanh" in libraries',
-    "quick_gelu": "x / (1 + exp(-1.702 x))",
-    "silu": "x / (1 + exp(-x))",
-    "tanh": "tanh(x)",
-}
 _EPS = (1e-5, 1e-6, 1e-3, 1e-12, 1e-8, 0.0)
 
 NORMS: tuple[type[Deviation], ...] = (
     *(variant(NormEps, f"Eps is {eps:g}, whatever is configured.", constant=eps) for eps in _EPS),
     NormEpsOfDtype, NormUnbiasedVariance, NormRootMeanSquareForLayer, NormLayerForRootMeanSquare, NormEpsOutside,
     NormGainOffsetIgnored, NormGainMissing, NormBiasMissing, NormOverLength, NormVarianceForRoot,
+    NormSumForMean, NormBiasBeforeGain, NormWithoutGainMissing,
 )  # fmt: skip
-HEAD_NORMS: tuple[type[Deviation], ...] = (HeadNormMissing, HeadNormAfterRotary)
-ACTIVATION: tuple[type[Deviation], ...] = (*_exchanged(), ActivationMissing, ReluLeaky, TanhClipped, SiluOverflows)

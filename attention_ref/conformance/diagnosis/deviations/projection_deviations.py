@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation, variant
 from attention_ref.conformance.diagnosis.formula import Array
-from attention_ref.conformance.diagnosis.layer_formula import Parameters
+from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 
 QUERY_KEY_VALUE = ("query", "key", "value")
 _ATTENTION_OUTPUT, _FEEDFORWARD_OUTPUT = (
@@ -214,6 +214,7 @@ PROJECTIONS: tuple[type[Deviation], ...] = (
     HeadsSplitWrongly,
     head_order("rows of the output kernel", (_ATTENTION_OUTPUT,)),
     head_order("columns of the query, key and value kernels", QUERY_KEY_VALUE),
+    head_order("columns of the key kernel", ("key",)),
     head_order("columns and rows of all kernels", (*QUERY_KEY_VALUE, _ATTENTION_OUTPUT)),
     BiasRepeated,
     OutputMissing,

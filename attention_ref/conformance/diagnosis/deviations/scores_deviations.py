@@ -1,4 +1,4 @@
-"""Deviations of the scores: scale, softcap, bias, grouped heads."""
+"""Deviations of the scores: softcap, bias, grouped heads."""
 
 from __future__ import annotations
 
@@ -10,81 +10,28 @@ from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
 
 
-class ScaleNone(Deviation):
-    """The scores are not scaled unless a scale is given."""
+class BiasOfFirstHead(Deviation):
+    """The bias of the first head is used for every head."""
 
-    slug = "scale.none"
-    clause = "attention.scale"
-    correction = "divide the scores by sqrt(d), the size of a head"
+    slug = "bias.of-first-head"
+    clause = "attention.bias"
+    correction = "broadcast the bias to (b,h,q,k): it may differ between heads"
 
-    def default_scale(self, query: Array, key: Array, value: Array) -> float:
-        return 1.0
-
-
-class ScaleInverseD(Deviation):
-    """The scores are divided by d instead of sqrt(d)."""
-
-    slug = "scale.inverse-d"
-    clause = "attention.scale"
-    correction = "divide by sqrt(d), the size of a head"
-
-    def default_scale(self, query: Array, key: Array, value: Array) -> float:
-        return 1 / query.shape[-1]
+    def attention(self, query: Array, key: Array, value: Array, *, bias: Array | None = None, **options: Any) -> Any:
+        first = bias[..., :1, :, :] if bias is not None and bias.ndim > 2 else bias
+        return super().attention(query, key, value, bias=first, **options)
 
 
-class ScaleModelSize(Deviation):
-    """The scores are divided by sqrt(h d), the size of all heads together."""
+class GivenBiasOfFirstHead(Deviation):
+    """The bias that is given for the first head is used for every head; biases of distance are right."""
 
-    slug = "scale.model-size"
-    clause = "attention.scale"
-    correction = "divide by sqrt(d), the size of one head"
+    slug = "bias.of-first-head"
+    clause = "attention.bias"
+    correction = "broadcast the bias to (b,h,q,k): it may differ between heads"
 
-    def default_scale(self, query: Array, key: Array, value: Array) -> float:
-        return 1 / np.sqrt(query.shape[-1] * query.shape[-3])
-
-
-class ScaleValueSize(Deviation):
-    """The scores are divided by sqrt(v), the size of the values."""
-
-    slug = "scale.value-size"
-    clause = "attention.value-size"
-    correction = "divide by sqrt(d), the size of queries and keys"
-
-    def default_scale(self, query: Array, key: Array, value: Array) -> float:
-        return 1 / np.sqrt(value.shape[-1])
-
-
-class ScaleKeyLength(Deviation):
-    """The scores are divided by sqrt(k), the number of keys."""
-
-    slug = "scale.key-length"
-    clause = "attention.scale"
-    correction = "divide by sqrt(d), the size of a head"
-
-    def default_scale(self, query: Array, key: Array, value: Array) -> float:
-        return 1 / np.sqrt(key.shape[-2])
-
-
-class ScaleIgnored(Deviation):
-    """A scale that is given is ignored."""
-
-    slug = "scale.ignored"
-    clause = "attention.scale"
-    correction = "multiply the scores by the given scale instead of 1/sqrt(d)"
-
-    def given_scale(self, scale: float, query: Array) -> float:
-        return self.default_scale(query, query, query)
-
-
-class ScaleNotReplaced(Deviation):
-    """A scale that is given multiplies 1/sqrt(d) instead of replacing it."""
-
-    slug = "scale.not-replaced"
-    clause = "attention.scale"
-    correction = "use either the given scale or 1/sqrt(d)"
-
-    def given_scale(self, scale: float, query: Array) -> float:
-        return scale * self.default_scale(query, query, query)
+    def bias_of_scores(self, bias: Array | None, *arguments: Any) -> Array | None:
+        first = bias[..., :1, :, :] if bias is not None and bias.ndim > 2 else bias
+        return super().bias_of_scores(first, *arguments)
 
 
 class BiasIgnored(Deviation):
@@ -186,6 +133,31 @@ class SoftcapNotRescaled(Deviation):
         return scores if softcap is None else np.tanh(scores / softcap)
 
 
+class SoftcapNotDivided(Deviation):
+    """The scores are capped as softcap * tanh(s), without dividing by the softcap first."""
+
+    slug = "softcap.not-divided"
+    clause = "attention.softcap"
+    correction = "softcap * tanh(scores / softcap)"
+
+    def capped(self, scores: Array, softcap: float | None) -> Array:
+        return scores if softcap is None else softcap * np.tanh(scores)
+
+
+class SoftcapBeforeScale(Deviation):
+    """The softcap bounds the products of queries and keys before they are scaled."""
+
+    slug = "softcap.before-scale"
+    clause = "attention.order"
+    correction = "scale the scores, then cap them"
+
+    def finished(
+        self, scores: Array, scale: float, softcap: Any, bias: Any, mask: Any, visible: Array, dropout_mask: Any
+    ) -> Array:
+        scaled = self.capped(scores, softcap) * scale
+        return self.hidden(self.biased(scaled, bias), mask, visible, dropout_mask)
+
+
 class SoftcapByAbsoluteValue(Deviation):
     """The scores are bounded by s / (1 + |s| / softcap)."""
 
@@ -247,6 +219,17 @@ class HeadsFirstOnly(Deviation):
         return np.repeat(array[..., :1, :, :], heads, axis=-3) if array.shape[-3] != heads else array
 
 
+class HeadsFirstForAll(Deviation):
+    """Every query head reads the first key/value head, also where each has one of its own."""
+
+    slug = "heads.first-for-all"
+    clause = "attention.heads"
+    correction = "query head i reads key/value head i // (h/g)"
+
+    def for_each_head(self, array: Array, heads: int) -> Array:
+        return np.repeat(array[..., :1, :, :], heads, axis=-3)
+
+
 class QueryKeySwapped(Deviation):
     """The arguments query and key are exchanged."""
 
@@ -259,8 +242,9 @@ class QueryKeySwapped(Deviation):
 
 
 SCORES: tuple[type[Deviation], ...] = (
-    ScaleNone, ScaleInverseD, ScaleModelSize, ScaleValueSize, ScaleKeyLength, ScaleIgnored, ScaleNotReplaced,
     BiasIgnored, BiasNegated, BiasBeforeScale, BiasAsMask, BiasLargeHides, BiasAllExcludedNaN,
     SoftcapIgnored, SoftcapNotRescaled, SoftcapByAbsoluteValue, SoftcapAfterBias, SoftcapAfterMask,
-    HeadsTiled, HeadsFirstOnly, QueryKeySwapped,
+    SoftcapNotDivided, SoftcapBeforeScale, BiasOfFirstHead,
+    HeadsTiled, HeadsFirstOnly, HeadsFirstForAll, QueryKeySwapped,
 )  # fmt: skip
+BIASES_OF_LAYERS: tuple[type[Deviation], ...] = (GivenBiasOfFirstHead,)

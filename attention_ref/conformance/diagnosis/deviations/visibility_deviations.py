@@ -1,4 +1,4 @@
-"""Deviations of visibility: mask, causality, window, padding, rows that see nothing."""
+"""Deviations of several rules of visibility: offsets, padding, how rules are combined."""
 
 from __future__ import annotations
 
@@ -8,243 +8,6 @@ import numpy as np
 
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
 from attention_ref.conformance.diagnosis.formula import Array
-
-_MASK = "hide where the mask is False: where(mask, scores, -inf), before the softmax"
-_CAUSAL = "let query i see key j where j <= i + query_offset"
-_WINDOW = "let query i see key j where -left <= j - (i + query_offset) <= right, both ends included"
-
-
-class _WithoutMask(Deviation):
-    """The mask does not decide visibility."""
-
-    def visible(self, shape: Any, mask: Any, *rules: Any) -> Array:
-        return super().visible(shape, None, *rules)
-
-
-class MaskInverted(Deviation):
-    """True in the mask hides a key."""
-
-    slug = "mask.inverted"
-    clause = "attention.mask"
-    correction = "True means that a query may attend: pass ~mask, or hide where it is False"
-
-    def by_mask(self, mask: Array) -> Array:
-        return ~mask
-
-
-class MaskIgnored(_WithoutMask):
-    """The mask is ignored."""
-
-    slug = "mask.ignored"
-    clause = "attention.mask"
-    correction = _MASK
-
-
-class MaskAddedAsNumber(_WithoutMask):
-    """The boolean mask is added to the scores as 0 and 1, and hides nothing."""
-
-    slug = "mask.added-as-number"
-    clause = "attention.mask"
-    correction = _MASK
-
-    def hidden(self, scores: Array, mask: Array | None, visible: Array, dropout_mask: Array | None) -> Array:
-        scores = scores if mask is None else scores + mask
-        return super().hidden(scores, mask, visible, dropout_mask)
-
-
-class MaskMultiplied(_WithoutMask):
-    """The scores are multiplied by the mask, so that hidden keys get the score 0."""
-
-    slug = "mask.multiplied"
-    clause = "attention.mask"
-    correction = _MASK
-
-    def hidden(self, scores: Array, mask: Array | None, visible: Array, dropout_mask: Array | None) -> Array:
-        scores = scores if mask is None else scores * mask
-        return super().hidden(scores, mask, visible, dropout_mask)
-
-
-class MaskAfterSoftmax(_WithoutMask):
-    """The mask is applied to the weights after the softmax, whose rows no longer add up to 1."""
-
-    slug = "mask.after-softmax"
-    clause = "attention.mask"
-    correction = _MASK
-
-    def masked_weights(self, weights: Array, mask: Array | None) -> Array:
-        return super().masked_weights(weights if mask is None else np.where(mask, weights, 0), mask)
-
-
-class MaskFiniteFill(Deviation):
-    """Hidden keys get the score -10000, which is above that of a visible key with a lower score."""
-
-    slug = "mask.finite-fill"
-    clause = "attention.finite-bias"
-    correction = "hide with -inf, or leave hidden keys out of the sums"
-
-    def hidden(self, scores: Array, mask: Array | None, visible: Array, dropout_mask: Array | None) -> Array:
-        hidden = super().hidden(scores, mask, visible, dropout_mask)
-        return np.where(visible | ~visible.any(axis=-1, keepdims=True), hidden, -1e4)
-
-
-class MaskAlignedLeft(Deviation):
-    """A mask with one axis less than the scores gets a new head axis: (h,q,k) is read as (b,q,k)."""
-
-    slug = "mask.aligned-left"
-    clause = "attention.mask"
-    correction = "broadcast the mask from the right, as NumPy does"
-
-    def by_mask(self, mask: Array) -> Array:
-        return mask[:, None] if mask.ndim == 3 else mask
-
-
-class CausalIgnored(Deviation):
-    """Causal is ignored: queries see the future."""
-
-    slug = "causal.ignored"
-    clause = "attention.causal"
-    correction = _CAUSAL
-
-    def by_causality(self, distance: Array) -> Array:
-        return np.ones(distance.shape, bool)
-
-
-class CausalOffsetIgnored(Deviation):
-    """The causal mask ignores query_offset and starts at the top left."""
-
-    slug = "causal.offset-ignored"
-    clause = "attention.query-offset"
-    correction = _CAUSAL
-
-    def causal_offset(self, query_offset: Any) -> Any:
-        return self.first_offset()
-
-
-class CausalBottomRight(Deviation):
-    """The causal mask is aligned at the bottom right: without an offset the last query sees the last key."""
-
-    slug = "causal.bottom-right"
-    clause = "attention.causal"
-    correction = "align at the top left, and take a query_offset of k - q for the bottom right"
-
-    def visible(self, shape: tuple[int, ...], *rules: Any) -> Array:
-        self.bottom_right = shape[-1] - shape[-2]
-        return super().visible(shape, *rules)
-
-    def causal_offset(self, query_offset: Any) -> Any:
-        return super().causal_offset(query_offset) + self.bottom_right
-
-
-class CausalExcludesSelf(Deviation):
-    """The causal mask hides a query's own position."""
-
-    slug = "causal.excludes-self"
-    clause = "attention.causal"
-    correction = "j <= i + query_offset, not j < i + query_offset"
-
-    def by_causality(self, distance: Array) -> Array:
-        return distance < 0
-
-
-class CausalSeesNext(Deviation):
-    """The causal mask lets a query see one key of the future."""
-
-    slug = "causal.sees-next"
-    clause = "attention.causal"
-    correction = "j <= i + query_offset, not j <= i + 1 + query_offset"
-
-    def by_causality(self, distance: Array) -> Array:
-        return distance <= 1
-
-
-class CausalReversed(Deviation):
-    """The causal mask hides the past instead of the future."""
-
-    slug = "causal.reversed"
-    clause = "attention.causal"
-    correction = _CAUSAL
-
-    def by_causality(self, distance: Array) -> Array:
-        return distance >= 0
-
-
-class WindowIgnored(Deviation):
-    """The window is ignored."""
-
-    slug = "window.ignored"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        return np.ones(distance.shape, bool)
-
-
-class WindowOneTooWide(Deviation):
-    """The window reaches one key too far."""
-
-    slug = "window.one-too-wide"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        wider = (None if side is None else side + 1 for side in (left, right))
-        return super().by_window(distance, *wider)
-
-
-class WindowLeftOneTooWide(Deviation):
-    """The window reaches one key too far to the left."""
-
-    slug = "window.left-one-too-wide"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        return super().by_window(distance, None if left is None else left + 1, right)
-
-
-class WindowOneTooNarrow(Deviation):
-    """The window leaves out the keys at its ends."""
-
-    slug = "window.one-too-narrow"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        narrower = (None if side is None else side - 1 for side in (left, right))
-        return super().by_window(distance, *narrower)
-
-
-class WindowLeftOneTooNarrow(Deviation):
-    """The window leaves out the key at its left end: it counts keys instead of distances."""
-
-    slug = "window.left-one-too-narrow"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        return super().by_window(distance, None if left is None else left - 1, right)
-
-
-class WindowOffsetIgnored(Deviation):
-    """The window ignores query_offset."""
-
-    slug = "window.offset-ignored"
-    clause = "attention.query-offset"
-    correction = _WINDOW
-
-    def window_offset(self, query_offset: Any) -> Any:
-        return self.first_offset()
-
-
-class WindowRightIgnored(Deviation):
-    """The window is open to the right."""
-
-    slug = "window.right-ignored"
-    clause = "attention.window"
-    correction = _WINDOW
-
-    def by_window(self, distance: Array, left: int | None, right: int | None) -> Array:
-        return super().by_window(distance, left, None)
 
 
 class OffsetOfFirstRow(Deviation):
@@ -267,6 +30,28 @@ class PaddingOneTooLong(Deviation):
 
     def by_length(self, key_length: int, key_lengths: Array) -> Array:
         return super().by_length(key_length, key_lengths + 1)
+
+
+class PaddingIgnored(Deviation):
+    """Key_lengths are ignored: padding is attended to."""
+
+    slug = "padding.ignored"
+    clause = "attention.key-lengths"
+    correction = "hide the keys j >= key_lengths[b]"
+
+    def by_length(self, key_length: int, key_lengths: Array) -> Array:
+        return np.ones((*key_lengths.shape[:-1], key_length), bool)
+
+
+class PaddingLeft(Deviation):
+    """Key_lengths count the real keys from the right: the padding is taken to stand on the left."""
+
+    slug = "padding.left"
+    clause = "attention.key-lengths"
+    correction = "the first key_lengths[b] keys are real; the padding stands on the right"
+
+    def by_length(self, key_length: int, key_lengths: Array) -> Array:
+        return np.arange(key_length) >= key_length - key_lengths
 
 
 class AnyRule(Deviation):
@@ -292,58 +77,77 @@ class LastRule(Deviation):
         return ([rule for rule in rules if not rule.all()] or rules)[-1]
 
 
-class PaddingIgnored(Deviation):
-    """Key_lengths are ignored: padding is attended to."""
+class MaskIgnoredBesideLengths(Deviation):
+    """The mask is ignored where lengths are given too."""
 
-    slug = "padding.ignored"
+    slug = "mask.ignored-beside-lengths"
+    clause = "multihead.visibility"
+    correction = "combine all rules by AND"
+
+    def attention(self, query: Array, key: Array, value: Array, **options: Any) -> dict[str, Array]:
+        if options.get("key_lengths") is not None:
+            options["mask"] = None
+        return super().attention(query, key, value, **options)
+
+
+class OwnMaskIgnoredBesideLengths(Deviation):
+    """The mask of a block's self-attention is ignored where lengths are given too."""
+
+    slug = "mask.ignored-beside-lengths"
+    clause = "multihead.visibility"
+    correction = "combine all rules by AND"
+
+    def block(self, *arguments: Any, **options: Any) -> Array:
+        if options.get("key_lengths") is not None:
+            options["mask"] = None
+        return super().block(*arguments, **options)
+
+
+class PaddingOfFirstRow(Deviation):
+    """The length of the first batch row is used for every row."""
+
+    slug = "padding.of-first-row"
     clause = "attention.key-lengths"
-    correction = "hide the keys j >= key_lengths[b]"
+    correction = "take a length for each batch row: key_lengths[:, None, None, None]"
 
     def by_length(self, key_length: int, key_lengths: Array) -> Array:
-        return np.ones((*key_lengths.shape[:-1], key_length), bool)
+        return super().by_length(key_length, key_lengths[:1])
 
 
-class PaddingLeft(Deviation):
-    """Key_lengths count the real keys from the right: the padding is taken to stand on the left."""
+class PaddingHidesQueries(Deviation):
+    """Queries at or past key_lengths see nothing, where there are as many queries as keys."""
 
-    slug = "padding.left"
+    slug = "padding.hides-queries"
     clause = "attention.key-lengths"
-    correction = "the first key_lengths[b] keys are real; the padding stands on the right"
+    correction = "key_lengths hide keys alone; every query has a result"
 
-    def by_length(self, key_length: int, key_lengths: Array) -> Array:
-        return np.arange(key_length) >= key_length - key_lengths
-
-
-class _EmptyRow(Deviation):
-    """The scores of an empty row are set to a number instead of -inf."""
-
-    clause = "attention.empty-row"
-    correction = "return 0: where(any(visible), output, 0)"
-    fill: float
-
-    def hidden(self, scores: Array, mask: Array | None, visible: Array, dropout_mask: Array | None) -> Array:
-        hidden = super().hidden(scores, mask, visible, dropout_mask)
-        return np.where(visible.any(axis=-1, keepdims=True), hidden, self.fill)
+    def visible(self, shape: Any, mask: Any, bias: Any, causal: Any, offset: Any, window: Any, lengths: Any) -> Array:
+        visible = super().visible(shape, mask, bias, causal, offset, window, lengths)
+        if lengths is None or shape[-1] != shape[-2]:
+            return visible
+        return visible & (np.arange(shape[-2])[:, None] < lengths[..., None, None, None])
 
 
-class EmptyRowMean(_EmptyRow):
-    """A query that sees no key gets the mean of the values."""
+class RulesIgnoredForOneQuery(Deviation):
+    """Every key is seen where there is one query."""
 
-    slug = "empty-row.mean"
-    fill = -1e9
+    slug = "visibility.ignored-for-one-query"
+    clause = "attention.visibility"
+    correction = "apply the rules of visibility to one query as to many"
 
-
-class EmptyRowNaN(_EmptyRow):
-    """A query that sees no key gets NaN."""
-
-    slug = "empty-row.nan"
-    fill = np.nan
+    def together(self, rules: list[Array]) -> Array:
+        return np.ones_like(rules[0]) if rules[0].shape[-2] == 1 else super().together(rules)
 
 
 VISIBILITY: tuple[type[Deviation], ...] = (
-    MaskInverted, MaskIgnored, MaskAddedAsNumber, MaskMultiplied, MaskAfterSoftmax, MaskAlignedLeft,
-    CausalBottomRight, CausalOffsetIgnored, CausalIgnored, CausalExcludesSelf, CausalSeesNext, CausalReversed,
-    WindowIgnored, WindowOffsetIgnored, WindowOneTooWide, WindowOneTooNarrow, WindowLeftOneTooWide,
-    WindowLeftOneTooNarrow, WindowRightIgnored, OffsetOfFirstRow, PaddingIgnored, PaddingLeft, PaddingOneTooLong,
-    AnyRule, LastRule, EmptyRowNaN, EmptyRowMean, MaskFiniteFill,
-)  # fmt: skip
+    OffsetOfFirstRow,
+    PaddingIgnored,
+    PaddingLeft,
+    PaddingOneTooLong,
+    AnyRule,
+    LastRule,
+    PaddingOfFirstRow,
+    PaddingHidesQueries,
+    RulesIgnoredForOneQuery,
+)
+VISIBILITY_OF_LAYERS: tuple[type[Deviation], ...] = (MaskIgnoredBesideLengths, OwnMaskIgnoredBesideLengths)
