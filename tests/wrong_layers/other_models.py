@@ -34,6 +34,10 @@ def _places_from_0(self, source, positions, offsets, length):
     return _PLACES(self, source, positions, np.zeros_like(np.asarray(offsets)), length)
 
 
+def _alike(blocks):
+    return tuple(replace(blocks[0], feedforward=block.feedforward) for block in blocks)
+
+
 _PATCHES = embedding.Embedding._patches
 _PLACES = embedding.Embedding._places
 
@@ -42,7 +46,7 @@ MODELS: tuple[Mistake, ...] = (
     Mistake(
         "blocks.configured-alike",
         MODEL,
-        configured(MODEL, StackConfig, lambda stack: replace(stack, blocks=stack.blocks[:1] * len(stack.blocks))),
+        configured(MODEL, StackConfig, lambda stack: replace(stack, blocks=_alike(stack.blocks))),
     ),
     Mistake("embedding.trained-last", MODEL, patched(MODEL, embedding.Embedding, "_patches", _patches_first)),
     Mistake("position.restarted", MODEL, patched(MODEL, embedding.Embedding, "_places", _places_from_0)),

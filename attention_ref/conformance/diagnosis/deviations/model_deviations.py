@@ -94,14 +94,14 @@ class ScalePerBlock(Deviation):
 
 
 class BlocksConfiguredAlike(Deviation):
-    """Every block is configured as the first one: its scale, window and other options."""
+    """Every block has the attention and the norms of the first one: their scale, window and other options."""
 
     slug = "blocks.configured-alike"
     clause = "model.depth"
     correction = "build each block from its own configuration"
 
     def stack(self, config: StackConfig, *arguments: Any, **options: Any) -> Array:
-        blocks = (config.blocks[0],) * len(config.blocks)
+        blocks = tuple(replace(config.blocks[0], feedforward=block.feedforward) for block in config.blocks)
         return super().stack(replace(config, blocks=blocks), *arguments, **options)
 
 
