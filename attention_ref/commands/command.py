@@ -102,7 +102,7 @@ def check_folder(path: str) -> None:
 
     folder = next(each for each in (Path(path), *Path(path).absolute().parents) if os.path.lexists(each))
     if not folder.is_dir():
-        raise UsageError(f"{path} cannot be written: {folder} is no folder")
+        raise UsageError(f"{path} cannot be written: {os.strerror(errno.ENOTDIR)}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
 
