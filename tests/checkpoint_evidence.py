@@ -244,7 +244,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("families", nargs="*", help="names of test models; default: at least one of every family")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--rooms", default="numpy,torch,keras")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     named = [family for family in FAMILIES if family.name in options.families]

@@ -159,13 +159,14 @@ def test_a_plot_has_a_line_for_every_contestant() -> None:
     assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {"one": [8, 64], "other": [8, 64]}
 
 
-@pytest.mark.parametrize("arguments", ["--plot no/where.png", "--plot times.xyz"])
+@pytest.mark.parametrize(("path", "words"), [("no/where.png", "cannot be written"), ("times.xyz", "cannot be drawn")])
 def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
-    arguments: str, capsys: pytest.CaptureFixture[str]
+    path: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["bench", *arguments.split()]) == command.USAGE
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "--plot", path]) == command.USAGE
     (line,) = capsys.readouterr().err.splitlines()
-    assert "cannot be drawn" in line
+    assert words in line
 
 
 @pytest.mark.parametrize("arguments", ["--sizes 0", "--sizes x", "--rounds 0", "--backends nmpy", "--json no/where"])

@@ -365,7 +365,7 @@ UNSUPPORTED = [
     ("deepseek-v3", {"head_dim": 8}, "head_dim is 8; it must be qk_rope_head_dim, 4"),
     ("deepseek-v3", {"moe_layer_freq": 2}, "moe_layer_freq is 2; only 1 is supported"),
     ("deepseek-v3", {"n_shared_experts": 0}, "n_shared_experts is 0; it must be at least 1"),
-    ("youtu", {"qk_rope_head_dim": 3}, "rotary_size must be even"),
+    ("youtu", {"v_head_dim": 0}, "value_size must be above 0"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
     ("phi", {"qk_layernorm": True}, "model.layers.0.self_attn.q_layernorm.weight (8,) is missing"),

@@ -292,3 +292,56 @@ def test_parts_are_loaded_by_name() -> None:
     assert {"spec", "conformance", "torch", "__version__"} <= set(dir(attention_ref))
     with pytest.raises(AttributeError, match="no attribute 'jax'"):
         _ = attention_ref.jax
+
+
+CALLED = "mine:noisy --case attention/core/plain"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        f"check {CALLED} --output FILE",
+        f"check {CALLED} --html FILE",
+        f"check {CALLED} --write-dialect FILE",
+        f"check {CALLED} --answers FILE",
+        "judge mine:noisy --json FILE",
+        "bench --backends nowhere --json FILE",
+        "bench --backends nowhere --html FILE",
+        "bench --backends nowhere --plot FILE.svg",
+        "peers numpy --html FILE",
+        "peers numpy --markdown FILE",
+        "peers numpy --json FILE",
+        "laws mine:noisy --save FILE",
+        "locate nowhere:a nowhere:b --plot FILE.svg",
+        "convert nowhere FILE --to llama",
+        "convert nowhere FILE --to attention_ref",
+        "vectors export FILE",
+    ],
+)
+@pytest.mark.parametrize("target", ["no/where", "mine.py/file"])
+def test_what_cannot_be_written_is_refused_before_anything_runs(
+    arguments: str, target: str, mine: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The subject prints when it is called; a model or a contestant that does not exist would be refused later."""
+    takes_folder = any(word in arguments for word in ("laws", "llama", "vectors"))
+    if takes_folder and target == "no/where":
+        pytest.skip("a folder is made")
+    if "plot" in arguments:
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(mine)
+    assert cli.main(arguments.replace("FILE", target).split()) == 2
+    printed, errors = capfd.readouterr()
+    assert printed == ""
+    assert len(errors.splitlines()) == 1
+    assert target in errors
+    assert "cannot be written" in errors or "vectors" in arguments
+    assert sorted(path.name for path in mine.iterdir() if path.name != "__pycache__") == ["mine.py"]
+
+
+def test_a_report_of_before_stays_where_the_next_is_refused(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mine)
+    (mine / "report").write_text("of before")
+    assert cli.main(["judge", "mine:rihgt", "--json", "report"]) == 2
+    assert cli.main(["peers", "no-peer", "--json", "report"]) == 2
+    assert cli.main(["bench", "--backends", "nowhere", "--json", "report"]) == 2
+    assert (mine / "report").read_text() == "of before"

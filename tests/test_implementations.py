@@ -26,11 +26,20 @@ BLOCK = spec.BlockConfig(
     norm=spec.Norm("layer", eps=1e-5),
     order="pre",
 )
+LATENT = spec.LatentAttentionConfig(
+    model=8, heads=2, latent_size=4, content_size=2, rotary_size=2, value_size=3, norm=spec.Norm("rms", eps=1e-6)
+)
 MODEL = spec.ModelConfig.encoder_decoder(vocab=16, model=8, heads=2, layers=1, feedforward=8)
-LAYERS = {"MultiHeadAttention": ATTENTION, "Block": BLOCK, "Stack": MODEL.encoder_stack, "Transformer": MODEL}
+LAYERS = {
+    "MultiHeadAttention": ATTENTION,
+    "LatentAttention": LATENT,
+    "Block": BLOCK,
+    "Stack": MODEL.encoder_stack,
+    "Transformer": MODEL,
+}
 CASES = [
     case
-    for operation in ("MultiHeadAttention", "Block", "Transformer")
+    for operation in ("MultiHeadAttention", "LatentAttention", "Block", "Transformer")
     for profile in profiles(operation)
     for case in cases(operation, profile)
     if not case.cotangents

@@ -21,6 +21,7 @@ from attention_ref.spec.config import (
     AttentionConfig,
     BlockConfig,
     FeedForwardConfig,
+    LatentAttentionConfig,
     Learned,
     MixtureConfig,
     Norm,
@@ -52,6 +53,18 @@ ATTENTION = AttentionConfig(
     sinks=True,
     query_key_norm=Norm("rms", eps=1e-3, gain_offset=1.0),
     rotary=Rotary(base=100.0, dimension=4, interleaved=True),
+)
+LATENT = LatentAttentionConfig(
+    model=MODEL,
+    heads=HEADS,
+    latent_size=5,
+    query_latent_size=3,
+    content_size=2,
+    rotary_size=4,
+    value_size=3,
+    norm=Norm("rms", eps=1e-3),
+    causal=True,
+    dropout=0.25,
 )
 FEEDFORWARD = FeedForwardConfig(model=MODEL, hidden=6, activation="gelu", gated=True)
 MIXTURE = MixtureConfig(
@@ -96,6 +109,7 @@ SOUND = ModelConfig(
 MODELS = {"decoder": DECODER, "sequences": SEQUENCES, "encoder": ENCODER, "image": IMAGE, "sound": SOUND}
 LAYERS = {
     "MultiHeadAttention": ATTENTION,
+    "LatentAttention": LATENT,
     "FeedForward": FEEDFORWARD,
     "MixtureOfExperts": MIXTURE,
     "Block": BLOCK,

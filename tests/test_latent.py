@@ -60,6 +60,7 @@ def test_the_absorbed_form_is_the_same(name: str, room: ModuleType, room_arrays:
     assert within_budget(np.einsum("bqhv,hvm->bqm", values, parameters["output.kernel"]), case)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("name", ["rules", "given-positions"])
 def test_a_chunk_at_a_time_is_one_call(name: str, room: ModuleType, room_arrays: Framework) -> None:
     """With what the vectors do not give behind a cache: a mask, a bias and positions."""

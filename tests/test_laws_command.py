@@ -135,7 +135,7 @@ def test_an_altered_counterexample_is_refused(name: str, capsys: pytest.CaptureF
     ("arguments", "words"),
     [
         ("ours:right --replay deep.json", "deep.json cannot be read: the JSON is nested too deeply"),
-        (f"ours:later_values_weigh_more {CHOICE} --save ours.py", "ours.py cannot be written: File exists"),
+        (f"ours:later_values_weigh_more {CHOICE} --save ours.py", "ours.py cannot be written: Not a directory"),
         ("", "no SUBJECT given"),
         ("ours:right --law key-permutatoin", "did you mean key-permutation"),
         ("ours:rihgt", "did you mean right"),

@@ -15,6 +15,7 @@ import pytest
 from attention_ref import vectors
 from attention_ref.backends import engine
 from attention_ref.conformance import check_subject
+from attention_ref.conformance.diagnosis import diagnose_subject
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.peers import PEERS, onnx_model, peer
 
@@ -375,3 +376,9 @@ def test_keras_spoils_float64():
     assert (
         own.dtype(output) == "float32" or np.abs(np.swapaxes(own.read(output), 1, 2) - truth(*arrays())).max() > 1e-10
     )
+
+
+def test_deviations_of_a_released_library_are_named() -> None:
+    pytest.importorskip("torch")
+    found = diagnose_subject(peer("torch.mha.weights"))
+    assert {finding.deviation for finding in found.findings} == {"empty-row.nan", "padding.times-zero"}

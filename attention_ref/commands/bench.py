@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
-from attention_ref.commands.command import CONFORMS, THREADS, command, save, save_figure, show
+from attention_ref.commands.command import (
+    CONFORMS,
+    THREADS,
+    check_figure,
+    check_writable,
+    command,
+    save,
+    save_figure,
+    show,
+)
 
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
@@ -100,11 +109,8 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.engine:
         os.environ["KERAS_BACKEND"] = options.engine
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for path in (options.json, options.html):
-        if path and path != "-":
-            save(path, "")
-    if options.plot:
-        _draw([], options.plot)
+    check_writable(options.json if options.json != "-" else None, options.html)
+    check_figure(options.plot)
 
 
 def _workload(operation: str, size: int) -> Workload:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attention_ref import backends
 from attention_ref.backends import DTYPES
 from attention_ref.commands import named_subjects
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, save, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, check_writable, command, dtypes, save, takes_json
 from attention_ref.commands.named_subjects import Choice
 from attention_ref.commands.report_output import written
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     colour, subject = colours(), named_subjects.chosen(choice)
     answers = _answers(subject, options.answers) if options.answers else None
     format, output = _report_format(options)
+    check_writable(output, options.write_dialect)
     with _watcher(subject, format, output, colour) as watch, stdout_for_reports() as show_later:
         report = _checked(
             subject,
@@ -140,7 +141,7 @@ def _answers(subject: BaseSubject, path: str) -> Iterator[tuple[str, str]]:
     from attention_ref.conformance.peers import PEERS
     from attention_ref.conformance.probes.run_probes import answers
 
-    save(path, "")
+    check_writable(path)
     return answers(subject, PEERS[subject.name].dialect if subject.name in PEERS else "")
 
 

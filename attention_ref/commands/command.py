@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -68,6 +70,60 @@ def save(path: str, text: str) -> None:
         Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def check_writable(*paths: str | None) -> None:
+    """Refuse files that cannot be written, before anything runs; None is no file, and what a file holds stays.
+
+    Raises:
+        UsageError: when a file cannot be opened for writing.
+    """
+    from attention_ref.conformance import UsageError
+
+    for path in map(Path, filter(None, paths)):
+        exists = os.path.lexists(path)
+        if exists and not (path.is_file() or path.is_dir()):
+            continue  # a pipe: to open one and close it again would end it
+        try:
+            path.open("a").close()
+            if not exists:
+                path.unlink()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def check_folder(path: str) -> None:
+    """Refuse a folder in which no file can be written, before anything runs; it need not exist.
+
+    Raises:
+        UsageError: when it is no folder, or cannot be made or written to.
+    """
+    from attention_ref.conformance import UsageError
+
+    folder = next(each for each in (Path(path), *Path(path).absolute().parents) if os.path.lexists(each))
+    if not folder.is_dir():
+        raise UsageError(f"{path} cannot be written: {os.strerror(errno.ENOTDIR)}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
+
+
+def check_figure(path: str | None) -> None:
+    """Refuse a figure that cannot be drawn and written, before anything runs.
+
+    Raises:
+        UsageError: as in `save_figure`.
+    """
+    from attention_ref.conformance import UsageError
+
+    if not path:
+        return
+    check_writable(path)
+    try:
+        from attention_ref import plot
+
+        plot.times_by_length([]).savefig(io.BytesIO(), format=Path(path).suffix[1:] or None)  # an empty one
+    except (ModuleNotFoundError, ValueError) as error:
+        raise UsageError(f"{path} cannot be drawn: {error}") from error
 
 
 def save_figure(path: str, draw: Callable[[], Any]) -> None:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, show
+from attention_ref.commands.command import CONFORMS, DIFFERS, check_folder, check_writable, command, show
 
 
 def add(commands: Any) -> None:
@@ -30,6 +30,10 @@ def run(options: argparse.Namespace) -> int:
     from attention_ref.spec.errors import SpecificationError
 
     source = Path(options.source)
+    if options.to == "attention_ref":
+        check_writable(options.target)
+    else:
+        check_folder(options.target)
     try:
         if source.is_dir():
             config, params = weights.read(source, options.dtype, progress=progress())

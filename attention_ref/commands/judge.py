@@ -8,7 +8,7 @@ from typing import Any
 from attention_ref import backends
 from attention_ref.backends import DTYPES, room_and_path
 from attention_ref.commands import named_subjects, paths
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, save, show
+from attention_ref.commands.command import CONFORMS, DIFFERS, check_writable, command, save, show
 from attention_ref.commands.terminal import counter
 
 _SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:callable or path/to/file.py:callable"
@@ -48,8 +48,7 @@ def run(options: argparse.Namespace) -> int:
     for name in ("timeout", "budget_seconds"):
         if (seconds := getattr(options, name)) is not None and not 0 <= seconds < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} must be a number of seconds, not {seconds:g}")
-    if options.json and options.json != "-":
-        save(options.json, "")
+    check_writable(options.json if options.json != "-" else None)
     subject, arrays, gradient = options.subject, options.arrays, options.gradient
     if chosen := room_and_path(subject or ""):
         arrays, path = chosen

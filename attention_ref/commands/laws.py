@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_ref import backends
 from attention_ref.backends import DTYPES
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, dtypes, show, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, check_folder, command, dtypes, show, takes_json
 from attention_ref.commands.named_subjects import SUBJECT, Choice, in_process
 from attention_ref.commands.terminal import colours, counter, stdout_for_reports
 
@@ -76,6 +76,8 @@ def _report(options: argparse.Namespace) -> LawReport:
 
     from attention_ref.conformance import check_laws, replay_law
 
+    if options.save:
+        check_folder(options.save)
     subject, command = _subject(options)
     if options.replay:
         dtype = options.dtype[0] if options.dtype else None

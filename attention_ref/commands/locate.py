@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from attention_ref.commands.command import CONFORMS, DIFFERS, command, save_figure, show, takes_json
+from attention_ref.commands.command import CONFORMS, DIFFERS, check_figure, command, save_figure, show, takes_json
 
 _SIDE = (
     "a checkpoint (a folder with config.json, or a file of weights.save), recorded tensors (.safetensors, or the .json "
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Locate the first difference; return 1 if there is one."""
     from attention_ref.conformance import locate
 
+    check_figure(options.plot)
     reference = _side(options.reference, options.reference)
     target = _side(options.target, options.reference)
     inputs = _inputs(options.inputs, reference, options.seed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attention_ref import __version__, backends
 from attention_ref.commands import named_subjects
-from attention_ref.commands.command import CONFORMS, THREADS, command, dtypes, save, show
+from attention_ref.commands.command import CONFORMS, THREADS, check_writable, command, dtypes, save, show
 
 if TYPE_CHECKING:
     from attention_ref.commands.children import Ending
@@ -108,9 +108,7 @@ def run(options: argparse.Namespace) -> int:
     select(
         [options.operation], options.profile, dtypes(options.dtype)
     )  # rejects unknown names before any process starts
-    files = [path for path in (options.html, options.markdown, options.json) if path]
-    for path in files:
-        save(path, "")
+    check_writable(options.html, options.markdown, options.json)
     scope = Scope(options.operation, tuple(options.profile or ()), options.gradients, tuple(options.dtype or ()))
     if options.real_sizes:
         return _at_real_sizes(options)

@@ -85,8 +85,8 @@ def attention(
         return_log_sum_exp: also return the logarithm of each row's denominator `(b,h,q)`.
         implementation: `"fused"`, blocks of queries, with memory linear in the lengths; `"reference"`, the formula
             above; or `"auto"`, fused if the options allow it. The fused path has no weights `(b,h,q,k)`: calls with a
-            tap or `return_weights`, compiled calls on the TensorFlow and PyTorch engines, and calls with lengths
-            unknown to the compiler always take the reference path.
+            tap or `return_weights`, compiled calls on the PyTorch engine, and calls with lengths unknown to the
+            compiler always take the reference path.
         tap: receives `scores` (-inf where a key is hidden) and `weights` (before dropout), `(b,h,q,k)`.
 
     Returns:

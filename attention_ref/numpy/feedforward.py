@@ -60,7 +60,7 @@ class FeedForward:
                 gate = primitives.clipped(gate, self.config.clip, one_sided=True)
                 hidden = primitives.clipped(hidden, self.config.clip)
             if self.config.input_offset:
-                hidden = hidden + self.config.input_offset
+                hidden = (hidden + self.config.input_offset).astype(array.dtype)  # bfloat16 would become float32
             hidden = primitives.activate(gate, self.config.activation) * hidden
         else:
             hidden = primitives.activate(hidden, self.config.activation)

@@ -343,6 +343,11 @@ WRONG = {
         "pairwise(cu_seqlens)",
         "pairwise(np.linspace(0, len(qkv), len(cu_seqlens)).astype(int))",
     ),
+    "the last tile of keys reaches into the next sequence": Mistake(
+        "packed, one array of three",
+        "one(query, key, value, causal=causal)",
+        "one(query, *qkv[first : first + -(-(last - first) // 64) * 64, 1:].swapaxes(0, 1), causal=causal)",
+    ),
     "keys of sequences in one array begin one token late": Mistake(
         "packed, one array of heads",
         "np.split(heads[first:last], [num_heads, num_heads + num_kv_heads], axis=1)",

@@ -107,13 +107,9 @@ def _first_alibi_of_falcon(config, parameters):
     return configured(MHA, AttentionConfig, _scaled_alibi)(config, parameters)
 
 
-def _sum_of_squares(x, gain, bias, eps, gain_offset):
-    y = x / np.sqrt((x * x).sum(-1, keepdims=True) + eps) * (gain + gain_offset)
-    return y if bias is None else y + bias
-
-
-def _layer_norm_of_sums(array, gain, bias=None, *, eps, gain_offset=0.0):
-    return _sum_of_squares(array - array.mean(-1, keepdims=True), gain, bias, eps, gain_offset).astype(array.dtype)
+def _rms_norm_of_sums(array, gain, *, eps, gain_offset=0.0):
+    scaled = array / np.sqrt((array * array).sum(-1, keepdims=True) + eps) * (gain + gain_offset)
+    return scaled.astype(array.dtype)
 
 
 def _bias_before_gain(array, gain, bias=None, *, eps, gain_offset=0.0):
@@ -208,7 +204,7 @@ LAYERS: tuple[Mistake, ...] = (
     Mistake("query-key-norm.all-heads", MHA, _normalizing(_norm_of_all_heads)),
     Mistake("distance-bias.replaced", MHA, _BiasInPlaceOfDistance),
     Mistake("alibi.scaled", MHA, _first_alibi_of_falcon),
-    Mistake("norm.sum-for-mean", "layer_norm", _layer_norm_of_sums),
+    Mistake("norm.sum-for-mean", "rms_norm", _rms_norm_of_sums),
     Mistake("norm.bias-before-gain", "layer_norm", _bias_before_gain),
     Mistake("gate.both-activated", "FeedForward", _both_activated),
     Mistake("norm.pre-for-output", "Block", _ordered("output", "pre", output_norm="norm")),

@@ -9,7 +9,6 @@ import numpy as np
 from attention_ref import numpy as right
 from attention_ref.numpy import embedding
 from attention_ref.spec.architecture import StackConfig
-from attention_ref.spec.parameters import parameters as tree
 from tests.wrong_layers.record import Mistake, configured, patched
 
 MODEL = "Transformer"
@@ -26,14 +25,6 @@ def _scaled_by_place(config, parameters):
     return model
 
 
-def _with_blocks_like_the_first(stack):
-    """Configure blocks like the first one where they have the same parameters."""
-    first, shapes = stack.blocks[0], [tree(block) for block in stack.blocks]
-    return replace(
-        stack, blocks=tuple(first if s == shapes[0] else b for b, s in zip(stack.blocks, shapes, strict=True))
-    )
-
-
 def _patches_first(self, image):
     found, count = _PATCHES(self, image), len(self.config.patches.tokens)
     return np.concatenate([found[:, count:], found[:, :count]], axis=1)
@@ -43,12 +34,20 @@ def _places_from_0(self, source, positions, offsets, length):
     return _PLACES(self, source, positions, np.zeros_like(np.asarray(offsets)), length)
 
 
+def _alike(blocks):
+    return tuple(replace(blocks[0], feedforward=block.feedforward) for block in blocks)
+
+
 _PATCHES = embedding.Embedding._patches
 _PLACES = embedding.Embedding._places
 
 MODELS: tuple[Mistake, ...] = (
     Mistake("scale.per-block", MODEL, _scaled_by_place),
-    Mistake("blocks.configured-alike", MODEL, configured(MODEL, StackConfig, _with_blocks_like_the_first)),
+    Mistake(
+        "blocks.configured-alike",
+        MODEL,
+        configured(MODEL, StackConfig, lambda stack: replace(stack, blocks=_alike(stack.blocks))),
+    ),
     Mistake("embedding.trained-last", MODEL, patched(MODEL, embedding.Embedding, "_patches", _patches_first)),
     Mistake("position.restarted", MODEL, patched(MODEL, embedding.Embedding, "_places", _places_from_0)),
 )

@@ -70,10 +70,13 @@ class Observation:
         return bool(np.all(compare(observed, predicted, allowed).error_ratio <= 1))
 
 
-def observations(subject: Subject, operation: str, dtype: str, seed: int = 0) -> Iterator[Observation]:
-    """Call a subject on every case of an operation that its signature supports, without gradients."""
+def observations(subject: Subject, operation: str, dtype: str, seed: int = 0, every: int = 1) -> Iterator[Observation]:
+    """Call a subject on every case, or on one of so many of each profile, that its signature supports.
+
+    Cases that ask for gradients are left out.
+    """
     for profile in profiles(operation):
-        for case in with_seed(cases(operation, profile), seed) if profile != GRADIENTS else ():
+        for case in with_seed(cases(operation, profile)[::every], seed) if profile != GRADIENTS else ():
             if dtype in case.dtypes and not case.is_optional:
                 with contextlib.suppress(Unsupported):
                     yield observe(subject, case, dtype)

@@ -35,10 +35,10 @@ def joined(call: Call) -> StoredCall:
 
 
 def packed_in_one_array(call: Call) -> StoredCall:
-    """Store query, key and value of all tokens in one array, each batch row behind a sequence of another length.
+    """Store query, key and value of all tokens in one array, each batch row between sequences of other lengths.
 
-    The rows have the same length, and so that the packed sequences have not, a sequence of unused memory lies before
-    each; its output is not read.
+    The rows have the same length, and so that the packed sequences have not, sequences of unused memory lie between
+    them, before the first and behind the last; their output is not read.
 
     Raises:
         Unsupported: as `joined`, and for key lengths, for every query is a key of its sequence.
@@ -48,7 +48,8 @@ def packed_in_one_array(call: Call) -> StoredCall:
         raise Unsupported("as many queries as keys in every sequence, so no key lengths")
     array, is_stacked = _in_one_array(call)
     names = axes.JOINED_TOKENS if is_stacked else axes.TOKENS
-    lengths = [length for row in range(call.rows) for length in (1 + (5 * row + sizes.keys // 3) % 67, sizes.keys)]
+    unused = [1 + (5 * row + sizes.keys // 3) % 67 for row in range(call.rows + 1)]
+    lengths = [length for before in unused[:-1] for length in (before, sizes.keys)] + unused[-1:]
     edges = starts(lengths)
     places = np.repeat(edges[1:-1:2], sizes.keys) + np.tile(np.arange(sizes.keys), call.rows)
     indices = np.full(edges[-1], call.rows * sizes.keys)  # unused

@@ -27,6 +27,7 @@ class Framework(ABC):
         shares_memory: whether `wrap` returns arrays on the memory that it is given.
         differentiates: whether it has automatic differentiation.
         overwrites: whether its arrays can be overwritten where they lie.
+        compiles: whether the first call with arrays of other shapes takes long, because it compiles.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Framework(ABC):
     shares_memory = False
     differentiates = True
     overwrites = False
+    compiles = False
 
     @abstractmethod
     def make(self, values: np.ndarray, dtype: str) -> Any:

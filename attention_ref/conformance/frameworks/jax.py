@@ -16,6 +16,7 @@ class Jax(Framework):
     """Arrays of JAX."""
 
     name = "JAX"
+    compiles = True
 
     def __init__(self) -> None:
         self.jax = import_module("jax")

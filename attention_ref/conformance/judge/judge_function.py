@@ -83,7 +83,7 @@ def judge(
         small: judge on lengths up to 449 only, in fewer seconds.
         large: judge on lengths up to 8192 too.
         case: the id of one call, as a judgement names it, instead of those that are drawn.
-        budget_seconds: how long to ask; calls that are left are listed as not asked.
+        budget_seconds: how long to ask, after the subject has started; calls that are left are listed as not asked.
         jobs: how many copies of the subject are asked at a time, each for its share of the calls.
         most_failures: after how many failing calls the others are not asked.
         timeout: how many seconds a call may take; None: as long as it takes.
@@ -107,7 +107,6 @@ def judge(
             reject("dtype", dtype, DTYPES)
     if seed < 0 or jobs < 1:
         raise UsageError(f"a seed is 0 or more and the jobs are 1 or more, not {seed} and {jobs}")
-    end = math.inf if budget_seconds is None else time.monotonic() + budget_seconds
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
         given = {"arrays": arrays, "dialect": dialect, "gradients": asks, "gradient": gradient, "device": device}
@@ -117,6 +116,7 @@ def judge(
             storage = stack.enter_context(contextlib.closing(Storage(_MEMORY[size])))
             trial = Trial(source, seed, timeout, storage, place)
             trials.append(stack.enter_context(contextlib.closing(trial)))
+        end = math.inf if budget_seconds is None else time.monotonic() + budget_seconds
         session = Session(trials, end, most_failures, progress)
         scenarios = [chosen] if chosen else draw(seed, trials[0].options, dtypes, size, trials[0].limits)
         if asks and not chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from attention_ref.conformance.case import foundations
 from attention_ref.conformance.check_results import CheckResults, base
@@ -69,8 +70,17 @@ def findings(report: CheckResults) -> list[Finding]:
     refused = {finding.deviation.removeprefix("raises.") for finding in report.diagnosed} & DTYPES.keys()
     left = [each for each in deciding if not each.has_right_values and base(each.case.id) not in explained]
     left = [each for each in left if each.dtype not in refused]
-    found = [*report.diagnosed, *_dtypes(report, deciding), *_by_clause(report, left)]
+    diagnosed = [_counted(each, deciding) for each in report.diagnosed]
+    found = [*diagnosed, *_dtypes(report, deciding), *_by_clause(report, left)]
     return sorted(found, key=lambda each: (not each.deviation, -len(each.cases)))
+
+
+def _counted(finding: Finding, wrong: Sequence[Result]) -> Finding:
+    """Return a finding about the dtype of results with every case of the report, of which a diagnosis may run some."""
+    if not finding.deviation.startswith("dtype."):
+        return finding
+    off = (each.case.id for each in wrong if each.wrong_dtype and each.dtype == finding.sentence.partition(" ")[0])
+    return replace(finding, cases=tuple(dict.fromkeys([*finding.cases, *off])))
 
 
 def _is_of_dtype(finding: Finding) -> bool:

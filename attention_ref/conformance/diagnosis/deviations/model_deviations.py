@@ -12,7 +12,6 @@ from attention_ref.conformance.diagnosis.formula import Array
 from attention_ref.conformance.diagnosis.primitives_formula import Parameters
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.config import AttentionConfig, Norm
-from attention_ref.spec.parameters import parameters
 
 
 class EmbeddingOwn(Deviation):
@@ -95,15 +94,14 @@ class ScalePerBlock(Deviation):
 
 
 class BlocksConfiguredAlike(Deviation):
-    """Every block with the parameters of the first one is configured like it: scale, window and other options."""
+    """Every block has the attention and the norms of the first one: their scale, window and other options."""
 
     slug = "blocks.configured-alike"
     clause = "model.depth"
     correction = "build each block from its own configuration"
 
     def stack(self, config: StackConfig, *arguments: Any, **options: Any) -> Array:
-        first = config.blocks[0]
-        blocks = tuple(first if parameters(block) == parameters(first) else block for block in config.blocks)
+        blocks = tuple(replace(config.blocks[0], feedforward=block.feedforward) for block in config.blocks)
         return super().stack(replace(config, blocks=blocks), *arguments, **options)
 
 
