@@ -179,6 +179,11 @@ def native(query, key, value):
 def holding_the_lock(query, key, value):
     stuck(ctypes.PyDLL(None))
 
+def without_its_folder(query, key, value):
+    import os
+    os.rmdir("reports")
+    holding_the_lock(query, key, value)
+
 def late(query, key, value):
     if query.shape[-2] == 1:
         holding_the_lock(query, key, value)
@@ -247,10 +252,11 @@ def test_what_came_before_a_native_hang_is_reported(stuck: Any) -> None:
     assert {result["verdict"] for result in results[number + 1 :]} == {"unsupported"}
 
 
-def test_a_report_that_cannot_be_written_ends_the_process_too(stuck: Any) -> None:
-    done = stuck("holding_the_lock", "--output", "no/where")
+def test_a_report_that_can_no_longer_be_written_ends_the_process_too(stuck: Any, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    done = stuck("without_its_folder", "--output", "reports/report")
     assert done.returncode == 1
-    assert "no/where cannot be written: No such file or directory" in done.stderr
+    assert "reports/report cannot be written: No such file or directory" in done.stderr
 
 
 @pytest.mark.parametrize("line", ["", "begin()"])
