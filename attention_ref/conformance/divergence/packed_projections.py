@@ -160,10 +160,12 @@ def _layers(reference: Arrays) -> Iterator[Arrays]:
     for name in reference:
         scope, _, last = name.rpartition(".")
         if last == "value" and all(f"{scope}.{part}" in reference for part in PARTS):
-            yield {
-                part: reference.get(f"{scope}.{part}_projection", reference[f"{scope}.{part}"].swapaxes(1, 2))
-                for part in PARTS
-            }
+            parts = {part: reference[f"{scope}.{part}"] for part in PARTS}
+            if all(array.ndim == 4 for array in parts.values()):  # else those of a module that has no axis of heads
+                yield {
+                    part: reference.get(f"{scope}.{part}_projection", array.swapaxes(1, 2))
+                    for part, array in parts.items()
+                }
 
 
 def _fits(layer: Arrays, array: np.ndarray) -> bool:
