@@ -27,6 +27,7 @@ from attention_ref.conformance.subjects.array_files import ArrayFiles
 from attention_ref.conformance.subjects.program import program
 from attention_ref.spec.dtypes import DTYPES
 
+pytestmark = pytest.mark.bare
 ROOT = Path(__file__).parent.parent
 KERNEL = ROOT / "tests" / "wrong_kernels" / "c" / "tiled.c"
 judged = partial(judge, small=True, most_failures=1, arrays="safetensors")

@@ -19,6 +19,7 @@ from tests.wrong_kernels.planted import BACKWARD_MISTAKES
 judged = partial(judge, small=True, most_failures=1)
 
 
+@pytest.mark.bare
 @pytest.mark.long
 @pytest.mark.parametrize("gradient", [backward.recomputing], ids=lambda each: each.__name__)  # others: the evidence
 def test_a_right_backward_pass_passes(gradient: Callable[..., Any]) -> None:
@@ -28,6 +29,7 @@ def test_a_right_backward_pass_passes(gradient: Callable[..., Any]) -> None:
     assert any(outcome.scenario.gradients for outcome in judgement.outcomes)
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize("name", list(BACKWARD_MISTAKES)[::5])  # all of them: python -m tests.judge_evidence
 def test_a_wrong_backward_pass_is_rejected_by_the_options_that_show_its_mistake(name: str) -> None:
     mistake = BACKWARD_MISTAKES[name]
@@ -100,6 +102,7 @@ def test_gradients_that_are_not_returned_are_no_gradients() -> None:
     assert " instead of a dictionary of query, key, value" in reason
 
 
+@pytest.mark.bare
 def test_a_backward_pass_that_refuses_everything_has_not_passed() -> None:
     def refusing(*_: np.ndarray, **__: Any) -> dict[str, Any]:
         raise NotImplementedError

@@ -19,6 +19,7 @@ import pytest
 from attention_ref.conformance import judge
 from tests.wrong_kernels import right
 
+pytestmark = pytest.mark.bare
 judged = partial(judge, small=True, most_failures=1)
 CASE = "float32/b1.h1.g1.q65.k65.d16.v16/plain/normal"
 
