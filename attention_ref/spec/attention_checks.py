@@ -6,11 +6,11 @@ Query, key, value and the kernels that score them are checked here; every option
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from attention_ref.spec.argument_checks import ArgumentChecks
 from attention_ref.spec.arguments import Argument
-from attention_ref.spec.errors import received_text, reject, shape_letters, shape_text
-from attention_ref.spec.numbers import is_finite
+from attention_ref.spec.errors import reject, shape_letters, shape_text
 from attention_ref.spec.operations import ATTENTION, OPERATIONS
 from attention_ref.spec.shapes import (
     LEGEND,
@@ -127,14 +127,13 @@ def check_softmax(
         call.check_broadcast("sinks", scores.shape[:-1])
 
 
-class _Call:
+class _Call(ArgumentChecks):
     """The arrays of one call, and the checks that several operations share."""
 
     def __init__(self, operation: str, arrays: Mapping[str, Described | None], row: str = ATTENTION.name) -> None:
-        self.operation, self.row = operation, OPERATIONS[row]
-        self.arrays = {name: array for name, array in arrays.items() if array is not None}
+        super().__init__(operation, {name: array for name, array in arrays.items() if array is not None}, {})
+        self.row = OPERATIONS[row]
         self.sizes: Sizes
-        self.options: Mapping[str, Any]
         self.first = next(iter(self.arrays.values()), Described((), ""))  # whose dtype the others share
 
     def has(self, name: str) -> bool:
@@ -142,12 +141,6 @@ class _Call:
 
     def shape(self, name: str) -> Shape:
         return self.arrays[name].shape
-
-    def shapes(self) -> dict[str, Shape]:
-        return {name: array.shape for name, array in self.arrays.items() if array.shape}
-
-    def reject(self, rule: str, received: object) -> NoReturn:
-        reject(self.operation, rule, received, self.shapes())
 
     def check_query_key_value(self, *, same_head_size: bool) -> Sizes:
         for name in ("query", "key", "value"):
@@ -178,10 +171,12 @@ class _Call:
 
     def check_options(self, sizes: Sizes, options: Mapping[str, Any]) -> None:
         """Check every option of the call by its row of the table, but for the kernels that score."""
-        self.sizes, self.options = sizes, options
+        self.sizes, self.given = sizes, options
         for argument in self.row.named:
-            is_given = self.has(argument.name) or argument.name in options
-            if is_given and set(argument.letters) <= set("bhgqkdv"):
+            is_option = argument.name in options and (
+                options[argument.name] is not None or argument.default is not None
+            )
+            if (self.has(argument.name) or is_option) and set(argument.letters) <= set("bhgqkdv"):
                 _KINDS[argument.kind](self, argument)
         self.check_dropout(options.get("dropout", 0.0))
 
@@ -198,26 +193,15 @@ class _Call:
     def check_integer(self, argument: Argument) -> None:
         if self.has(argument.name):
             self.check_per_row(argument.name, self.sizes.batch)
-        check_integers(self.operation, argument.name, self.options.get(argument.name))
+        check_integers(self.name, argument.name, self.given.get(argument.name))
         if argument.range:
-            self.check_lengths(argument.name, self.options.get(argument.name), self.sizes.key_length)
-
-    def check_number(self, argument: Argument) -> None:
-        number = self.options[argument.name]
-        if number is None and argument.default is None:
-            return
-        if not is_finite(number) or not argument.contains(number):
-            self.reject(f"{argument.name} must be a finite number{argument.limits}", received_text(number))
-
-    def check_flag(self, argument: Argument) -> None:
-        if not isinstance(self.options[argument.name], bool):
-            self.reject(f"{argument.name} must be True or False", repr(self.options[argument.name]))
+            self.check_lengths(argument.name, self.given.get(argument.name), self.sizes.key_length)
 
     def check_pair(self, argument: Argument) -> None:
-        check_window(self.operation, self.options[argument.name], self.shapes())
+        check_window(self.name, self.given[argument.name], self.shapes)
 
     def check_tap(self, argument: Argument) -> None:
-        check_tap(self.operation, self.options[argument.name])
+        check_tap(self.name, self.given[argument.name])
 
     def check_dropout(self, rate: float) -> None:
         if rate > 0 and not self.has("dropout_mask"):

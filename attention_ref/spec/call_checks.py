@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
+from attention_ref.spec.argument_checks import ArgumentChecks
 from attention_ref.spec.arguments import Argument, Operation
-from attention_ref.spec.errors import received_text, reject, shape_letters, shape_text
+from attention_ref.spec.errors import received_text, shape_letters, shape_text
 from attention_ref.spec.functions import FUNCTIONS
-from attention_ref.spec.numbers import is_finite
 from attention_ref.spec.operations import OPERATIONS
 from attention_ref.spec.shapes import (
     LARGEST_INTEGER,
@@ -56,12 +56,13 @@ def _remembered(operation: str, names: tuple[str, ...], *arguments: Any) -> None
     check_call(operation, dict(zip(names, arguments, strict=True)))
 
 
-class _Call:
+class _Call(ArgumentChecks):
     """One call: its arguments, and the sizes that their axes have by the letters of the legend."""
 
     def __init__(self, operation: Operation, given: Mapping[str, Any]) -> None:
-        self.operation, self.given = operation, given
-        self.arrays = {name: item for name, item in given.items() if type(item) is Described}
+        arrays = {name: item for name, item in given.items() if type(item) is Described}
+        super().__init__(operation.name, arrays, given)
+        self.operation = operation
         self.sizes: dict[str, tuple[str, Shape]] = {}
 
     def check(self) -> None:
@@ -76,10 +77,6 @@ class _Call:
             if argument.name in self.arrays and argument.axes not in ("", "..."):
                 self._check_axes(argument, spans)
         _RULES.get(self.operation.name, _no_rule)(self)
-
-    def reject(self, rule: str, received: object) -> NoReturn:
-        shapes = {name: array.shape for name, array in self.arrays.items() if array.shape}
-        reject(self.operation.name, rule, received, shapes)
 
     def _check_presence(self, argument: Argument) -> None:
         if self.given[argument.name] is None and argument.default is not None:
@@ -103,20 +100,10 @@ class _Call:
         if not dtype.startswith(("int", "uint")):
             self.reject(f"{argument.name} must be integers", dtype)
 
-    def check_number(self, argument: Argument) -> None:
-        number = self.given[argument.name]
-        if not is_finite(number) or not argument.contains(number):
-            self.reject(f"{argument.name} must be a finite number{argument.limits}", received_text(number))
-
     def check_count(self, argument: Argument) -> None:
         count = self.given[argument.name]
         if not is_count(count) or not argument.contains(count):
             self.reject(f"{argument.name} must be an integer{argument.limits}", received_text(count))
-
-    def check_flag(self, argument: Argument) -> None:
-        flag = self.given[argument.name]
-        if not isinstance(flag, bool):
-            self.reject(f"{argument.name} must be True or False", repr(flag))
 
     def check_choice(self, argument: Argument) -> None:
         choice = self.given[argument.name]

@@ -60,8 +60,8 @@ def require_no_class(function: Any, name: str) -> None:
     """
     if not inspect.isclass(function):
         return
-    there = vars(sys.modules.get(function.__module__, sys))
-    made = next((each for each, item in there.items() if type(item) is function), "")
+    names = vars(sys.modules.get(function.__module__, sys))
+    made = next((each for each, item in names.items() if type(item) is function), "")
     example = f"such as {made}" if made else f"such as `attention = {function.__name__}({_constructor(function)})`"
     raise PreflightError(f"{name} is a class, not a function: check an instance of it, {example}{_also(function)}")
 
@@ -112,8 +112,8 @@ def _weights(function: Any) -> list[str]:
         return [name for name, _ in named()]
     if isinstance(weights := getattr(function, "weights", None), list):
         return [str(getattr(each, "path", getattr(each, "name", "weight"))) for each in weights]
-    there = getattr(function, "__dict__", {}) if not inspect.isroutine(function) else {}
-    return [name for name, item in there.items() if len(getattr(item, "shape", ())) > 1]
+    attributes = getattr(function, "__dict__", {}) if not inspect.isroutine(function) else {}
+    return [name for name, item in attributes.items() if len(getattr(item, "shape", ())) > 1]
 
 
 def _package(kind: type) -> str:

@@ -53,9 +53,9 @@ class Wrapper:
     def around(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """Return the wrapper around a function, by running its code."""
         used = {short: module for short, module in _MODULES.items() if f"{short}." in self.code}
-        there = {name: function, **{short: import_module(module) for short, module in used.items()}}
-        exec(self.code, there)  # noqa: S102 - code of this file, with the names of a signature
-        return there[WRAPPER]  # type: ignore[return-value]
+        namespace = {name: function, **{short: import_module(module) for short, module in used.items()}}
+        exec(self.code, namespace)  # noqa: S102 - code of this file, with the names of a signature
+        return namespace[WRAPPER]  # type: ignore[return-value]
 
 
 def wrappers(function: Callable[..., Any], name: str, kind: str) -> Iterator[Wrapper]:
