@@ -41,6 +41,6 @@ def import_when_used(package: str, names: Mapping[str, str]) -> None:
                 super().__setattr__(name, value)
 
         def __dir__(self) -> list[str]:
-            return sorted({*super().__dir__(), *modules})
+            return sorted({*super().__dir__(), *self.__all__})
 
     sys.modules[package].__class__ = Package
