@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ import attention_ref.numpy
 from attention_ref import cli
 from attention_ref.conformance import OPERATIONS, cases, check, diagnose, room
 from attention_ref.conformance.case import all_cases
-from attention_ref.conformance.diagnosis import EVERY, Explanation, diagnose_subject, explain_call, observation
-from attention_ref.conformance.diagnosis.operation_formula import OperationFormula, knows
+from attention_ref.conformance.diagnosis import EVERY, Explanation, diagnose_subject, explain_call
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.config import FeedForwardConfig
 from attention_ref.spec.parameters import parameters as tree
@@ -286,7 +285,6 @@ def test_the_formula_has_every_option_and_gives_the_expected_values(operation: s
     of_operation = [case for case in all_cases() if case.operation == operation and case.dtypes]
     assert of_operation
     for case in of_operation:
-        assert knows(case.call), case.id
         found = OperationFormula().results(case.call, "float64")
         for name in found.keys() & case.expected.keys():
             np.testing.assert_allclose(found[name], case.expected[name].values, 1e-9, 1e-11, err_msg=case.id)
@@ -344,23 +342,3 @@ def test_the_command_diagnoses_any_operation(capsys: pytest.CaptureFixture[str])
 def test_a_check_of_a_layer_begins_with_its_diagnosis() -> None:
     text = str(check(wrong_norm, op="layer_norm")).splitlines()
     assert any("eps is 0.001" in line for line in text[:10])
-
-
-def test_cases_outside_the_formulas_are_checked_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observation, "knows", lambda call: call.options["eps"] != 1e-5)
-    found = diagnose(wrong_norm, op="layer_norm")
-    wrong = {*found.left_out} & {*found.wrong}
-    assert wrong
-    assert wrong <= {*found.unexplained}
-    assert f"{len(found.left_out)} of the cases set options that the formulas of the diagnosis lack" in str(found)
-    monkeypatch.setattr(observation, "knows", lambda _: False)
-    right = diagnose_subject(room(attention_ref.numpy, "numpy", ""), "layer_norm")
-    assert right.conforms
-    assert len(right.left_out) == right.ran
-    assert str(right).endswith("lack: none of them is wrong, and no deviation was tried on them")
-
-
-def test_a_call_outside_the_formulas_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    call, output = call_of(FEEDFORWARD)
-    monkeypatch.setattr(import_module("attention_ref.conformance.diagnosis.explain_call"), "knows", lambda _: False)
-    assert not explain_call(call, {"output": output(FEEDFORWARD)}).is_known
