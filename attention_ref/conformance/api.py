@@ -59,8 +59,8 @@ def check(
     Arguments:
         function: what is checked.
         op: the operation that it is to be: a key of `conformance.OPERATIONS`.
-        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
-            what the dialect says, or NumPy's.
+        arrays: what it takes and returns, one of `conformance.KINDS`, such as `"torch"`; when None, what the dialect
+            says, or NumPy's.
         dialect: in which words and conventions it speaks, where they are not the specification's: a `Dialect`, the name
             of one that comes with the kit, or a TOML file. Of attention only.
         profiles: groups of cases, such as `("core", "causal")`; all when None. `"grad"` are those that ask for

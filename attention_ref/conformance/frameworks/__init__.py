@@ -29,6 +29,9 @@ FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {
 KINDS = tuple(FRAMEWORKS)
 """The kinds of arrays that a subject may take and return."""
 
+KIND_OF_PACKAGE: Mapping[str, str] = {name: name for name in FRAMEWORKS} | {"jaxlib": "jax"}
+"""The kinds of arrays by the packages that define them."""
+
 
 @cache
 def framework(name: str) -> Framework:
@@ -49,9 +52,7 @@ def framework(name: str) -> Framework:
 
 def framework_of(array: Any) -> Framework:
     """Return the framework of an array; NumPy for any other value, such as a number."""
-    package = type(array).__module__.partition(".")[0]
-    name = {"jaxlib": "jax"}.get(package, package)
-    return framework(name if name in FRAMEWORKS else "numpy")
+    return framework(KIND_OF_PACKAGE.get(type(array).__module__.partition(".")[0], "numpy"))
 
 
 def values_of(array: Any) -> np.ndarray:

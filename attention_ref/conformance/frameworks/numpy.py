@@ -18,6 +18,11 @@ class NumPy(Framework):
     module = np
     shares_memory = True
     differentiates = False
+    short = "np"
+    calls_by_head = (
+        'np.vectorize({name}, signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
+        'np.vectorize(lambda *one: np.array({name}(*one)), signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
+    )
 
     def make(self, values: np.ndarray, dtype: str) -> Any:
         return values.astype(numpy_dtype(dtype))
