@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from attention_ref.conformance.dialects import axes
 from attention_ref.conformance.errors import UsageError, reject
 from attention_ref.conformance.frameworks import KINDS
-from attention_ref.conformance.frameworks.keras import ENGINES
 from attention_ref.spec.clauses import clauses
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
@@ -184,7 +183,7 @@ class Dialect:
                 raise UsageError(f"head_sizes: {size!r} is no positive whole number")
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
-            engines = [f"engine {name}" for name in ENGINES]
+            engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]
             _among("condition", exclusion.when, (*OPTIONS, *DTYPES, *CONDITIONS, *engines))
         if self.page_size < 1:
             raise UsageError(f"page_size: {self.page_size} is less than 1")
