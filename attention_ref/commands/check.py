@@ -113,7 +113,7 @@ def _choice(options: argparse.Namespace) -> Choice:
     from attention_ref.conformance import UsageError
 
     if options.outputs and options.seed:
-        raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")
+        raise UsageError("--seed cannot be used with --outputs: a folder contains results for the numbers of the released cases")
     return Choice(
         subject=options.subject,
         exec=options.exec,

@@ -72,7 +72,7 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
     """Examine a checkpoint.
 
     Raises:
-        SpecificationError: for a folder that is no checkpoint of a known family, and for a damaged file.
+        SpecificationError: for a folder that is not a checkpoint of a known family, and for a damaged file.
     """
     folder = Path(path_text("weights.read", path))
     try:

@@ -96,8 +96,8 @@ def diagnose(
 def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: int = 0) -> Diagnosis:
     """Diagnose an operation of a subject; see `diagnose`."""
     if not isinstance(subject, Subject) or operation not in subject.operations:
-        what = f"{operation} is not an operation of it" if isinstance(subject, Subject) else "it runs elsewhere"
-        raise UsageError(f"{subject.name} cannot be diagnosed: {what}, and is not called in this process")
+        what = f"it has no {operation}" if isinstance(subject, Subject) else "it is not called in this process"
+        raise UsageError(f"{subject.name} cannot be diagnosed: {what}")
     for dtype in _DTYPES:
         seen = list(observations(subject, operation, dtype, seed))
         if operation == "attention" and not any(each.results for each in seen if _is_batched(each)):

@@ -180,7 +180,7 @@ class Dialect:
         _among("dtype", self.dtypes, DTYPES)
         for size in self.head_sizes:
             if type(size) is not int or size < 1:
-                raise UsageError(f"head_sizes: {size!r} is no positive whole number")
+                raise UsageError(f"head_sizes: {size!r} is not a positive integer")
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
             engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]

@@ -107,7 +107,7 @@ def _named(reference: Arrays, target: Arrays, names: Mapping[str, str]) -> dict[
             form = max(found, key=lambda each: closeness(reference[our], each.to_reference(target[their])))
             pairs[our] = Pair(our, their, form)
         elif our in names:
-            raise UsageError(f"{our} {shapes[0]} and {their} {shapes[1]} are no two layouts of one tensor")
+            raise UsageError(f"{our} {shapes[0]} and {their} {shapes[1]} are not two layouts of one tensor")
     return pairs
 
 

@@ -61,7 +61,7 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
     """Diagnose the layer of a tensor: the layer itself, the step alone, then the block around it."""
     if not isinstance(sides.ours, RoomRecorder):
         scope = tensor.name.removesuffix(".input").rpartition(".")[0] or tensor.name
-        reason = "the reference is no model of this library, so its layers cannot be computed otherwise"
+        reason = "the reference is not a model of this library, so its layers cannot be computed with a step replaced"
         return Cause(tensor, scope, is_in_single, reason=reason)
     layers = model_layers(sides.ours.config)
     layer = layer_of(layers, tensor.name)

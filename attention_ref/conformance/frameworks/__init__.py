@@ -41,7 +41,7 @@ def framework(name: str) -> Framework:
         UsageError: for another name, and when the framework is not installed or cannot be imported.
     """
     if name not in FRAMEWORKS:
-        raise UsageError(f"there are no arrays {name!r}; the kinds are {', '.join(KINDS)}")
+        raise UsageError(f"{name!r} is not an array type; choose from: {', '.join(KINDS)}")
     if find_spec(name) is None:
         raise UsageError(f"arrays of {name} need {name}, which is not installed")
     try:

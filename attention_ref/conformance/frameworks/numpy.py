@@ -37,4 +37,4 @@ class NumPy(Framework):
         return type(item) is np.ndarray
 
     def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
-        raise Unsupported("NumPy differentiates nothing: give the check a function of the gradients too")
+        raise Unsupported("NumPy has no automatic differentiation: pass a function that returns the gradients too")

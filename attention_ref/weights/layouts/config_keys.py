@@ -18,7 +18,7 @@ ABSENT: Any = object()
 """No value: a key without a default, or one that is not written."""
 
 LARGEST = 2**24
-"""An integer above it is no size of a model; it is refused before anything of this size is made."""
+"""The largest size of a model; larger integers are refused before an array of such a size is made."""
 
 MOST_LAYERS = 1000
 """The same for the number of blocks."""
