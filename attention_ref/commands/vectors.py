@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser = command(actions, name, run, text)
-    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the export")
     takes_json(parser)
     return parser
 
