@@ -113,9 +113,7 @@ def _choice(options: argparse.Namespace) -> Choice:
     from attention_ref.conformance import UsageError
 
     if options.outputs and options.seed:
-        raise UsageError(
-            "--seed cannot be used with --outputs: a folder contains results for the numbers of the released cases"
-        )
+        raise UsageError("--seed cannot be used with --outputs: a folder contains results of the released cases")
     return Choice(
         subject=options.subject,
         exec=options.exec,
