@@ -32,7 +32,7 @@ alone, because a target that exchanges them computes the values of one in the pl
 
 
 class Pair(NamedTuple):
-    """A tensor of the reference, the one of the target that it is compared with, and how the latter stands."""
+    """A tensor of the reference, the one of the target that it is compared with, and the layout of the latter."""
 
     reference: str
     target: str

@@ -45,7 +45,7 @@ class Key:
     Arguments:
         at: where its value is in a `ModelConfig`, a dotted path or a function of it; `ABSENT` for a key that is read
             only, such as an older name.
-        default: of a file without the key; `ABSENT` where there is none.
+        default: the value for a file without the key; `ABSENT` if there is none.
         names: their words and ours, where the value is a word.
         smallest, largest: the smallest and the largest integer that are read.
     """
