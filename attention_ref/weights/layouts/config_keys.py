@@ -57,7 +57,7 @@ class Key:
     largest: int = LARGEST
 
     def read(self, value: Any) -> Any:
-        """Our value of theirs.
+        """Return our value for a value of the file.
 
         Raises:
             ValueError: for a value that we do not know, with what is wrong.
@@ -75,7 +75,7 @@ class Key:
         return self.names[value]
 
     def write(self, config: Any) -> Any:
-        """Their value of ours; `ABSENT` where the configuration has none."""
+        """Return the value of the file for ours; `ABSENT` where the configuration has none."""
         value = self.at(config) if callable(self.at) else _follow(config, self.at)
         if value is ABSENT or self.names is None:
             return value
