@@ -22,7 +22,7 @@ from attention_ref.vectors.call import Call
 
 @dataclass(frozen=True)
 class Explanation:
-    """What explains the results of one call.
+    """The explanation of the results of one call.
 
     Arguments:
         findings: the deviations that together reproduce them; empty if they are right, or if none reproduces them.
@@ -80,7 +80,7 @@ def _observed(
 
 
 def _roundings(call: Call, values: np.ndarray, dtype: str, allowed: np.ndarray | None) -> Roundings:
-    """Return sizes of rounding errors whose budget is what is allowed."""
+    """Return sizes of rounding errors whose budget is the allowed error."""
     unit = DTYPES[DTYPES[dtype].arithmetic].unit_roundoff
     if allowed is None:
         finite: Sequence[float] = np.abs(values[np.isfinite(values)]).tolist()

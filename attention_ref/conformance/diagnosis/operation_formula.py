@@ -88,7 +88,7 @@ _CALLS: Mapping[str, Callable[[OperationFormula, Call, dict[str, Any]], Any]] = 
 
 
 def _chunks(chunks: tuple[tuple[int, ...], ...], length: int) -> tuple[Array, Array, Array]:
-    """Return where the chunk of each position starts, whether any row has a cache then, and what its call sees.
+    """Return where the chunk of each position starts, whether any row has a cache then, and which keys its call sees.
 
     These are `(b,l)`, `(b,l)` and `(b,1,l,l)`.
     """

@@ -193,7 +193,7 @@ class Dialect:
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def __repr__(self) -> str:
-        """Return what makes it again: the fields that differ from the specification's convention."""
+        """Return an expression that makes it again, with the fields that differ from the specification's convention."""
         given, defaults = vars(self), vars(Dialect())
         words = [f"{name}={value!r}" for name, value in given.items() if value != defaults[name]]
         return f"Dialect({', '.join(words)})"

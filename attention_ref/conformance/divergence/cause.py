@@ -45,7 +45,7 @@ class Cause:
 
 
 class Compared(Protocol):
-    """What `location` knows of both sides."""
+    """The recordings of both sides, as `location` has them."""
 
     ours: Recorder
     theirs: Recorder
