@@ -103,7 +103,7 @@ def _examined(folder: Path) -> Checkpoint:
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not is_file(file):
-        reject(OPERATION, f"{folder}: a checkpoint is a folder with {CONFIG}", "none")
+        reject(OPERATION, f"{folder}: a checkpoint is a folder with {CONFIG}", "a path without it")
     return read_json(file, LARGEST_CONFIG)
 
 
