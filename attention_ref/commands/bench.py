@@ -38,9 +38,10 @@ def add(commands: Any) -> None:
     put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
     text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
     put("--backends", metavar="NAME,NAME", help=text)
-    put("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    put("--threads", metavar="N", type=int, default=1, help="that every contestant may use; 0: all; default: 1")
-    put("--rounds", metavar="N", type=int, default=15, help="interleaved rounds, of which the medians are; default: 15")
+    text = "backend of Keras; default: KERAS_BACKEND or the configuration of Keras"
+    put("--engine", choices=backends.ENGINES, help=text)
+    put("--threads", metavar="N", type=int, default=1, help="threads that every contestant may use; 0: all; default: 1")
+    put("--rounds", metavar="N", type=int, default=15, help="interleaved rounds, whose medians are shown; default: 15")
     put("--json", metavar="FILE", help="write the measurements as JSON; - is stdout, without the text")
     put("--html", metavar="FILE", help="write the tables as one HTML page")
     put("--plot", metavar="FILE", help="draw time over length, as PNG or SVG; needs matplotlib")

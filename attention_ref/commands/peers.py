@@ -69,19 +69,20 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "peers", run)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends, and quick peers")
+    text = f"{named_subjects.SUBJECT}; default: all backends, and the peers that are quick to check"
+    put("names", nargs="*", metavar="NAME", help=text)
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
     put("--no-questions", action="store_true", help="leave out the questions of the command ask (the second table)")
     put("--operation", metavar="OP", default="attention", help="the operation to check; default: attention")
-    put("--arrays", metavar="KIND", help="what every module:callable takes and returns, such as torch; default: numpy")
-    text = "that every module:callable follows: such as torch.sdpa (list dialects), or a TOML file"
+    put("--arrays", metavar="KIND", help="array type of every module:callable, such as torch; default: numpy")
+    text = "calling convention of every module:callable, such as torch.sdpa, or a TOML file"
     put("--dialect", metavar="D", help=text)
     text = "a group of cases, such as core or grad; repeatable; default: all but grad"
     put("--profile", metavar="P", action="append", help=text)
     put("--gradients", action="store_true", help="check gradients too (several times slower)")
-    text = "judge them at real sizes instead: with --dtype and --gradients; the files hold that table"
+    text = "judge them at real sizes instead, with --dtype and --gradients; the files contain that table"
     put("--real-sizes", action="store_true", help=text)
     put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
     put("--jobs", metavar="N", type=_positive(int), default=2, help="number of processes at a time; default: 2")

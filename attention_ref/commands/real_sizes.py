@@ -27,7 +27,7 @@ Kind = tuple[str, bool]
 
 @dataclass(frozen=True)
 class Row:
-    """What the judgement of a subject says.
+    """The judgement of a subject as a row of the table.
 
     Arguments:
         name: of the subject.
