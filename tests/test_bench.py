@@ -28,6 +28,7 @@ OPTIONS = {
     "causal": {"causal": True},
     "window": {"causal": True, "window": (WINDOW, None)},
     "decode": {},
+    "tiny": {},
 }
 
 
@@ -47,9 +48,10 @@ def test_all_contestants_compute_the_same(kind: str) -> None:
     length = 300  # longer than the window
     queries = 1 if kind == "decode" else length
     generator = np.random.default_rng(0)
-    arrays = [generator.normal(size=(1, 2, rows, 16)).astype(np.float32) for rows in (queries, length, length)]
+    sizes = {"batch": 2, "heads": 4, "size": 16}
+    arrays = [generator.normal(size=(2, 4, rows, 16)).astype(np.float32) for rows in (queries, length, length)]
     truth = oracle.attention(*(array.astype(np.float64) for array in arrays), **OPTIONS[kind])
-    contestants = bench.attention(kind, length, heads=2, size=16).contestants
+    contestants = bench.attention(kind, length, **sizes).contestants
     compared = 0
     for each in contestants:
         if any(find_spec(package) is None for package in each.requires):
@@ -60,6 +62,19 @@ def test_all_contestants_compute_the_same(kind: str) -> None:
         )
         compared += 1
     assert compared >= 3
+
+
+def test_all_layers_compute_the_same() -> None:
+    pytest.importorskip("torch")
+    results = {
+        each.name: np.asarray(each.prepare()(), np.float64)
+        for each in bench.multi_head(30, batch=2, model=32, heads=4).contestants
+        if all(find_spec(package) for package in each.requires)
+    }
+    truth = results["torch.nn"]
+    for name, result in results.items():
+        np.testing.assert_allclose(result, truth, rtol=0, atol=1e-6, err_msg=name)
+    assert np.std(truth) > 0.01
 
 
 def test_the_ratio_is_that_of_processor_time() -> None:

@@ -11,9 +11,12 @@ import numpy as np
 from attention_ref.bench.workload import Call, Contestant, Workload
 from attention_ref.spec.errors import SpecificationError
 
-KINDS = ("full", "causal", "window", "decode", "gradients")
+KINDS = ("full", "causal", "window", "decode", "gradients", "tiny")
 WINDOW = 256
 """How many keys before its own a query sees in the workload `window`."""
+
+TINY = {"batch": 2, "heads": 4, "size": 16}
+"""The other sizes of the workload `tiny`, in which what a call costs beside its products counts."""
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -22,8 +25,9 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
     """Return attention in float32 over `length` keys as a workload.
 
     Arguments:
-        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys; or
-            `gradients`, of a causal call with respect to query, key and value.
+        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys;
+            `gradients`, of a causal call with respect to query, key and value; or `tiny`, full with 2 batch rows,
+            4 heads and a head size of 16.
         length: the number of keys, and of queries but in `decode`.
         batch, heads, size: the other sizes of `(b,h,l,d)`.
 
@@ -32,6 +36,8 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
     """
     if kind not in KINDS:
         raise SpecificationError(f"bench: kind must be one of {', '.join(KINDS)}; received {kind!r}")
+    if kind == "tiny":
+        batch, heads, size = TINY["batch"], TINY["heads"], TINY["size"]
     queries = 1 if kind == "decode" else length
     generator = np.random.default_rng(0)
     shapes = [(batch, heads, rows, size) for rows in (queries, length, length)]
@@ -139,17 +145,18 @@ def _sdpa_function(kind: str, mask: Any = None) -> Callable[..., Any]:
 def _torch(arrays: Arrays, given: dict[str, Any]) -> Call:
     from attention_ref.torch import attention as function
 
-    return _without_gradients(partial(function, **given), arrays)
+    return without_gradients(partial(function, **given), arrays)
 
 
 def _sdpa(kind: str, arrays: Arrays) -> Call:
     import torch
 
     mask = torch.from_numpy(_mask(kind, arrays)) if kind == "window" else None  # it has an option for `causal`
-    return _without_gradients(_sdpa_function(kind, mask), arrays)
+    return without_gradients(_sdpa_function(kind, mask), arrays)
 
 
-def _without_gradients(function: Callable[..., Any], arrays: Arrays) -> Call:
+def without_gradients(function: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> Call:
+    """Return a call of a function of tensors of PyTorch without gradients."""
     import torch
 
     tensors = [torch.from_numpy(array) for array in arrays]
@@ -172,7 +179,7 @@ def _torch_gradients(arrays: Arrays, function: Callable[..., Any]) -> Call:
 def _keras(arrays: Arrays, given: dict[str, Any]) -> Call:
     from attention_ref.keras import attention as function
 
-    return _compiled_in_keras(partial(function, **given), arrays)
+    return compiled_in_keras(partial(function, **given), arrays)
 
 
 def _keras_ops(kind: str, arrays: Arrays) -> Call:
@@ -185,10 +192,10 @@ def _keras_ops(kind: str, arrays: Arrays) -> Call:
         lengths_first = (ops.swapaxes(array, 1, 2) for array in (query, key, value))  # (b,l,h,d)
         return ops.swapaxes(ops.dot_product_attention(*lengths_first, mask=mask), 1, 2)
 
-    return _compiled_in_keras(function, arrays)
+    return compiled_in_keras(function, arrays)
 
 
-def _compiled_in_keras(function: Callable[..., Any], arrays: Arrays) -> Call:
+def compiled_in_keras(function: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> Call:
     """Compile for the engine as `fit` and `predict` do: a graph of TensorFlow, `jax.jit`, or nothing on PyTorch."""
     import keras
     from keras import ops
@@ -196,7 +203,7 @@ def _compiled_in_keras(function: Callable[..., Any], arrays: Arrays) -> Call:
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     engine = keras.backend.backend()
     if engine == "torch":
-        return _without_gradients(function, arrays)
+        return without_gradients(function, arrays)
     if engine == "jax":
         return _jitted(function, tensors)
     import tensorflow

@@ -25,7 +25,7 @@ from attention_ref.commands.command import (
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
 
-OPERATIONS = ("full", "causal", "window", "decode", "gradients", "forward", "step", "training")
+OPERATIONS = ("full", "causal", "window", "decode", "gradients", "tiny", "mha", "forward", "step", "training")
 SIZES = (512, 2048)
 
 
@@ -33,7 +33,10 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "bench", run)
     put = parser.add_argument
-    text = "attention: full, causal, window, decode or gradients; models: forward, step or training; repeatable"
+    text = (
+        "attention: full, causal, window, decode, gradients or tiny; a layer: mha; models: forward, step or training; "
+        "repeatable"
+    )
     put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")
     put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
     text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
@@ -116,6 +119,8 @@ def _prepare(options: argparse.Namespace) -> None:
 def _workload(operation: str, size: int) -> Workload:
     from attention_ref import bench
 
+    if operation == "mha":
+        return bench.multi_head(size)
     return bench.attention(operation, size) if operation in bench.KINDS else bench.model(operation, size)
 
 
