@@ -13,12 +13,17 @@ from tests.wrong_kernels import backward, right
 
 
 class Mistake(NamedTuple):
-    """A mistake in a kernel; `needed` is a regular expression for the options of the smallest call that shows it."""
+    """A mistake in a kernel.
+
+    `needed` is a regular expression for the options of the smallest call that shows it. In the dtypes of `hidden` it is
+    smaller than the rounding that nobody can avoid.
+    """
 
     kernel: Callable[..., Any]
     passage: str
     instead: str
     needed: str = "plain"
+    hidden: tuple[str, ...] = ()
 
     def planted(self) -> Callable[..., Any]:
         """Return the kernel with the mistake."""

@@ -163,6 +163,27 @@ _REMEMBERING = {
         "query[0, 0, :1].tobytes()",
     ),
 }
+_IN_VECTORS = {
+    "the last vector of a head is filled up with what lies in memory": ("copied[..., used:] = 0\n", "pass\n"),
+    "the scale is that of whole vectors": ("1 / math.sqrt(size)", "1 / math.sqrt(q.shape[-1])"),
+    "the head after its last whole vector is left out": (
+        "range(0, q.shape[-1], VECTOR)",
+        "range(0, max(size // VECTOR, 1) * VECTOR, VECTOR)",
+    ),
+    "heads smaller than a vector have no scores": ("range(0, q.shape[-1],", "range(0, q.shape[-1] * (size >= VECTOR),"),
+    "the last numbers of a head are read twice": (
+        "copied[..., used:] = 0\n",
+        "copied[..., used:] = array[..., used - VECTOR : whole - VECTOR] if used > VECTOR else 0\n",
+    ),
+    "values after their last whole vector are not written": (
+        "(softmax(scores) @ v)[..., :value_size]",
+        "np.where(np.arange(value_size) < max(value_size // 8 * 8, 1), (softmax(scores) @ v)[..., :value_size], 0)",
+    ),
+    "rows lie as far apart as whole vectors": (
+        "copied[..., :used] = array\n",
+        "copied[..., :used] = np.resize(array, copied.shape)[..., :used]\n",
+    ),
+}
 
 STYLE_MISTAKES = {
     name: Mistake(kernel, *change)
@@ -174,6 +195,7 @@ STYLE_MISTAKES = {
         (styles.buffered, _BUFFERED),
         (styles.remembering, _REMEMBERING),
         (styles.whole, _OF_TWO_OPTIONS),
+        (styles.in_vectors, _IN_VECTORS),
     )
     for name, change in mistakes.items()
 }
