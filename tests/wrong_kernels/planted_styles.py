@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.wrong_kernels import styles
-from tests.wrong_kernels.planted import Mistake
+from tests.wrong_kernels.planted import IN_BFLOAT16, Mistake
 
 _PAGED = {
     "the last page is left out unless it is full": (
@@ -42,9 +42,19 @@ _WHOLE = {
     ),
     "heads after the fourth read the first": ("q @ k.", "q @ k[:, np.arange(heads) * (np.arange(heads) < 4)]."),
     "scores read 64 channels": ("q @ k.", "q[..., :64] @ k[..., :64]."),
-    "queries are rounded to half precision": ("q @ k.", "q.astype(np.float16).astype(np.float32) @ k."),
-    "the scale is in half precision": ("np.float32(1 / math", "np.float16(1 / math"),
-    "the bias is scaled with the scores": ("scores + bias.astype(np.float32)", "scores + bias * 0.999", "bias"),
+    "queries are rounded to half precision": (
+        "q @ k.",
+        "q.astype(np.float16).astype(np.float32) @ k.",
+        "plain",
+        IN_BFLOAT16,
+    ),
+    "the scale is in half precision": ("np.float32(1 / math", "np.float16(1 / math", "plain", IN_BFLOAT16),
+    "the bias is scaled with the scores": (
+        "scores + bias.astype(np.float32)",
+        "scores + bias * 0.999",
+        "bias",
+        IN_BFLOAT16,
+    ),
     "the offset is rounded down to tiles": (
         "np.broadcast_to(query_offset, batch)",
         "(np.broadcast_to(query_offset, batch) // TILE * TILE)",
@@ -81,6 +91,8 @@ _WHOLE = {
     "the exponential has an error of 1e-4": (
         "weights = np.exp(scores -",
         "weights = np.exp2(1.4428 * scores - 1.4428 *",
+        "plain",
+        IN_BFLOAT16,
     ),
     "small weights are skipped": (
         "weights = weights / weights.sum",
@@ -89,6 +101,8 @@ _WHOLE = {
     "weights are rounded and their sum is not": (
         "weights = weights / weights.sum",
         "weights = weights.astype(np.float16) / weights.sum",
+        "plain",
+        IN_BFLOAT16,
     ),
     "only 128 keys are kept": (
         "weights = weights / weights.sum",

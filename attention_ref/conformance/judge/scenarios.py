@@ -12,8 +12,8 @@ from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.situations import HEADS, SITUATIONS, Choices, Fields, Situations, Size
 
 _HEAD_SIZES: dict[str, tuple[int, ...]] = {
-    "small": (16, 32, 40, 64, 72, 80),
-    "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
+    "small": (8, 16, 32, 40, 48, 64, 72, 80),
+    "full": (8, 16, 24, 32, 40, 48, 64, 72, 80, 96, 112, 128, 160, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
 _UNEVEN = 0.25

@@ -116,6 +116,7 @@ def _options(d: Choices) -> Iterator[Fields]:
     yield _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
     yield {**_between(d), "scale": d.one(0.3, 0.07, 1.0, -0.125)}
     yield {**_tall(d), "scale": d.one(0.3, 0.07)}
+    yield {**_between(d), "scale": -0.125, "distribution": "large"}  # the highest score has the lowest product
     yield {**_between(d), "softcap": d.one(2.0, 15.0, 50.0)}
     yield {**_tall(d), "softcap": d.one(2.0, 5.0), "distribution": d.one("normal", "large")}
     yield {**_between(d), "sinks": True}
