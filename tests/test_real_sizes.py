@@ -25,7 +25,8 @@ def test_a_cell_has_the_verdict_and_what_was_not_asked_is_no_verdict() -> None:
     wrong = MISTAKES["the partial last tile is dropped"].planted()
     bad = Row("bad", json.loads(judge(wrong, case=CASE, seed=1).to_json()))
     assert bad.cell("float32") == f"✗ it returns wrong numbers in `{CASE}` / –"
-    table = markdown([good, bad, Row("absent", trouble="not installed")], DTYPES, "attention-ref peers", {}).splitlines()
+    rows = [good, bad, Row("absent", trouble="not installed")]
+    table = markdown(rows, DTYPES, "attention-ref peers", {}).splitlines()
     assert table[-3:] == [
         f"| `good` | {good.cell('float32')} | – / – |  |",
         f"| `bad` | {bad.cell('float32')} | – / – |  |",
@@ -41,9 +42,7 @@ def test_a_cell_has_the_outputs_and_then_the_gradients() -> None:
     assert row.cell("float32") == f"– / ✓ 1, {ratio:.2f}, {ratio:.2f}"
     mistake = BACKWARD_MISTAKES["the gradient of keys lacks the scale"]
     wrong = judge(backward.FORWARD[mistake.kernel], gradient=mistake.planted(), case=case, seed=1)
-    assert (
-        Row("wrong", json.loads(wrong.to_json())).cell("float32") == f"– / ✗ it returns wrong numbers in `{case}`"
-    )
+    assert Row("wrong", json.loads(wrong.to_json())).cell("float32") == f"– / ✗ it returns wrong numbers in `{case}`"
 
 
 def test_peers_are_judged_at_real_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

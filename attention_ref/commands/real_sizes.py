@@ -18,8 +18,8 @@ _LONGEST = 160
 _INTRODUCTION = (
     "Every subject is judged as by `attention-ref judge` on calls with lengths up to 449, drawn from a fresh seed. A",
     "cell says of outputs / of gradients how many calls are right, and the largest and the median share that an error",
-    "has of its budget in them. Calls that a library refuses, and options that its dialect cannot express, count neither",
-    "way; of NumPy's functions there are no gradients.",
+    "has of its budget in them. Calls that a library refuses, and options that its dialect cannot express, count",
+    "neither way; of NumPy's functions there are no gradients.",
 )
 
 

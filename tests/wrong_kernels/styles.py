@@ -170,7 +170,7 @@ def remembering(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.nda
 
 
 def in_vectors(query: np.ndarray, key: np.ndarray, value: np.ndarray, *, causal: bool = False) -> np.ndarray:
-    """Copies heads to whole vectors of 8 numbers, with zeros after the last number of a head, in a buffer that stays."""
+    """Copies heads to whole vectors of 8 numbers, zeros after the last number of a head, in a buffer that stays."""
 
     def vectors(name: str, array: np.ndarray) -> np.ndarray:
         used = array.shape[-1]

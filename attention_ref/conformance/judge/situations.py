@@ -52,7 +52,7 @@ HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 _EDGES: dict[str, tuple[int, ...]] = {"small": (1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257)}
 _EDGES["full"] = (*_EDGES["small"], 1000, 1024, 2048)
 _EDGES["large"] = (*_EDGES["full"], 4095, 4096, 4097, 8192)
-_BETWEEN = {"small": ((1, 1), (2, 7), (9, 15), (17, 31), (33, 63), (65, 95))}
+_BETWEEN: dict[str, tuple[tuple[int, int], ...]] = {"small": ((1, 1), (2, 7), (9, 15), (17, 31), (33, 63), (65, 95))}
 _BETWEEN["full"] = (*_BETWEEN["small"], (97, 127), (129, 255))
 _BETWEEN["large"] = _BETWEEN["full"]
 """Ranges of head sizes between those that kernels are written for."""
