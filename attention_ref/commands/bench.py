@@ -37,6 +37,8 @@ def add(commands: Any) -> None:
     text = "attention: full, causal, window, decode or gradients; models: forward, step or training; repeatable"
     put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")
     put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
+    put("--batch", metavar="N", type=int, default=1, help="rows of attention; default: 1")
+    put("--heads", metavar="N", type=int, default=8, help="heads of attention, of 64 numbers each; default: 8")
     text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
     put("--backends", metavar="NAME,NAME", help=text)
     put("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
@@ -79,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     from attention_ref import bench
     from attention_ref.bench import tables
 
-    workloads = [_workload(operation, size) for operation in options.op or ("full", "causal") for size in sizes]
+    workloads = [_workload(options, op, size) for op in options.op or ("full", "causal") for size in sizes]
     _known(names, workloads)
     machine = bench.measure_machine()
     found = []
@@ -99,6 +101,8 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     sizes = [int(word) if word.isdecimal() else 0 for word in options.sizes.split(",")]
     if min(sizes) < 1:
         raise UsageError(f"--sizes must be lengths from 1 on, such as 512,2048; received {options.sizes}")
+    if options.batch < 1 or options.heads < 1:
+        raise UsageError("--batch and --heads must be at least 1")
     if options.rounds < 1 or options.threads < 0:
         raise UsageError("--rounds must be at least 1 and --threads at least 0")
     return sizes
@@ -113,10 +117,12 @@ def _prepare(options: argparse.Namespace) -> None:
     check_figure(options.plot)
 
 
-def _workload(operation: str, size: int) -> Workload:
+def _workload(options: argparse.Namespace, operation: str, size: int) -> Workload:
     from attention_ref import bench
 
-    return bench.attention(operation, size) if operation in bench.KINDS else bench.model(operation, size)
+    if operation in bench.KINDS:
+        return bench.attention(operation, size, batch=options.batch, heads=options.heads)
+    return bench.model(operation, size)
 
 
 def _known(names: tuple[str, ...], workloads: list[Workload]) -> None:
