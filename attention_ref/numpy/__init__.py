@@ -9,6 +9,7 @@ The examples in the docstrings begin with
 
 from attention_ref.numpy.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.numpy.block import Block, BlockCache
+from attention_ref.numpy.caches import StaticCache, StaticLatentCache, static_cache
 from attention_ref.numpy.embedding import Embedding, count_without
 from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
@@ -58,6 +59,8 @@ __all__ = [
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
+    "StaticCache",
+    "StaticLatentCache",
     "Transformer",
     "activate",
     "additive_attention",
@@ -91,6 +94,7 @@ __all__ = [
     "silu",
     "sinusoidal_positions",
     "softmax",
+    "static_cache",
     "visible_keys",
     "window_mask",
 ]
