@@ -8,23 +8,33 @@ Importing this module imports no framework, not even NumPy. Its parts load when 
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from attention_ref.backends import available, backend
+from attention_ref.spec.lazy_names import import_when_used
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from attention_ref.backends import available, backend
+
+    def __getattr__(name: str) -> ModuleType: ...
+
 
 __version__ = "0.1.0"
 
-_PARTS = ("spec", "weights", "generation", "vectors", "conformance", "plot", "numpy", "torch", "keras")
+__all__ = [
+    "__version__",
+    "available",
+    "backend",
+    "spec",
+    "weights",
+    "generation",
+    "vectors",
+    "conformance",
+    "plot",
+    "numpy",
+    "torch",
+    "keras",
+]
 
-__all__ = ["__version__", "available", "backend", *_PARTS]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _PARTS:
-        return import_module(f"attention_ref.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PARTS})
+import_when_used(__name__, {"attention_ref.backends": "available backend"})

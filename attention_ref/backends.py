@@ -5,13 +5,11 @@ No framework is imported. The tests check every backend in the dtypes of this ta
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
@@ -177,6 +175,9 @@ def engine() -> str:
 
 
 def _configured_engine() -> str:
+    import json
+    from pathlib import Path
+
     folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     try:
         return str(json.loads((folder / "keras.json").read_text(encoding="utf-8")).get("backend", "tensorflow"))

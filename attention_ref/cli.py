@@ -8,25 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from attention_ref import __version__
-from attention_ref.commands import (
-    ask,
-    bench,
-    check,
-    convert,
-    diagnose,
-    doctor,
-    explain,
-    inspect,
-    judge,
-    laws,
-    listing,
-    locate,
-    peers,
-    vectors,
-    verify,
-)
+from attention_ref.commands import COMMANDS, FILES
 from attention_ref.commands.command import INTERRUPTED, PROGRAM, USAGE
 
 EXAMPLES = """\
@@ -41,7 +26,8 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -55,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the chosen one."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="An executable specification of attention: check an implementation, read the clauses and cases.",
@@ -64,22 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for each in (
-        check,
-        diagnose,
-        ask,
-        locate,
-        judge,
-        laws,
-        listing,
-        explain,
-        peers,
-        vectors,
-        inspect,
-        convert,
-        verify,
-        doctor,
-        bench,
-    ):
-        each.add(commands)
+    for name, text in COMMANDS.items():
+        if name == chosen:
+            import_module(f"attention_ref.commands.{FILES.get(name, name)}").add(commands)
+        else:
+            commands.add_parser(name, help=text)
     return parser

@@ -71,10 +71,18 @@ def draw(seed: int) -> Call:
     }
     if rng.random() < 0.15:  # near ties
         arrays["key"][...] = arrays["key"][..., :1, :] + 1e-3 * arrays["key"]
-    chosen |= {"dropout_mask"} if "dropout" in chosen else set()
+    more, options = draw_options(rng, batch, (*batch, h, q, k), chosen)
+    return Call(arrays | more, options, rng.normal(size=(*batch, h, q, v)))
+
+
+def draw_options(
+    rng: np.random.Generator, batch: tuple[int, ...], scores: tuple[int, ...], chosen: set[str]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Draw the arrays and the other values of the chosen options; `scores` is `(b,h,q,k)`."""
+    chosen = chosen | ({"dropout_mask"} if "dropout" in chosen else set())
     chosen |= {"query_offset"} if chosen & {"causal", "window"} and rng.random() < 0.7 else set()
-    more = {name: array for name, array in _arrays(rng, batch, (*batch, h, q, k)).items() if name in chosen}
-    return Call(arrays | more, _options(rng, k, chosen), rng.normal(size=(*batch, h, q, v)))
+    arrays = {name: array for name, array in _arrays(rng, batch, scores).items() if name in chosen}
+    return arrays, _options(rng, scores[-1], chosen)
 
 
 def _arrays(rng: np.random.Generator, batch: tuple[int, ...], scores: tuple[int, ...]) -> dict[str, np.ndarray]:

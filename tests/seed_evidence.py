@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from attention_ref.commands import named_subjects
 from attention_ref.conformance import Result, Subject
-from attention_ref.conformance.case import foundations
+from attention_ref.conformance.case_heads import foundations
 from attention_ref.conformance.clause_verdicts import FAILS, clause_verdicts
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED
 from attention_ref.conformance.run import run, select

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attention_ref.articles import FOLDER, MISTAKES
-from attention_ref.conformance.listings import all_cases
+from attention_ref.conformance.case import all_cases
 from attention_ref.spec.clauses import clauses
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_layers import GALLERY as LAYERS

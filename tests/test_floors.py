@@ -20,12 +20,15 @@ from tests.test_import_law import PACKAGE, imports
 FLOORS = (
     "errors",  # what is raised
     "budget",
+    "case_heads",
     "case",  # what a subject is asked for
     "outcome",  # what it answers, and the verdict
     "signatures",
     "regular_file",
     "timeouts",
     "profiles",
+    "text_width",
+    "case_description",
     "listings",
     "reseeded_cases",
     "frameworks",  # arrays of each framework: make, read, move, differentiate

@@ -15,7 +15,8 @@ from attention_ref.commands import named_subjects
 from attention_ref.conformance import cases
 from attention_ref.conformance import room as subject_of
 from attention_ref.conformance.budget import budget, compare
-from attention_ref.conformance.case import Case, profiles
+from attention_ref.conformance.case import Case
+from attention_ref.conformance.case_heads import profiles
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.spec import SpecificationError
 

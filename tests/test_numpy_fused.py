@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from attention_ref import conformance, spec
-from attention_ref.conformance.case import profiles
+from attention_ref.conformance.case_heads import profiles
 from attention_ref.numpy import _threads, _tile_gradients, _tiles, attention, fused
 from attention_ref.numpy._tiles import Scale
 from attention_ref.numpy.gradients import attention_gradients

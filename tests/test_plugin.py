@@ -206,4 +206,6 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     code = "import sys, attention_ref.pytest_plugin; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "attention_ref.pytest_plugin" in done.stdout
-    assert not {"numpy", "attention_ref.conformance", "attention_ref.spec"} & set(done.stdout.split())
+    modules = done.stdout.split()
+    assert not {"numpy", "attention_ref.conformance"} & set(modules)
+    assert [name for name in modules if name.startswith("attention_ref.spec.")] == ["attention_ref.spec.lazy_names"]

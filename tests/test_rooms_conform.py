@@ -9,7 +9,7 @@ import pytest
 
 from attention_ref.conformance import OPERATIONS, check_subject
 from attention_ref.conformance import room as subject_of
-from attention_ref.conformance.case import profiles
+from attention_ref.conformance.case_heads import profiles
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 

@@ -16,8 +16,8 @@ import pytest
 
 from attention_ref import vectors
 from attention_ref.conformance import ATTENTIONS
-from attention_ref.conformance.case import case_of, foundations
-from attention_ref.conformance.listings import all_cases
+from attention_ref.conformance.case import all_cases, case_of
+from attention_ref.conformance.case_heads import all_heads, foundations
 from attention_ref.spec.clauses import clauses
 from attention_ref.vectors.build import recipe
 
@@ -74,6 +74,10 @@ def test_files_of_version_1_are_read() -> None:
     assert vectors.current(vectors.load("linear", "core")) == vectors.load("linear", "core")
     with pytest.raises(ValueError, match="format version 3 of vectors is not supported; expected 2 or 1"):
         vectors.current({**stored, "format": 3})
+
+
+def test_heads_of_cases_are_those_of_the_whole_files() -> None:
+    assert list(all_heads()) == [case.head for case in all_cases()]
 
 
 def test_every_kind_of_bug_is_described_and_caught(cases: list[dict[str, Any]]) -> None:

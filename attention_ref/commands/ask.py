@@ -13,9 +13,7 @@ from attention_ref.commands.preflight_remark import examined
 
 def add(commands: Any) -> None:
     """Add the command to those of `attention-ref`."""
-    parser = command(
-        commands, "ask", run, "determine the conventions of an attention: empty rows, masks, offsets, dtypes"
-    )
+    parser = command(commands, "ask", run)
     takes_subject(parser)
     takes_json(parser)
 

@@ -31,8 +31,7 @@ SIZES = (512, 2048)
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    text = "time the backends beside the attention and the models of their frameworks"
-    parser = command(commands, "bench", run, text)
+    parser = command(commands, "bench", run)
     put = parser.add_argument
     text = "attention: full, causal, window, decode or gradients; models: forward, step or training; repeatable"
     put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")

@@ -29,7 +29,7 @@ FORMATS = ("text", "json", "junit", "markdown", "html")
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "check", run, "check an implementation against the specification")
+    parser = command(commands, "check", run)
     takes_json(parser)
     add = parser.add_argument
     text = f"{named_subjects.SUBJECT} (see list subjects)"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from attention_ref.backends import DTYPES
+from attention_ref.commands import COMMANDS
 
 PROGRAM = "attention-ref"
 CONFORMS, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -23,8 +24,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM
 Run = Callable[[argparse.Namespace], int]
 
 
-def command(commands: Any, name: str, run: Run | None, text: str) -> argparse.ArgumentParser:
-    """Add a command to a parser's commands."""
+def command(commands: Any, name: str, run: Run | None, text: str = "") -> argparse.ArgumentParser:
+    """Add a command to a parser's commands, described by a text; by default that of `COMMANDS`."""
+    text = text or COMMANDS[name]
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     if run is not None:
         parser.set_defaults(run=run)

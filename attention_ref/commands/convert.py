@@ -13,7 +13,7 @@ from attention_ref.commands.command import CONFORMS, DIFFERS, check_folder, chec
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "convert", run, "write a checkpoint as one of another family")
+    parser = command(commands, "convert", run)
     parser.add_argument("source", metavar="SRC", help="a folder with config.json, or a file that weights.save wrote")
     parser.add_argument("target", metavar="DST", help="the folder to write, or a .safetensors file")
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, takes_json
@@ -14,7 +14,7 @@ from attention_ref.commands.preflight_remark import examined
 
 def add(commands: Any) -> None:
     """Add the command to those of `attention-ref`."""
-    parser = command(commands, "diagnose", run, "name the mistakes that reproduce wrong numbers")
+    parser = command(commands, "diagnose", run)
     takes_subject(parser)
     parser.add_argument(
         "--operation", metavar="OP", help="what it computes, such as layer_norm or Block; default: attention"
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.operation is not None and options.operation not in OPERATIONS:
         reject("operation", options.operation, OPERATIONS)
-    subject = chosen(replace(in_process_choice(options), operation=options.operation))
+    subject = chosen(in_process_choice(options)._replace(operation=options.operation))
     first = "attention" if "attention" in subject.operations else next(iter(subject.operations))
     examined(subject)
     found = diagnose_subject(subject, options.operation or first)

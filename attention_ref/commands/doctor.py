@@ -32,7 +32,7 @@ VARIABLES = (
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    takes_json(command(commands, "doctor", run, "show what is installed here and what can run"))
+    takes_json(command(commands, "doctor", run))
 
 
 def run(options: argparse.Namespace) -> int:

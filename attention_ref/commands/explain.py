@@ -11,7 +11,7 @@ from attention_ref.commands.command import CONFORMS, command, show, takes_json
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "explain", run, "explain a clause or a case")
+    parser = command(commands, "explain", run)
     takes_json(parser)
     parser.add_argument("id", metavar="ID", help="such as attention.causal, or the id of a case")
 

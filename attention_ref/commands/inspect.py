@@ -13,9 +13,7 @@ from attention_ref.commands.command import CONFORMS, DIFFERS, command, show, tak
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(
-        commands, "inspect", run, "show the architecture of a checkpoint and the keys that are not supported"
-    )
+    parser = command(commands, "inspect", run)
     parser.add_argument("path", metavar="PATH", help="a folder with config.json and safetensors files")
     takes_json(parser)
 

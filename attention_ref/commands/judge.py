@@ -16,7 +16,7 @@ _SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:call
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "judge", run, "judge an attention kernel at real sizes, on numbers that nobody knows")
+    parser = command(commands, "judge", run)
     add = parser.add_argument
     add("subject", metavar="SUBJECT", nargs="?", help=_SUBJECT)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")

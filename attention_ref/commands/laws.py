@@ -28,8 +28,7 @@ examples:
 
 def add(commands: Any) -> None:
     """Add the command to those of `attention-ref`."""
-    text = "test laws on random calls: properties that need no expected values"
-    parser = command(commands, "laws", run, text)
+    parser = command(commands, "laws", run)
     parser.description = f"{parser.description} Needs hypothesis: pip install 'attention-ref[laws]'."
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     takes_json(parser)

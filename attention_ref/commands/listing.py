@@ -14,7 +14,7 @@ LISTS = ("subjects", "dialects", "profiles", "clauses", "cases")
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "list", run, "list what can be checked, and the profiles, clauses and cases")
+    parser = command(commands, "list", run)
     takes_json(parser)
     parser.add_argument("what", nargs="?", choices=LISTS, metavar="WHAT", help=f"{', '.join(LISTS)}; all but cases")
 

@@ -20,9 +20,7 @@ _SIDE = (
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(
-        commands, "locate", run, "find the first tensor in which a model differs from a reference, and why"
-    )
+    parser = command(commands, "locate", run)
     option = parser.add_argument
     option("reference", metavar="REFERENCE", help=f"{_SIDE}; a checkpoint runs in this library in float64")
     option("target", metavar="TARGET", help="one of the same; a callable with an argument gets the path of REFERENCE")

@@ -6,10 +6,9 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attention_ref import backends
 
@@ -130,8 +129,7 @@ def subject(
         raise UsageError(f"{name} cannot be imported: {error}") from error
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The subject that a command line chooses, with exactly one of `subject`, `exec` and `outputs`.
 
     Arguments:
@@ -186,6 +184,8 @@ def chosen(choice: Choice) -> BaseSubject:
     Raises:
         UsageError: if not exactly one is chosen, or an option does not apply to it.
     """
+    from dataclasses import replace
+
     from attention_ref.conformance import UsageError
 
     given = {"--exec": choice.exec, "--outputs": choice.outputs, "SUBJECT": choice.subject}
@@ -257,6 +257,8 @@ def _peers() -> Mapping[str, Peer]:
 
 
 def _version(room: str) -> str:
+    from importlib import metadata
+
     version = metadata.version(room)
     return f"{version} on {backends.engine()}" if room == "keras" else version
 

@@ -67,8 +67,7 @@ class Scope(NamedTuple):
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    text = "check every installed peer in a separate process, and write the matrix of peers and clauses"
-    parser = command(commands, "peers", run, text)
+    parser = command(commands, "peers", run)
     put = parser.add_argument
     put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends, and quick peers")
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command to a parser's commands."""
-    text = "export the vectors for other languages, or verify an export"
-    actions = command(commands, "vectors", run, text).add_subparsers(metavar="ACTION", required=True)
+    actions = command(commands, "vectors", run).add_subparsers(metavar="ACTION", required=True)
 
     writing = _action(actions, "export", "write JSON, its schema, the clauses, a README and a manifest to a folder")
     writing.add_argument("--operation", metavar="OP", action="append", help="such as attention; repeatable")

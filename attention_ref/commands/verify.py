@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
 def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
-    parser = command(commands, "verify", run, "run a checkpoint in every backend and in transformers, and compare")
+    parser = command(commands, "verify", run)
     parser.add_argument("path", metavar="PATH", help="a folder with config.json and safetensors files")
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
-from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.case_heads import profiles as profiles_of
 from attention_ref.conformance.diagnosis import Finding, diagnose_subject
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError, reject

@@ -11,16 +11,11 @@ import numpy as np
 
 from attention_ref import vectors
 from attention_ref.conformance.budget import Roundings
-from attention_ref.spec.clauses import Clause, clauses
-from attention_ref.spec.dtypes import COMPUTED
-from attention_ref.spec.operations import ATTENTION, ATTENTIONS, OPERATIONS
+from attention_ref.conformance.case_heads import GRADIENTS, REQUESTS, CaseHead, profiles
+from attention_ref.spec.clauses import clauses
+from attention_ref.spec.operations import ATTENTIONS
 from attention_ref.vectors.array_forms import from_json
 from attention_ref.vectors.call import Call
-
-GRADIENTS = "grad"
-"""The profile of the gradient cases."""
-
-_REQUESTS = {result.asked_by: ATTENTION[result.asked_by].clause for result in ATTENTION.results if result.asked_by}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +65,15 @@ class Case:
         return self.call.operation
 
     @property
+    def head(self) -> CaseHead:
+        """What is known of it without its arrays."""
+        about = (self.clauses, self.catches, self.references, self.dtypes)
+        return CaseHead(self.id, self.operation, self.profile, *about)
+
+    @property
     def is_optional(self) -> bool:
         """Whether its outcome depends on an optional clause."""
         return any(name in clauses() and clauses()[name].optional for name in self.clauses)
-
-
-def profiles(operation: str) -> list[str]:
-    """Return the profiles of an operation: those of its vectors and, for attention, `grad`."""
-    return vectors.profiles(operation) + [GRADIENTS] * (operation in ATTENTIONS)
 
 
 @cache
@@ -95,12 +91,6 @@ def all_cases() -> Iterator[Case]:
     for operation in vectors.operations():
         for profile in profiles(operation):
             yield from cases(operation, profile)
-
-
-def foundations(operation: str) -> list[Clause]:
-    """Return the clauses that every case of an operation depends on."""
-    prefix = f"{OPERATIONS[operation].group}."
-    return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
 
 
 def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
@@ -121,15 +111,16 @@ def case_of(operation: str, profile: str, item: Mapping[str, Any]) -> Case:
 
 
 def _differentiated(case: Case) -> Case:
-    """Return the gradient case of a case, in the dtypes of the arithmetic."""
+    """Return the gradient case of a case."""
     gradient = dict(case.gradient or {})
+    head = case.head.of_gradients()
     return replace(
         case,
-        id=case.id.replace("/", f"/{GRADIENTS}/", 1),
-        profile=GRADIENTS,
-        clauses=("attention.gradients", *(name for name in case.clauses if name not in _REQUESTS.values())),
-        call=case.call.changed(**dict.fromkeys(_REQUESTS)),
-        dtypes=tuple(dtype for dtype in case.dtypes if dtype in COMPUTED),
+        id=head.id,
+        profile=head.profile,
+        clauses=head.clauses,
+        call=case.call.changed(**dict.fromkeys(REQUESTS)),
+        dtypes=head.dtypes,
         expected={name: _expected(result) for name, result in gradient["expected"].items()},
         gradient=None,
         cotangents={name: _array(array) for name, array in gradient["cotangents"].items()},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from attention_ref.conformance.case import GRADIENTS
+from attention_ref.conformance.case_heads import GRADIENTS
 from attention_ref.conformance.clause_verdicts import (
     CONFORMS,
     FAILS,

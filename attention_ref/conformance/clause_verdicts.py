@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attention_ref.conformance.case import foundations
+from attention_ref.conformance.case_heads import foundations
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.spec.clauses import clauses
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
+from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.case_heads import GRADIENTS, profiles
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION, OPERATIONS
 

@@ -10,7 +10,7 @@ import numpy as np
 from attention_ref import vectors
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
-from attention_ref.conformance.case import profiles as profiles_of
+from attention_ref.conformance.case_heads import profiles as profiles_of
 from attention_ref.conformance.errors import HangError, MissingArguments, SubjectError, Unsupported, UsageError, reject
 from attention_ref.conformance.outcome import (
     FAILED,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, checked, widen
+from attention_ref.numpy._remembered import remembered
 from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
-
-_REMEMBERED = 2048
-"""The largest number of positions of which the cosines and sines are remembered: at most 8 tables of 2 MiB."""
 
 
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
@@ -164,7 +161,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    cosine, sine = _turns(positions, dimension, config, x.dtype)  # (l,n/2) or (b,l,n/2)
+    cosine, sine = remembered(_turns, positions, dimension, config, x)  # (l,n/2) or (b,l,n/2)
     if cosine.ndim == 3:
         cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     rotated, kept = x[..., :dimension], x[..., dimension:]
@@ -181,29 +178,12 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     return whole.astype(array.dtype, copy=False)
 
 
-def _turns(positions: Array, dimension: int, config: Rotary, dtype: Any) -> tuple[Array, Array]:
-    """Return cosines and sines of the angles of positions; layers of one model rotate by the same ones."""
-    if positions.size > _REMEMBERED:
-        return _computed_turns(positions, dimension, config, dtype)
-    return _remembered_turns(positions.tobytes(), positions.shape, dimension, config, dtype)
-
-
-@functools.lru_cache(maxsize=8)
-def _remembered_turns(
-    numbers: bytes, shape: tuple[int, ...], dimension: int, config: Rotary, dtype: Any
-) -> tuple[Array, Array]:
-    positions = np.frombuffer(numbers, np.int64).reshape(shape)
-    tables = _computed_turns(positions, dimension, config, dtype)
-    for table in tables:
-        table.flags.writeable = False
-    return tables
-
-
-def _computed_turns(positions: Array, dimension: int, config: Rotary, dtype: Any) -> tuple[Array, Array]:
+def _turns(positions: Array, dimension: int, config: Rotary, like: Array) -> tuple[Array, Array]:
+    """Return cosines and sines of the angles of positions."""
     length = int(np.max(positions, initial=0)) + 1
     angles = _angles(positions, rotary_frequencies(dimension, config, length=length), config)
     amplitude = rotary_amplitude(config)
-    return (np.cos(angles) * amplitude).astype(dtype), (np.sin(angles) * amplitude).astype(dtype)
+    return (np.cos(angles) * amplitude).astype(like.dtype), (np.sin(angles) * amplitude).astype(like.dtype)
 
 
 def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -39,7 +39,7 @@ class Clause:
 @cache
 def clauses() -> Mapping[str, Clause]:
     """Return every clause by its id, in the order of the steps of the formula."""
-    text = resources.files("attention_ref.spec").joinpath("clauses.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("clauses.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)["clause"]
     return MappingProxyType({table["id"]: _clause(table) for table in tables})
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
-import numpy as np
 import torch
 
 from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
-from attention_ref.torch._arrays import Array, as_array, checked, values, widen
-
-_REMEMBERED = 2048
-"""The largest number of positions of which the cosines and sines are remembered: at most 8 tables of 2 MiB."""
+from attention_ref.torch._arrays import Array, as_array, checked, widen
+from attention_ref.torch._remembered import remembered
 
 
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
@@ -169,7 +165,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
     positions = as_array(positions, array.device)
-    cosine, sine = _turns(positions, dimension, config, x)  # (l,n/2) or (b,l,n/2)
+    cosine, sine = remembered(_turns, positions, dimension, config, x)  # (l,n/2) or (b,l,n/2)
     if cosine.ndim == 3:
         cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     rotated, kept = x[..., :dimension], x[..., dimension:]
@@ -187,30 +183,7 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
 
 
 def _turns(positions: Array, dimension: int, config: Rotary, like: Array) -> tuple[Array, Array]:
-    """Return cosines and sines of the angles of positions; layers of one model rotate by the same ones."""
-    is_on_cpu = positions.device.type == "cpu" == like.device.type
-    if is_on_cpu and not torch.compiler.is_compiling() and positions.numel() <= _REMEMBERED:
-        numbers = values(positions)
-        if numbers is not None:
-            try:
-                tables = _remembered_turns(tuple(numbers), tuple(positions.shape), dimension, config, like.dtype)
-            except RuntimeError:  # within a transform of torch.func no tensor can be kept
-                return _computed_turns(positions, dimension, config, like)
-            return torch.from_numpy(tables[0]), torch.from_numpy(tables[1])
-    return _computed_turns(positions, dimension, config, like)
-
-
-@functools.lru_cache(maxsize=8)
-def _remembered_turns(
-    numbers: tuple[int, ...], shape: tuple[int, ...], dimension: int, config: Rotary, dtype: torch.dtype
-) -> tuple[np.ndarray[Any, Any], ...]:
-    """Return the tables as arrays of NumPy, which no mode of PyTorch, such as inference mode, marks."""
-    positions = torch.tensor(numbers, dtype=torch.int64, device="cpu").reshape(shape)
-    tables = _computed_turns(positions, dimension, config, torch.empty(0, dtype=dtype, device="cpu"))
-    return tuple(table.numpy() for table in tables)
-
-
-def _computed_turns(positions: Array, dimension: int, config: Rotary, like: Array) -> tuple[Array, Array]:
+    """Return cosines and sines of the angles of positions."""
     length = _length(positions, config)
     angles = _angles(positions, rotary_frequencies(dimension, config, length=length, device=like.device), config)
     amplitude = rotary_amplitude(config)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from attention_ref.vectors.bugs import bugs
@@ -18,6 +17,8 @@ from attention_ref.vectors.schemas import schema
 
 FORMAT_VERSION = 2
 """The version of the file format, also the number in the folder name."""
+
+_FOLDER = Path(__file__).parent / f"v{FORMAT_VERSION}"
 
 __all__ = ["FORMAT_VERSION", "bugs", "current", "load", "operations", "profiles", "read", "schema"]
 
@@ -29,7 +30,7 @@ def operations() -> list[str]:
         >>> operations()[:2]
         ['Block', 'FeedForward']
     """
-    return sorted(entry.name for entry in _folder().iterdir() if entry.is_dir())
+    return sorted(entry.name for entry in _FOLDER.iterdir() if entry.is_dir())
 
 
 def profiles(operation: str) -> list[str]:
@@ -44,7 +45,7 @@ def profiles(operation: str) -> list[str]:
     """
     if operation not in operations():
         raise KeyError(f"no vectors for the operation {operation!r}; choose from: {', '.join(operations())}")
-    names = (entry.name for entry in _folder().joinpath(operation).iterdir())
+    names = (entry.name for entry in (_FOLDER / operation).iterdir())
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
@@ -71,7 +72,7 @@ def read(operation: str, profile: str) -> bytes:
     """
     if profile not in profiles(operation):
         raise KeyError(f"{operation} has no profile {profile!r}; choose from: {', '.join(profiles(operation))}")
-    return _folder().joinpath(operation, f"{profile}.json").read_bytes()
+    return _FOLDER.joinpath(operation, f"{profile}.json").read_bytes()
 
 
 def current(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +95,3 @@ def current(document: Mapping[str, Any]) -> dict[str, Any]:
     about = {renamed.get(name, name): value for name, value in document.items()}
     cases = [{renamed.get(name, name): value for name, value in case.items()} for case in document["cases"]]
     return {**about, "format_version": FORMAT_VERSION, "cases": cases}
-
-
-def _folder() -> Traversable:
-    return resources.files("attention_ref.vectors").joinpath(f"v{FORMAT_VERSION}")

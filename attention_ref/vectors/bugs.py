@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 
 
@@ -17,5 +17,5 @@ def bugs() -> Mapping[str, str]:
         >>> bugs()["mask.inverted"]
         'True in a mask hides.'
     """
-    text = resources.files("attention_ref.vectors").joinpath("bugs.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("bugs.toml").read_text(encoding="utf-8")
     return MappingProxyType(tomllib.loads(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from attention_ref.spec.arguments import Argument
@@ -22,7 +22,7 @@ def schema(name: str) -> Schema:
         >>> schema("vectors")["required"]
         ['format_version', 'spec', 'operation', 'profile', 'cases']
     """
-    path = resources.files("attention_ref.vectors").joinpath("schema", f"{name}.json")
+    path = Path(__file__).parent / "schema" / f"{name}.json"
     found: Schema = json.loads(path.read_text(encoding="utf-8"))
     (_fill_recipe if name == "recipe" else _fill_vectors)(found)
     return found

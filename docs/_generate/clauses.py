@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 
 from _generate.text import capital, clause_link, fence, prose, thread
-from attention_ref.conformance.case import Case
-from attention_ref.conformance.listings import all_cases, cases_of
+from attention_ref.conformance.case_heads import CaseHead, all_heads
+from attention_ref.conformance.listings import cases_of
 from attention_ref.spec.clauses import Clause, clauses
 
 
@@ -40,7 +40,7 @@ def decisions() -> str:
 def count() -> str:
     """Return the numbers of clauses and cases."""
     optional = sum(clause.optional for clause in clauses().values())
-    return f"{len(clauses())} clauses ({optional} of them optional), {len(list(all_cases()))} cases."
+    return f"{len(clauses())} clauses ({optional} of them optional), {len(list(all_heads()))} cases."
 
 
 HEADS = ["Decision", "How others differ"]
@@ -87,6 +87,6 @@ def _cases(clause: Clause) -> str:
     return fence(f"dropdown {title}", "\n".join(map(_case, found))) if found else ""
 
 
-def _case(case: Case) -> str:
+def _case(case: CaseHead) -> str:
     seen = f" Seen in {', '.join(map(thread, case.references))}." if case.references else ""
     return f"- `{case.id}`: {prose(case.catches)}.{seen}"

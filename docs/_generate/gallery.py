@@ -15,7 +15,7 @@ from _generate.clauses import chosen
 from _generate.diagnoses import diagnosis, text_of
 from _generate.text import capital, clause_link, prose, thread
 from attention_ref.conformance import Case, Subject, check_subject
-from attention_ref.conformance.listings import all_cases
+from attention_ref.conformance.case import all_cases
 from attention_ref.conformance.outcome import Result
 from attention_ref.spec.clauses import Clause
 from tests.wrong_attentions import GALLERY as ATTENTIONS

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attention_ref.conformance.budget import budget, compare
-from attention_ref.conformance.case import GRADIENTS, Case, cases, profiles
+from attention_ref.conformance.case import Case, cases
+from attention_ref.conformance.case_heads import GRADIENTS, profiles
 from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework

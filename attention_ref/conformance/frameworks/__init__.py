@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from attention_ref.conformance.errors import UsageError
-from attention_ref.conformance.frameworks.interface import Framework
-from attention_ref.conformance.frameworks.jax import Jax
-from attention_ref.conformance.frameworks.keras import keras_framework
-from attention_ref.conformance.frameworks.numpy import NumPy
-from attention_ref.conformance.frameworks.tensorflow import TensorFlow
-from attention_ref.conformance.frameworks.torch import Torch
 
-FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {
-    "numpy": NumPy,
-    "torch": Torch,
-    "tensorflow": TensorFlow,
-    "jax": Jax,
-    "keras": keras_framework,
+if TYPE_CHECKING:
+    import numpy as np
+
+    from attention_ref.conformance.frameworks.interface import Framework
+
+FRAMEWORKS: Mapping[str, str] = {
+    "numpy": "NumPy",
+    "torch": "Torch",
+    "tensorflow": "TensorFlow",
+    "jax": "Jax",
+    "keras": "keras_framework",
 }
-"""By the name of the package that is imported."""
+"""What makes the interface to a framework, in the file with the name of the package that is imported."""
 
 KINDS = tuple(FRAMEWORKS)
 """The kinds of arrays that a subject may take and return."""
@@ -42,9 +40,10 @@ def framework(name: str) -> Framework:
     if find_spec(name) is None:
         raise UsageError(f"arrays of {name} need {name}, which is not installed")
     try:
-        return FRAMEWORKS[name]()
+        made: Framework = getattr(import_module(f"{__name__}.{name}"), FRAMEWORKS[name])()
     except ImportError as error:
         raise UsageError(f"arrays of {name} need {name}, which cannot be imported: {error}") from error
+    return made
 
 
 def framework_of(array: Any) -> Framework:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attention_ref.conformance.case import foundations
+from attention_ref.conformance.case_heads import foundations
 from attention_ref.conformance.onnx_nodes.run_nodes import cases_of
 from attention_ref.conformance.onnx_nodes.standard import OPERATORS, NodeTest, node_tests
 from attention_ref.spec.clauses import clauses

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module, metadata, util
+from importlib import import_module, util
+from typing import TYPE_CHECKING
 
-from attention_ref.conformance.dialects.adapter import adapted, narrowed
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.peers.peer import Peer, found
 from attention_ref.conformance.peers.versions import is_within
-from attention_ref.conformance.subjects.subject import Subject
+
+if TYPE_CHECKING:
+    from attention_ref.conformance.subjects.subject import Subject
 
 _TORCH, _KERAS, _JAX = (
     partial(Peer, modules=("torch",)),
@@ -237,6 +239,9 @@ def peer(name: str) -> Subject:
     if name not in PEERS:
         raise ValueError(f"there is no peer {name!r}; the peers are {', '.join(PEERS)}")
     require_peer(name)
+    from attention_ref.conformance.dialects.adapter import adapted, narrowed
+    from attention_ref.conformance.subjects.subject import Subject
+
     known = PEERS[name]
     dialect = known.own_dialect
     operations = {operation: found(path) for operation, path in known.layers.items()}
@@ -254,6 +259,8 @@ def require_peer(name: str) -> None:
 
 def _version(dialect: Dialect) -> str:
     """Return the installed version, with a remark if the dialect was measured with others."""
+    from importlib import metadata
+
     version = metadata.version(dialect.library)
     text = version if is_within(version, dialect.versions) else f"{version} (measured with {dialect.versions})"
     if dialect.arrays == "keras":

@@ -10,7 +10,6 @@ from typing import Any
 from attention_ref.conformance.dialects import named
 from attention_ref.conformance.dialects.dialect import Dialect, Exclusion
 from attention_ref.conformance.errors import UsageError
-from attention_ref.conformance.probes import ask
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class Peer:
         """Return its answer to a question, see `attention_ref.conformance.probes.run_probes`."""
         if not self.attention:
             raise UsageError(f"{self.description} has no attention")
+        from attention_ref.conformance.probes import ask
+
         return ask(found(self.attention), self.own_dialect, question)
 
     @property

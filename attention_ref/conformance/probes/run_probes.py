@@ -10,7 +10,8 @@ from typing import Any
 
 from attention_ref.conformance.dialects.dialect import Dialect
 from attention_ref.conformance.errors import UsageError
-from attention_ref.conformance.probes import Question, ask, questions
+from attention_ref.conformance.probes import Question, questions
+from attention_ref.conformance.probes import ask as answer_of
 from attention_ref.conformance.signatures import name_of
 from attention_ref.conformance.subjects.base_subject import BaseSubject
 from attention_ref.conformance.subjects.examined_subject import examine_subject
@@ -34,7 +35,7 @@ def answers(subject: BaseSubject, dialect: str = "") -> Iterator[tuple[str, str]
     return ((each.title, _answer(subject, each)) for each in asked)
 
 
-def ask_everything(
+def ask(
     function: Callable[..., Any], *, arrays: str | None = None, dialect: Dialect | str | None = None
 ) -> dict[str, str]:
     """Determine the conventions of an attention: its result for an empty row, the meaning of True in a mask, and so on.
@@ -65,6 +66,6 @@ def _answer(subject: Subject, question: Question) -> str:
     try:
         with limited(subject.timeout), warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            return ask(function, dialect or Dialect(arrays=subject.arrays), question)
+            return answer_of(function, dialect or Dialect(arrays=subject.arrays), question)
     except Late:
         return f"error: it does not return within {subject.timeout:g} s"

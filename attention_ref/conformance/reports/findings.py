@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from attention_ref.conformance.case import foundations
+from attention_ref.conformance.case_heads import foundations
 from attention_ref.conformance.check_results import CheckResults, base
 from attention_ref.conformance.clause_verdicts import FAILS, ClauseVerdict
 from attention_ref.conformance.diagnosis.finding import Finding
