@@ -109,6 +109,7 @@ import_when_used(
     {
         "attention_ref.numpy.attention": "additive_attention attention multiplicative_attention",
         "attention_ref.numpy.block": "Block BlockCache",
+        "attention_ref.numpy.caches": "StaticCache StaticLatentCache static_cache",
         "attention_ref.numpy.embedding": "Embedding count_without",
         "attention_ref.numpy.experts": "MixtureOfExperts",
         "attention_ref.numpy.feedforward": "FeedForward",
