@@ -193,10 +193,12 @@ def test_a_static_cache_has_room_for_what_it_is_made_of(length: Any, room: Modul
 
 def counted(step: Callable[..., Any], room: ModuleType) -> tuple[Callable[..., Any], list[int]]:
     """Compile a step for the room's framework; return it and a list with one entry for each compilation."""
-    framework, compilations = room.__name__.rpartition(".")[-1], []
-    framework = importlib.import_module("keras").config.backend() if framework == "keras" else framework
+    name, compilations = room.__name__.rpartition(".")[-1], []
+    framework = importlib.import_module("keras").config.backend() if name == "keras" else name
     if framework == "numpy":
         pytest.skip("NumPy compiles nothing")
+    if name == "keras" and framework == "torch":
+        pytest.skip("torch.compile cannot follow how Keras flattens the arguments of a layer")
     module = importlib.import_module(framework)
 
     def count(graph: Any, _: Any) -> Any:
