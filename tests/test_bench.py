@@ -28,7 +28,6 @@ OPTIONS = {
     "causal": {"causal": True},
     "window": {"causal": True, "window": (WINDOW, None)},
     "decode": {},
-    "tiny": {},
 }
 
 
@@ -126,12 +125,17 @@ def test_the_command_writes_every_format(tmp_path: Path, capsys: pytest.CaptureF
         monkeypatch.setenv(name, "1")
     data, page = tmp_path / "bench.json", tmp_path / "bench.html"
     arguments = ["bench", "--sizes", "8,16", "--rounds", "2", "--backends", "numpy,textbook numpy"]
+    arguments += ["--batch", "3", "--heads", "2", "--head-size", "4"]
     assert cli.main([*arguments, "--json", str(data), "--html", str(page)]) == command.CONFORMS
     printed = capsys.readouterr().out.splitlines()
     assert "is fastest" in printed[0]
     found = json.loads(data.read_text())
     assert found["machine"]["threads"] == 1
     assert [each["contestant"] for each in found["measurements"]] == ["numpy", "textbook numpy"] * 4
+    assert all(
+        each["sizes"].startswith("batch 3, heads 2,") and "head size 4," in each["sizes"]
+        for each in found["measurements"]
+    )
     assert all(math.isfinite(each["seconds"]) for each in found["measurements"])
     assert "textbook numpy" in page.read_text()
 
@@ -184,7 +188,19 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
     assert words in line
 
 
-@pytest.mark.parametrize("arguments", ["--sizes 0", "--sizes x", "--rounds 0", "--backends nmpy", "--json no/where"])
+WITHOUT_SENSE = (
+    "--sizes 0",
+    "--sizes x",
+    "--rounds 0",
+    "--batch 0",
+    "--heads 0",
+    "--head-size 0",
+    "--backends nmpy",
+    "--json no/where",
+)
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_SENSE)
 def test_what_makes_no_sense_exits_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", *arguments.split()]) == command.USAGE
     assert "Traceback" not in capsys.readouterr().err

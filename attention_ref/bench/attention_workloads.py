@@ -11,12 +11,9 @@ import numpy as np
 from attention_ref.bench.workload import Call, Contestant, Workload
 from attention_ref.spec.errors import SpecificationError
 
-KINDS = ("full", "causal", "window", "decode", "gradients", "tiny")
+KINDS = ("full", "causal", "window", "decode", "gradients")
 WINDOW = 256
 """How many keys before its own a query sees in the workload `window`."""
-
-TINY = {"batch": 2, "heads": 4, "size": 16}
-"""The other sizes of the workload `tiny`, in which what a call costs beside its products counts."""
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -26,8 +23,7 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
 
     Arguments:
         kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys;
-            `gradients`, of a causal call with respect to query, key and value; or `tiny`, full with 2 batch rows,
-            4 heads and a head size of 16.
+            or `gradients`, of a causal call with respect to query, key and value.
         length: the number of keys, and of queries but in `decode`.
         batch, heads, size: the other sizes of `(b,h,l,d)`.
 
@@ -36,8 +32,6 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
     """
     if kind not in KINDS:
         raise SpecificationError(f"bench: kind must be one of {', '.join(KINDS)}; received {kind!r}")
-    if kind == "tiny":
-        batch, heads, size = TINY["batch"], TINY["heads"], TINY["size"]
     queries = 1 if kind == "decode" else length
     generator = np.random.default_rng(0)
     shapes = [(batch, heads, rows, size) for rows in (queries, length, length)]

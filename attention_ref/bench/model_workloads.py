@@ -25,8 +25,8 @@ def model(kind: str, length: int) -> Workload:
 
     Arguments:
         kind: `forward`, a 6-layer decoder of the size of GPT-2 reads `length` tokens; `step`, it reads one token behind
-            a cache of `length`; `training`, forward and backward pass of a 3-layer encoder-decoder on 8 pairs of
-            sentences.
+            a cache of `length`, which grows or, where the contestant says so, is static; `training`, forward and
+            backward pass of a 3-layer encoder-decoder on 8 pairs of sentences.
         length: the number of tokens.
 
     Raises:
@@ -41,6 +41,10 @@ def model(kind: str, length: int) -> Workload:
     sizes = f"batch 1, {given}, model 768, heads 12, layers 6, vocabulary 50257, float32"
     makers = {"forward": (_forward, _transformers_forward), "step": (_step, _transformers_step)}[kind]
     ours, theirs = makers
+    static = (
+        Contestant("numpy static", partial(_static_step, "numpy", length)),
+        Contestant("torch static", partial(_static_step, "torch", length), ("torch",)),
+    )
     return Workload(
         f"model, {kind}",
         length,
@@ -50,6 +54,7 @@ def model(kind: str, length: int) -> Workload:
             Contestant("torch", partial(ours, "torch", length), ("torch",)),
             Contestant("keras", partial(ours, "keras", length), ("keras",)),
             Contestant("transformers", partial(theirs, length), ("torch", "transformers"), is_fused=True),
+            *(static if kind == "step" else ()),
         ),
     )
 
@@ -93,13 +98,19 @@ def _forward(name: str, length: int) -> Call:
     return partial(_decoder(name, length), _tokens(length))
 
 
-def _step(name: str, length: int) -> Call:
+def _static_step(name: str, length: int) -> Call:
+    return _step(name, length, is_static=True)
+
+
+def _step(name: str, length: int, *, is_static: bool = False) -> Call:
     from attention_ref import weights
 
     config = _gpt2_config(length)
     made = _room(name).Transformer(config, weights.init(config))
     decode = _inference(made.eval().decode) if name == "torch" else made.decode
     _, cache = decode(_tokens(length), return_cache=True)
+    if is_static:
+        cache = made.static_cache(cache, length + 1)
     return partial(decode, _tokens(1), cache=cache, return_cache=True)
 
 

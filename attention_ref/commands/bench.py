@@ -25,7 +25,7 @@ from attention_ref.commands.command import (
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
 
-OPERATIONS = ("full", "causal", "window", "decode", "gradients", "tiny", "mha", "forward", "step", "training")
+OPERATIONS = ("full", "causal", "window", "decode", "gradients", "mha", "forward", "step", "training")
 SIZES = (512, 2048)
 
 
@@ -34,11 +34,13 @@ def add(commands: Any) -> None:
     parser = command(commands, "bench", run)
     put = parser.add_argument
     text = (
-        "attention: full, causal, window, decode, gradients or tiny; a layer: mha; models: forward, step or training; "
-        "repeatable"
+        "attention: full, causal, window, decode, gradients; a layer: mha; models: forward, step, training; repeatable"
     )
     put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")
     put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
+    put("--batch", metavar="N", type=int, default=1, help="rows of attention; default: 1")
+    put("--heads", metavar="N", type=int, default=8, help="heads of attention; default: 8")
+    put("--head-size", metavar="N", type=int, default=64, help="size of a head of attention; default: 64")
     text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
     put("--backends", metavar="NAME,NAME", help=text)
     text = "backend of Keras; default: KERAS_BACKEND or the configuration of Keras"
@@ -82,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     from attention_ref import bench
     from attention_ref.bench import tables
 
-    workloads = [_workload(operation, size) for operation in options.op or ("full", "causal") for size in sizes]
+    workloads = [_workload(options, op, size) for op in options.op or ("full", "causal") for size in sizes]
     _known(names, workloads)
     machine = bench.measure_machine()
     found = []
@@ -102,6 +104,8 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     sizes = [int(word) if word.isdecimal() else 0 for word in options.sizes.split(",")]
     if min(sizes) < 1:
         raise UsageError(f"--sizes must be lengths from 1 on, such as 512,2048; received {options.sizes}")
+    if min(options.batch, options.heads, options.head_size) < 1:
+        raise UsageError("--batch, --heads and --head-size must be at least 1")
     if options.rounds < 1 or options.threads < 0:
         raise UsageError("--rounds must be at least 1 and --threads at least 0")
     return sizes
@@ -116,12 +120,12 @@ def _prepare(options: argparse.Namespace) -> None:
     check_figure(options.plot)
 
 
-def _workload(operation: str, size: int) -> Workload:
+def _workload(options: argparse.Namespace, operation: str, size: int) -> Workload:
     from attention_ref import bench
 
-    if operation == "mha":
-        return bench.multi_head(size)
-    return bench.attention(operation, size) if operation in bench.KINDS else bench.model(operation, size)
+    if operation in bench.KINDS:
+        return bench.attention(operation, size, batch=options.batch, heads=options.heads, size=options.head_size)
+    return bench.multi_head(size) if operation == "mha" else bench.model(operation, size)
 
 
 def _known(names: tuple[str, ...], workloads: list[Workload]) -> None:

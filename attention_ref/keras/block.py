@@ -11,6 +11,7 @@ from keras import ops
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect
 from attention_ref.keras._parameters import Attending, Holder, init_or_check
+from attention_ref.keras.caches import StaticCache, StaticLatentCache
 from attention_ref.keras.experts import MixtureOfExperts
 from attention_ref.keras.feedforward import FeedForward
 from attention_ref.keras.latent import LatentAttention, LatentCache
@@ -29,7 +30,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache | LatentCache
+    self_attention: Cache | LatentCache | StaticCache | StaticLatentCache
     cross_attention: Cache | None
 
 

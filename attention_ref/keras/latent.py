@@ -12,10 +12,11 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect, integers
-from attention_ref.keras._more_keys import append
+from attention_ref.keras._more_keys import appended
 from attention_ref.keras._parameters import Attending, init_or_check
 from attention_ref.keras._places import count_from, one_or_each, unless_whole
 from attention_ref.keras.attention import attention
+from attention_ref.keras.caches import StaticLatentCache
 from attention_ref.spec.config import LatentAttentionConfig
 from attention_ref.spec.latent_checks import check_latent
 from attention_ref.spec.taps import Tap, report
@@ -104,7 +105,7 @@ class LatentAttention(Attending):
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
-        cache: LatentCache | None = None,
+        cache: LatentCache | StaticLatentCache | None = None,
         return_weights: bool = False,
         return_cache: bool = False,
         tap: Tap | None = None,
@@ -144,7 +145,7 @@ class LatentAttention(Attending):
         is_padded = not (cache is None and key_lengths is None)
         queries = report(tap, "query", self._queries(array, places, tap))  # (b,h,q,d)
         memory = self._compressed(array, places, key_lengths)
-        memory = memory if cache is None else _appended(cache, memory)
+        memory = memory if cache is None else appended("LatentAttention", cache, memory, LatentCache)
         report(tap, "latent", memory.latent)  # (b,1,k,latent)
         report(tap, "rotary_key", memory.key)  # (b,1,k,rotary)
         content = self._from_latent(memory.latent, "key")  # (b,h,k,content)
@@ -214,15 +215,6 @@ class LatentAttention(Attending):
     def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
         kernel, bias = self.tensors[f"{name}.kernel"], self.tensors.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
-
-
-def _appended(cache: LatentCache, new: LatentCache) -> LatentCache:
-    filled = one_or_each(cache.lengths)
-    return LatentCache(
-        latent=append(cache.latent, new.latent, filled),
-        key=append(cache.key, new.key, filled),
-        lengths=integers(cache.lengths) + new.lengths,
-    )
 
 
 def _joined(content: Array, rotated: Array) -> Array:

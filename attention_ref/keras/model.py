@@ -12,16 +12,16 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, inspect, integers, to_numpy
+from attention_ref.keras._more_keys import length_after
 from attention_ref.keras._parameters import Attending, Holder, init_or_check
 from attention_ref.keras.block import Block, BlockCache
+from attention_ref.keras.caches import static_cache
 from attention_ref.keras.embedding import Embedding
 from attention_ref.keras.head import Head, last_place
-from attention_ref.keras.latent import LatentCache
-from attention_ref.keras.multihead import Cache
 from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import check_part
-from attention_ref.spec.state_checks import check_selection
+from attention_ref.spec.state_checks import check_selection, check_stack_cache
 from attention_ref.spec.taps import Tap, report, scoped
 
 StackCache = tuple[BlockCache, ...]
@@ -139,9 +139,9 @@ class Stack(Attending):
         if self.config.relative_bias is None:
             return None
         length = ops.shape(array)[1]
-        past = ops.shape(cache[0].self_attention.key)[2] if cache is not None else 0
+        keys = length_after(None if cache is None else cache[0].self_attention, length)
         table = self.tensors["relative_bias"]
-        return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
+        return codes.relative_bias(table, length, keys, self.config.relative_bias, query_offset=offsets)
 
 
 @keras.saving.register_keras_serializable(package="attention_ref")
@@ -280,11 +280,16 @@ class Transformer(Attending, keras.Model):
         array = last_place(array, lengths)[:, None]  # (b,1,m)
         return to_numpy(self.read(array)[:, 0]).astype(np.float64), cache
 
+    def static_cache(self, cache: StackCache, length: int) -> StackCache:
+        """Return a copy of a cache with room for `length` tokens, which steps fill; see `static_cache`."""
+        check_stack_cache("Transformer.static_cache", cache)
+        return tuple(block._replace(self_attention=static_cache(block.self_attention, length)) for block in cache)
+
     def select(self, cache: StackCache, rows: Any) -> StackCache:
         """Return the cache of the given batch rows, in which a row may be repeated."""
         check_selection(cache, rows, inspect)
 
-        def picked(part: Cache | LatentCache | None) -> Cache | LatentCache | None:
+        def picked(part: Any) -> Any:
             return None if part is None else type(part)(*(ops.take(array, integers(rows), axis=0) for array in part))
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)

@@ -11,10 +11,11 @@ from keras import ops
 from attention_ref.keras import positions as codes
 from attention_ref.keras import primitives
 from attention_ref.keras._arrays import Array, as_array, inspect, integers, widen
-from attention_ref.keras._more_keys import append, put_before
+from attention_ref.keras._more_keys import appended, put_before
 from attention_ref.keras._parameters import Attending, init_or_check
 from attention_ref.keras._places import count_from, one_or_each, unless_whole
 from attention_ref.keras.attention import attention
+from attention_ref.keras.caches import StaticCache
 from attention_ref.spec.config import AttentionConfig
 from attention_ref.spec.layer_checks import check_multihead
 from attention_ref.spec.state_checks import check_caches, check_projection
@@ -100,8 +101,8 @@ class MultiHeadAttention(Attending):
         key_lengths: Any = None,
         positions: Any = None,
         query_offset: Any = None,
-        cache: Cache | None = None,
-        memory: Cache | None = None,
+        cache: Cache | StaticCache | None = None,
+        memory: Cache | StaticCache | None = None,
         return_weights: bool = False,
         return_cache: bool = False,
         tap: Tap | None = None,
@@ -148,7 +149,7 @@ class MultiHeadAttention(Attending):
         if memory is None:
             source, at = (query, places) if key is None else (key, count_from(start, ops.shape(key)[1]))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else _appended(cache, new)
+            memory = new if cache is None else appended("MultiHeadAttention", cache, new, Cache)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
@@ -282,13 +283,4 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
         [4]
     """
     check_caches(cache, new, inspect)
-    return _appended(cache, new)
-
-
-def _appended(cache: Cache, new: Cache) -> Cache:
-    filled = one_or_each(cache.lengths)
-    return Cache(
-        key=append(cache.key, new.key, filled),
-        value=append(cache.value, new.value, filled),
-        lengths=integers(cache.lengths) + new.lengths,
-    )
+    return appended("append_to_cache", cache, new, Cache)

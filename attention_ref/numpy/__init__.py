@@ -14,6 +14,7 @@ from attention_ref.spec.lazy_names import import_when_used
 if TYPE_CHECKING:
     from attention_ref.numpy.attention import additive_attention, attention, multiplicative_attention
     from attention_ref.numpy.block import Block, BlockCache
+    from attention_ref.numpy.caches import StaticCache, StaticLatentCache, static_cache
     from attention_ref.numpy.embedding import Embedding, count_without
     from attention_ref.numpy.experts import MixtureOfExperts
     from attention_ref.numpy.feedforward import FeedForward
@@ -63,6 +64,8 @@ __all__ = [
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
+    "StaticCache",
+    "StaticLatentCache",
     "Transformer",
     "activate",
     "additive_attention",
@@ -96,6 +99,7 @@ __all__ = [
     "silu",
     "sinusoidal_positions",
     "softmax",
+    "static_cache",
     "visible_keys",
     "window_mask",
 ]
@@ -105,6 +109,7 @@ import_when_used(
     {
         "attention_ref.numpy.attention": "additive_attention attention multiplicative_attention",
         "attention_ref.numpy.block": "Block BlockCache",
+        "attention_ref.numpy.caches": "StaticCache StaticLatentCache static_cache",
         "attention_ref.numpy.embedding": "Embedding count_without",
         "attention_ref.numpy.experts": "MixtureOfExperts",
         "attention_ref.numpy.feedforward": "FeedForward",

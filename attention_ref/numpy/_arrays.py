@@ -60,14 +60,28 @@ def check_call(
     arrays: Arrays = dict.fromkeys(given)
     kinds = []
     for name, array in given.items():
-        if array is not None:
+        if array is None:
+            continue
+        if type(array) is np.ndarray and (name not in _INTEGERS or array.dtype == np.int64):
+            found = array
+        elif type(array) is int:
+            found = _of_integer(operation, name, array)
+        else:
             convert = functools.partial(as_integers, operation, name) if name in _INTEGERS else as_array
-            is_ready = type(array) is np.ndarray and name not in _INTEGERS
-            arrays[name] = found = array if is_ready else checks.converted(operation, name, array, convert)
-            kinds.append((name, found.shape, found.dtype))
+            found = checks.converted(operation, name, array, convert)
+        arrays[name] = found
+        kinds.append((name, found.shape, found.dtype))
     lengths = arrays["key_lengths"]
     lengths = None if lengths is None else values(lengths)
     return arrays, check_once(operation, check, kinds, _name_of, options, lengths)
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_integer(operation: str, name: str, number: int) -> Array:
+    """Convert one integer as `as_integers` does; calls share the array, which cannot be written."""
+    array = as_integers(operation, name, number)
+    array.flags.writeable = False
+    return array
 
 
 def checked(operation: str, **given: Any) -> tuple[Any, ...]:

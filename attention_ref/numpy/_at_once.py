@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,15 +23,39 @@ def fits_at_once(sizes: Sizes) -> bool:
     """Return whether a call has few scores, or only one query for each head, as in decoding."""
     if sizes.query_length == 1:
         return True
-    return sizes.query_length * sizes.key_length <= _OF_A_HEAD and math.prod(sizes.scores) <= _OF_A_CALL
+    of_a_head = sizes.query_length * sizes.key_length
+    return of_a_head <= _OF_A_HEAD and math.prod(sizes.batch) * sizes.heads * of_a_head <= _OF_A_CALL
+
+
+class Hidden(NamedTuple):
+    """What a call hides.
+
+    keys: True where a key is hidden, broadcasts to `(b,h,q,k)`.
+    rows: True where a row sees no key, broadcasts to `(b,h,q,1)`; None if every row sees one.
+    """
+
+    keys: Array
+    rows: Array | None
+
+    @classmethod
+    def of(cls, visible: Array) -> Hidden:
+        """Return what is hidden where some keys are visible."""
+        sees_any = visible.any(axis=-1, keepdims=True)
+        return cls(~visible, None if np.count_nonzero(sees_any) == sees_any.size else ~sees_any)
+
+    @classmethod
+    def padding(cls, lengths: Array, key_length: int) -> Hidden:
+        """Return what is hidden behind the lengths of the batch rows."""
+        lengths = lengths[..., None, None, None]  # (b,1,1,1)
+        return cls(np.arange(key_length) >= lengths, None if lengths.all() else lengths == 0)
 
 
 def attend_at_once(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Array] | None:
     """Compute all heads of a call at once; arguments and results as in `fused.attention`."""
     if arrays["key_lengths"] is not None:
         arrays, sizes = _without_padding(arrays, sizes)
-    visible, dtype = _visible_keys(arrays, sizes, options), arrays["query"].dtype
-    weights, total, maximum = _softmax(_scores(arrays, sizes, options), visible, arrays["sinks"])
+    hidden, dtype = _hidden(arrays, sizes, options), arrays["query"].dtype
+    weights, total, maximum = _softmax(_scores(arrays, sizes, options), hidden, arrays["sinks"])
     if arrays["dropout_mask"] is not None:
         weights *= arrays["dropout_mask"]
     output = _by_head(_by_group(weights, sizes) @ widen(arrays["value"]), sizes)
@@ -54,21 +78,19 @@ def _scores(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array:
     return scores
 
 
-def _softmax(scores: Array, visible: Array | None, sinks: Array | None) -> tuple[Array, Array, Array]:
+def _softmax(scores: Array, hidden: Hidden | None, sinks: Array | None) -> tuple[Array, Array, Array]:
     """Overwrite scores by `exp(s - m)`; return them, the denominators and the maxima `m` of the rows, `(b,h,q,1)`.
 
     A row without a visible key has exponentials 0, denominator 1 and maximum -inf, and so output 0 and log-sum-exp
     -inf.
     """
-    if visible is not None:
-        np.copyto(scores, -np.inf, where=~visible)
+    if hidden is not None:
+        np.copyto(scores, -np.inf, where=hidden.keys)
     maximum = np.maximum.reduce(scores, axis=-1, keepdims=True, initial=-np.inf)  # (b,h,q,1)
     if sinks is not None:
         sinks = widen(sinks)[:, None, None]  # (h,1,1)
         maximum = np.maximum(maximum, sinks)
-    is_empty = None if visible is None else ~np.any(visible, axis=-1, keepdims=True)  # broadcasts to (b,h,q,1)
-    if is_empty is not None and not is_empty.any():
-        is_empty = None
+    is_empty = None if hidden is None else hidden.rows
     scores -= maximum if is_empty is None else np.where(is_empty, 0, maximum)
     total = np.add.reduce(np.exp(scores, out=scores), axis=-1, keepdims=True)
     if sinks is not None:
@@ -104,34 +126,42 @@ def _without_padding(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
         array = arrays[name]
         if array is not None and array.ndim and array.shape[-1] != 1:
             arrays[name] = array[..., :longest]
-    return arrays, sizes._replace(key_length=longest)
+    batch, heads, groups, query_length, _, *others = sizes
+    return arrays, Sizes(batch, heads, groups, query_length, longest, *others)
 
 
-def _visible_keys(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Array | None:
-    """Return which keys are visible, broadcasting to `(b,h,q,k)`; None if no rule hides any."""
+def _hidden(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> Hidden | None:
+    """Return what is hidden; None if no rule hides any key."""
     mask, bias, lengths, length = arrays["mask"], arrays["bias"], arrays["key_lengths"], sizes.key_length
-    rules = [] if mask is None else [mask]
+    visible = [] if mask is None else [mask]
     if bias is not None:
-        rules.append(bias != -np.inf)
-    if lengths is not None and min(values(lengths), default=0) < length:
-        rules.append(np.arange(length) < lengths[..., None, None, None])
-    if options["causal"] or options["window"] is not None:
-        rules += _diagonals(options, arrays["query_offset"], sizes)
+        visible.append(bias != -np.inf)
     if not length:
-        rules.append(np.zeros((1, 0), bool))
-    return functools.reduce(np.logical_and, rules) if rules else None
+        visible.append(np.zeros((1, 0), bool))
+    rules = []
+    if lengths is not None and min(values(lengths), default=0) < length:
+        rules.append(Hidden.padding(lengths, length))
+    if options["causal"] or options["window"] is not None:
+        outside = _outside_band(options, arrays["query_offset"], sizes)
+        rules += [] if outside is None else [outside]
+    if len(rules) == 1 and not visible:
+        return rules[0]
+    visible += [~rule.keys for rule in rules]
+    return Hidden.of(functools.reduce(np.logical_and, visible)) if visible else None
 
 
-def _diagonals(options: Mapping[str, Any], offset: Array, sizes: Sizes) -> list[Array]:
-    """Return the rule of causal mask and window, none if it hides no key."""
-    causal, window, (query_length, key_length) = options["causal"], options["window"], sizes.scores[-2:]
-    if offset.ndim or query_length * key_length > _OF_A_HEAD:
-        return [inside(band(causal, offset, window), query_length, key_length)]
-    return _one_band(causal, int(offset), None if window is None else tuple(window), query_length, key_length)
+def _outside_band(options: Mapping[str, Any], offset: Array, sizes: Sizes) -> Hidden | None:
+    """Return what causal mask and window hide; None if they hide no key."""
+    causal, window, lengths = options["causal"], options["window"], (sizes.query_length, sizes.key_length)
+    if offset.ndim or lengths[0] * lengths[1] > _OF_A_HEAD:
+        return Hidden.of(inside(band(causal, offset, window), *lengths))
+    return _outside_one_band(causal, int(offset), None if window is None else tuple(window), *lengths)
 
 
 @functools.lru_cache(maxsize=32)
-def _one_band(causal: bool, offset: int, window: Window | None, query_length: int, key_length: int) -> list[Array]:
-    """Return the rule of one offset for all batch rows, which repeated calls share."""
+def _outside_one_band(
+    causal: bool, offset: int, window: Window | None, query_length: int, key_length: int
+) -> Hidden | None:
+    """Return what one offset for all batch rows hides, which repeated calls share."""
     visible = inside(band(causal, np.asarray(offset, np.int64), window), query_length, key_length)
-    return [] if visible.all() else [visible]
+    return None if visible.all() else Hidden.of(visible)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array, inspect
+from attention_ref.numpy.caches import StaticCache, StaticLatentCache
 from attention_ref.numpy.experts import MixtureOfExperts
 from attention_ref.numpy.feedforward import FeedForward
 from attention_ref.numpy.latent import LatentAttention, LatentCache
@@ -27,7 +28,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache | LatentCache
+    self_attention: Cache | LatentCache | StaticCache | StaticLatentCache
     cross_attention: Cache | None
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from attention_ref.numpy import positions as codes
 from attention_ref.numpy import primitives
 from attention_ref.numpy._arrays import Array, inspect
-from attention_ref.numpy._more_keys import append
+from attention_ref.numpy._more_keys import appended
 from attention_ref.numpy._places import count_from, integers, one_or_each, unless_whole
 from attention_ref.numpy.attention import attention
+from attention_ref.numpy.caches import StaticLatentCache
 from attention_ref.spec.config import LatentAttentionConfig
 from attention_ref.spec.latent_checks import check_latent
 from attention_ref.spec.parameters import check_arrays
@@ -94,7 +95,7 @@ class LatentAttention:
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
-        cache: LatentCache | None = None,
+        cache: LatentCache | StaticLatentCache | None = None,
         return_weights: bool = False,
         return_cache: bool = False,
         tap: Tap | None = None,
@@ -132,7 +133,7 @@ class LatentAttention:
         is_padded = not (cache is None and key_lengths is None)
         queries = report(tap, "query", self._queries(array, places, tap))  # (b,h,q,d)
         memory = self._compressed(array, places, key_lengths)
-        memory = memory if cache is None else _appended(cache, memory)
+        memory = memory if cache is None else appended("LatentAttention", cache, memory, LatentCache)
         report(tap, "latent", memory.latent)  # (b,1,k,latent)
         report(tap, "rotary_key", memory.key)  # (b,1,k,rotary)
         content = self._from_latent(memory.latent, "key")  # (b,h,k,content)
@@ -197,15 +198,6 @@ class LatentAttention:
     def _linear(self, array: Array, name: str, inputs: int = 1) -> Array:
         kernel, bias = self.parameters[f"{name}.kernel"], self.parameters.get(f"{name}.bias")
         return primitives.linear(array, kernel, bias, inputs=inputs)
-
-
-def _appended(cache: LatentCache, new: LatentCache) -> LatentCache:
-    filled = one_or_each(cache.lengths)
-    return LatentCache(
-        latent=append(cache.latent, new.latent, filled),
-        key=append(cache.key, new.key, filled),
-        lengths=integers(cache.lengths) + new.lengths,
-    )
 
 
 def _joined(content: Array, rotated: Array) -> Array:

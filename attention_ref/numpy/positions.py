@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_ref.numpy._arrays import Array, checked, widen
+from attention_ref.numpy._remembered import remembered
 from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 
@@ -160,13 +161,9 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     """
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
-    length = int(np.max(positions, initial=0)) + 1
-    frequencies = rotary_frequencies(dimension, config, length=length)
-    angles = _angles(np.asarray(positions), frequencies, config)  # (l,n/2) or (b,l,n/2)
-    if angles.ndim == 3:
-        angles = angles[:, None]  # (b,1,l,n/2)
-    cosine = (np.cos(angles) * rotary_amplitude(config)).astype(x.dtype)
-    sine = (np.sin(angles) * rotary_amplitude(config)).astype(x.dtype)
+    cosine, sine = remembered(_turns, positions, dimension, config, x)  # (l,n/2) or (b,l,n/2)
+    if cosine.ndim == 3:
+        cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     rotated, kept = x[..., :dimension], x[..., dimension:]
     if config.interleaved:
         first, second = rotated[..., 0::2], rotated[..., 1::2]  # (b,h,l,n/2) each
@@ -177,7 +174,16 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
         rotated = np.stack(pair, axis=-1).reshape(rotated.shape)  # (b,h,l,n/2,2) -> (b,h,l,n)
     else:
         rotated = np.concatenate(pair, axis=-1)  # (b,h,l,n)
-    return np.concatenate([rotated, kept], axis=-1).astype(array.dtype)
+    whole = np.concatenate([rotated, kept], axis=-1) if kept.shape[-1] else rotated
+    return whole.astype(array.dtype, copy=False)
+
+
+def _turns(positions: Array, dimension: int, config: Rotary, like: Array) -> tuple[Array, Array]:
+    """Return cosines and sines of the angles of positions."""
+    length = int(np.max(positions, initial=0)) + 1
+    angles = _angles(positions, rotary_frequencies(dimension, config, length=length), config)
+    amplitude = rotary_amplitude(config)
+    return (np.cos(angles) * amplitude).astype(like.dtype), (np.sin(angles) * amplitude).astype(like.dtype)
 
 
 def _angles(positions: Array, frequencies: Array, config: Rotary) -> Array:

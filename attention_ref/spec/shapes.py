@@ -73,7 +73,7 @@ class Sizes(NamedTuple):
     @property
     def scores(self) -> tuple[Any, ...]:
         """The shape `(b,h,q,k)` of the scores."""
-        return self.shape("bhqk")
+        return (*self.batch, self.heads, self.query_length, self.key_length)
 
     def shape(self, letters: str) -> tuple[Any, ...]:
         """Return the shape of an array whose axes have these letters; the sizes of `b` are those of all batch axes."""

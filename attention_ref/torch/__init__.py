@@ -13,6 +13,7 @@ _require("attention_ref.torch", "torch", extra="torch")
 
 from attention_ref.torch.attention import additive_attention, attention, multiplicative_attention
 from attention_ref.torch.block import Block, BlockCache
+from attention_ref.torch.caches import StaticCache, StaticLatentCache, static_cache
 from attention_ref.torch.embedding import Embedding, count_without
 from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
@@ -62,6 +63,8 @@ __all__ = [
     "MixtureOfExperts",
     "MultiHeadAttention",
     "Stack",
+    "StaticCache",
+    "StaticLatentCache",
     "Transformer",
     "activate",
     "additive_attention",
@@ -95,6 +98,7 @@ __all__ = [
     "silu",
     "sinusoidal_positions",
     "softmax",
+    "static_cache",
     "visible_keys",
     "window_mask",
 ]

@@ -16,6 +16,9 @@ Array = torch.Tensor
 Arrays = dict[str, Any]
 """By name: tensors, None for omitted ones, and a `query_offset` that may be an integer."""
 
+_INTEGERS = ("query_offset", "key_lengths")
+"""The integer arrays of attention."""
+
 
 def as_array(given: Any, device: torch.device | None = None) -> Array:
     """Convert an argument to a tensor on `device`; return a tensor unchanged."""
@@ -59,17 +62,15 @@ def check_call(
     Returns:
         The arguments as tensors, not copied, and the sizes of the call. An integer `query_offset` stays an integer.
     """
-    device = device_of(given["query"])
     arrays, kinds = dict(given), []
     for name, item in given.items():
-        if item is None or (name == "query_offset" and type(item) is int):
+        if item is None or (type(item) is int and name == "query_offset"):
             continue
         array = item
-        if name in ("query_offset", "key_lengths"):
-            make = functools.partial(as_integers, operation, name, device=device)
-            arrays[name] = array = checks.converted(operation, name, item, make)
-        elif not isinstance(item, Array):
-            arrays[name] = array = checks.converted(operation, name, item, functools.partial(as_array, device=device))
+        if not isinstance(item, Array) or (name in _INTEGERS and item.dtype != torch.int64):
+            convert = functools.partial(as_integers, operation, name) if name in _INTEGERS else as_array
+            convert = functools.partial(convert, device=device_of(given["query"]))
+            arrays[name] = array = checks.converted(operation, name, item, convert)
         kinds.append((name, array.shape, array.dtype))
     lengths, offset = arrays["key_lengths"], arrays["query_offset"]
     options = {**options, "query_offset": offset if type(offset) is int else None}
@@ -173,6 +174,25 @@ def without_padding(arrays: Arrays) -> Arrays:
     """Return key and value with padding set to 0, because 0 * NaN would poison the sum."""
     is_real = are_real(arrays).mT  # (b,1,k,1)
     return {name: torch.where(is_real, arrays[name], 0) for name in ("key", "value")}
+
+
+def cut_to_longest(arrays: Arrays, sizes: Sizes) -> tuple[Arrays, Sizes]:
+    """Remove the keys that are padding in every batch row, and the lengths if no other key is padding."""
+    batch, heads, groups, query_length, key_length, *others = sizes
+    lengths = values(arrays["key_lengths"])
+    longest = max(lengths) if lengths else 0
+    if not longest:
+        return arrays, sizes
+    arrays = {**arrays, "key_lengths": arrays["key_lengths"] if min(lengths) < longest else None}
+    if longest == key_length:
+        return arrays, sizes
+    for name in ("key", "value"):
+        arrays[name] = arrays[name][..., :longest, :]
+    for name in ("mask", "bias", "dropout_mask"):
+        array = arrays[name]
+        if array is not None and array.ndim and array.shape[-1] != 1:
+            arrays[name] = array[..., :longest]
+    return arrays, Sizes(batch, heads, groups, query_length, longest, *others)
 
 
 def describe(array: Array) -> Described:

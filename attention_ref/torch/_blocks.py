@@ -102,9 +102,13 @@ class Visibility:
 
 def with_one_batch_axis(array: Array | None, batch: tuple[int, ...]) -> Array | None:
     """Reshape an array that broadcasts to `(*batch,h,q,k)` to four axes: `(b|1,h|1,q|1,k|1)`."""
-    if array is None or array.ndim == 4 == len(batch) + 3:
+    if array is None:
+        return None
+    missing = len(batch) + 3 - array.ndim
+    if missing:
+        array = array.reshape((1,) * missing + array.shape)
+    if array.ndim == 4:
         return array
-    array = array[(None,) * (len(batch) + 3 - array.ndim)]
     if any(size != 1 for size in array.shape[:-3]):
         array = array.expand(*batch, *array.shape[-3:])
     return array.reshape(-1, *array.shape[-3:])
@@ -112,9 +116,10 @@ def with_one_batch_axis(array: Array | None, batch: tuple[int, ...]) -> Array | 
 
 def cut(array: Array, block: Block) -> Array:
     """Return the part for a block of an array that broadcasts to the scores."""
-    if array.shape[2] != 1:
-        array = array[:, :, block.start : block.stop]
-    return array if array.shape[3] == 1 else array[..., block.first : block.last]
+    start, stop, first, last = block
+    if array.shape[2] not in (1, stop - start):
+        array = array[:, :, start:stop]
+    return array if array.shape[3] in (1, last - first) else array[..., first:last]
 
 
 def _within(bound: Any, least: int, most: int) -> Any:

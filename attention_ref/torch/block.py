@@ -15,6 +15,7 @@ from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect
 from attention_ref.torch._parameters import init_or_check, normalization
+from attention_ref.torch.caches import StaticCache, StaticLatentCache
 from attention_ref.torch.experts import MixtureOfExperts
 from attention_ref.torch.feedforward import FeedForward
 from attention_ref.torch.latent import LatentAttention, LatentCache
@@ -30,7 +31,7 @@ class BlockCache(NamedTuple):
         [3]
     """
 
-    self_attention: Cache | LatentCache
+    self_attention: Cache | LatentCache | StaticCache | StaticLatentCache
     cross_attention: Cache | None
 
 

@@ -22,13 +22,19 @@ from torch.utils.checkpoint import checkpoint
 
 from attention_ref.spec.shapes import Sizes
 from attention_ref.torch import _compiled
-from attention_ref.torch._arrays import Array, Arrays, is_autocast, values, widen, without_padding
+from attention_ref.torch._arrays import Array, Arrays, cut_to_longest, is_autocast, values, widen, without_padding
 from attention_ref.torch._blocks import Block, Visibility, cut, with_one_batch_axis
 
 _WIDE = (torch.float32, torch.float64)
 
 _KEPT = 2**24
 """The largest number of scores whose weights are kept for the gradients; those of more are computed again."""
+
+_OTHERS = ("mask", "bias", "key_lengths", "sinks", "dropout_mask")
+"""The arrays that a call without a mask lacks."""
+
+_READ_AT_ONCE = 64
+"""The largest number of rows whose norms are read one by one, which takes less time than their smallest and largest."""
 
 
 def supports(arrays: Arrays, options: Mapping[str, Any]) -> bool:
@@ -56,6 +62,9 @@ def attention(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[
     """
     if torch.compiler.is_compiling():
         return _compiled.attention(arrays, options)
+    if arrays["key_lengths"] is None:
+        return _attend(arrays, sizes, options)
+    arrays, sizes = cut_to_longest(arrays, sizes)
     results = _attend(arrays, sizes, options)
     if results is None and arrays["key_lengths"] is not None:
         results = _attend(arrays | without_padding(arrays), sizes, options)
@@ -77,7 +86,8 @@ def _attend(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> list[Ar
     if not has_gradients and not (_is_sound(results[0]) or _are_bounded(arrays, options)):
         return None
     query = arrays["query"]
-    results[0] = results[0].to(query.dtype)
+    if results[0].dtype != query.dtype:
+        results[0] = results[0].to(query.dtype)
     if query.ndim != 4:
         results = [result.reshape(*query.shape[:-1], *result.shape[3:]) for result in results]
     return results if options["return_log_sum_exp"] else results[:1]
@@ -89,8 +99,7 @@ def _without_mask(arrays: Arrays, sizes: Sizes, options: Mapping[str, Any]) -> l
     It does what `_Call` would do, in less time than a step of decoding takes.
     """
     query, key, value = arrays["query"], arrays["key"], arrays["value"]
-    others = ("mask", "bias", "key_lengths", "sinks", "dropout_mask")
-    if any(arrays[name] is not None for name in others) or options["softcap"] is not None:
+    if any(arrays[name] is not None for name in _OTHERS) or options["softcap"] is not None:
         return None
     if query.ndim != 4 or key.shape != value.shape or query.dtype not in _WIDE or options["return_log_sum_exp"]:
         return None
@@ -251,7 +260,11 @@ def _is_sound(output: Array) -> bool:
     """Return whether the output is finite and has no row of 0: then no score was NaN or +inf, and no row had only
     -inf.
     """
-    smallest, largest = torch.aminmax(torch.linalg.vector_norm(output, dim=-1))
+    norms = torch.linalg.vector_norm(output, dim=-1)  # (b,h,q)
+    if norms.numel() <= _READ_AT_ONCE:
+        numbers = norms.flatten().tolist()
+        return math.isfinite(sum(numbers)) and min(numbers) > 0
+    smallest, largest = torch.aminmax(norms)
     return smallest.item() > 0 and largest.item() < math.inf
 
 

@@ -17,10 +17,11 @@ from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, inspect, to_compare
-from attention_ref.torch._more_keys import append
+from attention_ref.torch._more_keys import appended
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, without_autocast
 from attention_ref.torch._places import count_from, integers, one_or_each, unless_whole
 from attention_ref.torch.attention import attention
+from attention_ref.torch.caches import StaticLatentCache
 
 
 class LatentCache(NamedTuple):
@@ -113,7 +114,7 @@ class LatentAttention(nn.Module):
         bias: Any = None,
         key_lengths: Any = None,
         positions: Any = None,
-        cache: LatentCache | None = None,
+        cache: LatentCache | StaticLatentCache | None = None,
         return_weights: bool = False,
         return_cache: bool = False,
         tap: Tap | None = None,
@@ -152,7 +153,7 @@ class LatentAttention(nn.Module):
         is_padded = not (cache is None and key_lengths is None)
         queries = report(tap, "query", self._queries(array, places, tap))  # (b,h,q,d)
         memory = self._compressed(array, places, key_lengths)
-        memory = memory if cache is None else _appended(cache, memory)
+        memory = memory if cache is None else appended("LatentAttention", cache, memory, LatentCache)
         report(tap, "latent", memory.latent)  # (b,1,k,latent)
         report(tap, "rotary_key", memory.key)  # (b,1,k,rotary)
         content = self._from_latent(memory.latent, "key")  # (b,h,k,content)
@@ -215,15 +216,6 @@ class LatentAttention(nn.Module):
     def _from_latent(self, latent: Array, name: str) -> Array:
         """Project latents to the keys or values of all heads: `(b,1,k,latent)` to `(b,h,k,content)` or `(b,h,k,v)`."""
         return getattr(self, name)(latent[:, 0]).transpose(1, 2)  # (b,k,h,v) -> (b,h,k,v)
-
-
-def _appended(cache: LatentCache, new: LatentCache) -> LatentCache:
-    filled = one_or_each(cache.lengths, new.lengths.device)
-    return LatentCache(
-        latent=append(cache.latent, new.latent, filled),
-        key=append(cache.key, new.key, filled),
-        lengths=cache.lengths.long() + new.lengths,
-    )
 
 
 def _joined(content: Array, rotated: Array) -> Array:

@@ -13,16 +13,16 @@ from attention_ref.spec.architecture import ModelConfig, StackConfig
 from attention_ref.spec.layer_checks import check_has_stack, check_model, check_stack
 from attention_ref.spec.parameters import check_part, under
 from attention_ref.spec.shapes import check_implementation
-from attention_ref.spec.state_checks import check_selection
+from attention_ref.spec.state_checks import check_selection, check_stack_cache
 from attention_ref.spec.taps import Tap, report, scoped
 from attention_ref.torch import positions as codes
 from attention_ref.torch._arrays import Array, as_array, inspect
+from attention_ref.torch._more_keys import length_after
 from attention_ref.torch._parameters import init_or_check, normalization, register
 from attention_ref.torch.block import Block, BlockCache
+from attention_ref.torch.caches import static_cache
 from attention_ref.torch.embedding import Embedding
 from attention_ref.torch.head import Head, last_place
-from attention_ref.torch.latent import LatentCache
-from attention_ref.torch.multihead import Cache
 
 StackCache = tuple[BlockCache, ...]
 
@@ -132,9 +132,9 @@ class Stack(nn.Module):
         if self.config.relative_bias is None:
             return None
         length = array.shape[1]
-        past = cache[0].self_attention.key.shape[2] if cache is not None else 0
+        keys = length_after(None if cache is None else cache[0].self_attention, length)
         table = self.relative_bias.to(array.dtype)
-        return codes.relative_bias(table, length, past + length, self.config.relative_bias, query_offset=offsets)
+        return codes.relative_bias(table, length, keys, self.config.relative_bias, query_offset=offsets)
 
 
 class Transformer(nn.Module):
@@ -256,11 +256,16 @@ class Transformer(nn.Module):
         array = last_place(array, lengths)[:, None]  # (b,1,m)
         return self.read(array)[:, 0].double().numpy(force=True), cache
 
+    def static_cache(self, cache: StackCache, length: int) -> StackCache:
+        """Return a copy of a cache with room for `length` tokens, which steps fill; see `static_cache`."""
+        check_stack_cache("Transformer.static_cache", cache)
+        return tuple(block._replace(self_attention=static_cache(block.self_attention, length)) for block in cache)
+
     def select(self, cache: StackCache, rows: Any) -> StackCache:
         """Return the cache of the given batch rows, in which a row may be repeated."""
         check_selection(cache, rows, inspect)
 
-        def picked(part: Cache | LatentCache | None) -> Cache | LatentCache | None:
+        def picked(part: Any) -> Any:
             return None if part is None else type(part)(*(array[as_array(rows, array.device)] for array in part))
 
         return tuple(BlockCache(*(picked(part) for part in block)) for block in cache)

@@ -17,10 +17,11 @@ from attention_ref.spec.taps import Tap, report
 from attention_ref.torch import positions as codes
 from attention_ref.torch import primitives
 from attention_ref.torch._arrays import Array, as_array, inspect, to_compare, widen
-from attention_ref.torch._more_keys import append, put_before
+from attention_ref.torch._more_keys import appended, put_before
 from attention_ref.torch._parameters import Linear, init_or_check, normalization, register, without_autocast
 from attention_ref.torch._places import count_from, integers, one_or_each, unless_whole
 from attention_ref.torch.attention import attention
+from attention_ref.torch.caches import StaticCache
 
 
 class Cache(NamedTuple):
@@ -102,8 +103,8 @@ class MultiHeadAttention(nn.Module):
         key_lengths: Any = None,
         positions: Any = None,
         query_offset: Any = None,
-        cache: Cache | None = None,
-        memory: Cache | None = None,
+        cache: Cache | StaticCache | None = None,
+        memory: Cache | StaticCache | None = None,
         return_weights: bool = False,
         return_cache: bool = False,
         tap: Tap | None = None,
@@ -148,7 +149,7 @@ class MultiHeadAttention(nn.Module):
         if memory is None:
             source, at = (query, places) if key is None else (key, count_from(start, key.shape[1], device))
             new = self._project_kv(source, value, key_lengths=key_lengths, positions=at)
-            memory = new if cache is None else _appended(cache, new)
+            memory = new if cache is None else appended("MultiHeadAttention", cache, new, Cache)
         queries = report(tap, "query", self._heads(query, "query", places))  # (b,h,q,d)
         report(tap, "key", memory.key)  # (b,g,k,d)
         report(tap, "value", memory.value)  # (b,g,k,v)
@@ -278,13 +279,4 @@ def append_to_cache(cache: Cache, new: Cache) -> Cache:
         [4]
     """
     check_caches(cache, new, inspect)
-    return _appended(cache, new)
-
-
-def _appended(cache: Cache, new: Cache) -> Cache:
-    filled = one_or_each(cache.lengths, new.lengths.device)
-    return Cache(
-        key=append(cache.key, new.key, filled),
-        value=append(cache.value, new.value, filled),
-        lengths=cache.lengths.long() + new.lengths,
-    )
+    return appended("append_to_cache", cache, new, Cache)

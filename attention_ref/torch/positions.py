@@ -10,6 +10,7 @@ import torch
 from attention_ref.spec.call_checks import check_call
 from attention_ref.spec.config import SINUSOID, RelativeBias, Rotary, RotaryScaling, Sinusoid
 from attention_ref.torch._arrays import Array, as_array, checked, widen
+from attention_ref.torch._remembered import remembered
 
 
 def sinusoidal_positions(positions: Any, size: int, config: Sinusoid = SINUSOID, *, like: Array) -> Array:
@@ -164,12 +165,9 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
     array, positions = checked("rotate", array=array, positions=positions, config=config)
     dimension, x = config.dimension or array.shape[-1], widen(array)
     positions = as_array(positions, array.device)
-    frequencies = rotary_frequencies(dimension, config, length=_length(positions, config), device=array.device)
-    angles = _angles(positions, frequencies, config)  # (l,n/2) or (b,l,n/2)
-    if angles.ndim == 3:
-        angles = angles[:, None]  # (b,1,l,n/2)
-    cosine = (torch.cos(angles) * rotary_amplitude(config)).to(x.dtype)
-    sine = (torch.sin(angles) * rotary_amplitude(config)).to(x.dtype)
+    cosine, sine = remembered(_turns, positions, dimension, config, x)  # (l,n/2) or (b,l,n/2)
+    if cosine.ndim == 3:
+        cosine, sine = cosine[:, None], sine[:, None]  # (b,1,l,n/2)
     rotated, kept = x[..., :dimension], x[..., dimension:]
     if config.interleaved:
         first, second = rotated[..., 0::2], rotated[..., 1::2]  # (b,h,l,n/2) each
@@ -180,7 +178,16 @@ def rotate(array: Array, positions: Any, config: Rotary) -> Array:
         rotated = torch.stack(pair, dim=-1).flatten(-2)  # (b,h,l,n/2,2) -> (b,h,l,n)
     else:
         rotated = torch.cat(pair, dim=-1)  # (b,h,l,n)
-    return torch.cat([rotated, kept], dim=-1).to(array.dtype)
+    whole = torch.cat([rotated, kept], dim=-1) if kept.shape[-1] else rotated
+    return whole.to(array.dtype)
+
+
+def _turns(positions: Array, dimension: int, config: Rotary, like: Array) -> tuple[Array, Array]:
+    """Return cosines and sines of the angles of positions."""
+    length = _length(positions, config)
+    angles = _angles(positions, rotary_frequencies(dimension, config, length=length, device=like.device), config)
+    amplitude = rotary_amplitude(config)
+    return (torch.cos(angles) * amplitude).to(like.dtype), (torch.sin(angles) * amplitude).to(like.dtype)
 
 
 def _length(positions: Array, config: Rotary) -> Any:
