@@ -42,7 +42,7 @@ def verified() -> str:
 
 def date() -> str:
     """Return the day on which the tests ran with the versions of constraints.txt."""
-    found = re.search(r"(?m)^# Verified on (\d{4}-\d\d-\d\d)\.$", "\n".join(_lines()))
+    found = re.search(r"(?m)^# Verified on (\d{4}-\d\d-\d\d)\b", "\n".join(_lines()))
     if found is None:
         raise LookupError("constraints.txt does not say when it was verified")
     return found[1]
