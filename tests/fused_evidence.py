@@ -4,9 +4,9 @@
     KERAS_BACKEND=tensorflow python -m tests.fused_evidence keras "keras graph" "keras xla" --count 200
 
 draws calls in turn of every dtype, and of outputs with their log-sum-exp and gradients of every real input. The truth
-and the expected sizes of rounding errors are the oracle's. A line for every dtype and kind of result says how many calls
-exceed their budget, and the median and the largest, over calls, of the largest (error / budget) of all numbers of a
-call.
+and the expected sizes of rounding errors are the oracle's. A line for every dtype and kind of result says how many
+calls exceed their budget, and the median and the largest, over calls, of the largest (error / budget) of all numbers
+of a call.
 
 Every subject runs in processes of its own, with one thread, and twice with two: their numbers must be within budget,
 and the two runs with two threads must agree to the last bit. `numpy` and the like are the paths of

@@ -47,9 +47,10 @@ def test_all_contestants_compute_the_same(kind: str) -> None:
     length = 300  # longer than the window
     queries = 1 if kind == "decode" else length
     generator = np.random.default_rng(0)
-    arrays = [generator.normal(size=(1, 2, rows, 16)).astype(np.float32) for rows in (queries, length, length)]
+    sizes = {"batch": 2, "heads": 4, "size": 16}
+    arrays = [generator.normal(size=(2, 4, rows, 16)).astype(np.float32) for rows in (queries, length, length)]
     truth = oracle.attention(*(array.astype(np.float64) for array in arrays), **OPTIONS[kind])
-    contestants = bench.attention(kind, length, heads=2, size=16).contestants
+    contestants = bench.attention(kind, length, **sizes).contestants
     compared = 0
     for each in contestants:
         if any(find_spec(package) is None for package in each.requires):
@@ -60,6 +61,19 @@ def test_all_contestants_compute_the_same(kind: str) -> None:
         )
         compared += 1
     assert compared >= 3
+
+
+def test_all_layers_compute_the_same() -> None:
+    pytest.importorskip("torch")
+    results = {
+        each.name: np.asarray(each.prepare()(), np.float64)
+        for each in bench.multi_head(30, batch=2, model=32, heads=4).contestants
+        if all(find_spec(package) for package in each.requires)
+    }
+    truth = results["torch.nn"]
+    for name, result in results.items():
+        np.testing.assert_allclose(result, truth, rtol=0, atol=1e-6, err_msg=name)
+    assert np.std(truth) > 0.01
 
 
 def test_the_ratio_is_that_of_processor_time() -> None:
@@ -110,14 +124,18 @@ def test_the_command_writes_every_format(tmp_path: Path, capsys: pytest.CaptureF
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     data, page = tmp_path / "bench.json", tmp_path / "bench.html"
-    arguments = ["bench", "--sizes", "8,16", "--rounds", "2", "--backends", "numpy,textbook numpy", "--batch", "3"]
+    arguments = ["bench", "--sizes", "8,16", "--rounds", "2", "--backends", "numpy,textbook numpy"]
+    arguments += ["--batch", "3", "--heads", "2", "--head-size", "4"]
     assert cli.main([*arguments, "--json", str(data), "--html", str(page)]) == command.CONFORMS
     printed = capsys.readouterr().out.splitlines()
     assert "is fastest" in printed[0]
     found = json.loads(data.read_text())
     assert found["machine"]["threads"] == 1
     assert [each["contestant"] for each in found["measurements"]] == ["numpy", "textbook numpy"] * 4
-    assert all(each["sizes"].startswith("batch 3, heads 8,") for each in found["measurements"])
+    assert all(
+        each["sizes"].startswith("batch 3, heads 2,") and "head size 4," in each["sizes"]
+        for each in found["measurements"]
+    )
     assert all(math.isfinite(each["seconds"]) for each in found["measurements"])
     assert "textbook numpy" in page.read_text()
 
@@ -170,7 +188,16 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(
     assert words in line
 
 
-WITHOUT_SENSE = ("--sizes 0", "--sizes x", "--rounds 0", "--batch 0", "--heads 0", "--backends nmpy", "--json no/where")
+WITHOUT_SENSE = (
+    "--sizes 0",
+    "--sizes x",
+    "--rounds 0",
+    "--batch 0",
+    "--heads 0",
+    "--head-size 0",
+    "--backends nmpy",
+    "--json no/where",
+)
 
 
 @pytest.mark.parametrize("arguments", WITHOUT_SENSE)

@@ -148,7 +148,7 @@ def test_a_reader_that_has_seen_enough_changes_nothing(mine: Path, arguments: st
         ("check numpy --known-failures latin.toml", "latin.toml cannot be read: 'utf-8' codec can't decode"),
         ("check numpy --known-failures deep.toml", "deep.toml cannot be read: the TOML is nested too deeply"),
         ("check numpy --claim cor", "there is no profile to claim 'cor'; did you mean core"),
-        ("check --outputs . --seed 3", "--seed is for what can be asked"),
+        ("check --outputs . --seed 3", "--seed cannot be used with --outputs"),
         ("check numpy --known-failures no-such.toml", "no-such.toml cannot be read"),
         ("check numpi", "did you mean numpy?"),
         ("check nowhere:function", "nowhere cannot be imported: ModuleNotFoundError"),

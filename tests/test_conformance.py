@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from attention_ref import conformance, spec, vectors
-from attention_ref.conformance import Subject, Unsupported, UsageError, check, check_subject
+from attention_ref.conformance import KINDS, Subject, Unsupported, UsageError, check, check_subject
 from attention_ref.conformance.signatures import options_of
 from attention_ref.vectors.array_forms import to_spec
 
@@ -275,7 +275,7 @@ def test_progress_is_told() -> None:
         ({"profiles": ("cor",)}, "did you mean core"),
         ({"dtypes": ("float23",)}, "choose from: float64, float32, float16, bfloat16"),
         ({"cases": "attention/core/plane"}, "did you mean attention/core/plain"),
-        ({"arrays": "cupy"}, "the kinds are numpy, torch, tensorflow, jax, keras"),
+        ({"arrays": "cupy"}, f"choose from: {', '.join(KINDS)}"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_an_error_that_says_what_does(choice: dict[str, Any], words: str) -> None:

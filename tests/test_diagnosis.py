@@ -255,3 +255,14 @@ def test_a_function_is_asked_what_it_computes(capsys: pytest.CaptureFixture[str]
     assert answers["a query whose keys are all hidden by the mask"] == "the mean of the values"
     assert cli.main(["ask", f"{__name__}:textbook", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == answers
+
+
+def test_questions_that_cannot_be_asked_come_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ask", f"{__name__}:textbook"]) == 0
+    answered, *unasked = capsys.readouterr().out.strip().split("\n\n")
+    assert "cannot be asked" not in answered
+    assert unasked
+    assert all(part.startswith("cannot be asked, for it has no ") for part in unasked)
+    listed = [line.strip() for part in unasked for line in part.splitlines()[1:]]
+    assert set(listed) == {question for question, answer in ask(textbook).items() if answer.startswith("cannot be")}
+    assert len(listed) + len(answered.splitlines()) == len(ask(textbook))

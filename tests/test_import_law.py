@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 import attention_ref
+from attention_ref.conformance import KINDS
 
 PACKAGE = Path(attention_ref.__file__).parent
-FRAMEWORKS = {"flax", "jax", "keras", "ml_dtypes", "onnx", "onnxruntime", "tensorflow", "torch"}
+FRAMEWORKS = {"flax", "ml_dtypes", "onnx", "onnxruntime", *KINDS} - {"numpy"}
 PEERS = {"flashinfer", "keras_hub", "transformers", "x_transformers", "xformers"}
 DOOR = {"attention_ref", "attention_ref.__version__", *(f"attention_ref.{path.stem}" for path in PACKAGE.glob("*.py"))}
 OURS = {f"attention_ref.{path.name}" for path in PACKAGE.iterdir() if path.is_dir()}

@@ -21,6 +21,7 @@ from attention_ref.conformance import UsageError, judge
 from attention_ref.conformance.judge.contents import contents, decoded, encoded
 from attention_ref.conformance.judge.scenario import Scenario, parse
 from attention_ref.conformance.judge.scenarios import draw
+from attention_ref.conformance.judge.situations import Size
 from attention_ref.conformance.judge.truth import chosen
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.operations import ATTENTION
@@ -51,6 +52,7 @@ def test_a_right_kernel_passes_in_every_dtype(dtype: str) -> None:
 
 ALL_MISTAKES = MISTAKES | STYLE_MISTAKES
 SOME = [*list(MISTAKES)[::5], *list(STYLE_MISTAKES)[3::7], "the maximum begins at 0", "results are kept by the query"]
+SOME += ["the head after its last whole vector is left out", "values after their last whole vector are not written"]
 SOME += ["the bias is that of the first batch row", "the mask is left out beside a window"]
 
 
@@ -70,7 +72,7 @@ def test_a_cheat_is_rejected_for_what_it_does(cheat: Callable[..., Any], reason:
     assert re.search(reason, judgement.reasons[0]), str(judgement)
 
 
-@pytest.mark.parametrize("head_size", [16, 72, 256])
+@pytest.mark.parametrize("head_size", [16, 33, 100, 256])
 def test_one_key_of_1024_is_missed_in_bfloat16_and_a_ten_thousandth_of_the_scale_in_float32(head_size: int) -> None:
     pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 only with this package")
     sizes = f"b1.h1.g1.q65.k1024.d{head_size}.v{head_size}/plain/normal"
@@ -155,8 +157,23 @@ def test_the_calls_have_every_edge_option_and_pair() -> None:
     assert {scenario.heads // scenario.groups for scenario in drawn} >= {1, 4, 8}
     assert max(scenario.heads for scenario in drawn) > 8
     assert max(scenario.batch for scenario in drawn) > 2
-    assert any(scenario.head_size % 32 for scenario in drawn)
+    assert any(scenario.head_size % 8 == 0 and scenario.head_size % 32 for scenario in drawn)
     assert any(scenario.head_size != scenario.value_size for scenario in drawn)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize(("size", "count"), [("small", 6), ("full", 8)])
+def test_the_calls_have_head_and_value_sizes_between_those_of_kernels(
+    size: Size, count: int, *, gradients: bool
+) -> None:
+    without_options = draw(11, frozenset(), ["float32"], size, gradients=gradients)
+    ranges = ((1, 1), (2, 7), (9, 15), (17, 31), (33, 63), (65, 95), (97, 127), (129, 255))[:count]
+    for low, high in ranges:
+        for name in ("head_size", "value_size"):
+            sizes = {getattr(scenario, name) for scenario in without_options}
+            assert any(low <= each <= high and each % 8 for each in sizes), (name, low, high)
+    assert any(scenario.head_size % 8 and scenario.value_size == scenario.head_size for scenario in without_options)
+    assert any(scenario.head_size % 8 == 0 for scenario in without_options)
 
 
 def test_seeds_draw_other_calls_and_a_seed_the_same() -> None:

@@ -145,7 +145,7 @@ def _without_empty_axes(query: Any, key: Any, value: Any) -> Any:
 
 
 def test_a_head_size_is_a_positive_whole_number() -> None:
-    with pytest.raises(UsageError, match="head_sizes: '64' is no positive whole number"):
+    with pytest.raises(UsageError, match="head_sizes: '64' is not a positive integer"):
         Dialect(head_sizes=["64"])  # type: ignore[list-item]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -26,10 +24,9 @@ from attention_ref.conformance.subjects import protocol
 from attention_ref.conformance.subjects.array_files import ArrayFiles
 from attention_ref.conformance.subjects.program import program
 from attention_ref.spec.dtypes import DTYPES
+from tests.wrong_kernels.compiled import compile_tiled, find_compiler
 
 pytestmark = pytest.mark.bare
-ROOT = Path(__file__).parent.parent
-KERNEL = ROOT / "tests" / "wrong_kernels" / "c" / "tiled.c"
 judged = partial(judge, small=True, most_failures=1, arrays="safetensors")
 
 Compile = Callable[[int], str]
@@ -38,18 +35,10 @@ Compile = Callable[[int], str]
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     """The kernel in C with one of its mistakes; 0 is the right one."""
-    if (compiler := shutil.which("cc") or shutil.which("gcc")) is None:
+    if find_compiler() is None:
         pytest.skip("there is no C compiler")
     folder = tmp_path_factory.mktemp("c")
-
-    def compile_(mistake: int) -> str:
-        target = folder / f"tiled{mistake}"
-        flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", f"-DMISTAKE={mistake}"]
-        command = [compiler, *flags, "-I", str(ROOT / "docs" / "kit" / "c"), "-o", str(target), str(KERNEL), "-lm"]
-        subprocess.run(command, check=True, timeout=60)
-        return str(target)
-
-    return compile_
+    return lambda mistake: compile_tiled(mistake, folder)
 
 
 @pytest.mark.long
@@ -61,7 +50,7 @@ def test_a_right_kernel_in_c_passes(compiled: Compile) -> None:
     assert any(scenario.causal for scenario in asked)
 
 
-@pytest.mark.parametrize(("mistake", "needed"), [(1, "plain"), (2, "plain"), (3, "causal")])
+@pytest.mark.parametrize(("mistake", "needed"), [(1, "plain"), (2, "plain"), (3, "causal"), (4, "plain")])
 def test_a_wrong_kernel_in_c_is_rejected(mistake: int, needed: str, compiled: Compile) -> None:
     judgement = judged(program=compiled(mistake), seed=1)
     assert judgement.reasons == ("it returns wrong numbers",), str(judgement)

@@ -69,7 +69,7 @@ GRADIENTS = {"torch": torch_gradients, "keras": keras_gradients}
 def test_gradients_of_a_layer(case: Case, dtype: str, room: ModuleType, room_arrays: Framework) -> None:
     name = room.__name__.rpartition(".")[-1]
     if name == "numpy":
-        pytest.skip("NumPy differentiates nothing")
+        pytest.skip("NumPy has no automatic differentiation")
     options = {"dtype": dtype} if name == "keras" else {}
     parameters = {key: room_arrays.make(values, dtype) for key, values in case.call.parameters.items()}
     inputs = {

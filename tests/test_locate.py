@@ -206,7 +206,7 @@ def test_names_that_are_given_are_used_and_checked() -> None:
     assert ("a", "x") in [(pair.reference, pair.target) for pair in align(tensors, other, {"a": "x"})]
     with pytest.raises(UsageError, match="the target has no tensor w"):
         align(tensors, other, {"a": "w"})
-    with pytest.raises(UsageError, match="no two layouts"):
+    with pytest.raises(UsageError, match="not two layouts"):
         align(tensors, other, {"a": "z"})
 
 

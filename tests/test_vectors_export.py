@@ -441,10 +441,10 @@ def test_the_command_writes_and_verifies(tmp_path: Path, capsys: pytest.CaptureF
     assert cli.main(["vectors", "export", target, "--operation", "linear", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"] == 6
     assert cli.main(["vectors", "verify", target]) == 0
-    assert capsys.readouterr().out.startswith("as written: 1 file of vectors with ")
+    assert capsys.readouterr().out.startswith("unchanged: 1 file of vectors with ")
     (tmp_path / "out" / "README.md").unlink()
     assert cli.main(["vectors", "verify", target]) == 1
-    assert capsys.readouterr().out == "missing  README.md: listed but missing\nnot as written\n"
+    assert capsys.readouterr().out == "missing  README.md: listed but missing\nchanged: 1 of its files\n"
     assert cli.main(["vectors", "verify", target, "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["verified"] is False

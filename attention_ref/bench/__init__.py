@@ -10,6 +10,7 @@ The command is `attention-ref bench`; in Python, `bench.run(bench.attention("cau
 from __future__ import annotations
 
 from attention_ref.bench.attention_workloads import KINDS, attention
+from attention_ref.bench.layer_workloads import multi_head
 from attention_ref.bench.machine import Machine, measure_machine
 from attention_ref.bench.measurement import Measurement, run, scaling_exponents
 from attention_ref.bench.model_workloads import MODELS, model
@@ -25,6 +26,7 @@ __all__ = [
     "attention",
     "measure_machine",
     "model",
+    "multi_head",
     "run",
     "scaling_exponents",
 ]

@@ -22,8 +22,8 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
     """Return attention in float32 over `length` keys as a workload.
 
     Arguments:
-        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys; or
-            `gradients`, of a causal call with respect to query, key and value.
+        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys;
+            or `gradients`, of a causal call with respect to query, key and value.
         length: the number of keys, and of queries but in `decode`.
         batch, heads, size: the other sizes of `(b,h,l,d)`.
 
@@ -139,17 +139,18 @@ def _sdpa_function(kind: str, mask: Any = None) -> Callable[..., Any]:
 def _torch(arrays: Arrays, given: dict[str, Any]) -> Call:
     from attention_ref.torch import attention as function
 
-    return _without_gradients(partial(function, **given), arrays)
+    return without_gradients(partial(function, **given), arrays)
 
 
 def _sdpa(kind: str, arrays: Arrays) -> Call:
     import torch
 
     mask = torch.from_numpy(_mask(kind, arrays)) if kind == "window" else None  # it has an option for `causal`
-    return _without_gradients(_sdpa_function(kind, mask), arrays)
+    return without_gradients(_sdpa_function(kind, mask), arrays)
 
 
-def _without_gradients(function: Callable[..., Any], arrays: Arrays) -> Call:
+def without_gradients(function: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> Call:
+    """Return a call of a function of tensors of PyTorch without gradients."""
     import torch
 
     tensors = [torch.from_numpy(array) for array in arrays]
@@ -172,7 +173,7 @@ def _torch_gradients(arrays: Arrays, function: Callable[..., Any]) -> Call:
 def _keras(arrays: Arrays, given: dict[str, Any]) -> Call:
     from attention_ref.keras import attention as function
 
-    return _compiled_in_keras(partial(function, **given), arrays)
+    return compiled_in_keras(partial(function, **given), arrays)
 
 
 def _keras_ops(kind: str, arrays: Arrays) -> Call:
@@ -185,10 +186,10 @@ def _keras_ops(kind: str, arrays: Arrays) -> Call:
         lengths_first = (ops.swapaxes(array, 1, 2) for array in (query, key, value))  # (b,l,h,d)
         return ops.swapaxes(ops.dot_product_attention(*lengths_first, mask=mask), 1, 2)
 
-    return _compiled_in_keras(function, arrays)
+    return compiled_in_keras(function, arrays)
 
 
-def _compiled_in_keras(function: Callable[..., Any], arrays: Arrays) -> Call:
+def compiled_in_keras(function: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> Call:
     """Compile for the engine as `fit` and `predict` do: a graph of TensorFlow, `jax.jit`, or nothing on PyTorch."""
     import keras
     from keras import ops
@@ -196,7 +197,7 @@ def _compiled_in_keras(function: Callable[..., Any], arrays: Arrays) -> Call:
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     engine = keras.backend.backend()
     if engine == "torch":
-        return _without_gradients(function, arrays)
+        return without_gradients(function, arrays)
     if engine == "jax":
         return _jitted(function, tensors)
     import tensorflow

@@ -7,7 +7,7 @@ COMMANDS: Mapping[str, str] = {
     "diagnose": "name the mistakes that reproduce wrong numbers",
     "ask": "determine the conventions of an attention: empty rows, masks, offsets, dtypes",
     "locate": "find the first tensor in which a model differs from a reference, and why",
-    "judge": "judge an attention kernel at real sizes, on numbers that nobody knows",
+    "judge": "judge an attention kernel at real sizes, on random inputs that it has not seen",
     "laws": "test laws on random calls: properties that need no expected values",
     "list": "list what can be checked, and the profiles, clauses and cases",
     "explain": "explain a clause or a case",

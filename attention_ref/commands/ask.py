@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from typing import Any
 
 from attention_ref.commands.command import CONFORMS, command, show, takes_json
@@ -31,5 +32,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _table(found: dict[str, str]) -> str:
+    """Return the answers, then the questions that cannot be asked, by the reason."""
+    from attention_ref.conformance.probes.question import CANNOT_BE_ASKED
+
     width = max(map(len, found))
-    return "\n".join(f"{question:{width}}  {answer}" for question, answer in found.items())
+    lines, unasked = [], defaultdict(list)
+    for question, answer in found.items():
+        cannot, _, reason = answer.partition(": ")
+        if cannot == CANNOT_BE_ASKED:
+            unasked[reason].append(question)
+        else:
+            lines.append(f"{question:{width}}  {answer}")
+    for reason, questions in unasked.items():
+        lines += ["", f"{CANNOT_BE_ASKED}, for {reason}:", *(f"  {question}" for question in questions)]
+    return "\n".join(lines).lstrip("\n")

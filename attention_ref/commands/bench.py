@@ -25,7 +25,7 @@ from attention_ref.commands.command import (
 if TYPE_CHECKING:
     from attention_ref.bench import Machine, Measurement, Workload
 
-OPERATIONS = ("full", "causal", "window", "decode", "gradients", "forward", "step", "training")
+OPERATIONS = ("full", "causal", "window", "decode", "gradients", "mha", "forward", "step", "training")
 SIZES = (512, 2048)
 
 
@@ -33,16 +33,20 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "bench", run)
     put = parser.add_argument
-    text = "attention: full, causal, window, decode or gradients; models: forward, step or training; repeatable"
+    text = (
+        "attention: full, causal, window, decode, gradients; a layer: mha; models: forward, step, training; repeatable"
+    )
     put("--op", metavar="OP", action="append", choices=OPERATIONS, help=f"{text}; default: full and causal")
     put("--sizes", metavar="N,N", default=",".join(map(str, SIZES)), help="lengths; default: 512,2048")
     put("--batch", metavar="N", type=int, default=1, help="rows of attention; default: 1")
-    put("--heads", metavar="N", type=int, default=8, help="heads of attention, of 64 numbers each; default: 8")
+    put("--heads", metavar="N", type=int, default=8, help="heads of attention; default: 8")
+    put("--head-size", metavar="N", type=int, default=64, help="size of a head of attention; default: 64")
     text = "contestants, such as numpy,torch,torch.sdpa; default: all that are installed"
     put("--backends", metavar="NAME,NAME", help=text)
-    put("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    put("--threads", metavar="N", type=int, default=1, help="that every contestant may use; 0: all; default: 1")
-    put("--rounds", metavar="N", type=int, default=15, help="interleaved rounds, of which the medians are; default: 15")
+    text = "backend of Keras; default: KERAS_BACKEND or the configuration of Keras"
+    put("--engine", choices=backends.ENGINES, help=text)
+    put("--threads", metavar="N", type=int, default=1, help="threads that every contestant may use; 0: all; default: 1")
+    put("--rounds", metavar="N", type=int, default=15, help="interleaved rounds, whose medians are shown; default: 15")
     put("--json", metavar="FILE", help="write the measurements as JSON; - is stdout, without the text")
     put("--html", metavar="FILE", help="write the tables as one HTML page")
     put("--plot", metavar="FILE", help="draw time over length, as PNG or SVG; needs matplotlib")
@@ -100,8 +104,8 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     sizes = [int(word) if word.isdecimal() else 0 for word in options.sizes.split(",")]
     if min(sizes) < 1:
         raise UsageError(f"--sizes must be lengths from 1 on, such as 512,2048; received {options.sizes}")
-    if options.batch < 1 or options.heads < 1:
-        raise UsageError("--batch and --heads must be at least 1")
+    if min(options.batch, options.heads, options.head_size) < 1:
+        raise UsageError("--batch, --heads and --head-size must be at least 1")
     if options.rounds < 1 or options.threads < 0:
         raise UsageError("--rounds must be at least 1 and --threads at least 0")
     return sizes
@@ -120,8 +124,8 @@ def _workload(options: argparse.Namespace, operation: str, size: int) -> Workloa
     from attention_ref import bench
 
     if operation in bench.KINDS:
-        return bench.attention(operation, size, batch=options.batch, heads=options.heads)
-    return bench.model(operation, size)
+        return bench.attention(operation, size, batch=options.batch, heads=options.heads, size=options.head_size)
+    return bench.multi_head(size) if operation == "mha" else bench.model(operation, size)
 
 
 def _known(names: tuple[str, ...], workloads: list[Workload]) -> None:

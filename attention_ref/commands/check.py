@@ -32,35 +32,42 @@ def add(commands: Any) -> None:
     parser = command(commands, "check", run)
     takes_json(parser)
     add = parser.add_argument
-    text = f"{named_subjects.SUBJECT} (see list subjects)"
+    text = f"{named_subjects.SUBJECT} (see attention-ref list subjects)"
     add("subject", metavar="SUBJECT", nargs="?", help=text)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests in JSON line by line")
     add("--outputs", metavar="DIR", help="instead of SUBJECT: a folder of results, DIR/<case id>.<dtype>.npz")
-    add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that it has")
-    add("--profile", metavar="P", action="append", help="a group of cases, such as core; may be given again")
+    add("--operation", metavar="OP", help="such as attention, layer_norm or Block; default: all that SUBJECT has")
+    add("--profile", metavar="P", action="append", help="a group of cases, such as core; repeatable")
     add("--no-gradients", action="store_true", help="leave out the cases that ask for gradients")
-    text = "a profile that it supports: what is unsupported in it is a failure; may be given again"
+    text = "a profile that SUBJECT must support: an unsupported case of it is a failure; repeatable"
     add("--claim", metavar="P", action="append", help=text)
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float64 and float32")
     add("--case", metavar="GLOB", default="*", help="only cases whose id matches, such as 'attention/causal/*'")
-    add("--seed", metavar="N", type=int, default=0, help="give the cases other numbers; needs mpmath; default: 0")
-    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    add("--arrays", metavar="KIND", help="what module:callable takes and returns, such as torch; default: numpy")
-    text = "that module:callable speaks: such as torch.sdpa (list dialects), or a TOML file"
-    add("--dialect", metavar="D", help=text)
-    add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
-    add("--known-failures", metavar="FILE", help="TOML with reasons; exit code 0 when exactly these cases fail")
-    add("--format", choices=FORMATS, default="text", help="of the report; --json is --format json")
     add(
-        "--write-dialect",
-        metavar="FILE",
-        help="write the dialect that would make it right, where there is one",
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="seed of the numbers in the cases; all but 0 need mpmath; default: 0",
     )
-    add("--verbose", action="store_true", help="also what is unsupported, and a failure of every failing clause")
-    add("--quiet", action="store_true", help="the verdict alone")
-    add("--output", metavar="FILE", help="write the report there, and it as text to stdout")
+    text = "backend of Keras; default: KERAS_BACKEND or the configuration of Keras"
+    add("--engine", choices=backends.ENGINES, help=text)
+    add("--arrays", metavar="KIND", help="array type of module:callable, such as torch; default: numpy")
+    text = "calling convention of module:callable, such as torch.sdpa (see attention-ref list dialects), or a TOML file"
+    add("--dialect", metavar="D", help=text)
+    add(
+        "--timeout", metavar="S", type=float, default=60.0, help="time limit of a call in seconds; 0: none; default: 60"
+    )
+    add("--known-failures", metavar="FILE", help="TOML of expected failures; exit code 0 if exactly these cases fail")
+    add("--format", choices=FORMATS, default="text", help="format of the report; --json is short for --format json")
+    text = "write the calling convention under which SUBJECT would be right, if one is found"
+    add("--write-dialect", metavar="FILE", help=text)
+    add("--verbose", action="store_true", help="show unsupported cases too, and a failure of every failing clause")
+    add("--quiet", action="store_true", help="print the verdict only")
+    add("--output", metavar="FILE", help="write the report to FILE; the text still goes to stdout")
     add("--html", metavar="FILE", help="short for --format html --output FILE")
-    add("--answers", metavar="FILE", help="then ask its attention what it computes; one line of JSON for each question")
+    text = "write what its attention computes, as the command ask finds it, to FILE; a line of JSON for each question"
+    add("--answers", metavar="FILE", help=text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,7 +113,7 @@ def _choice(options: argparse.Namespace) -> Choice:
     from attention_ref.conformance import UsageError
 
     if options.outputs and options.seed:
-        raise UsageError("--seed is for what can be asked: a folder holds results of the cases as they are shipped")
+        raise UsageError("--seed cannot be used with --outputs: a folder contains results of the released cases")
     return Choice(
         subject=options.subject,
         exec=options.exec,

@@ -75,7 +75,7 @@ def save(path: str, text: str) -> None:
 
 
 def check_writable(*paths: str | None) -> None:
-    """Refuse files that cannot be written, before anything runs; None is no file, and what a file holds stays.
+    """Refuse files that cannot be written, before anything runs, without changing their contents; None is skipped.
 
     Raises:
         UsageError: when a file cannot be opened for writing.
@@ -98,7 +98,7 @@ def check_folder(path: str) -> None:
     """Refuse a folder in which no file can be written, before anything runs; it need not exist.
 
     Raises:
-        UsageError: when it is no folder, or cannot be made or written to.
+        UsageError: if it is not a folder, or cannot be made or written to.
     """
     from attention_ref.conformance import UsageError
 

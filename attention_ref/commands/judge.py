@@ -11,7 +11,9 @@ from attention_ref.commands import named_subjects, paths
 from attention_ref.commands.command import CONFORMS, DIFFERS, check_writable, command, save, show
 from attention_ref.commands.terminal import counter
 
-_SUBJECT = "numpy, torch, keras (torch:fused: by that path), a peer, module:callable or path/to/file.py:callable"
+_SUBJECT = (
+    "numpy, torch, keras (torch:fused: that path of it alone), a peer, module:callable or path/to/file.py:callable"
+)
 
 
 def add(commands: Any) -> None:
@@ -21,23 +23,37 @@ def add(commands: Any) -> None:
     add("subject", metavar="SUBJECT", nargs="?", help=_SUBJECT)
     add("--exec", metavar="COMMAND", help="instead of SUBJECT: a program that answers requests, as in check")
     add("--dtype", metavar="D", action="append", help=f"{', '.join(DTYPES)} or all; default: float32")
-    add("--engine", choices=backends.ENGINES, help="what Keras runs on; default: KERAS_BACKEND, or as configured")
-    text = "what it takes and returns, such as torch; default: numpy; of a program: json or safetensors"
+    text = "backend of Keras; default: KERAS_BACKEND or the configuration of Keras"
+    add("--engine", choices=backends.ENGINES, help=text)
+    text = "array type of SUBJECT, such as torch; default: numpy; of a program: json or safetensors"
     add("--arrays", metavar="KIND", help=text)
-    add("--dialect", metavar="D", help="that it speaks: such as torch.sdpa (list dialects), or a TOML file")
+    text = "calling convention of SUBJECT, such as torch.sdpa (see attention-ref list dialects), or a TOML file"
+    add("--dialect", metavar="D", help=text)
     add("--gradients", action="store_true", help="judge its gradients too, by automatic differentiation")
     text = "judge the gradients that a function returns: gradient(query, key, value, *, cotangent, **options)"
     add("--gradient", metavar="NAME", help=text)
     add("--device", metavar="D", help="where arrays of torch or jax are made, such as cuda")
-    add("--seed", metavar="N", type=int, help="of the calls and their numbers; default: a fresh one, which is printed")
-    add("--case", metavar="ID", help="one call only, as a judgement names it")
+    add(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="seed of the calls and their numbers; default: a fresh one, which is printed",
+    )
+    add("--case", metavar="ID", help="run one call only, by its id in a judgement")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--small", action="store_true", help="lengths up to 449 only")
     sizes.add_argument("--large", action="store_true", help="lengths up to 8192 too")
-    add("--budget-seconds", metavar="S", type=float, help="ask for so long; what is left is listed as not asked")
-    add("--jobs", metavar="N", type=int, default=1, help="how many copies of it are asked at a time; default: 1")
-    add("--timeout", metavar="S", type=float, default=60.0, help="seconds that a call may take; 0: any; default: 60")
-    add("--json", metavar="FILE", help="write one record in JSON there; - is stdout, without the text")
+    add(
+        "--budget-seconds",
+        metavar="S",
+        type=float,
+        help="stop after so many seconds; the calls that are left are listed as not asked",
+    )
+    add("--jobs", metavar="N", type=int, default=1, help="number of processes at a time; default: 1")
+    add(
+        "--timeout", metavar="S", type=float, default=60.0, help="time limit of a call in seconds; 0: none; default: 60"
+    )
+    add("--json", metavar="FILE", help="write the judgement as JSON; - is stdout, without the text")
 
 
 def run(options: argparse.Namespace) -> int:

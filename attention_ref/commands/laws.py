@@ -139,7 +139,8 @@ def _list(as_json: bool) -> int:
 
 def _listed(law: Law) -> str:
     needs = f"; needs {', '.join(law.needs)}" if law.needs else ""
-    return f"{law.id}\n  {law.statement}\n  of {', '.join(law.operations)}{needs}\n  {', '.join(law.clauses)}"
+    facts = f"operations: {', '.join(law.operations)}{needs}\n  clauses: {', '.join(law.clauses)}"
+    return f"{law.id}\n  {law.statement}\n  {facts}"
 
 
 def _count(text: str) -> int:

@@ -16,7 +16,9 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "list", run)
     takes_json(parser)
-    parser.add_argument("what", nargs="?", choices=LISTS, metavar="WHAT", help=f"{', '.join(LISTS)}; all but cases")
+    parser.add_argument(
+        "what", nargs="?", choices=LISTS, metavar="WHAT", help=f"{', '.join(LISTS)}; default: all of these but cases"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

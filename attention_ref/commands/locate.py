@@ -27,9 +27,15 @@ def add(commands: Any) -> None:
     option(
         "--inputs", metavar="FILE", help="safetensors with source, target, lengths, types, ...; default: random tokens"
     )
-    option("--map", metavar="OURS=THEIRS", action="append", default=[], help="tensors that belong together")
+    option(
+        "--map",
+        metavar="OURS=THEIRS",
+        action="append",
+        default=[],
+        help="names of two tensors that are to be compared; repeatable",
+    )
     option("--forward-only", action="store_true", help="do not compare gradients")
-    option("--seed", metavar="N", type=int, default=0, help="of random inputs and perturbations; default: 0")
+    option("--seed", metavar="N", type=int, default=0, help="seed of random inputs and perturbations; default: 0")
     option("--plot", metavar="FILE", help="write a plot of the error by depth (needs matplotlib)")
     takes_json(parser)
 

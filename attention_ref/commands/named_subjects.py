@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from attention_ref.conformance.subjects.base_subject import BaseSubject
 
 SUBJECT = (
-    "numpy, torch, keras (torch:fused and torch:reference: by that path), a peer, module:callable, "
-    "or path/to/file.py:callable"
+    "numpy, torch or keras (torch:fused or torch:reference: one path of it alone), a peer such as torch.sdpa, "
+    "module:callable, or path/to/file.py:callable"
 )
 """The help of an argument that names a subject."""
 

@@ -69,19 +69,20 @@ def add(commands: Any) -> None:
     """Add the command to the parser of `attention-ref`."""
     parser = command(commands, "peers", run)
     put = parser.add_argument
-    put("names", nargs="*", metavar="NAME", help=f"{named_subjects.SUBJECT}; default: all backends, and quick peers")
+    text = f"{named_subjects.SUBJECT}; default: all backends, and the peers that are quick to check"
+    put("names", nargs="*", metavar="NAME", help=text)
     put("--html", metavar="FILE", help="write the matrix, clauses and cases as one HTML file")
     put("--markdown", metavar="FILE", help="write the matrix as Markdown")
     put("--json", metavar="FILE", help="write every report as JSON")
     put("--no-questions", action="store_true", help="leave out the questions of the command ask (the second table)")
     put("--operation", metavar="OP", default="attention", help="the operation to check; default: attention")
-    put("--arrays", metavar="KIND", help="what every module:callable takes and returns, such as torch; default: numpy")
-    text = "that every module:callable follows: such as torch.sdpa (list dialects), or a TOML file"
+    put("--arrays", metavar="KIND", help="array type of every module:callable, such as torch; default: numpy")
+    text = "calling convention of every module:callable, such as torch.sdpa, or a TOML file"
     put("--dialect", metavar="D", help=text)
     text = "a group of cases, such as core or grad; repeatable; default: all but grad"
     put("--profile", metavar="P", action="append", help=text)
     put("--gradients", action="store_true", help="check gradients too (several times slower)")
-    text = "judge them at real sizes instead: with --dtype and --gradients; the files hold that table"
+    text = "judge their outputs and gradients at real sizes instead, with --dtype; the files contain that table"
     put("--real-sizes", action="store_true", help=text)
     put("--dtype", metavar="D", action="append", help="as in check; default: float64 and float32")
     put("--jobs", metavar="N", type=_positive(int), default=2, help="number of processes at a time; default: 2")
@@ -129,7 +130,6 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
     if options.html or options.operation != "attention" or options.profile:
         raise UsageError("--real-sizes judges attention, and writes --markdown and --json only")
     chosen = options.dtype or ["float32"]
-    kinds = [(dtype, gradients) for dtype in chosen for gradients in (False, True)[: 1 + options.gradients]]
     words = [word for dtype in chosen for word in ("--dtype", dtype)]
     convention = _convention(options)
     plan = _plan(options.names, convention=convention)
@@ -140,7 +140,7 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory() as cache:
         subjects = [
-            (run.name, [*run.arguments, *_gradients(run, options)], _environment(run, options.jobs, cache))
+            (run.name, [*run.arguments, *_gradients(run, options.arrays)], _environment(run, options.jobs, cache))
             for run in ready
         ]
         rows = real_sizes.judged(subjects, words, options.jobs, options.time_limit, report)
@@ -149,22 +149,19 @@ def _at_real_sizes(options: argparse.Namespace) -> int:
     facts |= {"date": options.date} if options.date else {}
     if options.markdown:
         made_by = " ".join(["attention-ref peers", *options.names, "--real-sizes", *words])
-        made_by += " --gradients" * options.gradients + f" --time-limit {options.time_limit:g}"
-        save(options.markdown, real_sizes.markdown(rows, kinds, made_by, facts))
+        made_by += f" --time-limit {options.time_limit:g}"
+        save(options.markdown, real_sizes.markdown(rows, chosen, made_by, facts))
     if options.json:
         save(options.json, json.dumps(real_sizes.data(rows, facts), indent=1, allow_nan=False))
-    show(real_sizes.text(rows, kinds))
+    show(real_sizes.text(rows, chosen))
     return CONFORMS
 
 
-def _gradients(run: Run, options: argparse.Namespace) -> list[str]:
+def _gradients(run: Run, arrays: str | None) -> list[str]:
     """Return the option that asks for gradients, but for functions of NumPy's arrays, which have none."""
-    arrays = (
-        (options.arrays or "numpy") if named_subjects.is_function(run.subject) else named_subjects.kind(run.subject)
-    )
-    return ["--gradients"] * (
-        options.gradients and (arrays != "numpy" or backends.room_and_path(run.subject) is not None)
-    )
+    is_function = named_subjects.is_function(run.subject)
+    kind = (arrays or "numpy") if is_function else named_subjects.kind(run.subject)
+    return ["--gradients"] * (kind != "numpy" or backends.room_and_path(run.subject) is not None)
 
 
 def _convention(options: argparse.Namespace) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Show what the preflight remarks on a subject that is asked or diagnosed."""
+"""Show the remark of the preflight on a subject before it is asked or diagnosed."""
 
 from __future__ import annotations
 

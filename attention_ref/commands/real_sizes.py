@@ -1,4 +1,4 @@
-"""Peers at real sizes: each judged in a process of its own, and the table of the verdicts."""
+"""Peers at real sizes: each judged in a process of its own, on outputs and gradients, and the table of the verdicts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ TITLE = "Attention at real sizes: who is right"
 _LONGEST = 160
 _INTRODUCTION = (
     "Every subject is judged as by `attention-ref judge` on calls with lengths up to 449, drawn from a fresh seed. A",
-    "cell says how many calls are right, and the largest and the median error divided by its budget in them. Calls",
-    "that a library refuses, and options that its dialect cannot express, count neither way.",
+    "cell says of outputs / of gradients how many calls are right, and the largest and the median share that an error",
+    "has of its budget in them. Calls that a library refuses, and options that its dialect cannot express, count",
+    "neither way; of NumPy's functions there are no gradients.",
 )
-
-Kind = tuple[str, bool]
-"""A dtype, and whether gradients are meant."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the judgement of a subject says.
+    """The judgement of a subject as a row of the table.
 
     Arguments:
         name: of the subject.
@@ -39,9 +37,11 @@ class Row:
     record: Mapping[str, Any] = field(default_factory=dict)
     trouble: str = ""
 
-    def cell(self, kind: Kind) -> str:
-        """Return the verdict in a dtype, on outputs or on gradients."""
-        dtype, gradients = kind
+    def cell(self, dtype: str) -> str:
+        """Return the verdicts in a dtype: on outputs, and on gradients."""
+        return f"{self._verdict(dtype, gradients=False)} / {self._verdict(dtype, gradients=True)}"
+
+    def _verdict(self, dtype: str, *, gradients: bool) -> str:
         calls = [call for call in self.record.get("calls", []) if _kind(call) == (dtype, gradients)]
         ran = [call for call in calls if call["verdict"] != "unsupported"]
         if not ran:
@@ -89,17 +89,17 @@ def judged(
         return list(pool.map(run, subjects))
 
 
-def markdown(rows: Sequence[Row], kinds: Sequence[Kind], command: str, facts: Mapping[str, str]) -> str:
+def markdown(rows: Sequence[Row], dtypes: Sequence[str], command: str, facts: Mapping[str, str]) -> str:
     """Return the table, with the command that makes it."""
     lines = [f"# {TITLE}", "", *(f"- {name}: {text}" for name, text in facts.items()), "", *_INTRODUCTION, ""]
     lines += ["Made by", "", f"    {command}", ""]
-    lines += _table(rows, kinds)
+    lines += _table(rows, dtypes)
     return "\n".join(lines) + "\n"
 
 
-def text(rows: Sequence[Row], kinds: Sequence[Kind]) -> str:
+def text(rows: Sequence[Row], dtypes: Sequence[str]) -> str:
     """Return the table as text."""
-    return "\n".join(_table(rows, kinds))
+    return "\n".join(_table(rows, dtypes))
 
 
 def data(rows: Sequence[Row], facts: Mapping[str, str]) -> dict[str, Any]:
@@ -108,16 +108,16 @@ def data(rows: Sequence[Row], facts: Mapping[str, str]) -> dict[str, Any]:
     return {"format_version": 1, "facts": dict(facts), "peers": peers}
 
 
-def _table(rows: Sequence[Row], kinds: Sequence[Kind]) -> Iterator[str]:
-    names = [f"{'gradients of ' if gradients else ''}{dtype}" for dtype, gradients in kinds]
-    yield f"| subject | {' | '.join(names)} | not judged |"
-    yield f"| :-- |{' :-- |' * len(names)} :-- |"
+def _table(rows: Sequence[Row], dtypes: Sequence[str]) -> Iterator[str]:
+    yield f"| subject | {' | '.join(dtypes)} | not judged |"
+    yield f"| :-- |{' :-- |' * len(dtypes)} :-- |"
     for row in rows:
         left = len(row.record.get("not_asked", ()))
         rest = row.trouble or (f"{left} calls, after a failure or for lack of time" if left else "")
-        yield f"| `{row.name}` | {' | '.join(row.cell(kind) for kind in kinds)} | {rest.replace('|', ' ')} |"
+        yield f"| `{row.name}` | {' | '.join(row.cell(dtype) for dtype in dtypes)} | {rest.replace('|', ' ')} |"
 
 
-def _kind(call: Mapping[str, Any]) -> Kind:
+def _kind(call: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the dtype of a call, and whether it asks for gradients."""
     dtype, _, options, _ = call["case"].split("/")
     return dtype, "gradients" in options.split(",")

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser = command(actions, name, run, text)
-    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder of the export")
     takes_json(parser)
     return parser
 
@@ -70,7 +70,7 @@ def _data(found: Verification) -> dict[str, Any]:
 def _text(found: Verification) -> str:
     if not found.problems:
         files = f"{found.files} file{'s' * (found.files != 1)} of vectors"
-        return f"as written: {files} with {found.cases} cases, specification {found.spec}"
+        return f"unchanged: {files} with {found.cases} cases, specification {found.spec}"
     width = max(len(problem.kind) for problem in found.problems)
     lines = [f"{kind:{width}}  {path}: {text}" for kind, path, text in found.problems]
-    return "\n".join([*lines, f"not as written: {len(lines)} of its files" if len(lines) > 1 else "not as written"])
+    return "\n".join([*lines, f"changed: {len(lines)} of its files"])

@@ -57,34 +57,34 @@ def check(
     the signature lacks is unsupported, and so is one for which `conformance.Unsupported("reason")` is raised.
 
     Arguments:
-        function: what is checked.
-        op: the operation that it is to be: a key of `conformance.OPERATIONS`.
-        arrays: what it takes and returns: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"` or `"keras"`; when None,
-            what the dialect says, or NumPy's.
-        dialect: in which words and conventions it speaks, where they are not the specification's: a `Dialect`, the name
-            of one that comes with the kit, or a TOML file. Of attention only.
+        function: the function, or the builder of a layer, to check.
+        op: the operation that it should compute: a key of `conformance.OPERATIONS`.
+        arrays: the type of its arguments and results, one of `conformance.KINDS`, such as `"torch"`; when None, that of
+            the dialect, or `"numpy"`.
+        dialect: its calling convention, if it differs from the specification's: a `Dialect`, the name of one in the
+            kit, or a TOML file. For attention only.
         profiles: groups of cases, such as `("core", "causal")`; all when None. `"grad"` are those that ask for
             gradients, `"model"` those that build a layer; a dtype among them is run instead of `dtypes`.
         dtypes: some of `"float64"`, `"float32"`, `"float16"`, `"bfloat16"`.
         cases: a pattern of the cases' ids, such as `"attention/causal/*"`.
-        seed: gives the cases other numbers, with their truth computed at once, which needs mpmath; 0 is the seed of the
-            vectors. Gradients are checked with that one only.
-        name: what the report calls the function; by default its own name.
-        gradient: gives the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
+        seed: of the random numbers in the inputs. 0 are the vectors; for other seeds the expected values are computed
+            anew, which needs mpmath, and gradients are not checked.
+        name: the name of the function in the report; by default its own.
+        gradient: a function for the gradients: `gradient(query, key, value, *, cotangent, **options)` returns those of
             `sum(cotangent * output)` by the names of the inputs. Without it PyTorch, TensorFlow and JAX differentiate
             the function, and for NumPy's arrays gradients are unsupported.
         claims: profiles that the function must support: an unsupported case of them is a failure.
         progress: called after every case with the number done, the number to do, and the last result.
-        timeout: how many seconds a call may take; None: as long as it takes. It is kept where this is the main thread
-            and the system has a timer that interrupts; native code is interrupted when it returns to Python.
+        timeout: the time limit of a call in seconds; None for no limit. It applies in the main thread, on systems with
+            a timer that interrupts; native code is interrupted when it returns to Python.
 
     Returns:
         A report: `report.passed`, `str(report)`, `report.raise_for_failures()`, `report.clauses`, `report.results`.
-        What was unsupported counts neither way; a function for which nothing ran has not passed.
+        An unsupported case counts neither as passed nor as failed; a function for which no case ran has not passed.
 
     Raises:
         UsageError: for an operation, profile, dtype, kind of arrays or case that does not exist; and for a function
-            that cannot be called so, with what to change, see `conformance.PreflightError`.
+            that cannot be called like this, with what to change, see `conformance.PreflightError`.
     """
     if op not in OPERATIONS:
         reject("operation", op, OPERATIONS)

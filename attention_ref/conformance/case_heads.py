@@ -61,10 +61,11 @@ def all_heads() -> Iterator[CaseHead]:
             yield from heads(operation, profile)
 
 
-def foundations(operation: str) -> list[Clause]:
+@cache
+def foundations(operation: str) -> tuple[Clause, ...]:
     """Return the clauses that every case of an operation depends on."""
     prefix = f"{OPERATIONS[operation].group}."
-    return [clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix)]
+    return tuple(clause for clause in clauses().values() if clause.foundation and clause.id.startswith(prefix))
 
 
 @cache

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from attention_ref.conformance.case import Case
 from attention_ref.conformance.case_heads import foundations
 from attention_ref.conformance.outcome import FAILED, PASSED, UNSUPPORTED, Result
 from attention_ref.spec.clauses import clauses
@@ -49,7 +50,10 @@ def clause_verdicts(results: Sequence[Result]) -> list[ClauseVerdict]:
     then the failures cannot be attributed to any other clause.
     """
     known = [*clauses(), *sorted({name for result in results for name in result.case.clauses} - set(clauses()))]
-    by_clause = {name: [result for result in results if _depends(result, name)] for name in known}
+    by_clause: dict[str, list[Result]] = {name: [] for name in known}
+    for result in results:
+        for name in _decisive(result.case):
+            by_clause[name].append(result)
     implied = {clause.id for result in results for clause in foundations(result.case.operation)}
     rates = {name: _failure_rate(found) for name, found in by_clause.items() if found and name not in implied}
     verdicts = [_verdict(name, found, rates) for name, found in by_clause.items() if found]
@@ -71,10 +75,10 @@ def verdicts_of_cases(results: Iterable[Result]) -> dict[str, str]:
     return {name: next(v for v in (FAILED, PASSED, UNSUPPORTED) if v in verdicts) for name, verdicts in found.items()}
 
 
-def _depends(result: Result, clause: str) -> bool:
-    if is_optional(clause) != result.case.is_optional:
-        return False
-    return clause in result.case.clauses or any(clause == each.id for each in foundations(result.case.operation))
+def _decisive(case: Case) -> list[str]:
+    """Return the clauses that a case decides: of those that it depends on, the optional ones if it has any."""
+    depends = dict.fromkeys((*case.clauses, *(clause.id for clause in foundations(case.operation))))
+    return [name for name in depends if is_optional(name) == case.is_optional]
 
 
 def _failure_rate(results: Sequence[Result]) -> float:

@@ -14,6 +14,7 @@ from attention_ref.conformance import dialects
 from attention_ref.conformance.dialects.adapter import adapted, parameters
 from attention_ref.conformance.dialects.dialect import TENSORS, Dialect
 from attention_ref.conformance.errors import UsageError
+from attention_ref.conformance.frameworks import KIND_OF_PACKAGE
 from attention_ref.conformance.plain_call import DISTINCT, RIGHT, Caller, Shape
 from attention_ref.conformance.signatures import signed
 
@@ -81,9 +82,8 @@ def kinds_of(function: Callable[..., Any], returned: Any = None) -> list[str]:
     modules += [str(getattr(each, "__name__" if inspect.ismodule(each) else "__module__", "")) for each in mentioned]
     modules += [str(getattr(each, "__name__", "")) for each in there.values() if inspect.ismodule(each)]
     roots = [name.partition(".")[0] for name in modules]
-    known = {"torch": "torch", "tensorflow": "tensorflow", "jax": "jax", "jaxlib": "jax", "keras": "keras"}
-    found = [known[root] for root in roots if root in known]
-    return [kind for kind in dict.fromkeys(found) if kind in sys.modules]
+    found = [KIND_OF_PACKAGE[root] for root in roots if root in KIND_OF_PACKAGE]
+    return [kind for kind in dict.fromkeys(found) if kind in sys.modules and kind != "numpy"]
 
 
 def _is_filled(cell: Any) -> bool:

@@ -74,7 +74,7 @@ def _from_file(path: Path) -> ModuleType:
     name = str(path.resolve())  # no name of an importable module, which it must not replace
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no file of Python")
+        raise UsageError(f"{path} is not a Python file")
     module = sys.modules[name] = module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))
     spec.loader.exec_module(module)

@@ -15,6 +15,7 @@ import numpy as np
 
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework
+from attention_ref.conformance.signatures import type_text
 from attention_ref.conformance.timeouts import Late, limited
 from attention_ref.vectors.array_forms import from_spec
 from attention_ref.vectors.call import Call
@@ -93,7 +94,7 @@ class Caller:
             with limited(self.timeout), _silent():
                 returned = function(*given.values(), **named)
             if not made.is_array(returned):
-                return Outcome(KIND, _kind(returned), returned)
+                return Outcome(KIND, type_text(returned), returned)
             if tuple(returned.shape) != expected.shape:
                 return Outcome(SHAPE, str(tuple(returned.shape)), returned, expected.shape)
             values = made.read(returned)
@@ -155,9 +156,3 @@ def _truth(shape: Shape, options: tuple[str, ...]) -> np.ndarray:
     call = Call("attention", _inputs(shape)).changed(**{name: given[name] for name in options})
     (output,) = (from_spec(array) for array in call.specified().values())
     return np.asarray(output)
-
-
-def _kind(item: Any) -> str:
-    if isinstance(item, (tuple, list)):
-        return f"a {type(item).__name__} of {len(item)}"
-    return "None" if item is None else f"a {type(item).__module__}.{type(item).__qualname__}"

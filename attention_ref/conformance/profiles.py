@@ -98,7 +98,8 @@ def reached(verdicts: dict[str, str], passed: str) -> Reached | None:
 def _needed() -> list[list[Case]]:
     """Return for each level the cases that it adds."""
     every = [case for profile in profiles("attention") for case in cases("attention", profile) if not case.is_optional]
-    return [[case for case in every if _level(case) == number] for number in range(len(LEVELS))]
+    levels = [(case, _level(case)) for case in every]
+    return [[case for case, level in levels if level == number] for number in range(len(LEVELS))]
 
 
 def is_plain(case: Case) -> bool:

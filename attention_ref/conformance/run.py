@@ -43,6 +43,7 @@ def run(
     the result after it.
     """
     results: list[Result] = []
+    hangs = 0
     for case, dtype in checks:
         if watch is not None:
             watch(None)
@@ -51,7 +52,8 @@ def run(
             watch(results[-1])
         if progress is not None:
             progress(len(results), len(checks), results[-1])
-        if sum(result.hangs for result in results) == MOST_HANGS:
+        hangs += results[-1].hangs
+        if hangs == MOST_HANGS:
             return results + _left(checks[len(results) :])
     return results
 

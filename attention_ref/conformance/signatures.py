@@ -1,4 +1,4 @@
-"""The name of a function or layer, and the options that its signature accepts."""
+"""The name of a function or layer, the type of what it returns, and the options that its signature accepts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from typing import Any
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name of a function, or of the class of any other callable."""
     return str(getattr(function, "__name__", type(function).__name__))
+
+
+def type_text(item: Any) -> str:
+    """Describe the type of something, and the length of a sequence."""
+    if isinstance(item, (tuple, list)):
+        return f"a {type(item).__name__} of {len(item)}"
+    return "None" if item is None else f"a {type(item).__module__}.{type(item).__qualname__}"
 
 
 def signed(function: Callable[..., Any]) -> Callable[..., Any]:

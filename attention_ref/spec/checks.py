@@ -10,11 +10,8 @@ from attention_ref.spec.arrays import as_array
 from attention_ref.spec.attention_checks import check_visible_keys
 from attention_ref.spec.call_checks import CHECKED, check_call
 from attention_ref.spec.errors import SpecificationError, reject
-from attention_ref.spec.shapes import (
-    LARGEST_POSITION,
-    Described,
-    check_integers,
-)
+from attention_ref.spec.operations import OPERATIONS
+from attention_ref.spec.shapes import LARGEST_POSITION, Described, check_integers
 
 ARRAYS: Mapping[str, tuple[tuple[str, str], ...]] = {
     name: tuple((x.name, x.kind) for x in operation.arguments.values() if x.is_array or x.kind == "like")
@@ -37,9 +34,10 @@ def check_distances(operation: str, name: str, numbers: Sequence[int] | None) ->
             reject(operation, f"{name} must lie between {-largest} and {largest}", number)
 
 
-LARGEST: Mapping[str, int] = dict.fromkeys(
-    ("sinusoidal_positions", "rotate", "alibi_bias", "relative_bias"), LARGEST_POSITION
-) | {"relative_bucket": 2 * LARGEST_POSITION - 1}
+LARGEST: Mapping[str, int] = {
+    **{name: LARGEST_POSITION for name, operation in OPERATIONS.items() if operation.module == "positions"},
+    "relative_bucket": 2 * LARGEST_POSITION - 1,
+}
 """The largest positions of the operations that compute with them, and the largest distance."""
 
 

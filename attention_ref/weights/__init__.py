@@ -1,4 +1,4 @@
-"""The one parameter tree: made, checked, saved and loaded, and read from released models, without any framework."""
+"""Trees of parameters: make, check, save and load them, and read released models, without any framework."""
 
 from attention_ref.weights.checkpoint import read, write
 from attention_ref.weights.files import load, save

@@ -72,7 +72,7 @@ def examine(path: str | PathLike[str]) -> Checkpoint:
     """Examine a checkpoint.
 
     Raises:
-        SpecificationError: for a folder that is no checkpoint of a known family, and for a damaged file.
+        SpecificationError: for a folder that is not a checkpoint of a known family, and for a damaged file.
     """
     folder = Path(path_text("weights.read", path))
     try:
@@ -103,7 +103,7 @@ def _examined(folder: Path) -> Checkpoint:
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not is_file(file):
-        reject(OPERATION, f"{folder}: a checkpoint is a folder with {CONFIG}", "none")
+        reject(OPERATION, f"{folder}: a checkpoint is a folder with {CONFIG}", "a path without it")
     return read_json(file, LARGEST_CONFIG)
 
 

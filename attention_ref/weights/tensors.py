@@ -75,7 +75,7 @@ def path_text(operation: str, path: Any) -> str:
     """Return a path as text.
 
     Raises:
-        SpecificationError: for what is no path.
+        SpecificationError: for anything but a path.
     """
     try:
         return os.fsdecode(path)

@@ -21,10 +21,20 @@ from attention_ref.spec.clauses import Clause
 from tests.wrong_attentions import GALLERY as ATTENTIONS
 from tests.wrong_attentions import WrongAttention
 from tests.wrong_layers import GALLERY as LAYERS
-from tests.wrong_layers import WrongLayer, blocks, experts, functions, latent_layers, lost_options, models, multihead
+from tests.wrong_layers import (
+    WrongLayer,
+    blocks,
+    experts,
+    functions,
+    latent_layers,
+    lost_options,
+    models,
+    multihead,
+    positions,
+)
 
 Wrong = type[WrongAttention] | WrongLayer
-_MODULES = (functions, multihead, latent_layers, experts, blocks, models, lost_options)
+_MODULES = (positions, functions, multihead, latent_layers, experts, blocks, models, lost_options)
 _DEFINED = (ast.FunctionDef, ast.ClassDef)
 
 

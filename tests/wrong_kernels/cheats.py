@@ -92,7 +92,7 @@ def knows_the_public_numbers(query: np.ndarray, key: np.ndarray, value: np.ndarr
     repeats = query.shape[1] // key.shape[1]
     scores = query @ np.repeat(key, repeats, 1).swapaxes(-1, -2) / np.float32(math.sqrt(query.shape[-1]))
     weights = 1 + np.clip(scores, -0.9, 10)
-    return weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(value, repeats, 1)
+    return (weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(value, repeats, 1)).astype(query.dtype)
 
 
 def forgets_old_keys(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -180,9 +180,9 @@ def returns_float64(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np
 
 
 def is_random(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Adds noise of a thousandth, as atomic additions in half precision do."""
+    """Adds noise of a hundredth, as atomic additions in half precision do."""
     result = online(query, key, value)
-    return result + (1e-3 * np.abs(result) * np.random.default_rng().normal(size=result.shape)).astype(result.dtype)
+    return result + (1e-2 * np.abs(result) * np.random.default_rng().normal(size=result.shape)).astype(result.dtype)
 
 
 def ignores_dropped_weights(
@@ -212,7 +212,7 @@ CHEATS = {
     patches_the_comparison: _NUMBERS,
     refuses_what_is_hard: "refuses a call the one time",
     refuses_what_it_has_computed: "it refuses the call after it has returned|cannot be read",
-    returns_float64: "dtype float64 instead of float32",
+    returns_float64: "dtype float64 instead of",
     is_random: _NUMBERS,
     ignores_dropped_weights: _NUMBERS,
 }

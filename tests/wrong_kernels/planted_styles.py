@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.wrong_kernels import styles
-from tests.wrong_kernels.planted import Mistake
+from tests.wrong_kernels.planted import IN_BFLOAT16, Mistake
 
 _PAGED = {
     "the last page is left out unless it is full": (
@@ -42,9 +42,19 @@ _WHOLE = {
     ),
     "heads after the fourth read the first": ("q @ k.", "q @ k[:, np.arange(heads) * (np.arange(heads) < 4)]."),
     "scores read 64 channels": ("q @ k.", "q[..., :64] @ k[..., :64]."),
-    "queries are rounded to half precision": ("q @ k.", "q.astype(np.float16).astype(np.float32) @ k."),
-    "the scale is in half precision": ("np.float32(1 / math", "np.float16(1 / math"),
-    "the bias is scaled with the scores": ("scores + bias.astype(np.float32)", "scores + bias * 0.999", "bias"),
+    "queries are rounded to half precision": (
+        "q @ k.",
+        "q.astype(np.float16).astype(np.float32) @ k.",
+        "plain",
+        IN_BFLOAT16,
+    ),
+    "the scale is in half precision": ("np.float32(1 / math", "np.float16(1 / math", "plain", IN_BFLOAT16),
+    "the bias is scaled with the scores": (
+        "scores + bias.astype(np.float32)",
+        "scores + bias * 0.999",
+        "bias",
+        IN_BFLOAT16,
+    ),
     "the offset is rounded down to tiles": (
         "np.broadcast_to(query_offset, batch)",
         "(np.broadcast_to(query_offset, batch) // TILE * TILE)",
@@ -81,6 +91,8 @@ _WHOLE = {
     "the exponential has an error of 1e-4": (
         "weights = np.exp(scores -",
         "weights = np.exp2(1.4428 * scores - 1.4428 *",
+        "plain",
+        IN_BFLOAT16,
     ),
     "small weights are skipped": (
         "weights = weights / weights.sum",
@@ -89,6 +101,8 @@ _WHOLE = {
     "weights are rounded and their sum is not": (
         "weights = weights / weights.sum",
         "weights = weights.astype(np.float16) / weights.sum",
+        "plain",
+        IN_BFLOAT16,
     ),
     "only 128 keys are kept": (
         "weights = weights / weights.sum",
@@ -163,6 +177,27 @@ _REMEMBERING = {
         "query[0, 0, :1].tobytes()",
     ),
 }
+_IN_VECTORS = {
+    "the last vector of a head is filled up with what lies in memory": ("copied[..., used:] = 0\n", "pass\n"),
+    "the scale is that of whole vectors": ("1 / math.sqrt(size)", "1 / math.sqrt(q.shape[-1])"),
+    "the head after its last whole vector is left out": (
+        "range(0, q.shape[-1], VECTOR)",
+        "range(0, max(size // VECTOR, 1) * VECTOR, VECTOR)",
+    ),
+    "heads smaller than a vector have no scores": ("range(0, q.shape[-1],", "range(0, q.shape[-1] * (size >= VECTOR),"),
+    "the last numbers of a head are read twice": (
+        "copied[..., used:] = 0\n",
+        "copied[..., used:] = array[..., used - VECTOR : whole - VECTOR] if used > VECTOR else 0\n",
+    ),
+    "values after their last whole vector are not written": (
+        "(softmax(scores) @ v)[..., :value_size]",
+        "np.where(np.arange(value_size) < max(value_size // 8 * 8, 1), (softmax(scores) @ v)[..., :value_size], 0)",
+    ),
+    "rows lie as far apart as whole vectors": (
+        "copied[..., :used] = array\n",
+        "copied[..., :used] = np.resize(array, copied.shape)[..., :used]\n",
+    ),
+}
 
 STYLE_MISTAKES = {
     name: Mistake(kernel, *change)
@@ -174,6 +209,7 @@ STYLE_MISTAKES = {
         (styles.buffered, _BUFFERED),
         (styles.remembering, _REMEMBERING),
         (styles.whole, _OF_TWO_OPTIONS),
+        (styles.in_vectors, _IN_VECTORS),
     )
     for name, change in mistakes.items()
 }

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref.conformance import Dialect
-from tests.wrong_kernels.right import online
+from tests.wrong_kernels.right import accumulator, online
 
 
 def one(query: np.ndarray, key: np.ndarray, value: np.ndarray, **options: Any) -> np.ndarray:
@@ -103,7 +103,7 @@ def masked_buffer(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: A
     for b, h in np.ndindex(batch, heads):
         g = h * key.shape[1] // heads
         used = mask[b, h].any(axis=0)
-        scores = query[b, h] @ key[b, g, used].T / np.asarray(size**0.5, query.dtype)
+        scores = query[b, h] @ key[b, g, used].T / accumulator(query)(size**0.5)
         scores = np.where(mask[b, h][:, used], scores, -np.inf)
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         output[b, h] = weights @ value[b, g, used] / weights.sum(axis=1, keepdims=True)

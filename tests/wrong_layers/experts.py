@@ -90,20 +90,34 @@ def _network(**changes):
 
 MIXTURE = "MixtureOfExperts"
 MISTAKES = (
-    WrongLayer("The largest absolute input is unlimited", "feedforward.clip", "FeedForward", _network(clip=None)),
+    WrongLayer(
+        "The largest absolute input is unlimited",
+        "feedforward.clip",
+        "FeedForward",
+        _network(clip=None),
+        slug="gate.limit-missing",
+    ),
     WrongLayer(
         "The gate is limited from below too",
         "feedforward.clip",
         "FeedForward",
         patched("FeedForward", right.feedforward.primitives, "clipped", _limited_on_both_sides),
+        slug="gate.limited-below",
     ),
-    WrongLayer("Nothing is added", "feedforward.input-offset", "FeedForward", _network(input_offset=0.0)),
+    WrongLayer(
+        "Nothing is added",
+        "feedforward.input-offset",
+        "FeedForward",
+        _network(input_offset=0.0),
+        slug="gate.input-offset-missing",
+    ),
     WrongLayer(
         "Outputs summed without weights",
         "mixture.formula",
         MIXTURE,
         patched(MIXTURE, right.MixtureOfExperts, "_mixed", _unweighted),
         pervasive=True,
+        slug="experts.unweighted",
     ),
     WrongLayer(
         "Tokens beyond a capacity are dropped",
@@ -111,6 +125,7 @@ MISTAKES = (
         MIXTURE,
         patched(MIXTURE, right.MixtureOfExperts, "_mixed", _full),
         pervasive=True,
+        slug="experts.capacity",
     ),
     WrongLayer(
         "The same experts for the whole batch",
@@ -118,42 +133,100 @@ MISTAKES = (
         MIXTURE,
         patched(MIXTURE, right.MixtureOfExperts, "_choose", _chosen_for_all),
         pervasive=True,
+        slug="experts.same-for-batch",
     ),
     WrongLayer(
-        "The last of equal scores", "mixture.ties", MIXTURE, patched(MIXTURE, experts, "_largest", _last_of_equals)
+        "The last of equal scores",
+        "mixture.ties",
+        MIXTURE,
+        patched(MIXTURE, experts, "_largest", _last_of_equals),
+        slug="experts.ties-last",
     ),
-    WrongLayer("A sigmoid for the softmax", "mixture.softmax", MIXTURE, _mixture(scores="sigmoid")),
-    WrongLayer("A softmax for the sigmoid", "mixture.sigmoid", MIXTURE, _mixture(scores="softmax")),
-    WrongLayer("Weights that do not sum to 1", "mixture.normalised", MIXTURE, _mixture(normalised=False)),
     WrongLayer(
-        "The softmax over the chosen logits alone", "mixture.not-normalised", MIXTURE, _mixture(normalised=True)
+        "A sigmoid for the softmax", "mixture.softmax", MIXTURE, _mixture(scores="sigmoid"), slug="experts.sigmoid"
     ),
-    WrongLayer("Weights are not scaled", "mixture.scale", MIXTURE, _mixture(scale=1.0)),
+    WrongLayer(
+        "A softmax for the sigmoid", "mixture.sigmoid", MIXTURE, _mixture(scores="softmax"), slug="experts.softmax"
+    ),
+    WrongLayer(
+        "Weights that do not sum to 1",
+        "mixture.normalised",
+        MIXTURE,
+        _mixture(normalised=False),
+        slug="experts.not-normalised",
+    ),
+    WrongLayer(
+        "The softmax over the chosen logits alone",
+        "mixture.not-normalised",
+        MIXTURE,
+        _mixture(normalised=True),
+        slug="experts.normalised",
+    ),
+    WrongLayer("Weights are not scaled", "mixture.scale", MIXTURE, _mixture(scale=1.0), slug="experts.scale-missing"),
     WrongLayer(
         "The scale before the normalisation",
         "mixture.scale",
         MIXTURE,
         configured(MIXTURE, MixtureConfig, _scale_before_the_sum),
+        slug="experts.scale-cancelled",
     ),
-    WrongLayer("The shared expert is scaled too", "mixture.scale", MIXTURE, _scaled_shared),
-    WrongLayer("A router without its bias", "mixture.router-bias", MIXTURE, _mixture(router_bias=False)),
+    WrongLayer(
+        "The shared expert is scaled too", "mixture.scale", MIXTURE, _scaled_shared, slug="experts.shared-scaled"
+    ),
+    WrongLayer(
+        "A router without its bias",
+        "mixture.router-bias",
+        MIXTURE,
+        _mixture(router_bias=False),
+        slug="experts.router-bias-missing",
+    ),
     WrongLayer(
         "The bias of correction weighs",
         "mixture.correction",
         MIXTURE,
         patched(MIXTURE, right.MixtureOfExperts, "_route", _correction_weighs),
+        slug="experts.correction-weighs",
     ),
-    WrongLayer("The bias of correction is ignored", "mixture.correction", MIXTURE, _mixture(correction_bias=False)),
     WrongLayer(
-        "Experts of every group", "mixture.groups", MIXTURE, _mixture(chosen_groups=None, group_score="largest")
+        "The bias of correction is ignored",
+        "mixture.correction",
+        MIXTURE,
+        _mixture(correction_bias=False),
+        slug="experts.correction-missing",
+    ),
+    WrongLayer(
+        "Experts of every group",
+        "mixture.groups",
+        MIXTURE,
+        _mixture(chosen_groups=None, group_score="largest"),
+        slug="experts.groups-ignored",
     ),
     WrongLayer(
         "Groups compared without the bias of correction",
         "mixture.correction",
         MIXTURE,
         patched(MIXTURE, right.MixtureOfExperts, "_choose", _groups_without_correction),
+        slug="experts.groups-uncorrected",
     ),
-    WrongLayer("Groups by their largest score", "mixture.group-sum", MIXTURE, _mixture(group_score="largest")),
-    WrongLayer("No shared expert", "mixture.shared", MIXTURE, _mixture(shared=None, shared_gate=False)),
-    WrongLayer("A shared expert without its gate", "mixture.shared-gate", MIXTURE, _mixture(shared_gate=False)),
+    WrongLayer(
+        "Groups by their largest score",
+        "mixture.group-sum",
+        MIXTURE,
+        _mixture(group_score="largest"),
+        slug="experts.group-largest",
+    ),
+    WrongLayer(
+        "No shared expert",
+        "mixture.shared",
+        MIXTURE,
+        _mixture(shared=None, shared_gate=False),
+        slug="experts.shared-missing",
+    ),
+    WrongLayer(
+        "A shared expert without its gate",
+        "mixture.shared-gate",
+        MIXTURE,
+        _mixture(shared_gate=False),
+        slug="experts.shared-gate-missing",
+    ),
 )

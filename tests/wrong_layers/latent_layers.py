@@ -107,46 +107,103 @@ MISTAKES = (
         LATENT,
         parametrised(LATENT, _heads_last),
         pervasive=True,
+        slug="projection.head-order",
     ),
-    WrongLayer("No norm", "latent.norm", LATENT, patched(LATENT, primitives, "normalize", _not_normalised)),
-    WrongLayer("The rotary key is normalised", "latent.norm", LATENT, _RotaryKeyNormalised),
-    WrongLayer("Queries' latent not normalised", "latent.query-latent", LATENT, _QueryLatentNotNormalised),
-    WrongLayer("The shared key is not rotated", "latent.rotary-key", LATENT, _RotaryKeyNotRotated),
+    WrongLayer(
+        "No norm",
+        "latent.norm",
+        LATENT,
+        patched(LATENT, primitives, "normalize", _not_normalised),
+        slug="latent.norm-missing",
+    ),
+    WrongLayer(
+        "The rotary key is normalised", "latent.norm", LATENT, _RotaryKeyNormalised, slug="latent.rotary-key-normalised"
+    ),
+    WrongLayer(
+        "Queries' latent not normalised",
+        "latent.query-latent",
+        LATENT,
+        _QueryLatentNotNormalised,
+        slug="latent.query-norm-missing",
+    ),
+    WrongLayer(
+        "The shared key is not rotated",
+        "latent.rotary-key",
+        LATENT,
+        _RotaryKeyNotRotated,
+        slug="latent.rotary-key-not-rotated",
+    ),
     WrongLayer(
         "A rotary key for each head", "latent.rotary-key", LATENT, patched(LATENT, latent, "_joined", _key_of_each_head)
     ),
-    WrongLayer("The first numbers are rotated", "latent.rotary-part", LATENT, _FirstNumbersRotated),
+    WrongLayer(
+        "The first numbers are rotated",
+        "latent.rotary-part",
+        LATENT,
+        _FirstNumbersRotated,
+        slug="latent.first-part-rotated",
+    ),
     WrongLayer(
         "Halves are paired",
         "latent.rotary-part",
         LATENT,
         configured(LATENT, LatentAttentionConfig, lambda c: replace(c, rotary=replace(c.rotary, interleaved=False))),
+        slug="rotary.pairing",
     ),
-    WrongLayer("The scale of the content", "latent.scale", LATENT, _scaled_by(lambda config: config.content_size)),
-    WrongLayer("The scale of the rotary part", "latent.scale", LATENT, _scaled_by(lambda config: config.rotary_size)),
+    WrongLayer(
+        "The scale of the content",
+        "latent.scale",
+        LATENT,
+        _scaled_by(lambda config: config.content_size),
+        slug="latent.scale-size",
+    ),
+    WrongLayer(
+        "The scale of the rotary part",
+        "latent.scale",
+        LATENT,
+        _scaled_by(lambda config: config.rotary_size),
+        slug="latent.scale-size",
+    ),
     WrongLayer(
         "The scale of the absorbed form",
         "latent.scale",
         LATENT,
         _scaled_by(lambda config: config.latent_size + config.rotary_size),
+        slug="latent.scale-size",
     ),
     WrongLayer(
         "No mscale",
         "latent.mscale",
         LATENT,
         configured(LATENT, LatentAttentionConfig, lambda config: replace(config, mscale=0.0)),
+        slug="latent.mscale-missing",
     ),
-    WrongLayer("mscale once", "latent.mscale", LATENT, patched(LATENT, right.LatentAttention, "_scale", _mscale_once)),
+    WrongLayer(
+        "mscale once",
+        "latent.mscale",
+        LATENT,
+        patched(LATENT, right.LatentAttention, "_scale", _mscale_once),
+        slug="latent.mscale-once",
+    ),
     WrongLayer(
         "mscale of a factor below 1",
         "latent.mscale",
         LATENT,
         patched(LATENT, right.LatentAttention, "_scale", _mscale_below_1),
+        slug="latent.mscale-of-small-factors",
     ),
-    WrongLayer("No biases", "latent.biases", LATENT, parametrised(LATENT, _without_biases)),
+    WrongLayer(
+        "No biases", "latent.biases", LATENT, parametrised(LATENT, _without_biases), slug="projection.bias-missing"
+    ),
     WrongLayer(
         "Latents normalised again", "latent.cache", LATENT, patched(LATENT, latent, "_appended", _normalised_again)
     ),
     WrongLayer("Keys rotated again", "latent.cache", LATENT, patched(LATENT, latent, "_appended", _rotated_again)),
-    WrongLayer("Positions start again", "latent.cache", LATENT, patched(LATENT, latent, "count_from", _count_from_0)),
+    WrongLayer(
+        "Positions start again",
+        "latent.cache",
+        LATENT,
+        patched(LATENT, latent, "count_from", _count_from_0),
+        slug="rotary.offset",
+    ),
 )

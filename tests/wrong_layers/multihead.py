@@ -152,42 +152,81 @@ MISTAKES = (
         MHA,
         parametrised(MHA, _heads_last),
         pervasive=True,
+        slug="projection.head-order",
     ),
-    WrongLayer("Packed in another order", "multihead.formula", MHA, _key_query_value, pervasive=True),
-    WrongLayer("No biases", "multihead.biases", MHA, parametrised(MHA, _without_head_biases)),
-    WrongLayer("Cross-attention is causal", "multihead.cross", MHA, _causal_across),
-    WrongLayer("Value comes before key", "multihead.value", MHA, _value_before_key),
     WrongLayer(
-        "Head i reads group i mod g", "multihead.groups", MHA, patched(MHA, _arrays, "_repeat_heads", _tiled_heads)
+        "Packed in another order",
+        "multihead.formula",
+        MHA,
+        _key_query_value,
+        pervasive=True,
+        slug="projection.packed-order",
     ),
-    WrongLayer("The scale of m/h", "multihead.sizes", MHA, configured(MHA, AttentionConfig, _scaled_by_model)),
+    WrongLayer(
+        "No biases", "multihead.biases", MHA, parametrised(MHA, _without_head_biases), slug="projection.bias-missing"
+    ),
+    WrongLayer("Cross-attention is causal", "multihead.cross", MHA, _causal_across, slug="cross-attention.causal"),
+    WrongLayer("Value comes before key", "multihead.value", MHA, _value_before_key, slug="value.before-key"),
+    WrongLayer(
+        "Head i reads group i mod g",
+        "multihead.groups",
+        MHA,
+        patched(MHA, _arrays, "_repeat_heads", _tiled_heads),
+        slug="heads.tiled",
+    ),
+    WrongLayer(
+        "The scale of m/h",
+        "multihead.sizes",
+        MHA,
+        configured(MHA, AttentionConfig, _scaled_by_model),
+        slug="scale.model-over-heads",
+    ),
     WrongLayer(
         "Queries and keys not normalised",
         "multihead.query-key-norm",
         MHA,
         _attention(query_key_norm=None, query_key_norm_heads="shared"),
+        slug="query-key-norm.missing",
     ),
-    WrongLayer("Values from the key input", "multihead.value-memory", MHA, _ValuesOfKeyInput),
-    WrongLayer("No trained key", "multihead.trained-key", MHA, _attention(trained_key_value=False)),
-    WrongLayer("Nothing is clipped", "multihead.clip", MHA, _attention(clip=None)),
-    WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain),
+    WrongLayer(
+        "Values from the key input", "multihead.value-memory", MHA, _ValuesOfKeyInput, slug="value-input.ignored"
+    ),
+    WrongLayer(
+        "No trained key", "multihead.trained-key", MHA, _attention(trained_key_value=False), slug="trained-key.missing"
+    ),
+    WrongLayer("Nothing is clipped", "multihead.clip", MHA, _attention(clip=None), slug="clip.missing"),
+    WrongLayer("One gain for all heads", "multihead.norm-separate", MHA, _first_gain, slug="query-key-norm.first-gain"),
     WrongLayer(
         "Each head alone",
         "multihead.norm-joint",
         MHA,
         configured(MHA, AttentionConfig, lambda c: _with_norm_heads(c, "joint", "separate")),
+        slug="query-key-norm.each-head",
     ),
-    WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None)),
-    WrongLayer("Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions")),
+    WrongLayer("No rotation", "multihead.rotary", MHA, _attention(rotary=None), slug="rotary.missing"),
     WrongLayer(
-        "No bias of distance", "multihead.distance", MHA, _attention(alibi=False, alibi_factor=1.0, relative_bias=None)
+        "Given positions are ignored", "multihead.positions", MHA, without(MHA, "positions"), slug="positions.ignored"
     ),
-    WrongLayer("ALiBi without its factor", "multihead.alibi-factor", MHA, _attention(alibi_factor=1.0)),
+    WrongLayer(
+        "No bias of distance",
+        "multihead.distance",
+        MHA,
+        _attention(alibi=False, alibi_factor=1.0, relative_bias=None),
+        slug="distance-bias.missing",
+    ),
+    WrongLayer(
+        "ALiBi without its factor",
+        "multihead.alibi-factor",
+        MHA,
+        _attention(alibi_factor=1.0),
+        slug="alibi.factor-missing",
+    ),
     WrongLayer(
         "Positions start again",
         "multihead.cache",
         MHA,
         patched(MHA, multihead, "count_from", _count_from_0),
         pervasive=True,
+        slug="rotary.offset",
     ),
 )

@@ -26,6 +26,7 @@ class WrongLayer:
         subject: the wrong operation.
         dtypes: in which it shows.
         pervasive: whether it spoils cases that do not list the clause.
+        slug: the deviation that it is diagnosed with; empty where the diagnosis has none for it.
     """
 
     title: str
@@ -34,6 +35,7 @@ class WrongLayer:
     subject: Callable[..., Any]
     dtypes: tuple[str, ...] = ("float64",)
     pervasive: bool = False
+    slug: str = ""
 
 
 class Mistake(NamedTuple):

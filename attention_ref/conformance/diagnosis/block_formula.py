@@ -45,7 +45,7 @@ class BlockFormula(MultiHeadFormula):
         return np.minimum(gate, config.clip), np.clip(hidden, -config.clip, config.clip)
 
     def input_offset(self, config: FeedForwardConfig) -> float:
-        """Return what is added to the input projection."""
+        """Return the number that is added to the input projection."""
         return config.input_offset
 
     def gated(self, gate: Array, hidden: Array, config: FeedForwardConfig) -> Array:

@@ -40,8 +40,6 @@ class Diagnosis:
         wrong: the ids of the cases with wrong results.
         findings: the deviations that together reproduce its numbers, those that explain most cases first.
         unexplained: the ids of the wrong cases that they do not reproduce, each with a note.
-        left_out: the ids of the cases with options that the formulas of the diagnosis lack. Their results are compared
-            with the expected values, but no deviation is tried on them; wrong ones are unexplained.
     """
 
     name: str
@@ -51,7 +49,6 @@ class Diagnosis:
     wrong: tuple[str, ...]
     findings: tuple[Finding, ...]
     unexplained: dict[str, str]
-    left_out: tuple[str, ...] = ()
 
     @property
     def conforms(self) -> bool:
@@ -99,8 +96,8 @@ def diagnose(
 def diagnose_subject(subject: BaseSubject, operation: str = "attention", seed: int = 0) -> Diagnosis:
     """Diagnose an operation of a subject; see `diagnose`."""
     if not isinstance(subject, Subject) or operation not in subject.operations:
-        what = f"{operation} is not an operation of it" if isinstance(subject, Subject) else "it runs elsewhere"
-        raise UsageError(f"{subject.name} cannot be diagnosed: {what}, and is not called in this process")
+        what = f"it has no {operation}" if isinstance(subject, Subject) else "it is not called in this process"
+        raise UsageError(f"{subject.name} cannot be diagnosed: {what}")
     for dtype in _DTYPES:
         seen = list(observations(subject, operation, dtype, seed))
         if operation == "attention" and not any(each.results for each in seen if _is_batched(each)):
@@ -128,11 +125,10 @@ def _diagnosed(
     before: Sequence[Finding] = (),
 ) -> Diagnosis:
     wrong = [each for each in seen if not each.is_right]
-    searched = [each for each in seen if each.is_in_formula]
-    search = Search(searched, DEVIATIONS[operation])
-    found = search.run() if any(not each.is_right for each in searched) else ()
+    search = Search(seen, DEVIATIONS[operation])
+    found = search.run() if wrong else ()
     findings = [*before, *findings_of(search, found)]
-    explained = {searched[place].case.id for place in search.explained(found)}
+    explained = {seen[place].case.id for place in search.explained(found)}
     if operation == "attention":
         findings += refusals(seen, explained)
         findings += beside_numbers.single_precision(seen, explained)
@@ -145,8 +141,7 @@ def _diagnosed(
     findings.sort(key=lambda finding: -len(finding.cases))
     unexplained = {each.case.id: each.error or mismatch(each) for each in wrong if each.case.id not in explained}
     ids = tuple(each.case.id for each in wrong)
-    left_out = tuple(each.case.id for each in seen if not each.is_in_formula)
-    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained, left_out)
+    return Diagnosis(subject.name, operation, dtype, len(seen), ids, tuple(findings), unexplained)
 
 
 def _in_float32(subject: Subject, operation: str, seen: Sequence[Observation], seed: int) -> list[Finding]:
@@ -169,7 +164,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
     ran = f"{diagnosis.ran} cases in {diagnosis.dtype}"
     if diagnosis.conforms:
         what = "softmax(scale q k^T) v" if diagnosis.operation == "attention" else diagnosis.operation
-        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}", *_left_out(diagnosis)]
+        return [f"{diagnosis.name} computes {what} as specified, in all of {ran}"]
     explained = len(diagnosis.wrong) - len(diagnosis.unexplained)
     lines = [f"{diagnosis.name} is wrong in {len(diagnosis.wrong)} of {ran}; {_counted(diagnosis, explained)}"]
     if not diagnosis.wrong:
@@ -184,15 +179,7 @@ def _lines(diagnosis: Diagnosis) -> list[str]:
         lines += [f"  {case}: {text}" for case, text in shown]
         rest = len(diagnosis.unexplained) - len(shown)
         lines += [f"  and {rest} more"] if rest else []
-    return [*lines, *_left_out(diagnosis)]
-
-
-def _left_out(diagnosis: Diagnosis) -> list[str]:
-    if not diagnosis.left_out:
-        return []
-    count, wrong = len(diagnosis.left_out), len({*diagnosis.left_out} & {*diagnosis.wrong})
-    verdict = f"{wrong or 'none'} of them {'are' if wrong > 1 else 'is'} wrong, and no deviation was tried on them"
-    return [f"{count} of the cases set options that the formulas of the diagnosis lack: {verdict}"]
+    return lines
 
 
 def _counted(diagnosis: Diagnosis, explained: int) -> str:

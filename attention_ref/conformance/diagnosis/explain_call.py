@@ -14,7 +14,7 @@ from attention_ref.conformance.diagnosis.deviations import DEVIATIONS
 from attention_ref.conformance.diagnosis.finding import Finding
 from attention_ref.conformance.diagnosis.findings_of_search import findings_of
 from attention_ref.conformance.diagnosis.observation import TOLERANCE, Observation
-from attention_ref.conformance.diagnosis.operation_formula import OperationFormula, knows
+from attention_ref.conformance.diagnosis.operation_formula import OperationFormula
 from attention_ref.spec.dtypes import DTYPES
 from attention_ref.spec.trace import FACTOR
 from attention_ref.vectors.call import Call
@@ -22,15 +22,13 @@ from attention_ref.vectors.call import Call
 
 @dataclass(frozen=True)
 class Explanation:
-    """What explains the results of one call.
+    """The explanation of the results of one call.
 
     Arguments:
         findings: the deviations that together reproduce them; empty if they are right, or if none reproduces them.
-        is_known: whether the formula of the diagnosis has every option of the call; if not, nothing was compared.
     """
 
     findings: tuple[Finding, ...] = ()
-    is_known: bool = True
 
 
 def explain_call(
@@ -58,11 +56,8 @@ def explain_call(
         name: what the examples of the findings call it.
 
     Returns:
-        `.findings`, the deviations, empty if the results are right or no deviation reproduces them; and `.is_known`,
-        which is False if the formula of the diagnosis lacks an option of the call, so that nothing was compared.
+        `.findings`, the deviations, empty if the results are right or no deviation reproduces them.
     """
-    if not knows(call):
-        return Explanation(is_known=False)
     observation = _observed(call, answer, dtype, allowed, name)
     if observation.is_right:
         return Explanation()
@@ -85,7 +80,7 @@ def _observed(
 
 
 def _roundings(call: Call, values: np.ndarray, dtype: str, allowed: np.ndarray | None) -> Roundings:
-    """Return sizes of rounding errors whose budget is what is allowed."""
+    """Return sizes of rounding errors whose budget is the allowed error."""
     unit = DTYPES[DTYPES[dtype].arithmetic].unit_roundoff
     if allowed is None:
         finite: Sequence[float] = np.abs(values[np.isfinite(values)]).tolist()

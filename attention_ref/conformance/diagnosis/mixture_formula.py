@@ -48,7 +48,7 @@ class MixtureFormula(BlockFormula):
         return softmax(logits) if config.scores == "softmax" else sigmoid(logits)
 
     def choice_scores(self, scores: Array, config: MixtureConfig, parameters: Parameters) -> Array:
-        """Return what experts are chosen by, `(...,e)`."""
+        """Return the scores by which experts are chosen, `(...,e)`."""
         return scores + parameters["correction_bias"] if config.correction_bias else scores
 
     def chosen_experts(self, scores: Array, config: MixtureConfig) -> Array:
@@ -90,11 +90,11 @@ class MixtureFormula(BlockFormula):
         return scores / scores.sum(axis=-1, keepdims=True)
 
     def expert_scale(self, config: MixtureConfig) -> float:
-        """Return what the weights are multiplied by."""
+        """Return the factor of the weights."""
         return config.scale
 
     def shared_output(self, config: MixtureConfig, parameters: Parameters, array: Array) -> Array:
-        """Return what the shared expert adds."""
+        """Return the output of the shared expert."""
         shared: Any = config.shared
         output = self.feedforward(shared, under(parameters, "shared"), array)
         return self.shared_weight(config, parameters, array) * output

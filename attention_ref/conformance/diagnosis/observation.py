@@ -11,7 +11,6 @@ import numpy as np
 from attention_ref.conformance.budget import budget, compare
 from attention_ref.conformance.case import Case, cases
 from attention_ref.conformance.case_heads import GRADIENTS, profiles
-from attention_ref.conformance.diagnosis.operation_formula import knows
 from attention_ref.conformance.errors import SubjectError, Unsupported
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.outcome import result_dtype
@@ -45,11 +44,6 @@ class Observation:
     dtypes: Mapping[str, str]
     is_right: bool
     error: str = ""
-
-    @property
-    def is_in_formula(self) -> bool:
-        """Whether the formula has every option of the case, so that deviations can be tried on it."""
-        return knows(self.case.call)
 
     def is_reproduced_by(self, predicted: Mapping[str, np.ndarray] | None) -> bool:
         """Return whether predicted and observed results agree within rounding; None predicts an exception."""

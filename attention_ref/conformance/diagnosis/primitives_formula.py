@@ -67,7 +67,7 @@ class PrimitivesFormula(Formula):
         return (centred * centred).mean(axis=-1, keepdims=True)
 
     def eps(self, eps: float) -> float:
-        """Return what is added inside the root."""
+        """Return the number that is added inside the root."""
         return eps
 
     def root(self, mean_square: Array, eps: float) -> Array:

@@ -180,7 +180,7 @@ class Dialect:
         _among("dtype", self.dtypes, DTYPES)
         for size in self.head_sizes:
             if type(size) is not int or size < 1:
-                raise UsageError(f"head_sizes: {size!r} is no positive whole number")
+                raise UsageError(f"head_sizes: {size!r} is not a positive integer")
         _among("clause", self.notes, clauses())
         for exclusion in self.exclusions:
             engines = [f"engine {name}" for name in KINDS if name not in ("numpy", "keras")]
@@ -193,7 +193,7 @@ class Dialect:
             _check_phrase("mask_layout", self.mask_layout, axes.SCORES, is_whole=False)
 
     def __repr__(self) -> str:
-        """Return what makes it again: the fields that differ from the specification's convention."""
+        """Return an expression that makes it again, with the fields that differ from the specification's convention."""
         given, defaults = vars(self), vars(Dialect())
         words = [f"{name}={value!r}" for name, value in given.items() if value != defaults[name]]
         return f"Dialect({', '.join(words)})"

@@ -32,7 +32,7 @@ alone, because a target that exchanges them computes the values of one in the pl
 
 
 class Pair(NamedTuple):
-    """A tensor of the reference, the one of the target that it is compared with, and how the latter stands."""
+    """A tensor of the reference, the one of the target that it is compared with, and the layout of the latter."""
 
     reference: str
     target: str
@@ -107,7 +107,7 @@ def _named(reference: Arrays, target: Arrays, names: Mapping[str, str]) -> dict[
             form = max(found, key=lambda each: closeness(reference[our], each.to_reference(target[their])))
             pairs[our] = Pair(our, their, form)
         elif our in names:
-            raise UsageError(f"{our} {shapes[0]} and {their} {shapes[1]} are no two layouts of one tensor")
+            raise UsageError(f"{our} {shapes[0]} and {their} {shapes[1]} are not two layouts of one tensor")
     return pairs
 
 

@@ -45,7 +45,7 @@ class Cause:
 
 
 class Compared(Protocol):
-    """What `location` knows of both sides."""
+    """The recordings of both sides, as `location` has them."""
 
     ours: Recorder
     theirs: Recorder
@@ -61,7 +61,7 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
     """Diagnose the layer of a tensor: the layer itself, the step alone, then the block around it."""
     if not isinstance(sides.ours, RoomRecorder):
         scope = tensor.name.removesuffix(".input").rpartition(".")[0] or tensor.name
-        reason = "the reference is no model of this library, so its layers cannot be computed otherwise"
+        reason = "the reference is not a model of this library, so its layers cannot be computed with a step replaced"
         return Cause(tensor, scope, is_in_single, reason=reason)
     layers = model_layers(sides.ours.config)
     layer = layer_of(layers, tensor.name)
@@ -71,13 +71,11 @@ def explained(sides: Compared, tensor: TensorError, *, is_in_single: bool) -> Ca
         return Cause(tensor, layer.scope, is_in_single, reason="its forward pass is right")
     around = [each for each in layers if each.kind == "block" and layer.scope.startswith(f"{each.scope}.")]
     around = [] if is_in_single else around
-    reason = ""
     for each in (layer, *around):
         found = _explanation(sides, each, tensor)
         if found.findings:
             return Cause(tensor, layer.scope, is_in_single, found.findings)
-        reason = reason if found.is_known else "the formulas of the diagnosis lack an option of its configuration"
-    return Cause(tensor, layer.scope, is_in_single, reason=reason)
+    return Cause(tensor, layer.scope, is_in_single)
 
 
 def _explanation(sides: Compared, layer: ModelLayer, tensor: TensorError) -> Explanation:
@@ -88,7 +86,6 @@ def _explanation(sides: Compared, layer: ModelLayer, tensor: TensorError) -> Exp
     needed = {name for names in layer.inputs.values() for name in names}
     if not needed <= set(values):
         return Explanation()
-    is_known = True
     with np.errstate(all="ignore"):
         for call, result in calls(layer, tensor.name, values, model):
             if result not in answers:
@@ -96,8 +93,7 @@ def _explanation(sides: Compared, layer: ModelLayer, tensor: TensorError) -> Exp
             found = _explained_call(sides, call, answers[result], layer.scope)
             if found.findings:
                 return found
-            is_known = is_known and found.is_known
-    return Explanation(is_known=is_known)
+    return Explanation()
 
 
 def _explained_call(sides: Compared, call: Call, answer: np.ndarray, name: str) -> Explanation:
@@ -107,7 +103,7 @@ def _explained_call(sides: Compared, call: Call, answer: np.ndarray, name: str) 
         allowed = np.full(answer.shape, _ROUNDINGS * unit * np.abs(answer).max())
         return explain_call(call, {"output": answer}, sides.theirs.dtype, allowed={"output": allowed}, name=name)
     found = explain_call(call, {"output": answer}, sides.theirs.dtype, name=name)
-    if found.is_known and not found.findings and sides.theirs.dtype != "float32":
+    if not found.findings and sides.theirs.dtype != "float32":
         found = explain_call(call, {"output": answer}, "float32", name=name)
     return found
 

@@ -1,4 +1,4 @@
-"""What `locate` found: the errors of all tensors, the first wrong one and its cause; as text and as data."""
+"""The result of `locate`: the errors of all tensors, the first wrong one and its cause; as text and as data."""
 
 from __future__ import annotations
 

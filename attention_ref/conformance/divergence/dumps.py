@@ -36,7 +36,7 @@ def read_dump(path: str) -> DumpRecorder:
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}") from error
+        raise UsageError(f"{path} is not JSON: {error}") from error
     if not isinstance(tree, dict) or "children" not in tree:
         raise UsageError(f"{path} is not the tree of the model debugger of transformers: it has no children")
     is_printed: list[bool] = []
@@ -64,7 +64,7 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
             names.sort(key=order.index if isinstance(order, list) and {*order} >= {*names} else _natural)
             return {name: opened.get_tensor(name) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
-        raise UsageError(f"{file} is no complete safetensors file: {error}") from error
+        raise UsageError(f"{file} is not a complete safetensors file: {error}") from error
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -91,7 +91,7 @@ def _named(path: str, outputs: Any) -> list[tuple[str, Any]]:
 
 
 def _array(entry: Any, folder: Path, is_printed: list[bool]) -> np.ndarray | None:
-    """Read one tensor; None for what is no tensor of real numbers, or is printed with an ellipsis."""
+    """Read one tensor; None unless it has real numbers and is printed without an ellipsis."""
     if not isinstance(entry, dict) or "value" not in entry or "float" not in str(entry.get("dtype")):
         return None
     shape = tuple(int(size) for size in re.findall(r"\d+", str(entry.get("shape"))))

@@ -100,7 +100,7 @@ class KerasRecorder(Recorder):
         return {name: np.array(ops.convert_to_numpy(each), np.float64) for name, each in found.items()}
 
     def _visited(self, visit: Callable[[str, Any], Any]) -> None:
-        """Run the model; every new tensor is passed to a function by its name and goes on as what that returns."""
+        """Run the model; a function gets every new tensor with its name, and its result replaces the tensor."""
         alive: list[Any] = []
         calls: dict[str, int] = {}
 

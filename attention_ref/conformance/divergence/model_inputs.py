@@ -1,4 +1,4 @@
-"""The arguments of a model's call: made where none are given, and in the words of other libraries."""
+"""The arguments of a model's call: random if none are given, and by the names of other libraries."""
 
 from __future__ import annotations
 

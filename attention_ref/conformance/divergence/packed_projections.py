@@ -18,14 +18,14 @@ PARTS = ("query", "key", "value")
 _WORDS = ("qkv", "query_key_value", "c_attn", "w_pack", "in_proj")
 """What the names of such projections contain in other libraries."""
 _BY_HEAD = "query_key_value"
-"""The name of those in which a head's query, key and value stand beside each other."""
+"""The name of those in which a head's query, key and value are adjacent."""
 _CLOSE = 0.9
 _EXPECTED = 0.1  # the worth of the layout that a name suggests, in comparison to 1 for an equal part
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the parts of a tensor `(..., (h+2g)*d)` stand.
+    """The places of the parts of a tensor `(..., (h+2g)*d)`.
 
     Arguments:
         name: of the tensor.

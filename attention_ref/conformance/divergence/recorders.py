@@ -18,7 +18,7 @@ from attention_ref.conformance.errors import UsageError
 
 
 def recorder(given: Any, inputs: Mapping[str, Any] | None, own: Any, *, name: str, is_exact: bool) -> Recorder:
-    """Return what records the tensors of a side.
+    """Return the recorder of the tensors of a side.
 
     Arguments:
         given: the model, or recorded tensors.

@@ -1,4 +1,4 @@
-"""The tensors that a model computes on its way from input to output, by name, and what can record them."""
+"""The tensors that a model computes between input and output, by name, and the interface for recording them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layouts in which one tensor can stand: heads split or merged, the length before the heads, the batch second."""
+"""The layouts that one tensor can have: heads split or merged, the length before the heads, the batch second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 class Form(NamedTuple):
-    """How a target's tensor stands in comparison to the reference's.
+    """The layout of a target's tensor in comparison to the reference's.
 
     The target's array is reshaped to `split`, its axes are brought into `order`, and the result is reshaped to
     `reference`.
@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether both stand in the same layout."""
+        """Whether both have the same layout."""
         return self.reference == self.target and self.order == tuple(range(len(self.order)))
 
 

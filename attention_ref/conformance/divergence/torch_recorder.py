@@ -172,7 +172,7 @@ class _Hooks:
         return name in self.computed and self.computed[name].requires_grad
 
     def _visit(self, name: str, tensor: Any, is_final: bool = False) -> Any:
-        """Record a tensor, if it is a new one, and return what the module goes on with."""
+        """Record a tensor, if it is new, and return the tensor with which the module continues."""
         import torch
 
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or not tensor.numel():

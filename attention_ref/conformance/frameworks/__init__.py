@@ -27,6 +27,9 @@ FRAMEWORKS: Mapping[str, str] = {
 KINDS = tuple(FRAMEWORKS)
 """The kinds of arrays that a subject may take and return."""
 
+KIND_OF_PACKAGE: Mapping[str, str] = {name: name for name in FRAMEWORKS} | {"jaxlib": "jax"}
+"""The kinds of arrays by the packages that define them."""
+
 
 @cache
 def framework(name: str) -> Framework:
@@ -36,7 +39,7 @@ def framework(name: str) -> Framework:
         UsageError: for another name, and when the framework is not installed or cannot be imported.
     """
     if name not in FRAMEWORKS:
-        raise UsageError(f"there are no arrays {name!r}; the kinds are {', '.join(KINDS)}")
+        raise UsageError(f"{name!r} is not an array type; choose from: {', '.join(KINDS)}")
     if find_spec(name) is None:
         raise UsageError(f"arrays of {name} need {name}, which is not installed")
     try:
@@ -48,9 +51,7 @@ def framework(name: str) -> Framework:
 
 def framework_of(array: Any) -> Framework:
     """Return the framework of an array; NumPy for any other value, such as a number."""
-    package = type(array).__module__.partition(".")[0]
-    name = {"jaxlib": "jax"}.get(package, package)
-    return framework(name if name in FRAMEWORKS else "numpy")
+    return framework(KIND_OF_PACKAGE.get(type(array).__module__.partition(".")[0], "numpy"))
 
 
 def values_of(array: Any) -> np.ndarray:

@@ -28,6 +28,8 @@ class Framework(ABC):
         differentiates: whether it has automatic differentiation.
         overwrites: whether its arrays can be overwritten where they lie.
         compiles: whether the first call with arrays of other shapes takes long, because it compiles.
+        short: the name under which its users import it, as in `calls_by_head`.
+        calls_by_head: expressions that call a function of one head, `(q,d)`, for every batch row and head.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Framework(ABC):
     differentiates = True
     overwrites = False
     compiles = False
+    short: str
+    calls_by_head: tuple[str, ...] = ()
 
     @abstractmethod
     def make(self, values: np.ndarray, dtype: str) -> Any:

@@ -17,6 +17,8 @@ class Jax(Framework):
 
     name = "JAX"
     compiles = True
+    short = "jax"
+    calls_by_head = ("jax.vmap(jax.vmap({name}))(query, key, value)",)
 
     def __init__(self) -> None:
         self.jax = import_module("jax")

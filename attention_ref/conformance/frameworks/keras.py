@@ -30,6 +30,9 @@ def keras_framework() -> Framework:
     engine = ENGINES[module.backend.backend()]
 
     class Keras(engine):  # type: ignore[misc, valid-type]
+        short = "keras"
+        calls_by_head = ('keras.ops.vectorize({name}, signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',)
+
         def use(self, device: str) -> None:
             raise UsageError(f"a device is chosen for torch and jax only; Keras chooses its own, not {device}")
 

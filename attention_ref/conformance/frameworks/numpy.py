@@ -18,6 +18,11 @@ class NumPy(Framework):
     module = np
     shares_memory = True
     differentiates = False
+    short = "np"
+    calls_by_head = (
+        'np.vectorize({name}, signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
+        'np.vectorize(lambda *one: np.array({name}(*one)), signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
+    )
 
     def make(self, values: np.ndarray, dtype: str) -> Any:
         return values.astype(numpy_dtype(dtype))
@@ -32,4 +37,4 @@ class NumPy(Framework):
         return type(item) is np.ndarray
 
     def differentiate(self, function: Function, inputs: Mapping[str, Any], cotangents: Sequence[Any]) -> dict[str, Any]:
-        raise Unsupported("NumPy differentiates nothing: give the check a function of the gradients too")
+        raise Unsupported("NumPy has no automatic differentiation: pass a function that returns the gradients too")

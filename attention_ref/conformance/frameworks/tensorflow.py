@@ -15,6 +15,10 @@ class TensorFlow(Framework):
     """Tensors of TensorFlow."""
 
     name = "TensorFlow"
+    short = "tf"
+    calls_by_head = (
+        "tf.vectorized_map(lambda row: tf.vectorized_map(lambda one: {name}(*one), row), (query, key, value))",
+    )
 
     def __init__(self) -> None:
         self.module = import_module("tensorflow")

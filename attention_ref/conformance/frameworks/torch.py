@@ -17,6 +17,8 @@ class Torch(Framework):
 
     name = "torch"
     overwrites = True
+    short = "torch"
+    calls_by_head = ("torch.vmap(torch.vmap({name}))(query, key, value)",)
 
     def __init__(self) -> None:
         self.module = import_module("torch")

@@ -250,9 +250,13 @@ def _asked(judgement: Judgement) -> list[str]:
     part = f", {truth / (subject + truth):.0%} of both" if truth else ""
     lines.append(f"time: subject {subject:.1f} s, truth {truth:.1f} s{part} (for information)")
     lines.append("truth: of all heads and rows, or of some with both sides of every tile edge where a call is large")
-    for reason, scenarios in judgement.unsupported.items():
+    refused = sorted(judgement.unsupported.items(), key=lambda item: -len(item[1]))
+    for reason, scenarios in refused[:_MOST_LISTED]:
         lines.append(f"unsupported, {len(scenarios)} calls: {reason[:_LONGEST]}")
         lines += _listed([scenario.id for scenario in scenarios])
+    if others := refused[_MOST_LISTED:]:
+        calls = sum(len(scenarios) for _, scenarios in others)
+        lines.append(f"unsupported, {calls} calls: for {len(others)} other reasons")
     if judgement.not_deterministic:
         lines.append("not deterministic: the second answer has other bits, within the budget, in")
         lines += _listed([scenario.id for scenario in judgement.not_deterministic])

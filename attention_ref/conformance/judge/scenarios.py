@@ -12,10 +12,12 @@ from attention_ref.conformance.judge.scenario import Scenario
 from attention_ref.conformance.judge.situations import HEADS, SITUATIONS, Choices, Fields, Situations, Size
 
 _HEAD_SIZES: dict[str, tuple[int, ...]] = {
-    "small": (16, 32, 40, 64, 72, 80),
-    "full": (16, 24, 32, 40, 64, 72, 80, 96, 112, 128, 192, 256),
+    "small": (8, 16, 32, 40, 48, 64, 72, 80),
+    "full": (8, 16, 24, 32, 40, 48, 64, 72, 80, 96, 112, 128, 160, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
+_UNEVEN = 0.25
+"""The head sizes that kernels are written for, and how often it is another one, no multiple of 8."""
 ANY = Limits()
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
 _GRADIENT_SCORES = {"small": 2**18, "full": 2**19, "large": 2**22}
@@ -66,13 +68,10 @@ class Draw(Choices):
         raise AssertionError(f"situations {left} of {situations.__name__} never fit")
 
     def _scenario(self, fields: Fields) -> Scenario:
-        limits, head_sizes = self.limits, self.limits.head_sizes or _HEAD_SIZES[self.size]
-        head_size = self.one(*head_sizes)
-        value_size = self.one(head_size, head_size, self.one(*head_sizes))
-        drawn = {"batch": 1, "head_size": head_size, "value_size": value_size, **fields}
+        limits = self.limits
+        drawn = {"batch": 1, **fields, **self._head_sizes(fields)}
         if self.gradients:
             drawn |= {"gradients": True, "returns": ()}
-        drawn |= {} if limits.value_size else {"value_size": head_size}
         drawn |= {} if limits.cross else {"queries": drawn["keys"], "offsets": ()}
         if "heads" not in drawn:
             each = drawn["batch"] * drawn["queries"] * drawn["keys"]
@@ -81,6 +80,19 @@ class Draw(Choices):
             )
         drawn |= {} if limits.grouped else {"groups": drawn["heads"]}
         return Scenario(self.dtype, **drawn)
+
+    def _head_sizes(self, fields: Fields) -> Fields:
+        """Return the head sizes of a situation, or drawn ones where it has none or the subject takes only some."""
+        wanted = {} if self.limits.head_sizes else fields
+        size = wanted.get("head_size") or self._head_size()
+        value_size = wanted.get("value_size") or self.one(size, size, self._head_size())
+        return {"head_size": size, "value_size": value_size if self.limits.value_size else size}
+
+    def _head_size(self) -> int:
+        if self.limits.head_sizes:
+            return self.one(*self.limits.head_sizes)
+        is_uneven = self.generator.random() < _UNEVEN
+        return self.any_uneven() if is_uneven else self.one(*_HEAD_SIZES[self.size])
 
     def _offers(self, scenario: Scenario) -> bool:
         return self.options is None or scenario.options <= self.options

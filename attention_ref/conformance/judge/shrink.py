@@ -43,6 +43,8 @@ _LENGTHS = (
 )
 _HEADS = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
 _HEAD_SIZES = (16, 24, 32, 64, 80, 128)
+_UNEVEN_HEAD_SIZES = (1, 2, 3, 4, 7, 12, 17, 20, 33, 50, 100)
+"""Where it fails at no multiple of 8."""
 _PLAIN = {
     "gradients": False,
     "returns": (),
@@ -119,11 +121,18 @@ def _keys(s: Scenario) -> Iterator[Scenario]:
 
 
 def _head_size(s: Scenario) -> Iterator[Scenario]:
-    yield from (replace(s, head_size=size) for size in _HEAD_SIZES if size < s.head_size)
+    yield from (replace(s, head_size=size) for size in _simpler_sizes(s.head_size))
 
 
 def _value_size(s: Scenario) -> Iterator[Scenario]:
-    yield from (replace(s, value_size=size) for size in _HEAD_SIZES if size < s.value_size)
+    yield from (replace(s, value_size=size) for size in _simpler_sizes(s.value_size))
+
+
+def _simpler_sizes(size: int) -> list[int]:
+    """Return smaller head sizes; in place of one that is no multiple of 8, any multiple first."""
+    if size % 8 == 0:
+        return [each for each in _HEAD_SIZES if each < size]
+    return [*_HEAD_SIZES, *(each for each in _UNEVEN_HEAD_SIZES if each < size)]
 
 
 def _without(name: str, plain: object) -> Callable[[Scenario], Iterator[Scenario]]:

@@ -1,4 +1,4 @@
-"""The situations that the judge asks for: lengths around tile edges, every option, every pair, every distribution.
+"""The situations that the judge asks for: lengths around tile edges, head sizes, options, their pairs, distributions.
 
 A situation is some fields of a call: what is fixed is which there are, what is drawn is every number in them and
 everything else of the call.
@@ -36,6 +36,14 @@ class Choices:
         """Return one of several things."""
         return names[int(self.generator.integers(len(names)))]
 
+    def uneven(self, low: int, high: int) -> int:
+        """Return a head size from `low` to `high` that is no multiple of 8."""
+        return self.one(*(size for size in range(low, high + 1) if size % 8))
+
+    def any_uneven(self) -> int:
+        """Return any head size that is no multiple of 8."""
+        return self.uneven(*self.one(*_BETWEEN[self.size]))
+
 
 Situations = Callable[[Choices], Iterator[Fields]]
 
@@ -44,6 +52,10 @@ HEADS = ((1, 1), (2, 2), (3, 1), (4, 1), (4, 4), (8, 2), (8, 1), (8, 8))
 _EDGES: dict[str, tuple[int, ...]] = {"small": (1, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257)}
 _EDGES["full"] = (*_EDGES["small"], 1000, 1024, 2048)
 _EDGES["large"] = (*_EDGES["full"], 4095, 4096, 4097, 8192)
+_BETWEEN: dict[str, tuple[tuple[int, int], ...]] = {"small": ((1, 1), (2, 7), (9, 15), (17, 31), (33, 63), (65, 95))}
+_BETWEEN["full"] = (*_BETWEEN["small"], (97, 127), (129, 255))
+_BETWEEN["large"] = _BETWEEN["full"]
+"""Ranges of head sizes between those that kernels are written for."""
 _SHORT, _LONG = (63, 64, 65, 127, 128, 129), (255, 256, 257, 300, 320, 385, 449)
 _CACHES = {"small": (257, 300, 385), "full": (1000, 1024, 1025, 2048), "large": (4096, 4097, 8192)}
 
@@ -74,6 +86,15 @@ def _square(d: Choices) -> Fields:
     return {"queries": length, "keys": length}
 
 
+def _head_sizes(d: Choices) -> Iterator[Fields]:
+    """Head sizes that are no multiple of 8, of every range, for values too."""
+    for low, high in _BETWEEN[d.size]:
+        size = d.uneven(low, high)
+        yield {**_between(d), "head_size": size, "value_size": size}
+        yield {**_between(d), "head_size": d.any_uneven(), "value_size": d.uneven(low, high)}
+    yield {**_square(d), "causal": True, "head_size": d.any_uneven()}
+
+
 def _options(d: Choices) -> Iterator[Fields]:
     """Every option alone, on several tiles, and on lengths around an edge."""
     yield {**_square(d), "causal": True}
@@ -95,6 +116,7 @@ def _options(d: Choices) -> Iterator[Fields]:
     yield _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
     yield {**_between(d), "scale": d.one(0.3, 0.07, 1.0, -0.125)}
     yield {**_tall(d), "scale": d.one(0.3, 0.07)}
+    yield {**_between(d), "scale": -0.125, "distribution": "large"}  # the highest score has the lowest product
     yield {**_between(d), "softcap": d.one(2.0, 15.0, 50.0)}
     yield {**_tall(d), "softcap": d.one(2.0, 5.0), "distribution": d.one("normal", "large")}
     yield {**_between(d), "sinks": True}
@@ -177,7 +199,7 @@ def _distributions(d: Choices) -> Iterator[Fields]:
         yield {**_between(d), "distribution": kind, "bias": "holes.1hqk"}
 
 
-SITUATIONS: tuple[Situations, ...] = (_lengths, _options, _pairs, _shifts, _caches, _distributions)
+SITUATIONS: tuple[Situations, ...] = (_lengths, _head_sizes, _options, _pairs, _shifts, _caches, _distributions)
 """All of them."""
 
 

@@ -61,7 +61,7 @@ class Fit:
 
     @property
     def toml(self) -> str:
-        """The dialect, where there is more to it than the kind of arrays."""
+        """The dialect as TOML; empty if only the kind of arrays differs."""
         return "" if self.is_plain else conventions.toml(self.dialect)
 
     def words(self, arrays: str = "") -> str:
@@ -80,7 +80,7 @@ def examine(function: Callable[..., Any], arrays: str, caller: Caller, name: str
         name: what it is called; by default its own name.
 
     Returns:
-        A remark on what another dialect would make right, and that dialect as TOML; both empty where there is none.
+        A remark on what another dialect would make right, and that dialect as TOML; both empty if there is none.
 
     Raises:
         PreflightError: when a plain call cannot work.

@@ -1,4 +1,4 @@
-"""The error of something that cannot be called as attention: what is the matter, and what to do."""
+"""The error for something that cannot be called as attention: the reason, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no function of three arrays: modules, classes, layers with weights of their own, and absent devices."""
+"""Objects that are not functions of three arrays: modules, classes, layers with weights, and absent devices."""
 
 from __future__ import annotations
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from attention_ref.conformance.conventions import CONSTANTS, NAMES, role, signature
+from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.plain_call import DISTINCT, SQUARE, Shape
 from attention_ref.conformance.preflight.preflight_error import WRAPPER
 from attention_ref.spec.operations import ATTENTION
 
 _SIZES = ("{query}.shape[-1]", "{query}.shape[-1] ** 0.5", "{query}.shape[-1] ** -0.5", "None", "0.0", "False", "True")
 """What an argument of unknown meaning may be."""
-_ONE_HEAD = {
-    "numpy": (
-        'np.vectorize({name}, signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
-        'np.vectorize(lambda *one: np.array({name}(*one)), signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',
-    ),
-    "torch": ("torch.vmap(torch.vmap({name}))(query, key, value)",),
-    "tensorflow": (
-        "tf.vectorized_map(lambda row: tf.vectorized_map(lambda one: {name}(*one), row), (query, key, value))",
-    ),
-    "jax": ("jax.vmap(jax.vmap({name}))(query, key, value)",),
-    "keras": ('keras.ops.vectorize({name}, signature="(q,d),(k,d),(k,v)->(q,v)")(query, key, value)',),
-}
-"""Calls of a function of one head for every batch row and head, by the kind of its arrays."""
-_MODULES = {"np": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "keras": "keras"}
 _MOST_UNKNOWN = 1
 """How many arguments of unknown meaning are tried: the values are multiplied."""
 
@@ -43,17 +30,18 @@ class Wrapper:
         code: the definition of `checked`.
         causal: whether it is right with `causal=True` only.
         shapes: the sizes of which one must be right.
+        imports: the modules of the code, by the names that it has for them.
     """
 
     sentence: str
     code: str
     causal: bool = False
     shapes: tuple[Shape, ...] = (DISTINCT, SQUARE)
+    imports: Mapping[str, str] = field(default_factory=dict)
 
     def around(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         """Return the wrapper around a function, by running its code."""
-        used = {short: module for short, module in _MODULES.items() if f"{short}." in self.code}
-        namespace = {name: function, **{short: import_module(module) for short, module in used.items()}}
+        namespace = {name: function, **{short: import_module(module) for short, module in self.imports.items()}}
         exec(self.code, namespace)  # noqa: S102 - code of this file, with the names of a signature
         return namespace[WRAPPER]  # type: ignore[return-value]
 
@@ -155,6 +143,7 @@ def _of_one_head(name: str, kind: str) -> Iterator[Wrapper]:
         f"{name} is right for arrays of one head, (length, size): let it take (batch, heads, length, size), or call it "
         "for every batch row and head"
     )
-    for call in _ONE_HEAD[kind]:
+    arrays = framework(kind)
+    for call in arrays.calls_by_head:
         code = f"def {WRAPPER}(query, key, value):\n    return {call.format(name=name)}"
-        yield Wrapper(sentence, code)
+        yield Wrapper(sentence, code, imports={arrays.short: kind})

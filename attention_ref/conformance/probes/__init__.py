@@ -20,7 +20,7 @@ from attention_ref.conformance.errors import SubjectError, Unsupported, reject
 from attention_ref.conformance.frameworks import framework
 from attention_ref.conformance.probes import answers
 from attention_ref.conformance.probes.answers import Probe
-from attention_ref.conformance.probes.question import SOMETHING_ELSE, Question, questions
+from attention_ref.conformance.probes.question import CANNOT_BE_ASKED, SOMETHING_ELSE, Question, questions
 from attention_ref.conformance.signatures import options_of
 
 __all__ = ["SOMETHING_ELSE", "Question", "ask", "questions"]
@@ -50,15 +50,15 @@ def ask(function: Callable[..., Any], dialect: Dialect, question: Question | str
         question = questions()[question]
     expressed = sorted({"causal", "window"} & set(question.call) & (set(dialect.by_mask) - _set_aside(question)))
     if expressed:
-        return f"cannot be asked: its mask expresses {' and '.join(expressed)}"
+        return f"{CANNOT_BE_ASKED}: its mask expresses {' and '.join(expressed)}"
     probe = Probe.of(question.sizes, question.fill, question.poison)
     operation = adapted(function, narrowed(_plain(dialect, question), function))
     if missing := sorted(set(question.call) - (options_of(operation) or set())):
-        return f"cannot be asked: it has no {', '.join(missing)}"
+        return f"{CANNOT_BE_ASKED}: it has no {', '.join(missing)}"
     try:
         found = _called(operation, dialect, question, probe)
     except Unsupported as reason:
-        return f"cannot be asked: {reason}"
+        return f"{CANNOT_BE_ASKED}: {reason}"
     except SubjectError as fault:
         return f"error: {fault.reason}"
     except Exception as error:  # noqa: BLE001 - any exception is an answer

@@ -11,6 +11,8 @@ from typing import Any
 
 SOMETHING_ELSE = "something else"
 """The answer if the results agree with no named answer."""
+CANNOT_BE_ASKED = "cannot be asked"
+"""How the answer begins if the function lacks what the question needs; the reason follows."""
 
 
 @dataclass(frozen=True)

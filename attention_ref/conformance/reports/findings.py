@@ -63,7 +63,7 @@ def _wrong(results: Sequence[Result]) -> str:
 
 
 def findings(report: CheckResults) -> list[Finding]:
-    """Return what is wrong, in order of weight: the common mistakes that give the same numbers, or else clauses."""
+    """Return what is wrong, most important first: the common mistakes that reproduce the numbers, or else clauses."""
     wrong = [each for each in report.failures if not each.known]
     deciding = [each for each in wrong if report.decides(each)] or wrong
     explained = {case for finding in report.diagnosed if not _is_of_dtype(finding) for case in finding.cases}

@@ -18,7 +18,7 @@ from attention_ref.conformance.case import Case
 from attention_ref.conformance.errors import MissingArguments, SubjectError, Unsupported
 from attention_ref.conformance.frameworks.interface import Framework
 from attention_ref.conformance.outcome import Answer, result_dtype
-from attention_ref.conformance.signatures import options_of, signed
+from attention_ref.conformance.signatures import options_of, signed, type_text
 from attention_ref.conformance.subjects.chunked_decoding import decoded
 from attention_ref.conformance.timeouts import Late
 from attention_ref.spec.dtypes import DTYPES
@@ -139,7 +139,7 @@ class Invocation:
             with _faults():
                 found = self.framework.differentiate(outputs, {name: inputs[name] for name in names}, cotangents)
         if not isinstance(found, Mapping) or (missing := [name for name in names if name not in found]):
-            received = _kind(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
+            received = type_text(found) if not isinstance(found, Mapping) else f"nothing for {', '.join(missing)}"
             raise SubjectError(f"its gradients are {received} instead of a dictionary of {', '.join(names)}")
         return tuple(found[name] for name in names)
 
@@ -158,7 +158,7 @@ class Invocation:
         expected = self.case.expected
         items = [returned] if len(expected) == 1 and not self.case.cotangents else returned
         if len(expected) > 1 and not isinstance(returned, (tuple, list)):
-            raise SubjectError(f"it returns {_kind(returned)} instead of {_listed([*expected])}")
+            raise SubjectError(f"it returns {type_text(returned)} instead of {_listed([*expected])}")
         if len(items) != len(expected):
             raise SubjectError(f"it returns {len(items)} values instead of {_listed([*expected])}")
         return {
@@ -170,14 +170,14 @@ class Invocation:
         """Read an intermediate passed to a tap; any dtype is accepted."""
         shape = self.case.taps[name].values.shape
         if not self.framework.is_array(item):
-            raise SubjectError(f"the tap {name} receives {_kind(item)}, not an array of {self.framework.name}")
+            raise SubjectError(f"the tap {name} receives {type_text(item)}, not an array of {self.framework.name}")
         if tuple(item.shape) != shape:
             raise SubjectError(f"the tap {name} receives the shape {tuple(item.shape)} instead of {shape}")
         return self.framework.read(item)
 
     def _read(self, name: str, item: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         if not self.framework.is_array(item):
-            raise SubjectError(f"{name} is {_kind(item)}, not an array of {self.framework.name}")
+            raise SubjectError(f"{name} is {type_text(item)}, not an array of {self.framework.name}")
         if tuple(item.shape) != shape:
             raise SubjectError(f"{name} has the shape {tuple(item.shape)} instead of {shape}")
         if (found := self.framework.dtype(item)) != dtype:
@@ -201,12 +201,6 @@ def _faults() -> Iterator[None]:
         raise Unsupported(_one_line(error) or "it raises NotImplementedError") from error
     except BaseException as error:
         raise SubjectError(f"it raises {type(error).__name__}: {_one_line(error)}", _last_frame(error)) from error
-
-
-def _kind(item: Any) -> str:
-    if isinstance(item, (tuple, list)):
-        return f"a {type(item).__name__} of {len(item)}"
-    return "None" if item is None else f"a {type(item).__module__}.{type(item).__qualname__}"
 
 
 def _listed(names: list[str]) -> str:

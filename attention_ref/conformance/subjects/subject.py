@@ -24,8 +24,7 @@ class Subject(BaseSubject):
     """An implementation that is called in this process.
 
     Arguments:
-        arrays: its array type: `"numpy"`, `"torch"`, `"tensorflow"`, `"jax"`, or
-            `"keras"` for the arrays of the engine that Keras runs on.
+        arrays: its kind of arrays, one of `conformance.KINDS`; `"keras"` are those of the engine that Keras runs on.
         operations: a function for each operation, `fn(query, key, value, *, mask=None, causal=False, ...)`, with the
             arguments and results of the function of that name in `attention_ref.spec`; for a layer a function
             `build(config, parameters)` that returns the layer. An option that the signature lacks is unsupported, and

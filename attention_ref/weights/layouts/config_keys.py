@@ -18,7 +18,7 @@ ABSENT: Any = object()
 """No value: a key without a default, or one that is not written."""
 
 LARGEST = 2**24
-"""An integer above it is no size of a model; it is refused before anything of this size is made."""
+"""The largest size of a model; larger integers are refused before an array of such a size is made."""
 
 MOST_LAYERS = 1000
 """The same for the number of blocks."""
@@ -45,7 +45,7 @@ class Key:
     Arguments:
         at: where its value is in a `ModelConfig`, a dotted path or a function of it; `ABSENT` for a key that is read
             only, such as an older name.
-        default: of a file without the key; `ABSENT` where there is none.
+        default: the value for a file without the key; `ABSENT` if there is none.
         names: their words and ours, where the value is a word.
         smallest, largest: the smallest and the largest integer that are read.
     """
@@ -57,7 +57,7 @@ class Key:
     largest: int = LARGEST
 
     def read(self, value: Any) -> Any:
-        """Our value of theirs.
+        """Return our value for a value of the file.
 
         Raises:
             ValueError: for a value that we do not know, with what is wrong.
@@ -75,7 +75,7 @@ class Key:
         return self.names[value]
 
     def write(self, config: Any) -> Any:
-        """Their value of ours; `ABSENT` where the configuration has none."""
+        """Return the value of the file for ours; `ABSENT` where the configuration has none."""
         value = self.at(config) if callable(self.at) else _follow(config, self.at)
         if value is ABSENT or self.names is None:
             return value

@@ -112,7 +112,7 @@ def _attention(values: Values, interleaved: bool) -> LatentAttentionConfig:
 
 
 def _rotary(values: Values, interleaved: bool) -> tuple[Rotary, float]:
-    """The rotary positions, and what `mscale_all_dim` makes of the scores, whatever the kind of scaling."""
+    """The rotary positions, and the factor of the scores by `mscale_all_dim`, for any kind of scaling."""
     rope = {**(values.rope_scaling or {}), **(values.rope_parameters or {})}
     code = rotary_of(values, values.qk_rope_head_dim, interleaved=interleaved)
     return code, float(rope.get("mscale_all_dim") or 0) if code.scaling is not None else 0.0
@@ -165,7 +165,7 @@ def _bias_of_networks(config: ModelConfig) -> Any:
 
 
 def _auto_map(version: str) -> Only:
-    """What the released files say of code of their own, which computes the same."""
+    """The names of code in the released files, which computes the same."""
     names = {"AutoModel": "Model", "AutoModelForCausalLM": "ForCausalLM"}
     code = {auto: f"modeling_deepseek.Deepseek{version}{name}" for auto, name in names.items()}
     return Only(None, {"AutoConfig": f"configuration_deepseek.Deepseek{version}Config", **code})

@@ -20,7 +20,7 @@ _YARN = {
     "truncate": False,
     "original_max_position_embeddings": 4096,
 }
-"""The rotary positions of a file that says nothing of them."""
+"""The rotary positions of a file that does not configure them."""
 
 
 def configure(values: Values, kind: str) -> ModelConfig:

@@ -3,8 +3,8 @@
  *     cc -O2 -I docs/kit/c -o tiled tests/wrong_kernels/c/tiled.c -lm
  *     attention-ref judge --exec ./tiled --arrays safetensors
  *
- * -DMISTAKE=1 drops the partial last tile, -DMISTAKE=2 forgets to rescale the sum of the weights, and -DMISTAKE=3 skips
- * the tile of the diagonal of causal calls for its last rows.
+ * -DMISTAKE=1 drops the partial last tile, -DMISTAKE=2 forgets to rescale the sum of the weights, -DMISTAKE=3 skips the
+ * tile of the diagonal of causal calls for its last rows, and -DMISTAKE=4 multiplies whole vectors of 8 numbers only.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -54,7 +54,7 @@ static void attend(const float *q, const float *k, const float *v, float *o, int
         float scores[KEYS], most = m;
         for (int j = low; j < high; j++) {
             float sum = 0;
-            for (int c = 0; c < d; c++) sum += q[c] * k[(long)j * d + c];
+            for (int c = 0; c < (MISTAKE == 4 ? d / 8 * 8 : d); c++) sum += q[c] * k[(long)j * d + c];
             scores[j - low] = sum * scale;
             most = fmaxf(most, scores[j - low]);
         }

@@ -8,7 +8,7 @@ from attention_ref.conformance.diagnosis.deviations.activation_deviations import
 from attention_ref.conformance.diagnosis.deviations.block_deviations import BLOCK
 from attention_ref.conformance.diagnosis.deviations.causal_deviations import CAUSAL
 from attention_ref.conformance.diagnosis.deviations.deviation import Deviation
-from attention_ref.conformance.diagnosis.deviations.distance_bias_deviations import ALIBI, DISTANCE_BIAS, RELATIVE
+from attention_ref.conformance.diagnosis.deviations.distance_bias_deviations import DISTANCE_BIAS, OF_DISTANCES
 from attention_ref.conformance.diagnosis.deviations.embedding_deviations import EMBEDDED, EMBEDDING
 from attention_ref.conformance.diagnosis.deviations.head_deviations import HEAD
 from attention_ref.conformance.diagnosis.deviations.head_norm_deviations import HEAD_NORMS
@@ -49,8 +49,7 @@ DEVIATIONS: Mapping[str, tuple[type[Deviation], ...]] = {
     "multiplicative_attention": (*MULTIPLICATIVE, *_OTHER),
     "sinusoidal_positions": (*SINUSOIDS, PositionsOfFirstRow),
     "rotate": _ROTATIONS,
-    "alibi_bias": ALIBI,
-    "relative_bias": RELATIVE,
+    **OF_DISTANCES,
     "linear": PROJECTIONS,
     "layer_norm": NORMS,
     "rms_norm": NORMS,

@@ -177,10 +177,5 @@ ACTIVATION: tuple[type[Deviation], ...] = (
 )
 
 FEEDFORWARD: tuple[type[Deviation], ...] = (
-    GateExchanged,
-    GateMissing,
-    GateActivatedTwice,
-    GateLimitMissing,
-    GateLimitedBelow,
-    GateOffsetMissing,
-)
+    GateExchanged, GateMissing, GateActivatedTwice, GateLimitMissing, GateLimitedBelow, GateOffsetMissing,
+)  # fmt: skip

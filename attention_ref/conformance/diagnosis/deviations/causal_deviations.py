@@ -94,11 +94,6 @@ class CausalIgnoredForOneQuery(Deviation):
 
 
 CAUSAL: tuple[type[Deviation], ...] = (
-    CausalIgnoredForOneQuery,
-    CausalBottomRight,
-    CausalOffsetIgnored,
-    CausalIgnored,
-    CausalExcludesSelf,
-    CausalSeesNext,
+    CausalIgnoredForOneQuery, CausalBottomRight, CausalOffsetIgnored, CausalIgnored, CausalExcludesSelf, CausalSeesNext,
     CausalReversed,
-)
+)  # fmt: skip

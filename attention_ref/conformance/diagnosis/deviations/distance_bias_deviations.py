@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -191,12 +192,12 @@ def relative_direction(what: str, bidirectional: bool) -> type[Deviation]:
     return RelativeDirection
 
 
-ALIBI: tuple[type[Deviation], ...] = (
+_ALIBI: tuple[type[Deviation], ...] = (
     AlibiSigned, AlibiPositive, AlibiSlopes, AlibiLaterUnpenalised, AlibiSlopesReversed, AlibiSlopesFromOne,
     DistanceOffsetIgnored,
 )  # fmt: skip
 
-RELATIVE: tuple[type[Deviation], ...] = (
+_RELATIVE: tuple[type[Deviation], ...] = (
     RelativeReversed,
     relative_off_by_one("The distances of the relative bias are one too large.", 1),
     relative_off_by_one("The distances of the relative bias are one too small.", -1),
@@ -206,6 +207,11 @@ RELATIVE: tuple[type[Deviation], ...] = (
     DistanceOffsetIgnored,
 )
 
+OF_DISTANCES: Mapping[str, tuple[type[Deviation], ...]] = {"alibi_bias": _ALIBI, "relative_bias": _RELATIVE}
+"""The deviations of each bias of distance."""
+
 DISTANCE_BIAS: tuple[type[Deviation], ...] = (
-    DistanceBiasMissing, DistanceBiasReplaced, AlibiFactorMissing, AlibiScaled, *dict.fromkeys([*ALIBI, *RELATIVE]),
+    DistanceBiasMissing, DistanceBiasReplaced, AlibiFactorMissing, AlibiScaled,
+    *dict.fromkeys(each for some in OF_DISTANCES.values() for each in some),
 )  # fmt: skip
+"""The deviations of the biases of distance in a layer."""

@@ -119,13 +119,6 @@ class MaskAlignedLeft(Deviation):
 
 
 MASK: tuple[type[Deviation], ...] = (
-    MaskInverted,
-    MaskIgnored,
-    MaskAddedAsNumber,
-    MaskMultiplied,
-    MaskAfterSoftmax,
-    MaskAlignedLeft,
-    MaskOfFirstHead,
-    MaskOfFirstRow,
-    MaskTransposed,
-)
+    MaskInverted, MaskIgnored, MaskAddedAsNumber, MaskMultiplied, MaskAfterSoftmax, MaskAlignedLeft, MaskOfFirstHead,
+    MaskOfFirstRow, MaskTransposed,
+)  # fmt: skip

@@ -83,9 +83,5 @@ class CrossOffsetIgnored(Deviation):
 
 
 MEMORY: tuple[type[Deviation], ...] = (
-    MemoryPaddingSeen,
-    MemoryMaskIgnored,
-    MemoryMaskOfInput,
-    MemoryNormalised,
-    CrossOffsetIgnored,
-)
+    MemoryPaddingSeen, MemoryMaskIgnored, MemoryMaskOfInput, MemoryNormalised, CrossOffsetIgnored,
+)  # fmt: skip

@@ -226,23 +226,8 @@ class ExpertsGroupsUncorrected(Deviation):
 
 
 MIXTURE: tuple[type[Deviation], ...] = (
-    ExpertsNotNormalised,
-    ExpertsNormalised,
-    ExpertsSoftmax,
-    ExpertsScaleMissing,
-    ExpertsRouterBiasMissing,
-    ExpertsCorrectionMissing,
-    ExpertsGroupsIgnored,
-    ExpertsGroupLargest,
-    ExpertsTiesLast,
-    ExpertsSharedMissing,
-    ExpertsSharedGateMissing,
-    ExpertsUnweighted,
-    ExpertsCapacity,
-    ExpertsForBatch,
-    ExpertsSigmoid,
-    ExpertsScaleCancelled,
-    ExpertsSharedScaled,
-    ExpertsCorrectionWeighs,
-    ExpertsGroupsUncorrected,
-)
+    ExpertsNotNormalised, ExpertsNormalised, ExpertsSoftmax, ExpertsScaleMissing, ExpertsRouterBiasMissing,
+    ExpertsCorrectionMissing, ExpertsGroupsIgnored, ExpertsGroupLargest, ExpertsTiesLast, ExpertsSharedMissing,
+    ExpertsSharedGateMissing, ExpertsUnweighted, ExpertsCapacity, ExpertsForBatch, ExpertsSigmoid,
+    ExpertsScaleCancelled, ExpertsSharedScaled, ExpertsCorrectionWeighs, ExpertsGroupsUncorrected,
+)  # fmt: skip

@@ -140,14 +140,7 @@ class RulesIgnoredForOneQuery(Deviation):
 
 
 VISIBILITY: tuple[type[Deviation], ...] = (
-    OffsetOfFirstRow,
-    PaddingIgnored,
-    PaddingLeft,
-    PaddingOneTooLong,
-    AnyRule,
-    LastRule,
-    PaddingOfFirstRow,
-    PaddingHidesQueries,
-    RulesIgnoredForOneQuery,
-)
+    OffsetOfFirstRow, PaddingIgnored, PaddingLeft, PaddingOneTooLong, AnyRule, LastRule, PaddingOfFirstRow,
+    PaddingHidesQueries, RulesIgnoredForOneQuery,
+)  # fmt: skip
 VISIBILITY_OF_LAYERS: tuple[type[Deviation], ...] = (MaskIgnoredBesideLengths, OwnMaskIgnoredBesideLengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attention_ref.conformance.probes.question import Question, questions
+from attention_ref.conformance.probes.question import CANNOT_BE_ASKED, Question, questions
 from attention_ref.conformance.reports import matrix
 from attention_ref.conformance.reports.html import subject_section
 from attention_ref.conformance.reports.html.elements import Markup, anchor, boxed, element, link
@@ -42,7 +42,7 @@ _WORDS = {
 }
 """Answers of several words, in one."""
 
-_CANNOT, _ERROR = "cannot be asked", "error"
+_ERROR = "error"
 
 
 def section(columns: Sequence[Column], head: Markup) -> Markup | None:
@@ -81,7 +81,7 @@ def _cell(each: Column, title: str, question: Question | None) -> Markup:
     if answer is None:
         return element("td")
     start = answer.partition(":")[0]
-    word = _WORDS.get(answer) or {_CANNOT: "\N{EN DASH}", _ERROR: _ERROR}.get(start, answer)
+    word = _WORDS.get(answer) or {CANNOT_BE_ASKED: "\N{EN DASH}", _ERROR: _ERROR}.get(start, answer)
     words = element("span", f" {answer}", class_="aside") if word == "\N{EN DASH}" else None
     target = f"{subject_section.place(each)}" if not each.report else place(each)
     return element("td", link(target, word, words, title=answer), class_=_look(answer, start, question))
@@ -89,7 +89,7 @@ def _cell(each: Column, title: str, question: Question | None) -> Markup:
 
 def _look(answer: str, start: str, question: Question | None) -> str | None:
     """Return the class of a cell: blue is the specification's answer, orange another, pale orange an error instead."""
-    if start == _CANNOT:
+    if start == CANNOT_BE_ASKED:
         return "none"
     if question is None:
         return None

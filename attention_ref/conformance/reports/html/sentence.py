@@ -37,5 +37,5 @@ def sentence(report: CheckResults) -> Content:
 
 
 def about(clause: str) -> str:
-    """Return what a clause is about in a word or two."""
+    """Return the topic of a clause in a word or two."""
     return _NAMES.get(clause, clause.rpartition(".")[2].replace("-", " "))
