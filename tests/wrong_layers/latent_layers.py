@@ -13,7 +13,7 @@ from attention_ref.spec.config import LatentAttentionConfig, Rotary
 from tests.wrong_layers.record import WrongLayer, configured, parametrised, patched
 
 LATENT = "LatentAttention"
-_APPENDED, _JOINED = latent._appended, latent._joined
+_APPENDED, _JOINED = latent.appended, latent._joined
 _PAIRS = Rotary(interleaved=True)
 
 
@@ -85,15 +85,15 @@ def _without_biases(name, array):
     return np.zeros_like(array) if name.endswith(".bias") and "norm" not in name else array
 
 
-def _normalised_again(cache, new):
+def _normalised_again(operation, cache, new, kind):
     size = cache.latent.shape[-1]
     cached = primitives.rms_norm(cache.latent, np.ones(size, cache.latent.dtype), eps=1e-5)
-    return _APPENDED(cache._replace(latent=cached), new)
+    return _APPENDED(operation, cache._replace(latent=cached), new, kind)
 
 
-def _rotated_again(cache, new):
+def _rotated_again(operation, cache, new, kind):
     places = np.arange(cache.key.shape[2])
-    return _APPENDED(cache._replace(key=right.rotate(cache.key, places, _PAIRS)), new)
+    return _APPENDED(operation, cache._replace(key=right.rotate(cache.key, places, _PAIRS)), new, kind)
 
 
 def _count_from_0(offset, length):
@@ -196,9 +196,9 @@ MISTAKES = (
         "No biases", "latent.biases", LATENT, parametrised(LATENT, _without_biases), slug="projection.bias-missing"
     ),
     WrongLayer(
-        "Latents normalised again", "latent.cache", LATENT, patched(LATENT, latent, "_appended", _normalised_again)
+        "Latents normalised again", "latent.cache", LATENT, patched(LATENT, latent, "appended", _normalised_again)
     ),
-    WrongLayer("Keys rotated again", "latent.cache", LATENT, patched(LATENT, latent, "_appended", _rotated_again)),
+    WrongLayer("Keys rotated again", "latent.cache", LATENT, patched(LATENT, latent, "appended", _rotated_again)),
     WrongLayer(
         "Positions start again",
         "latent.cache",
