@@ -16,8 +16,8 @@ from attention_ref import spec
 from attention_ref.conformance.frameworks.interface import Framework
 
 ARRAY = np.random.default_rng(0).normal(size=(2, 3, 2, 8))
-CONFIGS = (spec.Rotary(), spec.Rotary(base=100.0), spec.Rotary(interleaved=True), spec.Rotary(dimension=4))
-POSITIONS = ([0, 1], [1, 0], [[0, 1], [1, 0]], [-(2**30), 2**30])
+CONFIGS = (spec.Rotary(), spec.Rotary(base=100.0))
+POSITIONS = ([0, 1], [1, 0], [[0, -(2**30)], [1, 2**30]])
 TOLERANCES = {"float64": 1e-14, "float32": 4e-7}
 
 

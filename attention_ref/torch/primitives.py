@@ -154,9 +154,9 @@ def layer_norm(array: Array, gain: Array, bias: Array | None = None, *, eps: flo
     """
     given = {"array": array, "gain": gain, "bias": bias}
     array, gain, bias = checked("layer_norm", **given, eps=eps, gain_offset=gain_offset)
-    x = widen(array)
-    centred = x - x.mean(dim=-1, keepdim=True)
-    return _scaled(centred, gain, bias, eps, gain_offset).to(array.dtype)
+    x, scale = widen(array), widen(gain) + gain_offset
+    shift = None if bias is None else widen(bias)
+    return torch.nn.functional.layer_norm(x, gain.shape, scale, shift, eps).to(array.dtype)
 
 
 def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0) -> Array:
@@ -178,7 +178,9 @@ def rms_norm(array: Array, gain: Array, *, eps: float, gain_offset: float = 0.0)
         tensor([0.8485, 1.1314])
     """
     array, gain = checked("rms_norm", array=array, gain=gain, eps=eps, gain_offset=gain_offset)
-    return _scaled(widen(array), gain, None, eps, gain_offset).to(array.dtype)
+    x = widen(array)
+    mean_square = (x * x).mean(dim=-1, keepdim=True)
+    return (x / torch.sqrt(mean_square + eps) * (widen(gain) + gain_offset)).to(array.dtype)
 
 
 def normalize(array: Array, config: Norm, parameters: Mapping[str, Array | None], name: str) -> Array:
@@ -234,12 +236,6 @@ def normalize_heads(
         for i in range(count)
     ]
     return torch.stack(each, dim=-2)
-
-
-def _scaled(x: Array, gain: Array, bias: Array | None, eps: float, gain_offset: float) -> Array:
-    mean_square = (x * x).mean(dim=-1, keepdim=True)
-    y = x / torch.sqrt(mean_square + eps) * (widen(gain) + gain_offset)
-    return y if bias is None else y + bias
 
 
 @of_an_array
