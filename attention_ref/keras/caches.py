@@ -61,7 +61,8 @@ def static_cache(cache: Any, length: int) -> StaticCache | StaticLatentCache:
         length: how many positions of each batch row the result can hold, at least those of `cache`.
 
     Returns:
-        The static cache. A call that would fill more than `length` positions raises `SpecificationError`.
+        The static cache. A call that would fill more than `length` positions raises `SpecificationError`; a compiled
+        one, which cannot read how many are filled, leaves out those beyond.
 
     Raises:
         SpecificationError: for what is no cache, and for a `length` below its positions.
