@@ -114,6 +114,7 @@ def _options(d: Choices) -> Iterator[Fields]:
     yield _ragged({**_between(d), "batch": 2}, d)
     yield _ragged({**_tall(d), "batch": 2}, d)
     yield _ragged({**_tall(d), "batch": 2, "distribution": "padding"}, d)
+    yield {**_tall(d), "batch": 2, "lengths": (d.one(1, 2, 3), d.one(*_SHORT))}  # whole tiles of padding
     yield {**_between(d), "scale": d.one(0.3, 0.07, 1.0, -0.125)}
     yield {**_tall(d), "scale": d.one(0.3, 0.07)}
     yield {**_between(d), "scale": -0.125, "distribution": "large"}  # the highest score has the lowest product
