@@ -175,17 +175,7 @@ def child(name: str, count: int, first: int) -> None:
 def run(name: str, count: int, first: int, threads: int) -> list[tuple[str, str, float, str, str]]:
     """Return the answers of a subject in a new process with so many threads."""
     environment = {**os.environ, **dict.fromkeys(VARIABLES, str(threads)), "JAX_ENABLE_X64": "1"}
-    words = [
-        sys.executable,
-        "-m",
-        "tests.fused_evidence",
-        name,
-        "--child",
-        "--count",
-        str(count),
-        "--first",
-        str(first),
-    ]
+    words = [sys.executable, "-m", "tests.fused_evidence", name, "--child", f"--count={count}", f"--first={first}"]
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return [tuple(json.loads(line[1:])) for line in done.stdout.splitlines() if line.startswith("@")]
 

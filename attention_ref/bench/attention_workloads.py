@@ -22,8 +22,8 @@ def attention(kind: str, length: int, *, batch: int = 1, heads: int = 8, size: i
     """Return attention in float32 over `length` keys as a workload.
 
     Arguments:
-        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys;
-            or `gradients`, of a causal call with respect to query, key and value.
+        kind: `full`; `causal`; `window`, causal over the last 256 keys; `decode`, one query that sees all keys; or
+            `gradients`, of a causal call with respect to query, key and value.
         length: the number of keys, and of queries but in `decode`.
         batch, heads, size: the other sizes of `(b,h,l,d)`.
 

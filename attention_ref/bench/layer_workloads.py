@@ -84,7 +84,7 @@ def _keras_layer(config: AttentionConfig, given: np.ndarray) -> Call:
     size = config.model // config.heads
     layer = keras.layers.MultiHeadAttention(config.heads, size)
     layer.build(given.shape, given.shape)
-    sized = replace(config, head_size=size)  # which Keras is told
+    sized = replace(config, head_size=size)  # an argument of the layer of Keras
     arrays, _ = weights.write_layer("keras.layers.MultiHeadAttention", sized, _parameters(config))
     for variable in layer.weights:
         variable.assign(_of(arrays, variable.path))

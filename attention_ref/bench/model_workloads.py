@@ -42,8 +42,8 @@ def model(kind: str, length: int) -> Workload:
     makers = {"forward": (_forward, _transformers_forward), "step": (_step, _transformers_step)}[kind]
     ours, theirs = makers
     static = (
-        Contestant("numpy static", partial(_static_step, "numpy", length)),
-        Contestant("torch static", partial(_static_step, "torch", length), ("torch",)),
+        Contestant("numpy static", partial(_step, "numpy", length, is_static=True)),
+        Contestant("torch static", partial(_step, "torch", length, is_static=True), ("torch",)),
     )
     return Workload(
         f"model, {kind}",
@@ -96,10 +96,6 @@ def _tokens(length: int) -> np.ndarray:
 
 def _forward(name: str, length: int) -> Call:
     return partial(_decoder(name, length), _tokens(length))
-
-
-def _static_step(name: str, length: int) -> Call:
-    return _step(name, length, is_static=True)
 
 
 def _step(name: str, length: int, *, is_static: bool = False) -> Call:

@@ -30,8 +30,9 @@ def fits_at_once(sizes: Sizes) -> bool:
 class Hidden(NamedTuple):
     """What a call hides.
 
-    keys: True where a key is hidden, broadcasts to `(b,h,q,k)`.
-    rows: True where a row sees no key, broadcasts to `(b,h,q,1)`; None if every row sees one.
+    Arguments:
+        keys: True where a key is hidden, broadcasts to `(b,h,q,k)`.
+        rows: True where a row sees no key, broadcasts to `(b,h,q,1)`; None if every row sees one.
     """
 
     keys: Array

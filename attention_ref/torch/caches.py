@@ -14,7 +14,8 @@ from attention_ref.torch._places import integers
 class StaticCache(NamedTuple):
     """A KV cache of `MultiHeadAttention` with room for a given number of positions, as `static_cache` returns it.
 
-    A call writes into the tensors of its cache and returns them, without a copy; gradients need a growing cache.
+    A call writes into the tensors of its cache and returns them, without a copy, so that a cache can be continued in
+    one way only; `Transformer.select` copies it for several. Gradients need a growing cache.
 
     Arguments:
         key: `(b,g,k,d)`, after normalisation and rotation.

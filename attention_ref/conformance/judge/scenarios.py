@@ -16,8 +16,9 @@ _HEAD_SIZES: dict[str, tuple[int, ...]] = {
     "full": (8, 16, 24, 32, 40, 48, 64, 72, 80, 96, 112, 128, 160, 192, 256),
 }
 _HEAD_SIZES["large"] = _HEAD_SIZES["full"]
+"""The head sizes that kernels are written for."""
 _UNEVEN = 0.25
-"""The head sizes that kernels are written for, and how often it is another one, no multiple of 8."""
+"""The share of head sizes that are no multiple of 8."""
 ANY = Limits()
 _SCORES = {"small": 2**19, "full": 2**21, "large": 2**25}
 _GRADIENT_SCORES = {"small": 2**18, "full": 2**19, "large": 2**22}
